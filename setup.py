@@ -1,0 +1,34 @@
+"""Everything about the package is in settings.ini; this file only hands it to setuptools."""
+from configparser import ConfigParser
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+config = ConfigParser(delimiters=["="])
+config.read(here / "settings.ini", encoding="utf-8")
+cfg = config["DEFAULT"]
+extras = {name: cfg[f"{name}_requirements"].split() for name in ("dev", "docs", "course")}
+
+setup(
+    name=cfg["lib_name"],
+    version=cfg["version"],
+    description=cfg["description"],
+    long_description=(here / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author=cfg["author"],
+    author_email=cfg["author_email"],
+    url=cfg["git_url"],
+    keywords=cfg["keywords"],
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    classifiers=["Development Status :: 3 - Alpha", "Intended Audience :: Education", "Programming Language :: Python :: 3"],
+    packages=find_packages(include=["sft_nb", "sft_nb.*"]),
+    package_data={"sft_nb": ["*.toml"]},
+    include_package_data=True,
+    python_requires=f">={cfg['min_python']}",
+    install_requires=cfg["requirements"].split(),
+    extras_require=extras,
+    entry_points={"console_scripts": cfg["console_scripts"].split(), "nbdev": [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"]},
+    zip_safe=False,
+)
