@@ -7,13 +7,14 @@ __all__ = ['Processor', 'Outputs', 'SFTError', 'DataError', 'AssetError', 'Check
            'rng_for', 'torch_seed', 'seed_everything', 'Batch', 'Prediction', 'Finding', 'learned', 'Task',
            'task_class', 'task_from_dict']
 
-# %% ../nbs/00_task.ipynb #4e073ad2
+# %% ../nbs/00_task.ipynb #0a2e8327
 import hashlib, importlib, random
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Callable, ClassVar
 
 import numpy as np
+import pandas as pd
 import torch
 from fastcore.basics import patch
 
@@ -33,12 +34,13 @@ class CheckpointError(SFTError):
 class TrainingError(SFTError):
     "Training was asked for something impossible, or went wrong (a loss that is not a number)."
 
-# %% ../nbs/00_task.ipynb #8e974b71
+# %% ../nbs/00_task.ipynb #9b920172
 def derive_seed(
     *keys,  # anything that prints the same on every machine: ints, strings
 ) -> int:  # a number below 2**63, the same in every process (unlike Python's `hash`)
     "Turn a list of keys into a seed."
-    digest = hashlib.sha256(repr(keys).encode()).digest()
+    plain = tuple(k.item() if isinstance(k, np.generic) else k for k in keys)
+    digest = hashlib.sha256(repr(plain).encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
 
 # %% ../nbs/00_task.ipynb #5921f29a
@@ -137,6 +139,13 @@ def learn(self: Task, rows) -> Task:  # a new task with the learned fields set
     "What the task takes from the training rows, and from no others."
     return self
 
+# %% ../nbs/00_task.ipynb #a66218ad
+@patch
+def as_rows(self: Task, items: list) -> pd.DataFrame:
+    "Items as a table: dictionaries by column; tuples for several input columns; single values for one."
+    cols = self.inputs()
+    return pd.DataFrame([i if isinstance(i, dict) else dict(zip(cols, i if len(cols) > 1 else (i,))) for i in items], columns=None if items else cols)
+
 # %% ../nbs/00_task.ipynb #b051faad
 @patch
 def build(
@@ -210,11 +219,21 @@ def metrics(self: Task, predictions: list[Prediction], targets: list) -> dict[st
     "Figures for the whole set; `self.metric` names one of them, or the loss."
     return {"score": float(np.mean([self.score(p, t) for p, t in zip(predictions, targets)]))}
 
-# %% ../nbs/00_task.ipynb #c8b8ec0f
+# %% ../nbs/00_task.ipynb #bc585140
 @patch
 def features(self: Task, model, batch: Batch) -> torch.Tensor:  # b d
     "One vector per row from the model's body, frozen and in evaluation mode."
     raise SFTError(f"{self.name or type(self).__name__} has no frozen features: leave the rung 'frozen' out of the ladder.")
+
+@patch
+def probe(
+    self: Task,
+    train: tuple,  # features (n d) and rows
+    valid: tuple,  # features and rows, to tune on
+    features: np.ndarray,  # m d: what to answer
+) -> list[Prediction]:
+    "Answers from frozen features and a small model on top of them."
+    raise SFTError(f"{self.name or type(self).__name__} has no probe for frozen features: leave the rung 'frozen' out of the ladder.")
 
 @patch
 def baselines(self: Task) -> dict[str, Callable]:
