@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STRENGTHS', 'tuned', 'bag_of_words', 'linear_probe', 'majority', 'frozen_features', 'Ladder', 'ladder']
 
-# %% ../nbs/09_baselines.ipynb #d0262639
+# %% ../nbs/09_baselines.ipynb #8bedebf3
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -21,7 +21,6 @@ from sklearn.preprocessing import StandardScaler
 
 from .batching import Examples
 from .data import COLORS, new_figure
-from .evaluation import Evaluation
 from .task import DataError, Prediction, Task
 from .training import FineTuner, Recipe
 

@@ -6,9 +6,9 @@
 __all__ = ['WRITERS', 'DEMO', 'task_options', 'fine_tune', 'evaluate', 'predict', 'write_table', 'demo_data', 'run_demo',
            'report_page', 'demo', 'make_app', 'main']
 
-# %% ../nbs/90_cli.ipynb #600fda5c
+# %% ../nbs/90_cli.ipynb #fd6760cd
 import base64, functools, html, inspect, io, json, sys, time
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -19,10 +19,10 @@ import sft_nb
 from . import assets
 from . import checkpointing  # gives the tuner save, load and resume
 from .baselines import Ladder, ladder
-from .data import Splits, read_table, report, row_hashes, split
+from .data import Splits, read_table, row_hashes, split
 from .evaluation import Evaluation
-from .task import AssetError, CheckpointError, DataError, SFTError, Task, TrainingError, task_class
-from .tasks.text_classification import TextClassification
+from .task import DataError, SFTError, task_class
+from .tasks.text_classification import TextClassification, film_reviews
 from .training import RECIPES, FineTuner, Recipe
 
 # %% ../nbs/90_cli.ipynb #669adb23
@@ -75,18 +75,16 @@ def _value_after(argv, flag):
         if a == flag and i + 1 < len(argv): return argv[i + 1]
         if a.startswith(f"{flag}="): return a.split("=", 1)[1]
 
-# %% ../nbs/90_cli.ipynb #eda5ea9d
+# %% ../nbs/90_cli.ipynb #c9eaa93a
 def _parts(task, rows, valid, certify, group, valid_size, certify_size, seed):
     "Train, valid and certify rows, from files where given and split off otherwise."
     given = {"valid": task.read(valid) if valid else None, "certify": task.read(certify) if certify else None}
-    sizes = {"valid_size": 0 if valid else valid_size, "certify_size": 0 if certify else certify_size}
+    size = lambda s: int(s) if s >= 1 and s == int(s) else s  # 0.2 is a share, 40 a number of rows
+    sizes = {"valid_size": 0 if valid else size(valid_size), "certify_size": 0 if certify else size(certify_size)}
     if not any(sizes.values()): return Splits(rows, given["valid"], given["certify"], seed, group)
-    parts = split(rows, **sizes, seed=seed, group=group)
-    for role, r in given.items():
-        if r is not None: setattr(parts, role, r)
-    return parts
+    return replace(split(rows, **sizes, seed=seed, group=group), **{role: r for role, r in given.items() if r is not None})
 
-# %% ../nbs/90_cli.ipynb #d5bc75ee
+# %% ../nbs/90_cli.ipynb #a1e5b43b
 @_command
 def fine_tune(
     data: Annotated[str, typer.Argument(help="Table to learn from: CSV, TSV, JSONL or Parquet")],
@@ -100,8 +98,8 @@ def fine_tune(
     epochs: Annotated[Optional[int], typer.Option(help="Passes over the training rows")] = None,
     learning_rate: Annotated[Optional[float], typer.Option(help="Highest learning rate")] = None,
     batch_size: Annotated[Optional[int], typer.Option(help="Rows per update")] = None,
-    valid_size: Annotated[float, typer.Option(help="Share of the rows")] = 0.2,
-    certify_size: Annotated[float, typer.Option(help="Share of the rows")] = 0.2,
+    valid_size: Annotated[float, typer.Option(help="Share of the rows, or a number of rows")] = 0.2,
+    certify_size: Annotated[float, typer.Option(help="Share of the rows, or a number of rows")] = 0.2,
     seed: Annotated[int, typer.Option(help="Of split, order, head and dropout")] = 42,
     resume: Annotated[Optional[str], typer.Option(help="auto: go on with what is in OUT")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Last line of output as JSON")] = False,
@@ -131,15 +129,17 @@ def _keep(tuner, parts, out, split_off, json_):
     last = tuner.history.epochs[(tuner.position.best_epoch or len(tuner.history.epochs)) - 1]
     _say_json(json_, {"out": str(out), "n": {r: len(h) for r, h in tuner.seen.items()}, "valid": last})
 
-# %% ../nbs/90_cli.ipynb #a578c06c
+# %% ../nbs/90_cli.ipynb #0e5e4655
 @_command
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run")],
     data: Annotated[str, typer.Argument(help="Table with targets")],
     json_: Annotated[bool, typer.Option("--json", help="Last line of output as JSON")] = False,
     out: Annotated[Optional[Path], typer.Option(help="Folder for metrics, predictions and plots")] = None,
+    task: Annotated[Optional[str], typer.Option(help="module:Class, if the run's task is one of your own")] = None,
 ):
     "Loss and metrics of a run on a table."
+    if task: task_class(task)
     tuner = FineTuner.load(run)
     rows = tuner.task.read(data)
     seen = set(row_hashes(rows, tuner.task.inputs())) & {h for role in ("train", "valid") for h in tuner.seen.get(role, ())}
@@ -148,16 +148,18 @@ def evaluate(
     if out: result.save(out)
     print(result); _say_json(json_, result.to_dict())
 
-# %% ../nbs/90_cli.ipynb #c7c16b73
+# %% ../nbs/90_cli.ipynb #b0df0706
 @_command
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run")],
     data: Annotated[Optional[str], typer.Argument(help="Table, or - for lines from standard input")] = None,
     text: Annotated[Optional[list[str]], typer.Option(help="A single input; may be repeated")] = None,
     out: Annotated[Optional[Path], typer.Option(help="File to write: .csv, .tsv, .jsonl or .parquet; else CSV on standard output")] = None,
+    task: Annotated[Optional[str], typer.Option(help="module:Class, if the run's task is one of your own")] = None,
 ):
     "Answers of a run for new rows."
     if not (data or text): raise DataError("Nothing to predict: give a table, - for lines from standard input, or --text.")
+    if task: task_class(task)
     tuner = FineTuner.load(run)
     lines = list(text or ()) + ([l.rstrip("\n") for l in sys.stdin] if data == "-" else [])
     parts = [tuner.task.as_rows([tuple(l.split("\t")) if "\t" in l else l for l in lines])] if lines else []
@@ -210,7 +212,7 @@ def _assets_app():
 
     return app
 
-# %% ../nbs/90_cli.ipynb #0ae0415b
+# %% ../nbs/90_cli.ipynb #baccd7f6
 DEMO = Recipe(epochs=2, learning_rate=1e-4)
 
 def demo_data(
@@ -219,12 +221,10 @@ def demo_data(
 ) -> tuple[TextClassification, Splits]:
     "The demo's task and rows: rotten-tomatoes, split by film."
     task = TextClassification()
-    parts = split(task.read(assets.load_data("rotten-tomatoes")), valid_size=.15, certify_size=.2, seed=42, group="movie")
+    parts = split(task.read(film_reviews()), valid_size=.15, certify_size=.2, seed=42, group="movie")
     draw = lambda rows, n, s: rows.sample(min(n, len(rows)), random_state=s).reset_index(drop=True)
-    parts.train = draw(parts.train, 320 if quick else 4000, seed)
-    parts.valid = draw(parts.valid, 120 if quick else 1000, 0)
-    if quick: parts.certify = draw(parts.certify, 400, 0)
-    return task, parts
+    train, valid = draw(parts.train, 320 if quick else 4000, seed), draw(parts.valid, 120 if quick else 1000, 0)
+    return task, replace(parts, train=train, valid=valid, certify=draw(parts.certify, 400 if quick else len(parts.certify), 0))
 
 # %% ../nbs/90_cli.ipynb #cdbf2636
 def run_demo(

@@ -472,7 +472,7 @@ def split(
     tables = {role: rows.iloc[i].reset_index(drop=True) for role, i in at.items()}
     return Splits(**tables, seed=seed, group=group, stratify=stratify, positions=at)
 
-# %% ../nbs/02_data.ipynb #a12ee960
+# %% ../nbs/02_data.ipynb #2c67b882
 @patch(as_prop=True)
 def table(self: Splits) -> pd.DataFrame:  # per role: rows, share, groups, rows of each class (the 12 most frequent)
     "The splits in numbers."
@@ -483,7 +483,7 @@ def table(self: Splits) -> pd.DataFrame:  # per role: rows, share, groups, rows 
     if not self.stratify: return table
     classes = _shares(pd.concat(list(self.roles.values())), self.stratify).index
     counts = {role: _shares(rows, self.stratify, None) for role, rows in self.roles.items()}
-    return table.assign(**{c: [int(counts[role].get(c, 0)) for role in self.roles] for c in classes})
+    return table.assign(**{f"{self.stratify}: {c}": [int(counts[role].get(c, 0)) for role in self.roles] for c in classes})
 
 @patch
 def __repr__(self: Splits): return f"{self.table}\n{self._caption}"
@@ -504,7 +504,7 @@ def role_hashes(
     "Who played which part: saved with a model, so that rows it has seen are recognised later."
     return {role: row_hashes(rows, columns) for role, rows in self.roles.items()}
 
-# %% ../nbs/02_data.ipynb #658a200c
+# %% ../nbs/02_data.ipynb #c3f97bdb
 @patch
 def plot(self: Splits) -> Figure:  # bars: share of each class by role, or rows by role where we did not stratify
     "The splits side by side; where they were stratified, bars of one class are equally long."
@@ -514,7 +514,7 @@ def plot(self: Splits) -> Figure:  # bars: share of each class by role, or rows 
         share = counts[classes].to_numpy(float) / (max(counts["rows"], 1) if classes != ["rows"] else 1)
         bars = ax.barh(np.arange(len(classes)) + k * .27, share, .25, color=COLORS[role])
         ax.bar_label(bars, [f"{role}  {v:.3f}" if classes != ["rows"] else f"{role}  {v:,.0f}" for v in share], padding=3, color=COLORS[role], fontsize=8)
-    ax.set_yticks(np.arange(len(classes)) + .27, classes); ax.invert_yaxis(); ax.margins(x=.2)
+    ax.set_yticks(np.arange(len(classes)) + .27, [c.removeprefix(f"{self.stratify}: ") for c in classes]); ax.invert_yaxis(); ax.margins(x=.2)
     ax.set_xlabel("rows" if classes == ["rows"] else "share of the role's rows")
     return fig
 

@@ -6,7 +6,7 @@
 __all__ = ['HEADS', 'quiet', 'missing_body_keys', 'resolve', 'load_processor', 'load', 'save_weights', 'load_weights', 'blocks',
            'depth_of', 'freeze', 'trainable_table', 'set_dropout', 'parameter_groups']
 
-# %% ../nbs/03_models.ipynb #a3ec1296
+# %% ../nbs/03_models.ipynb #cde3a6cf
 import re
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -23,7 +23,7 @@ from transformers.utils import logging as hf_logging
 from huggingface_hub.utils import logging as hub_logging
 
 from . import assets
-from .task import AssetError, CheckpointError, torch_seed
+from .task import CheckpointError, torch_seed
 
 # %% ../nbs/03_models.ipynb #bd0f5c9d
 @contextmanager

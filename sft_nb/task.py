@@ -146,7 +146,7 @@ def as_rows(self: Task, items: list) -> pd.DataFrame:
     cols = self.inputs()
     return pd.DataFrame([i if isinstance(i, dict) else dict(zip(cols, i if len(cols) > 1 else (i,))) for i in items], columns=None if items else cols)
 
-# %% ../nbs/00_task.ipynb #b051faad
+# %% ../nbs/00_task.ipynb #29efffee
 @patch
 def build(
     self: Task,
@@ -170,6 +170,11 @@ def encode(
 def encode_all(self: Task, rows, processor) -> list[dict]:
     "All rows of a table, without augmentation. Override it when the processor is faster on many at once."
     return [self.encode(row, processor) for row in rows.to_dict("records")]
+
+@patch
+def check_lengths(self: Task, rows, processor) -> list[Finding]:
+    "What of the rows the model cannot read; asked once, before training."
+    return []
 
 @patch
 def length(self: Task, example: dict) -> int:
@@ -256,7 +261,7 @@ def show(self: Task, rows, predictions: list[Prediction] | None = None):  # an o
     shown = rows[[c for c in [*self.inputs(), *self.outputs()] if c in rows]].copy()
     return shown if predictions is None else shown.assign(prediction=[p.value for p in predictions], score=[p.score for p in predictions])
 
-# %% ../nbs/00_task.ipynb #de87ae5b
+# %% ../nbs/00_task.ipynb #3f6b0406
 @patch
 def to_dict(self: Task) -> dict:  # JSON-ready
     "The task as plain data, with the name and module it can be found by."
@@ -277,7 +282,7 @@ def task_class(
 def task_from_dict(
     saved: dict,  # what `Task.to_dict` returned
 ) -> Task:
-    "The task again. A class from outside the package must have been imported, or be importable by its module's name."
-    known = saved["name"] in Task.registry or saved["module"].startswith("sft_nb.")
-    cls = task_class(saved["name"] if known else f"{saved['module']}:{saved['class']}")
-    return cls(**saved["fields"])
+    "The task again. A class from outside the package must have been imported before: a saved file never imports code."
+    if saved["name"] not in Task.registry: importlib.import_module("sft_nb.tasks")
+    if saved["name"] in Task.registry: return Task.registry[saved["name"]](**saved["fields"])
+    raise SFTError(f"The task {saved['name']!r} is defined outside sft_nb: import {saved['module']} first, or give --task {saved['module']}:{saved['class']} on the command line.")

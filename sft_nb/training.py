@@ -7,11 +7,11 @@ __all__ = ['SCHEDULES', 'RECIPES', 'task_objective', 'add_up', 'effective_gradie
            'pick_precision', 'Recipe', 'Method', 'History', 'Listener', 'Position', 'FineTuner', 'stop_between_updates',
            'train_mode', 'mean_loss', 'weights_of', 'snapshot', 'Lines', 'Bar', 'Curve', 'watcher']
 
-# %% ../nbs/07_training.ipynb #5211f899
+# %% ../nbs/07_training.ipynb #e30a21a4
 import math, signal, sys, time
 from contextlib import contextmanager, nullcontext
-from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -23,10 +23,10 @@ from tqdm import tqdm
 
 from . import evaluation
 from .batching import Examples, cut
-from .data import COLORS, new_figure, row_hashes
+from .data import COLORS, _READERS, new_figure, report, row_hashes
 from .evaluation import Evaluation
 from .models import freeze, parameter_groups, set_dropout
-from .task import Batch, DataError, Prediction, Task, TrainingError, derive_seed, torch_seed
+from .task import Batch, DataError, Prediction, Task, TrainingError, torch_seed
 
 # %% ../nbs/07_training.ipynb #cc5cdead
 def task_objective(task: Task):  # (model, batch) -> named sums
@@ -284,18 +284,21 @@ def stop_between_updates(
     try: yield
     finally: signal.signal(signal.SIGINT, before)
 
-# %% ../nbs/07_training.ipynb #be9a610a
+# %% ../nbs/07_training.ipynb #050367b6
 @patch
 def _begin(self: FineTuner, train, valid):
-    for rows, role in ((train, "train"), (valid, "valid")): self._check(rows, role)
-    self.task = self.task.learn(train)
-    r = self.recipe
+    unlearned = replace(self.task, **{f.name: f.default for f in fields(self.task) if f.metadata.get("learned")})
+    self._check(unlearned, train, "train")
+    task = unlearned.learn(train)
+    self._check(task, valid, "valid")
+    self.task, r = task, self.recipe
     self.model, self.processor = self.task.build(self.checkpoint, fresh=r.fresh, seed=r.seed)
     if r.dropout is not None: set_dropout(self.model, r.dropout)
     freeze_by = r.unfreeze_last
     if freeze_by is not None: freeze(self.model, freeze_by)
     for m in r.methods: self.model = m.prepare(self.model)
     self.model.to(self.device)
+    report(self.task.check_lengths(train, self.processor))
     self.examples = Examples(self.task, train, self.processor, seed=r.seed)
     self.valid, self.history, self.position, self.interrupted, self.best_weights = valid, History(), Position(), False, None
     self.updates = r.epochs * math.ceil(len(self.examples) / r.batch_size)
@@ -303,14 +306,18 @@ def _begin(self: FineTuner, train, valid):
     for m in r.methods: self.objective = m.objective(self.objective)
     self.optimizer = self._optimizer()
 
-# %% ../nbs/07_training.ipynb #faea6610
-@patch
-def _check(self: FineTuner, rows, role):
-    if rows is None: return
+# %% ../nbs/07_training.ipynb #28a53a74
+def _usable(task, rows, role):
+    if not isinstance(rows, pd.DataFrame): raise DataError(f"The {role} rows should be a table, not {type(rows).__name__}: read them with task.read(…).")
     if not len(rows): raise DataError(f"There are no rows in {role}.")
-    bad = [f for f in self.task.check(rows) if f.level in ("error", "skip")]
-    if bad: raise DataError(f"The {role} rows cannot be used: " + " ".join(f.message for f in bad) + " `task.read` leaves unusable rows out and names them.")
-    self.seen[role] = row_hashes(rows, self.task.inputs())
+    bad = [f for f in task.check(rows) if f.level in ("error", "skip")]
+    if bad: raise DataError(f"The {role} rows cannot be used: " + " ".join(f"{f.message.rstrip('.')}." for f in bad) + (" `task.read` leaves unusable rows out and names them." if any(f.level == "skip" for f in bad) else ""))
+
+@patch
+def _check(self: FineTuner, task, rows, role):
+    if rows is None: return
+    _usable(task, rows, role)
+    self.seen[role] = row_hashes(rows, task.inputs())
     both = len(set(self.seen[role]) & set(self.seen["train"])) if role != "train" else 0
     if both: print(f"warning: {both} of {len(rows)} {role} rows also stand in train; their figures will look better than they are.")
 
@@ -409,12 +416,12 @@ def weights_of(
 @patch
 def _averaged(self: FineTuner): return next((s for m in self.recipe.methods if (s := m.averaged(self.model)) is not None), None)
 
-# %% ../nbs/07_training.ipynb #2e332d12
+# %% ../nbs/07_training.ipynb #5cb13767
 @patch
 def _validate(self: FineTuner):
     if self.valid is None: return {}
     with weights_of(self.model, self._averaged()):
-        result = self.evaluate(self.valid)
+        result = evaluation.evaluate(self.task, self.model, self.processor, self.valid, device=self.device, autocast=self._autocast)
         name, direction = self.task.metric
         value = result.loss if name == "loss" else result.metrics[name]
         p = self.position
@@ -440,7 +447,7 @@ def _finish(self: FineTuner):
     if state is not None: self.model.load_state_dict(state)
     self.model.eval()
 
-# %% ../nbs/07_training.ipynb #b54c083e
+# %% ../nbs/07_training.ipynb #8d21fde4
 @patch
 def _ready(self: FineTuner):
     if self.model is None: raise TrainingError("This tuner has no model yet: call fit(train, valid), or FineTuner.load(folder).")
@@ -448,8 +455,8 @@ def _ready(self: FineTuner):
 @patch
 def evaluate(self: FineTuner, rows: pd.DataFrame, batch_size: int = 64) -> Evaluation:
     "Loss, metrics and predictions on rows with targets."
-    self._ready()
-    return evaluation.evaluate(self.task, self.model, self.processor, rows, batch_size=batch_size, device=self.device, autocast=self._autocast)
+    self._ready(); _usable(self.task, rows, "evaluation")
+    return evaluation.evaluate(self.task, self.model, self.processor, rows, batch_size=batch_size, device=self.device)
 
 @patch
 def predict(
@@ -457,12 +464,14 @@ def predict(
     items,  # a DataFrame or a path to a table (gives a DataFrame), or a list of inputs (gives a list)
     batch_size: int = 64,  # rows at a time; does not change the answers
 ) -> pd.DataFrame | list[Prediction]:
-    "Answers for new rows, in their order. A DataFrame comes back with the columns `prediction` and `score`."
+    "Answers for new rows, in their order. A DataFrame comes back with the columns `prediction` and `score`; its own of such a name get `_in_rows`."
     self._ready()
+    if isinstance(items, str) and Path(items).suffix.lower() not in _READERS: raise DataError(f"A single text is given in a list, predict([{items[:40]!r}]); the path of a table ends in {', '.join(_READERS)}.")
     plain = isinstance(items, (list, tuple))
-    rows = self.task.read(self.task.as_rows(items) if plain else items, labelled=False)
-    answers = evaluation.predict(self.task, self.model, self.processor, rows, batch_size=batch_size, device=self.device, autocast=self._autocast)
-    return answers if plain else rows.assign(prediction=[a.value for a in answers], score=[a.score for a in answers])
+    rows = self.task.read(self.task.as_rows(list(items)) if plain else items, labelled=False)
+    answers = evaluation.predict(self.task, self.model, self.processor, rows, batch_size=batch_size, device=self.device)
+    told = {"prediction": [a.value for a in answers], "score": [a.score for a in answers]}
+    return answers if plain else rows.rename(columns={c: f"{c}_in_rows" for c in told}).assign(**told)
 
 # %% ../nbs/07_training.ipynb #6ff02c90
 class Lines(Listener):

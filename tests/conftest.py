@@ -5,6 +5,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
 
+import functools
 import pytest
 
 
@@ -20,3 +21,114 @@ def pytest_collection_modifyitems(config, items):
             for item in items:
                 if mark in item.keywords:
                     item.add_marker(skip)
+
+
+# --- small checkpoints, as their authors would publish them: random weights, a real tokenizer, the model class of pretraining ---
+
+SENTENCES = ["a warm and funny film that earns every laugh", "the plot is dull and the jokes are older than the hills",
+             "what a joy from the first scene to the last", "two hours of noise and not one idea",
+             "the cast is wonderful and the music stays with you", "a lazy sequel that nobody asked for",
+             "tender clever and beautifully shot", "i wanted my money and my evening back"]
+CHINESE = ["这部电影很温暖也很好笑", "情节无聊笑话老套", "从头到尾都是享受", "两个小时的噪音没有一点想法", "演员出色音乐难忘", "没有人需要的续集", "温柔聪明拍得很美", "浪费了我的时间和钱"]
+SIZES = dict(hidden=64, layers=3, heads=4, inner=128, positions=64, drop=.1)
+
+
+def wordpiece(texts=SENTENCES, characters=False):
+    "A BERT tokenizer with a vocabulary trained on a few sentences, or made of their characters."
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+    from transformers import BertTokenizer
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    if characters: return BertTokenizer(vocab={t: i for i, t in enumerate([*special, *sorted(set("".join(texts)))])}, model_max_length=SIZES["positions"])
+    trained = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    trained.normalizer, trained.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    trained.train_from_iterator(texts, trainers.WordPieceTrainer(vocab_size=200, special_tokens=special, show_progress=False))
+    return BertTokenizer(vocab=trained.get_vocab(), model_max_length=SIZES["positions"])
+
+
+def byte_level(special, texts=SENTENCES):
+    "Byte-level BPE trained on a few sentences."
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer, trained.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trained.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False))
+    return trained
+
+
+def _parts(trained):
+    import json
+    model = json.loads(trained.to_str())["model"]
+    return {"vocab": model["vocab"], "merges": [tuple(m) for m in model["merges"]]}
+
+
+def _bert(tok):
+    from transformers import BertConfig, BertForMaskedLM
+    s = SIZES
+    return BertForMaskedLM(BertConfig(vocab_size=len(tok), hidden_size=s["hidden"], num_hidden_layers=s["layers"], num_attention_heads=s["heads"], intermediate_size=s["inner"],
+                                      max_position_embeddings=s["positions"], hidden_dropout_prob=s["drop"], attention_probs_dropout_prob=s["drop"]))
+
+
+def _bert_pair(): tok = wordpiece(); return _bert(tok), tok
+def _chinese_pair(): tok = wordpiece(CHINESE, characters=True); return _bert(tok), tok
+
+
+def _roberta_pair():
+    from transformers import RobertaConfig, RobertaForMaskedLM, RobertaTokenizer
+    s, tok = SIZES, RobertaTokenizer(**_parts(byte_level(["<s>", "<pad>", "</s>", "<unk>", "<mask>"])), model_max_length=SIZES["positions"])
+    return RobertaForMaskedLM(RobertaConfig(vocab_size=len(tok), hidden_size=s["hidden"], num_hidden_layers=s["layers"], num_attention_heads=s["heads"], intermediate_size=s["inner"],
+                                            max_position_embeddings=s["positions"] + 2, type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2,
+                                            hidden_dropout_prob=s["drop"], attention_probs_dropout_prob=s["drop"])), tok
+
+
+def _distilbert_pair():
+    from transformers import DistilBertConfig, DistilBertForMaskedLM, DistilBertTokenizer
+    s, base = SIZES, wordpiece()
+    tok = DistilBertTokenizer(vocab=base.get_vocab(), model_max_length=s["positions"])
+    return DistilBertForMaskedLM(DistilBertConfig(vocab_size=len(tok), dim=s["hidden"], n_layers=s["layers"], n_heads=s["heads"], hidden_dim=s["inner"],
+                                                  max_position_embeddings=s["positions"], dropout=s["drop"], attention_dropout=s["drop"])), tok
+
+
+def _modernbert_pair():
+    from tokenizers.processors import TemplateProcessing
+    from transformers import ModernBertConfig, ModernBertForMaskedLM, PreTrainedTokenizerFast
+    s, special = SIZES, ["[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]"]
+    trained = byte_level(special)
+    trained.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 0), ("[SEP]", 1)])
+    tok = PreTrainedTokenizerFast(tokenizer_object=trained, model_max_length=s["positions"], cls_token="[CLS]", sep_token="[SEP]", pad_token="[PAD]", unk_token="[UNK]", mask_token="[MASK]",
+                                  model_input_names=["input_ids", "attention_mask"])
+    return ModernBertForMaskedLM(ModernBertConfig(vocab_size=len(tok), hidden_size=s["hidden"], num_hidden_layers=s["layers"], num_attention_heads=s["heads"], intermediate_size=s["inner"],
+                                                  max_position_embeddings=s["positions"], local_attention=16, cls_token_id=0, bos_token_id=0, sep_token_id=1, eos_token_id=1, pad_token_id=2,
+                                                  embedding_dropout=s["drop"], attention_dropout=s["drop"], mlp_dropout=s["drop"], classifier_dropout=s["drop"])), tok
+
+
+def _gpt2_pair():
+    from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
+    s, tok = SIZES, GPT2Tokenizer(**_parts(byte_level(["<|endoftext|>"])), model_max_length=SIZES["positions"])
+    assert tok.pad_token is None
+    return GPT2LMHeadModel(GPT2Config(vocab_size=len(tok), n_embd=s["hidden"], n_layer=s["layers"], n_head=s["heads"], n_inner=s["inner"], n_positions=s["positions"],
+                                      bos_token_id=0, eos_token_id=0, embd_pdrop=s["drop"], attn_pdrop=s["drop"], resid_pdrop=s["drop"])), tok
+
+
+CHECKPOINTS = {"bert": _bert_pair, "roberta": _roberta_pair, "distilbert": _distilbert_pair, "modernbert": _modernbert_pair, "gpt2": _gpt2_pair, "chinese-bert": _chinese_pair}
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    "tiny(name): the folder of a small checkpoint, made once per session."
+    @functools.cache
+    def make(name):
+        from sft_nb.models import quiet
+        from sft_nb.task import torch_seed
+        folder = tmp_path_factory.mktemp("checkpoints")/name
+        with quiet(), torch_seed("tiny", name):
+            model, tokenizer = CHECKPOINTS[name]()
+            model.save_pretrained(folder); tokenizer.save_pretrained(folder)
+        return folder
+    return make
+
+
+@pytest.fixture(scope="session")
+def reviews():
+    "Eight rows to memorise: text, label (good, bad)."
+    import pandas as pd
+    return pd.DataFrame({"text": SENTENCES, "label": ["good", "bad"] * 4})

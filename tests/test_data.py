@@ -324,6 +324,8 @@ def test_pictures():
     assert plt.get_fignums() == []
     html = split(films().rename(columns={"movie": "<b>"}), group="<b>")._repr_html_()
     assert "<b>" not in html and "&lt;b&gt;" in html and "train" in repr(data)
+    odd = split(films().replace({"label": {"rare": "rows", "usual": "share"}}), stratify="label")
+    assert odd.table["rows"].sum() == len(films()) and odd.plot()
     with pytest.raises(DataError): plot_rows(data.train, "txt")
 
 def test_long_table(tmp_path):
@@ -333,5 +335,5 @@ def test_long_table(tmp_path):
     start = time.perf_counter()
     rows = Reviews().read(tmp_path/"long.csv")
     data = split(rows, group="group")
-    assert len(data.train) + len(data.valid) + len(data.certify) == n and set(data.table.loc["train", ["0", "1", "2"]] > 0) == {True}
+    assert len(data.train) + len(data.valid) + len(data.certify) == n and set(data.table.loc["train", ["label: 0", "label: 1", "label: 2"]] > 0) == {True}
     assert time.perf_counter() - start < 120  # seconds; about ten on an idle machine

@@ -1,0 +1,78 @@
+"""A detection task outside the package: rows without any target, two loss terms, augmentation, a model of its own."""
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from sft_nb.task import Batch, Prediction, Task, torch_seed
+
+SIZE = 6  # a picture is SIZE x SIZE numbers; a box is [x, y, width, height] and starts at a bright pixel
+
+
+@dataclass
+class ToyDetection(Task):
+    name: ClassVar[str] = "toy-detection"
+    metric: ClassVar[tuple] = ("f1", "max")
+    augments: ClassVar[bool] = True
+    image: str = "image"
+    boxes: str = "boxes"
+    threshold: float = 0.5
+
+    def inputs(self): return [self.image]
+    def outputs(self): return [self.boxes]
+    def target(self, row): return sorted(tuple(map(int, b)) for b in row[self.boxes])
+    def length(self, example): return 1
+
+    def build(self, checkpoint, fresh=False, seed=0):
+        with torch_seed("toy", seed):
+            return nn.Sequential(nn.Conv2d(1, 32, 5, padding=2), nn.ReLU(), nn.Dropout(0.1), nn.Conv2d(32, 3, 1)), None
+
+    def encode(self, row, processor, rng=None):
+        image = torch.tensor(np.array(row[self.image].tolist() if hasattr(row[self.image], "tolist") else row[self.image]), dtype=torch.float32)
+        boxes = self.target(row) if row.get(self.boxes) is not None else None
+        if rng is not None and rng.random() < 0.5:  # turned: rows become columns, and boxes follow
+            image, boxes = image.T, sorted((y, x, h, w) for x, y, w, h in boxes)
+        return {"image": image[None]} | ({} if boxes is None else {"boxes": boxes})
+
+    def collate(self, examples, processor):
+        heat, sizes, there = (torch.zeros(len(examples), c, SIZE, SIZE) for c in (1, 2, 1))
+        for i, e in enumerate(examples):
+            for x, y, w, h in e.get("boxes", ()):
+                heat[i, 0, y, x], there[i, 0, y, x], sizes[i, :, y, x] = 1, 1, torch.tensor([w, h]).float()
+        targets = {"heat": heat, "sizes": sizes, "there": there} if "boxes" in examples[0] else {}
+        return Batch({"input": torch.stack([e["image"] for e in examples])}, targets, torch.arange(len(examples)))
+
+    def weigh(self, batch): return {"heat": float(len(batch)), "box": batch.targets["there"].sum().item()}
+
+    def loss(self, out, batch):
+        t = batch.targets
+        off = (out[:, 1:] - t["sizes"]).abs() * t["there"]
+        return {"heat": binary_cross_entropy_with_logits(out[:, :1], t["heat"], reduction="sum"), "box": off.sum()}
+
+    def decode(self, out, batch):
+        p = out[:, 0].sigmoid()
+        at = [(q > self.threshold).nonzero().tolist() for q in p]
+        found = [sorted((x, y, *(int(v) for v in o[1:, y, x].round())) for y, x in yx) for o, yx in zip(out, at)]
+        return [Prediction(f, q.max().item()) for f, q in zip(found, p)]
+
+    def score(self, prediction, target):
+        hit = len(set(map(tuple, prediction.value)) & set(target))
+        return 1.0 if not (prediction.value or target) else 2 * hit / (len(prediction.value) + len(target))
+
+    def metrics(self, predictions, targets): return {"f1": float(np.mean([self.score(p, t) for p, t in zip(predictions, targets)]))}
+
+
+def scenes(n, seed=0):
+    "Pictures with zero to two boxes: a bright pixel each, whose two neighbours tell width and height."
+    rng, rows = np.random.default_rng(seed), []
+    for k in range(n):
+        image, boxes = rng.normal(0, 0.05, (SIZE, SIZE)).round(3), []
+        for x, y in [(0, 0), (3, 3)][: rng.integers(0, 3)]:
+            w, h = (int(v) for v in rng.integers(1, 4, 2))
+            image[y, x], image[y, x + 1], image[y + 1, x] = 5, w, h
+            boxes.append([x, y, w, h])
+        rows.append({"image": image.tolist(), "boxes": boxes, "id": f"scene-{k}"})
+    return rows

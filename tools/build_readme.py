@@ -1,0 +1,32 @@
+"""Make README.md from nbs/index.ipynb: prose, code, and outputs as text; no quarto needed.
+
+python tools/build_readme.py [--check]
+"""
+import sys
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).parents[1]
+HEAD = "<!-- Made from nbs/index.ipynb by tools/build_readme.py: edit the notebook. -->\n\n"
+
+
+def cell_text(cell):
+    source = "\n".join(line for line in cell.source.splitlines() if not line.startswith("#|")).strip()
+    if not source or "#| hide" in cell.source: return ""
+    if cell.cell_type == "markdown": return source
+    outputs = [o.get("text") or o.get("data", {}).get("text/markdown") or o.get("data", {}).get("text/plain", "") for o in cell.outputs]
+    shown = "".join(f"\n\n```text\n{t.strip()}\n```" if not t.lstrip().startswith("|") else f"\n\n{t.strip()}" for t in outputs if t)
+    code = "" if "#| echo: false" in cell.source else f"```python\n{source}\n```"
+    return (code + shown).strip()
+
+
+def readme():
+    nb = nbformat.read(ROOT / "nbs" / "index.ipynb", 4)
+    return HEAD + "\n\n".join(t for c in nb.cells if (t := cell_text(c))) + "\n"
+
+
+if __name__ == "__main__":
+    path = ROOT / "README.md"
+    if "--check" in sys.argv and path.read_text(encoding="utf-8") != readme(): sys.exit("README.md is not what nbs/index.ipynb makes: run python tools/build_readme.py")
+    path.write_text(readme(), encoding="utf-8")
