@@ -24,14 +24,16 @@ from .data import COLORS, new_figure
 from .task import DataError, Prediction, Task
 from .training import FineTuner, Recipe
 
-# %% ../nbs/09_baselines.ipynb #51dab076
+# %% ../nbs/09_baselines.ipynb #b6459d49
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # inverse regularisation C: larger trusts the training rows more
 
 def tuned(
     make,  # setting -> an unfitted scikit-learn classifier
     settings,  # what to try
-    x_train, y_train,  # rows to fit
-    x_valid, y_valid,  # rows to choose with; scored by `classifier.score` (accuracy)
+    x_train,  # n rows to fit
+    y_train,  # their classes
+    x_valid,  # rows to choose with
+    y_valid,  # their classes, scored by `classifier.score` (accuracy)
 ):  # the fitted classifier that is best on valid; ties go to the earlier setting
     "Fit once per setting and keep the best on valid."
     fitted = [make(s).fit(x_train, y_train) for s in settings]
@@ -39,10 +41,12 @@ def tuned(
 
 def _logistic(c, multi): lr = LogisticRegression(C=c, max_iter=2000); return OneVsRestClassifier(lr) if multi else lr
 
-# %% ../nbs/09_baselines.ipynb #5b69636c
+# %% ../nbs/09_baselines.ipynb #9db5559d
 def bag_of_words(
-    x_train: list[str], y_train,  # texts; classes (n) or, for several labels per row, 0/1 (n c)
-    x_valid: list[str], y_valid,  # to tune on
+    x_train: list[str],  # n texts
+    y_train: np.ndarray,  # their classes (n) or, with several labels per row, 0/1 (n c)
+    x_valid: list[str],  # texts to tune on
+    y_valid: np.ndarray,  # their classes
     texts: list[str],  # to answer
 ) -> np.ndarray:  # probabilities, m c
     "TF-IDF and logistic regression, tuned over C and n-grams on valid."
@@ -51,10 +55,12 @@ def bag_of_words(
     best = tuned(make, [(c, n) for n in (1, 2) for c in STRENGTHS], x_train, y_train, x_valid, y_valid)
     return best.predict_proba(texts)
 
-# %% ../nbs/09_baselines.ipynb #3431e230
+# %% ../nbs/09_baselines.ipynb #0402a07a
 def linear_probe(
-    x_train: np.ndarray, y_train,  # features n d; classes or 0/1 columns
-    x_valid: np.ndarray, y_valid,  # to tune on
+    x_train: np.ndarray,  # features, n d
+    y_train: np.ndarray,  # their classes (n) or 0/1 (n c)
+    x_valid: np.ndarray,  # features to tune on
+    y_valid: np.ndarray,  # their classes
     features: np.ndarray,  # to answer, m d
 ) -> np.ndarray:  # probabilities, m c
     "Logistic regression on frozen features, tuned over C on valid."
@@ -72,15 +78,15 @@ def majority(
     probs = {str(k): v / len(train_targets) for k, v in sorted(counts.items(), key=lambda kv: str(kv[0]))}
     return [Prediction(best, counts[best] / len(train_targets), probs)] * n
 
-# %% ../nbs/09_baselines.ipynb #f6bbba1b
+# %% ../nbs/09_baselines.ipynb #5a9536ee
 @torch.inference_mode()
 def frozen_features(
-    task: Task,
+    task: Task,  # that knows its features
     model: torch.nn.Module,  # used in evaluation mode
-    processor,
-    rows: pd.DataFrame,
-    batch_size: int = 64,
-    device="cpu",
+    processor,  # what `build` returned beside the model
+    rows: pd.DataFrame,  # n rows
+    batch_size: int = 64,  # rows at a time
+    device="cpu",  # where to run
 ) -> np.ndarray:  # n d, float32, in the order of the rows
     "One vector per row from the frozen body."
     examples, out = Examples(task, rows, processor), {}
@@ -141,15 +147,16 @@ class _Climb:
         self.tuner = FineTuner(self.task, self.checkpoint, self.recipe.but(**changes), device=self.device).fit(self.train, self.valid)
         return self.tuner.evaluate(self.rows).predictions
 
-# %% ../nbs/09_baselines.ipynb #aea5312a
+# %% ../nbs/09_baselines.ipynb #491103ee
 def ladder(
-    task: Task,
-    train: pd.DataFrame, valid: pd.DataFrame,  # to fit and to tune on
+    task: Task,  # what to learn
+    train: pd.DataFrame,  # rows to fit
+    valid: pd.DataFrame,  # rows to tune on
     rows: pd.DataFrame,  # to answer: touched by no rung before
-    checkpoint: str = "minilm",
-    recipe: Recipe = Recipe(),
+    checkpoint: str = "minilm",  # for the rungs with a network
+    recipe: Recipe = Recipe(),  # of the rungs "fine-tuned" and "scratch"
     rungs: tuple | None = None,  # None: all; otherwise names, in order
-    device=None,
+    device=None,  # None: the best there is
     tell=lambda rung, metrics: None,  # called after every rung
 ) -> Ladder:
     "Every baseline and the fine-tuned model on the same rows."

@@ -6,8 +6,9 @@
 __all__ = ['WRITERS', 'DEMO', 'task_options', 'fine_tune', 'evaluate', 'predict', 'write_table', 'demo_data', 'run_demo',
            'report_page', 'demo', 'make_app', 'main']
 
-# %% ../nbs/90_cli.ipynb #fd6760cd
+# %% ../nbs/90_cli.ipynb #6dd9ec1a
 import base64, functools, html, inspect, io, json, sys, time
+from contextlib import redirect_stdout
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Annotated, Optional
@@ -84,7 +85,7 @@ def _parts(task, rows, valid, certify, group, valid_size, certify_size, seed):
     if not any(sizes.values()): return Splits(rows, given["valid"], given["certify"], seed, group)
     return replace(split(rows, **sizes, seed=seed, group=group), **{role: r for role, r in given.items() if r is not None})
 
-# %% ../nbs/90_cli.ipynb #a1e5b43b
+# %% ../nbs/90_cli.ipynb #e9ed68da
 @_command
 def fine_tune(
     data: Annotated[str, typer.Argument(help="Table to learn from: CSV, TSV, JSONL or Parquet")],
@@ -112,6 +113,7 @@ def fine_tune(
     plan = RECIPES[recipe].but(**{k: v for k, v in wanted.items() if v is not None})
     job = task_class(task)(**columns)
     parts = _parts(job, job.read(data), valid, certify, group, valid_size, certify_size, seed)
+    if resume is None and any((out / "checkpoints").glob("step-*")): print(f"warning: {out} holds an unfinished run, which is begun anew; --resume auto would have gone on.")
     tuner = FineTuner(job, model, plan, out=out).fit(parts.train, parts.valid, resume=resume)
     if tuner.interrupted: typer.echo(f"Go on with: --resume auto --out {out}", err=True); raise typer.Exit(130)
     _keep(tuner, parts, out, split_off=not certify, json_=json_)
@@ -129,7 +131,7 @@ def _keep(tuner, parts, out, split_off, json_):
     last = tuner.history.epochs[(tuner.position.best_epoch or len(tuner.history.epochs)) - 1]
     _say_json(json_, {"out": str(out), "n": {r: len(h) for r, h in tuner.seen.items()}, "valid": last})
 
-# %% ../nbs/90_cli.ipynb #0e5e4655
+# %% ../nbs/90_cli.ipynb #6728e466
 @_command
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run")],
@@ -145,10 +147,10 @@ def evaluate(
     seen = set(row_hashes(rows, tuner.task.inputs())) & {h for role in ("train", "valid") for h in tuner.seen.get(role, ())}
     if seen: print(f"warning: {len(seen)} of these rows were used in training or selection; the figures flatter.")
     result = tuner.evaluate(rows)
-    if out: result.save(out)
+    if out: _save_result(result, out)
     print(result); _say_json(json_, result.to_dict())
 
-# %% ../nbs/90_cli.ipynb #b0df0706
+# %% ../nbs/90_cli.ipynb #91026f2f
 @_command
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run")],
@@ -159,15 +161,30 @@ def predict(
 ):
     "Answers of a run for new rows."
     if not (data or text): raise DataError("Nothing to predict: give a table, - for lines from standard input, or --text.")
+    if out: _known_suffix(out)
     if task: task_class(task)
     tuner = FineTuner.load(run)
-    lines = list(text or ()) + ([l.rstrip("\n") for l in sys.stdin] if data == "-" else [])
-    parts = [tuner.task.as_rows([tuple(l.split("\t")) if "\t" in l else l for l in lines])] if lines else []
-    parts += [read_table(data)] if data not in (None, "-") else []
-    if not parts: raise DataError("Standard input was empty: there is nothing to predict.")
-    write_table(tuner.predict(pd.concat(parts, ignore_index=True)), out)
+    asked = _asked(tuner.task, data, text)
+    with redirect_stdout(sys.stderr): answers = tuner.predict(asked)  # standard output is for the table alone
+    write_table(answers, out)
 
-# %% ../nbs/90_cli.ipynb #f0e143fe
+def _asked(task, data, text):
+    "The table, the lines of standard input, the texts: in the order text, lines, table."
+    if data not in (None, "-") and not text: return Path(data)
+    lines, several = list(text or ()) + (_lines() if data == "-" else []), len(task.inputs()) > 1
+    if not lines: raise DataError("Standard input was empty: there is nothing to predict.")
+    rows = task.as_rows([tuple(l.split("\t")) if several else l for l in lines])
+    return rows if data in (None, "-") else pd.concat([rows, read_table(data)], ignore_index=True)
+
+def _lines():
+    try: return [l.rstrip("\n") for l in sys.stdin]
+    except UnicodeDecodeError as e: raise DataError(f"Standard input is not {e.encoding}. Convert it first, for instance with iconv -t UTF-8.") from e
+
+def _save_result(result, out):
+    try: result.save(out)
+    except OSError as e: raise DataError(f"{out} cannot be made a folder: {e.strerror or e}. Give another one.") from e
+
+# %% ../nbs/90_cli.ipynb #50d1c791
 WRITERS = {
     ".csv": lambda t, f: t.to_csv(f, index=False),
     ".tsv": lambda t, f: t.to_csv(f, index=False, sep="\t"),
@@ -176,15 +193,18 @@ WRITERS = {
 }
 
 def write_table(
-    table: pd.DataFrame,
+    table: pd.DataFrame,  # what to write
     out: Path | None,  # the suffix decides the format; None: CSV on standard output
 ):
     "Write a table. Raises DataError for an unknown suffix or a place that cannot be written."
     if out is None: return print(table.to_csv(index=False), end="")
-    if out.suffix not in WRITERS: raise DataError(f"{out}: cannot write {out.suffix or 'a file without a suffix'}; use one of {', '.join(WRITERS)}.")
-    try: WRITERS[out.suffix](table, out)
+    try: WRITERS[_known_suffix(out)](table, out)
     except OSError as e: raise DataError(f"{out} cannot be written: {e.strerror or e}.") from e
     print(f"{len(table):,} predictions in {out}.", file=sys.stderr)
+
+def _known_suffix(out):
+    if (suffix := out.suffix.lower()) in WRITERS: return suffix
+    raise DataError(f"{out}: cannot write {suffix or 'a file without a suffix'}; use one of {', '.join(WRITERS)}.")
 
 # %% ../nbs/90_cli.ipynb #9d19e406
 def _assets_app():
@@ -226,12 +246,12 @@ def demo_data(
     train, valid = draw(parts.train, 320 if quick else 4000, seed), draw(parts.valid, 120 if quick else 1000, 0)
     return task, replace(parts, train=train, valid=valid, certify=draw(parts.certify, 400 if quick else len(parts.certify), 0))
 
-# %% ../nbs/90_cli.ipynb #cdbf2636
+# %% ../nbs/90_cli.ipynb #19881994
 def run_demo(
-    seed: int = 42,
-    quick: bool = False,
-    rungs: tuple = ("majority", "tfidf", "frozen", "fine-tuned"),
-    tell=print,
+    seed: int = 42,  # draws training snippets, head, order and dropout
+    quick: bool = False,  # a few hundred rows, under a minute
+    rungs: tuple = ("majority", "tfidf", "frozen", "fine-tuned"),  # in this order
+    tell=print,  # gets a line after every rung
 ) -> tuple[Ladder, Splits]:
     "Climb the ladder on film reviews; the certify rows are opened once, by every rung alike."
     task, parts = demo_data(seed, quick)
@@ -243,13 +263,13 @@ def run_demo(
     climb.tuner.seen["certify"] = row_hashes(parts.certify, task.inputs())
     return climb, parts
 
-# %% ../nbs/90_cli.ipynb #e5d5e539
+# %% ../nbs/90_cli.ipynb #2d0d3db9
 def _picture(fig, alt):
     buffer = io.BytesIO(); fig.savefig(buffer, format="png", dpi=120, bbox_inches="tight")
     return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
 
 def report_page(
-    climb: Ladder,
+    climb: Ladder,  # with its fine-tuned tuner
     result: Evaluation,  # of the fine-tuned model on the ladder's rows
 ) -> str:  # HTML that needs nothing else
     "Ladder, learning curve, confusion and the most confident mistakes on one page."
@@ -281,14 +301,15 @@ def demo(
     print(climb); print(f"Model, plots and report.html are in {out}.")
     _say_json(json_, {"ladder": climb.to_dict(), "seconds": round(time.perf_counter() - start, 1)})
 
-# %% ../nbs/90_cli.ipynb #657e106b
+# %% ../nbs/90_cli.ipynb #c4b9301c
 def make_app(
     task: type | None = None,  # whose options `fine-tune` shows
 ) -> typer.Typer:
     "The command line application."
     app = typer.Typer(name="sft-nb", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                       help="Learn supervised fine-tuning by running it.")
-    app.command("fine-tune")(_with_task(fine_tune, task) if task else _fine_tune_without_task)
+    if task: app.command("fine-tune")(_with_task(fine_tune, task))
+    else: app.command("fine-tune", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(_fine_tune_without_task)
     for f in (evaluate, predict, demo): app.command(f.__name__)(f)
     app.add_typer(_assets_app(), name="assets")
     app.callback()(_version)

@@ -83,7 +83,7 @@ def _run(task, model, processor, rows, batch_size, device, autocast, progress, j
             if progress: progress(done, len(rows))
     return predictions, {k: sums[k] / max(1., weight) for k, weight in weights.items()}
 
-# %% ../nbs/06_evaluation.ipynb #dcb4eea2
+# %% ../nbs/06_evaluation.ipynb #75d66d4a
 def _check(task, rows, judge):
     "Is there a table, are there rows, and do they say what is right?"
     if not isinstance(rows, pd.DataFrame): raise DataError(f"A table of rows is needed, not {type(rows).__name__}: read it with task.read(…).")
@@ -93,7 +93,8 @@ def _check(task, rows, judge):
     for column in task.outputs() if judge else ():
         if column not in rows:
             raise DataError(f"The rows have no column {column!r}, so nothing can be judged. Add it (there are: {', '.join(map(str, rows.columns))}), or ask `predict` for answers alone.")
-        without = rows.index[rows[column].isna()]
+        unusable = {i for f in task.check(rows) if f.level == "skip" for i in f.rows}  # the task says whether an empty cell is an answer
+        without = rows.index[[i in unusable and bool(empty) for i, empty in enumerate(rows[column].isna())]]
         if len(without):
             raise DataError(f"{len(without)} of {len(rows)} rows have nothing in column {column!r}: {_few(without)}. Fill it in, leave these rows out, or ask `predict` for answers alone.")
 
@@ -113,7 +114,7 @@ def predict(
     rows = rows.drop(columns=[c for c in task.outputs() if c in rows and c not in task.inputs()])
     return _run(task, model, processor, rows, batch_size, device, autocast, progress, judge=False)[0]
 
-# %% ../nbs/06_evaluation.ipynb #22b8d951
+# %% ../nbs/06_evaluation.ipynb #0939a096
 @dataclass(repr=False, eq=False)
 class Evaluation:
     "A model's answers to n rows beside the right ones, and what follows from the comparison."
@@ -126,7 +127,7 @@ class Evaluation:
     metrics: dict[str, float]  # figures for the whole set, by name
 
     @property
-    def n(self) -> int: return len(self.rows)
+    def n(self) -> int: "How many rows were judged."; return len(self.rows)
 
 # %% ../nbs/06_evaluation.ipynb #e8885b0f
 def evaluate(

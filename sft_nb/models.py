@@ -6,7 +6,7 @@
 __all__ = ['HEADS', 'quiet', 'missing_body_keys', 'resolve', 'load_processor', 'load', 'save_weights', 'load_weights', 'blocks',
            'depth_of', 'freeze', 'trainable_table', 'set_dropout', 'parameter_groups']
 
-# %% ../nbs/03_models.ipynb #cde3a6cf
+# %% ../nbs/03_models.ipynb #672f5d8a
 import re
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 from transformers import PreTrainedModel
@@ -78,10 +79,10 @@ def load_processor(
     if getattr(processor, "padding_side", "right") != "right": processor.padding_side = "right"
     return processor
 
-# %% ../nbs/03_models.ipynb #63bcf63e
+# %% ../nbs/03_models.ipynb #816c148f
 def _hub_hint(path, origin, error):
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if origin != "hub": return f"The checkpoint in {path!r} cannot be read: {first}"
+    if origin != "hub": return f"The checkpoint in {path!r} cannot be read: {first.rstrip('.')}. Such a folder holds config.json, model.safetensors and the tokenizer's files."
     near = get_close_matches(path, assets.names("checkpoint"), 1)
     near = f" Did you mean the bundled {near[0]!r}?" if near else ""
     return (f"{path!r} is no bundled checkpoint and no folder, and the model hub did not supply it ({first}).{near} "
@@ -92,7 +93,7 @@ def _config(path, origin, options):
         with quiet(): return AutoConfig.from_pretrained(path, **options)
     except (OSError, ValueError) as e: raise CheckpointError(_hub_hint(path, origin, e)) from e
 
-# %% ../nbs/03_models.ipynb #5cb08323
+# %% ../nbs/03_models.ipynb #54f24b98
 def load(
     checkpoint: str | Path,  # asset name, local folder or hub id
     head: str | type = "body",  # a key of `HEADS`, or a transformers model class
@@ -109,12 +110,21 @@ def load(
         with quiet(), torch_seed("weights", seed):
             processor = load_processor(path)
             model = _fresh(cls, cfg) if fresh else _pretrained(cls, path, cfg)
+    except SafetensorError as e: raise CheckpointError(f"The weights in {path!r} cannot be read: a .safetensors file is damaged or cut short ({e}). Copy or fetch the folder again.") from e
     except (OSError, ValueError, RuntimeError, KeyError) as e: raise CheckpointError(_hub_hint(path, origin, e)) from e
+    _match_tokenizer(model, processor, path)
     if getattr(processor, "pad_token_id", None) is not None and model.config.pad_token_id is None:
         model.config.pad_token_id = processor.pad_token_id
     return model.eval(), processor
 
-# %% ../nbs/03_models.ipynb #36e17647
+# %% ../nbs/03_models.ipynb #cd055663
+def _match_tokenizer(model, processor, path):
+    words = getattr(processor, "vocab_size", None)
+    if not isinstance(words, int): return  # no tokenizer
+    if words <= len(processor.all_special_tokens): raise CheckpointError(f"The tokenizer in {path!r} has no vocabulary: its files (tokenizer.json and its like) are missing. Save them beside the model: tokenizer.save_pretrained(folder).")
+    rows = getattr(model.get_input_embeddings(), "num_embeddings", words)
+    if words > rows: raise CheckpointError(f"The tokenizer in {path!r} has {words:,} tokens, the model {rows:,}: they do not belong together.")
+
 def _fresh(cls, cfg): return cls.from_config(cfg) if hasattr(cls, "from_config") else cls(cfg)
 
 def _pretrained(cls, path, cfg):
@@ -126,9 +136,9 @@ def _pretrained(cls, path, cfg):
     model.new_parameters = sorted(lost)
     return model
 
-# %% ../nbs/03_models.ipynb #5481a006
+# %% ../nbs/03_models.ipynb #fab4c775
 def save_weights(
-    model: nn.Module,
+    model: nn.Module,  # a transformers model, or any other
     processor,  # saved beside the model; None: there is none
     folder,  # an existing folder
 ):
@@ -145,7 +155,7 @@ def load_weights(
     "Fill in what transformers did not load: a model of your own."
     if isinstance(model, PreTrainedModel): return
     try: load_model(model, str(Path(folder) / "model.safetensors"))
-    except (OSError, RuntimeError, ValueError) as e: raise CheckpointError(f"The weights in {folder} do not fit {type(model).__name__}: {str(e).splitlines()[0]}") from e
+    except (OSError, RuntimeError, ValueError, SafetensorError) as e: raise CheckpointError(f"The weights in {folder} do not fit {type(model).__name__}: {str(e).splitlines()[0]}") from e
 
 # %% ../nbs/03_models.ipynb #e9ab429f
 def blocks(

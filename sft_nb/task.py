@@ -67,7 +67,7 @@ def seed_everything(
     "Seed Python, numpy and torch globally: for code that is not ours."
     random.seed(seed); np.random.seed(seed % 2**32); torch.manual_seed(seed)
 
-# %% ../nbs/00_task.ipynb #b7f74bd5
+# %% ../nbs/00_task.ipynb #9548d216
 def _move(x, device): return x.to(device) if hasattr(x, "to") else [_move(o, device) for o in x] if isinstance(x, list) else x
 
 @dataclass
@@ -79,7 +79,10 @@ class Batch:
 
     def __len__(self): return len(self.index)
 
-    def to(self, device) -> "Batch":
+    def to(
+        self,
+        device,  # where to, e.g. "cpu" or "cuda"
+    ) -> "Batch":
         "The same batch on another device."
         move = lambda d: {k: _move(v, device) for k, v in d.items()}
         return Batch(move(self.inputs), move(self.targets), self.index)
@@ -123,7 +126,7 @@ class Task:
         super().__init_subclass__(**kwargs)
         if cls.name: Task.registry[cls.name] = cls
 
-# %% ../nbs/00_task.ipynb #dd598ba1
+# %% ../nbs/00_task.ipynb #42d59db1
 @patch
 def inputs(self: Task) -> list[str]:  # column names
     "The columns that the model reads. Two rows that agree in them are the same question."
@@ -135,18 +138,27 @@ def outputs(self: Task) -> list[str]:  # column names; none for rows without tar
     return []
 
 @patch
-def learn(self: Task, rows) -> Task:  # a new task with the learned fields set
+def learn(
+    self: Task,
+    rows,  # rows of the table
+) -> Task:  # a new task with the learned fields set
     "What the task takes from the training rows, and from no others."
     return self
 
-# %% ../nbs/00_task.ipynb #a66218ad
+# %% ../nbs/00_task.ipynb #8e7515f5
 @patch
-def as_rows(self: Task, items: list) -> pd.DataFrame:
+def as_rows(
+    self: Task,
+    items: list,  # what a person hands over
+) -> pd.DataFrame:
     "Items as a table: dictionaries by column; tuples for several input columns; single values for one."
     cols = self.inputs()
-    return pd.DataFrame([i if isinstance(i, dict) else dict(zip(cols, i if len(cols) > 1 else (i,))) for i in items], columns=None if items else cols)
+    rows = [i if isinstance(i, (dict, tuple, list)) and len(cols) > 1 or isinstance(i, dict) else (i,) for i in items]
+    for n, row in enumerate(rows):
+        if not isinstance(row, dict) and len(row) != len(cols): raise DataError(f"Item {n} (counting from 0) is {len(row)} value{'s' * (len(row) != 1)}, but the model reads {len(cols)} columns: {', '.join(cols)}. Give a tuple of {len(cols)}, or a dictionary.")
+    return pd.DataFrame([row if isinstance(row, dict) else dict(zip(cols, row)) for row in rows], columns=None if items else cols)
 
-# %% ../nbs/00_task.ipynb #29efffee
+# %% ../nbs/00_task.ipynb #2feb9624
 @patch
 def build(
     self: Task,
@@ -160,73 +172,119 @@ def build(
 def encode(
     self: Task,
     row: dict,  # one row of the table, by column
-    processor: Processor,
+    processor: Processor,  # what `build` returned beside the model
     rng: np.random.Generator | None = None,  # dice for augmentation, of (seed, epoch, index); None: no augmentation
 ) -> dict:  # plain numbers and lists; no padding, no batch dimension
     "One row as the model will see it. A row without its target columns is encoded without targets."
     raise NotImplementedError(f"{type(self).__name__}.encode")
 
 @patch
-def encode_all(self: Task, rows, processor) -> list[dict]:
+def encode_all(
+    self: Task,
+    rows,  # rows of the table
+    processor,  # what `build` returned beside the model
+) -> list[dict]:
     "All rows of a table, without augmentation. Override it when the processor is faster on many at once."
     return [self.encode(row, processor) for row in rows.to_dict("records")]
 
 @patch
-def check_lengths(self: Task, rows, processor) -> list[Finding]:
+def check_lengths(
+    self: Task,
+    rows,  # rows of the table
+    processor,  # what `build` returned beside the model
+) -> list[Finding]:
     "What of the rows the model cannot read; asked once, before training."
     return []
 
 @patch
-def length(self: Task, example: dict) -> int:
+def length(
+    self: Task,
+    example: dict,  # what `encode` returned
+) -> int:
     "How long an example is (tokens): batches are made of examples of similar length."
     return len(example.get("input_ids", ()))
 
 @patch
-def collate(self: Task, examples: list[dict], processor: Processor) -> Batch:
+def collate(
+    self: Task,
+    examples: list[dict],  # what `encode` returned, b of them
+    processor: Processor,  # what `build` returned beside the model
+) -> Batch:
     "Examples side by side, padded to the longest. `batching` fills in the index."
     raise NotImplementedError(f"{type(self).__name__}.collate")
 
-# %% ../nbs/00_task.ipynb #865966ca
+# %% ../nbs/00_task.ipynb #a8c57883
 @patch
-def weigh(self: Task, batch: Batch) -> dict[str, float]:
+def weigh(
+    self: Task,
+    batch: Batch,  # what `collate` returned
+) -> dict[str, float]:
     "How many targets (or how much weight) each loss term will sum over: known before any forward pass."
     return {"loss": float(len(batch))}
 
 @patch
-def loss(self: Task, outputs: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
+def loss(
+    self: Task,
+    outputs: Outputs,  # what the model returned for the batch
+    batch: Batch,  # what `collate` returned
+) -> dict[str, torch.Tensor]:
     "The loss terms as sums over the batch, under the same names as `weigh`; scalars that carry gradients."
     raise NotImplementedError(f"{type(self).__name__}.loss")
 
-# %% ../nbs/00_task.ipynb #2ce62d2d
+# %% ../nbs/00_task.ipynb #713e77b3
 @patch
-def decode(self: Task, outputs: Outputs, batch: Batch) -> list[Prediction]:
+def decode(
+    self: Task,
+    outputs: Outputs,  # what the model returned for the batch
+    batch: Batch,  # what `collate` returned
+) -> list[Prediction]:
     "One prediction per row of the batch, from the outputs of one forward pass."
     raise NotImplementedError(f"{type(self).__name__}.decode")
 
 @patch
-def predict(self: Task, model, batch: Batch, processor: Processor) -> list[Prediction]:
+def predict(
+    self: Task,
+    model,  # what `build` returned
+    batch: Batch,  # what `collate` returned
+    processor: Processor,  # what `build` returned beside the model
+) -> list[Prediction]:
     "Run the model (in evaluation mode, without gradients: the caller sees to it) and decode."
     return self.decode(model(**batch.inputs), batch)
 
-# %% ../nbs/00_task.ipynb #c68694b7
+# %% ../nbs/00_task.ipynb #20f04a13
 @patch
-def target(self: Task, row: dict) -> Any:
+def target(
+    self: Task,
+    row: dict,  # one row of the table, by column
+) -> Any:
     "The right answer of one row, in the same terms as `Prediction.value`."
     return row[self.outputs()[0]]
 
 @patch
-def score(self: Task, prediction: Prediction, target: Any) -> float:
+def score(
+    self: Task,
+    prediction: Prediction,  # an answer
+    target: Any,  # the right answer
+) -> float:
     "How good one answer is, in [0, 1]; by default 1 for exactly right and 0 otherwise."
     return float(prediction.value == target)
 
 @patch
-def metrics(self: Task, predictions: list[Prediction], targets: list) -> dict[str, float]:
+def metrics(
+    self: Task,
+    predictions: list[Prediction],  # n answers
+    targets: list,  # n right answers, from `target`
+) -> dict[str, float]:
     "Figures for the whole set; `self.metric` names one of them, or the loss."
     return {"score": float(np.mean([self.score(p, t) for p, t in zip(predictions, targets)]))}
 
-# %% ../nbs/00_task.ipynb #bc585140
+# %% ../nbs/00_task.ipynb #da4e60b9
 @patch
-def features(self: Task, model, batch: Batch) -> torch.Tensor:  # b d
+def features(
+    self: Task,
+    model,  # what `build` returned
+    batch: Batch,  # what `collate` returned
+) -> torch.Tensor:  # b d
     "One vector per row from the model's body, frozen and in evaluation mode."
     raise SFTError(f"{self.name or type(self).__name__} has no frozen features: leave the rung 'frozen' out of the ladder.")
 
@@ -246,17 +304,29 @@ def baselines(self: Task) -> dict[str, Callable]:
     return {}
 
 @patch
-def tables(self: Task, predictions: list[Prediction], targets: list) -> dict:
+def tables(
+    self: Task,
+    predictions: list[Prediction],  # n answers
+    targets: list,  # n right answers, from `target`
+) -> dict:
     "More tables for the evaluation report: name -> DataFrame."
     return {}
 
 @patch
-def plot(self: Task, predictions: list[Prediction], targets: list):
+def plot(
+    self: Task,
+    predictions: list[Prediction],  # n answers
+    targets: list,  # n right answers, from `target`
+):
     "A matplotlib figure for the evaluation report, or None."
     return None
 
 @patch
-def show(self: Task, rows, predictions: list[Prediction] | None = None):  # an object that Jupyter can display
+def show(
+    self: Task,
+    rows,  # rows of the table
+    predictions: list[Prediction] | None = None,  # n answers
+):  # an object that Jupyter can display
     "Rows, and answers beside them, for a person to read; here, a plain table."
     shown = rows[[c for c in [*self.inputs(), *self.outputs()] if c in rows]].copy()
     return shown if predictions is None else shown.assign(prediction=[p.value for p in predictions], score=[p.score for p in predictions])

@@ -7,10 +7,11 @@ __all__ = ['SCHEDULES', 'RECIPES', 'task_objective', 'add_up', 'effective_gradie
            'pick_precision', 'Recipe', 'Method', 'History', 'Listener', 'Position', 'FineTuner', 'stop_between_updates',
            'train_mode', 'mean_loss', 'weights_of', 'snapshot', 'Lines', 'Bar', 'Curve', 'watcher']
 
-# %% ../nbs/07_training.ipynb #e30a21a4
+# %% ../nbs/07_training.ipynb #7196e990
 import math, signal, sys, time
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
+from numbers import Integral, Real
 from pathlib import Path
 
 import pandas as pd
@@ -42,9 +43,9 @@ def add_up(
         for name, value in part.items(): total[name] = total.get(name, 0.0) + float(value)
     return total
 
-# %% ../nbs/07_training.ipynb #50eced3f
+# %% ../nbs/07_training.ipynb #047dbd7a
 def effective_gradient(
-    task: Task,
+    task: Task,  # whose loss terms and weights
     model: nn.Module,  # gradients are added to its parameters' `.grad`
     pieces: list[Batch],  # micro-batches of one effective batch, on the model's device
     objective=None,  # (model, batch) -> named sums; None: the task's own
@@ -79,7 +80,7 @@ def rate_factor(
     if step < rise: return step / rise
     return SCHEDULES[schedule]((step - rise) / max(1, total - rise))
 
-# %% ../nbs/07_training.ipynb #8e7e0359
+# %% ../nbs/07_training.ipynb #9d991c53
 def pick_device() -> torch.device:  # cuda, then Apple's mps, then cpu
     "The best device there is."
     if torch.cuda.is_available(): return torch.device("cuda")
@@ -87,7 +88,7 @@ def pick_device() -> torch.device:  # cuda, then Apple's mps, then cpu
 
 def pick_precision(
     wanted: str,  # "auto", "fp32" or "bf16"
-    device: torch.device,
+    device: torch.device,  # where the model will run
 ) -> str:  # "fp32" or "bf16"
     "Resolve `auto` to what this device multiplies fast."
     if wanted != "auto": return wanted
@@ -121,16 +122,20 @@ class Recipe:
 
     def __post_init__(self): self.check()
 
-# %% ../nbs/07_training.ipynb #ca438196
+# %% ../nbs/07_training.ipynb #b61a52f0
 @patch
 def check(self: Recipe):
     "Raise TrainingError, naming every field that cannot be."
-    wrong = [text for bad, text in (
+    wrong = _mistyped(self) or [text for bad, text in (
         (self.epochs < 1, f"epochs={self.epochs}: at least 1"),
         (not 0 < self.learning_rate < 10, f"learning_rate={self.learning_rate}: above 0, usually 1e-5 to 1e-3"),
         (self.batch_size < 1, f"batch_size={self.batch_size}: at least 1"),
         (self.micro_batch_size is not None and self.micro_batch_size < 1, f"micro_batch_size={self.micro_batch_size}: at least 1, or None"),
         (not 0 <= self.warmup <= 1, f"warmup={self.warmup}: a share of the steps, 0 to 1"),
+        (self.weight_decay < 0, f"weight_decay={self.weight_decay}: 0 or more"),
+        (self.max_grad_norm is not None and self.max_grad_norm <= 0, f"max_grad_norm={self.max_grad_norm}: above 0, or None"),
+        (not 0 < self.depth_decay <= 1, f"depth_decay={self.depth_decay}: above 0, up to 1"),
+        (self.length_window < 1, f"length_window={self.length_window}: at least 1"),
         (self.schedule not in SCHEDULES, f"schedule={self.schedule!r}: one of {', '.join(SCHEDULES)}"),
         (self.precision not in ("auto", "fp32", "bf16"), f"precision={self.precision!r}: auto, fp32 or bf16"),
         (self.dropout is not None and not 0 <= self.dropout < 1, f"dropout={self.dropout}: 0 up to but not 1, or None"),
@@ -139,16 +144,26 @@ def check(self: Recipe):
     ) if bad]
     if wrong: raise TrainingError("This recipe cannot work. " + "; ".join(wrong) + ".")
 
-# %% ../nbs/07_training.ipynb #4b859f91
+def _mistyped(recipe):
+    fits = lambda v, t: isinstance(v, t) or isinstance(v, Integral) and isinstance(1, t) or isinstance(v, Real) and isinstance(1., t)
+    return [f"{f.name}={v!r}: not of type {getattr(f.type, '__name__', f.type)}" for f in fields(recipe) if not fits(v := getattr(recipe, f.name), f.type)]
+
+# %% ../nbs/07_training.ipynb #8ab90fae
 @patch
-def but(self: Recipe, **changes) -> Recipe:
+def but(
+    self: Recipe,
+    **changes,  # fields and their new values
+) -> Recipe:
     "The same recipe with some fields changed; an unknown field is named."
     known = [f.name for f in fields(Recipe)]
     if unknown := [k for k in changes if k not in known]: raise TrainingError(f"A recipe has no {', '.join(unknown)}. Its fields: {', '.join(known)}.")
     return replace(self, **changes)
 
 @patch
-def diff(self: Recipe, other: Recipe) -> pd.DataFrame:  # one row per field that differs
+def diff(
+    self: Recipe,
+    other: Recipe,  # to compare with
+) -> pd.DataFrame:  # one row per field that differs
     "What another recipe does differently."
     mine, theirs = ({f.name: getattr(r, f.name) for f in fields(Recipe)} for r in (self, other))
     return pd.DataFrame([(k, mine[k], theirs[k]) for k in mine if mine[k] != theirs[k]], columns=["field", "this", "other"])
@@ -169,17 +184,65 @@ def to_dict(self: Recipe) -> dict:  # JSON-ready
 @patch
 def _repr_html_(self: Recipe): return pd.DataFrame(self.to_dict().items(), columns=["field", "value"]).to_html(index=False)
 
-# %% ../nbs/07_training.ipynb #62b8acf7
+# %% ../nbs/07_training.ipynb #04b5ec57
 class Method:
     "A way of training. Every moment is optional; state that must survive a restart goes through `state_dict`."
-    def prepare(self, model: nn.Module) -> nn.Module: "Change the model before the optimiser is made."; return model
-    def groups(self, model: nn.Module, learning_rate: float): "Parameter groups for the optimiser, or None for the usual ones."; return None
-    def objective(self, inner): "Wrap (model, batch) -> named sums."; return inner
-    def step(self, model: nn.Module, grad, opt): "One update: `grad()` computes the gradient anew, `opt()` clips and moves."; grad(); opt()
-    def after(self, model: nn.Module): "After every update."
-    def averaged(self, model: nn.Module): "State dict to evaluate and keep in place of the current weights, or None."; return None
-    def state_dict(self) -> dict: "Tensors and plain values to be saved with a checkpoint."; return {}
-    def load_state_dict(self, state: dict): "The reverse of `state_dict`."
+    def prepare(
+        self,
+        model: nn.Module,  # as the task built it
+    ) -> nn.Module:  # the model to train
+        "Change the model before the optimiser is made."
+        return model
+
+    def groups(
+        self,
+        model: nn.Module,  # as `prepare` left it
+        learning_rate: float,  # the recipe's
+    ) -> list[dict] | None:  # for a torch optimiser; None: the usual groups
+        "Parameter groups and their rates."
+
+    def objective(
+        self,
+        inner,  # (model, batch) -> named sums
+    ):  # the same kind of function
+        "Wrap the objective."
+        return inner
+
+    def step(
+        self,
+        model: nn.Module,  # in training mode
+        grad,  # () -> sums and weights: computes the gradient of the batch anew, with the same dropout
+        opt,  # () -> None: clips the gradient and moves
+    ):
+        "One update."
+        grad(); opt()
+
+# %% ../nbs/07_training.ipynb #c7ae6396
+@patch
+def after(
+    self: Method,
+    model: nn.Module,  # with its new weights
+):
+    "After every update."
+
+@patch
+def averaged(
+    self: Method,
+    model: nn.Module,  # with its current weights
+) -> dict | None:  # a state dict, or None
+    "Weights to evaluate and keep in place of the current ones."
+
+@patch
+def state_dict(self: Method) -> dict:  # tensors and plain values
+    "What must survive a restart."
+    return {}
+
+@patch
+def load_state_dict(
+    self: Method,
+    state: dict,  # what `state_dict` gave
+):
+    "The reverse of `state_dict`."
 
 # %% ../nbs/07_training.ipynb #287054e4
 @dataclass
@@ -213,13 +276,14 @@ def plot(self: History, title: str = ""):  # a matplotlib Figure
     ax.set(xlabel="update", ylabel="loss", title=title, ylim=(0, None)); ax.margins(x=.08)
     return fig
 
-# %% ../nbs/07_training.ipynb #7b721afd
+# %% ../nbs/07_training.ipynb #3e8f8b48
 class Listener:
-    "Watches a run. All moments are optional."
-    def start(self, tuner): "The model and optimiser exist; nothing has been trained."
-    def step(self, tuner): "After every update."
-    def epoch(self, tuner): "After every epoch's validation."
-    def end(self, tuner): "At the end, also of an interrupted run."
+    "Watches a run; each moment gets the `FineTuner`. All moments are optional."
+    def start(self, _tuner): "The model and optimiser exist; nothing has been trained."
+    def step(self, _tuner): "After every update."
+    def epoch(self, _tuner): "After every epoch's validation."
+    def pause(self, _tuner): "After the update at which an interrupted run stops."
+    def end(self, _tuner): "At the end, also of a run that was interrupted or failed."
 
 @dataclass
 class Position:
@@ -233,7 +297,7 @@ class Position:
     best_epoch: int | None = None  # and its epoch
     stale: int = 0  # epochs since
 
-# %% ../nbs/07_training.ipynb #6f5d968d
+# %% ../nbs/07_training.ipynb #f3338e66
 class FineTuner:
     "Fine-tunes a checkpoint on a task. After `fit`: `model`, `processor`, `task` (with what it learned), `history`."
     keeper = None  # makes the listener that saves and resumes; set by `sft_nb.checkpointing`
@@ -250,6 +314,10 @@ class FineTuner:
         self.device = torch.device(device) if device else pick_device()
         self.model = self.processor = None
         self.history, self.seen, self.notes, self.interrupted = History(), {}, {}, False
+
+    def __repr__(self):
+        state = f"{len(self.history.epochs)} epochs" if self.model is not None else "not trained yet"
+        return f"FineTuner({self.task.name}, {self.checkpoint!r}: {state})"
 
 # %% ../nbs/07_training.ipynb #026b4877
 @patch
@@ -336,9 +404,9 @@ def _autocast(self: FineTuner):
     on = pick_precision(self.recipe.precision, self.device) == "bf16"
     return torch.autocast(self.device.type, torch.bfloat16) if on else nullcontext()
 
-# %% ../nbs/07_training.ipynb #03ec4389
+# %% ../nbs/07_training.ipynb #bf1ce796
 def train_mode(
-    model: nn.Module,
+    model: nn.Module,  # changed in place
     train_batchnorm: bool = False,  # let BatchNorm update its statistics
 ) -> nn.Module:  # the same model
     "Training mode, with frozen BatchNorm statistics unless asked otherwise."
@@ -377,7 +445,7 @@ def _must_be_finite(self: FineTuner, sums, indices):
     raise TrainingError(f"The loss is {sums} at update {self.position.step + 1}, on training rows {sorted(int(i) for i in indices)[:8]}… "
                         "Try a smaller learning rate, or look at these rows; the tuner holds the weights of the best epoch so far.")
 
-# %% ../nbs/07_training.ipynb #af378743
+# %% ../nbs/07_training.ipynb #6907d143
 def mean_loss(
     sums: dict[str, float],  # loss terms
     weights: dict[str, float],  # their weights
@@ -394,16 +462,16 @@ def _epoch(self: FineTuner, tell):
         p.sums, p.weights, p.batch, p.step = add_up([p.sums, sums]), add_up([p.weights, weights]), p.batch + 1, p.step + 1
         self.history.steps.append({"epoch": p.epoch + 1, "step": p.step, "loss": mean_loss(sums, weights), "learning_rate": self.optimizer.param_groups[0]["lr"], "grad_norm": norm})
         tell("step")
-        if self.interrupted: return
+        if self.interrupted: tell("pause"); return
     record = {"epoch": p.epoch + 1, "train_loss": mean_loss(p.sums, p.weights)} | self._validate()
     p.epoch, p.batch, p.sums, p.weights = p.epoch + 1, 0, {}, {}
     self.history.epochs.append(record); self.history.seconds.append(time.perf_counter() - start)
     tell("epoch")
 
-# %% ../nbs/07_training.ipynb #1f583740
+# %% ../nbs/07_training.ipynb #d83de588
 @contextmanager
 def weights_of(
-    model: nn.Module,
+    model: nn.Module,  # has its own weights back afterwards
     state: dict | None,  # a state dict to use inside the block; None: leave the model alone
 ):
     "Use other weights inside a `with` block."
@@ -416,7 +484,7 @@ def weights_of(
 @patch
 def _averaged(self: FineTuner): return next((s for m in self.recipe.methods if (s := m.averaged(self.model)) is not None), None)
 
-# %% ../nbs/07_training.ipynb #5cb13767
+# %% ../nbs/07_training.ipynb #fe527827
 @patch
 def _validate(self: FineTuner):
     if self.valid is None: return {}
@@ -430,7 +498,9 @@ def _validate(self: FineTuner):
         else: p.stale += 1
     return {"valid_loss": result.loss} | result.metrics
 
-def snapshot(model: nn.Module) -> dict:  # a state dict on the CPU
+def snapshot(
+    model: nn.Module,  # anywhere
+) -> dict:  # a state dict on the CPU
     "A copy of all weights."
     return {k: v.detach().to("cpu", copy=True) for k, v in model.state_dict().items()}
 
@@ -447,13 +517,17 @@ def _finish(self: FineTuner):
     if state is not None: self.model.load_state_dict(state)
     self.model.eval()
 
-# %% ../nbs/07_training.ipynb #8d21fde4
+# %% ../nbs/07_training.ipynb #39cf83c2
 @patch
 def _ready(self: FineTuner):
     if self.model is None: raise TrainingError("This tuner has no model yet: call fit(train, valid), or FineTuner.load(folder).")
 
 @patch
-def evaluate(self: FineTuner, rows: pd.DataFrame, batch_size: int = 64) -> Evaluation:
+def evaluate(
+    self: FineTuner,
+    rows: pd.DataFrame,  # with targets
+    batch_size: int = 64,  # rows at a time; does not change the figures
+) -> Evaluation:
     "Loss, metrics and predictions on rows with targets."
     self._ready(); _usable(self.task, rows, "evaluation")
     return evaluation.evaluate(self.task, self.model, self.processor, rows, batch_size=batch_size, device=self.device)
@@ -468,6 +542,7 @@ def predict(
     self._ready()
     if isinstance(items, str) and Path(items).suffix.lower() not in _READERS: raise DataError(f"A single text is given in a list, predict([{items[:40]!r}]); the path of a table ends in {', '.join(_READERS)}.")
     plain = isinstance(items, (list, tuple))
+    if plain and not items: raise DataError("There is nothing to predict: the list is empty.")
     rows = self.task.read(self.task.as_rows(list(items)) if plain else items, labelled=False)
     answers = evaluation.predict(self.task, self.model, self.processor, rows, batch_size=batch_size, device=self.device)
     told = {"prediction": [a.value for a in answers], "score": [a.score for a in answers]}
@@ -509,11 +584,11 @@ def watcher() -> Listener:
     if getattr(get_ipython(), "kernel", None) is not None: return Curve()
     return Bar() if sys.stderr.isatty() else Lines()
 
-# %% ../nbs/07_training.ipynb #09a72e23
+# %% ../nbs/07_training.ipynb #742f9f49
 @patch
 def search_learning_rate(
     self: FineTuner,
-    train: pd.DataFrame,
+    train: pd.DataFrame,  # rows to learn from
     valid: pd.DataFrame,  # the rates are compared here
     rates: tuple = (2e-5, 5e-5, 1e-4, 2e-4),  # candidates
     epochs: int = 1,  # length of the trial runs, each with its own full schedule

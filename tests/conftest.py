@@ -132,3 +132,11 @@ def reviews():
     "Eight rows to memorise: text, label (good, bad)."
     import pandas as pd
     return pd.DataFrame({"text": SENTENCES, "label": ["good", "bad"] * 4})
+
+
+@pytest.fixture(scope="session")
+def run(tiny, reviews, tmp_path_factory):
+    "A finished run: tiny BERT that knows the eight rows, saved."
+    from sft_nb.all import FineTuner, Recipe, TextClassification
+    recipe = Recipe(epochs=40, learning_rate=3e-3, batch_size=8, dropout=0., schedule="constant", keep_best=False)
+    return FineTuner(TextClassification(), tiny("bert"), recipe).fit(reviews).save(tmp_path_factory.mktemp("runs")/"reviews")

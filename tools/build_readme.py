@@ -15,10 +15,12 @@ def cell_text(cell):
     source = "\n".join(line for line in cell.source.splitlines() if not line.startswith("#|")).strip()
     if not source or "#| hide" in cell.source: return ""
     if cell.cell_type == "markdown": return source
-    outputs = [o.get("text") or o.get("data", {}).get("text/markdown") or o.get("data", {}).get("text/plain", "") for o in cell.outputs]
-    shown = "".join(f"\n\n```text\n{t.strip()}\n```" if not t.lstrip().startswith("|") else f"\n\n{t.strip()}" for t in outputs if t)
     code = "" if "#| echo: false" in cell.source else f"```python\n{source}\n```"
-    return (code + shown).strip()
+    if "#| hide_output" in cell.source: return code
+    texts = [o.get("text") or o["data"].get("text/plain", "") for o in cell.outputs if "text/markdown" not in o.get("data", {}) and "image/png" not in o.get("data", {})]
+    tables = [o["data"]["text/markdown"] for o in cell.outputs if "text/markdown" in o.get("data", {})]
+    plain = "".join(t.rstrip("\n") + "\n" for t in texts if t)
+    return "\n\n".join(p for p in (code, f"```text\n{plain}```" if plain else "", *tables) if p)
 
 
 def readme():

@@ -20,7 +20,7 @@ from ..baselines import bag_of_words, linear_probe, majority
 from ..batching import pad
 from ..task import Batch, DataError, Finding, Prediction, Task, learned
 
-# %% ../../nbs/tasks/00_text_classification.ipynb #740aba9b
+# %% ../../nbs/tasks/00_text_classification.ipynb #c4da130f
 @dataclass
 class TextClassification(Task):
     "One or several labels for a text or a pair of texts."
@@ -36,10 +36,23 @@ class TextClassification(Task):
     labels: list = learned()  # label names, sorted; class k is labels[k]
     class_weights: list = learned()  # one per label, when balanced
 
+    def __post_init__(self): _check_settings(self)
     @property
     def metric(self): return ("f1_micro", "max") if self.multi_label else ("accuracy", "max")
     def inputs(self): return [self.text] + ([self.text_pair] if self.text_pair else [])
     def outputs(self): return [self.label]
+
+# %% ../../nbs/tasks/00_text_classification.ipynb #ee5359f3
+def _check_settings(task):
+    columns = [*task.inputs(), task.label]
+    wrong = [text for bad, text in (
+        (len(set(columns)) < len(columns), f"text={task.text!r}, text_pair={task.text_pair!r}, label={task.label!r}: three different columns"),
+        (task.max_length is not None and task.max_length < 8, f"max_length={task.max_length}: at least 8 tokens, or None"),
+        (not 0 <= task.label_smoothing < 1, f"label_smoothing={task.label_smoothing}: 0 up to but not 1"),
+        (task.multi_label and not task.separator, "separator='': at least one character"),
+        (task.multi_label and (task.balanced or task.label_smoothing), "balanced and label_smoothing: not with multi_label"),
+    ) if bad]
+    if wrong: raise DataError("This task cannot work. " + "; ".join(wrong) + ".")
 
 # %% ../../nbs/tasks/00_text_classification.ipynb #9ebe9044
 def label_name(
@@ -80,13 +93,13 @@ def _check_any_label(task, rows):
     if not len(rows) or any(task.target(r) for r in rows.to_dict("records")): return []
     return [Finding("error", f"No row has any label in column {task.label!r}. Labels of a row are separated by {task.separator!r}; set `separator` if yours differ.")]
 
-# %% ../../nbs/tasks/00_text_classification.ipynb #158eef88
+# %% ../../nbs/tasks/00_text_classification.ipynb #e0c5a5b5
 def _check_known(task, rows):
     missing = [] if task.multi_label else data.check_missing(rows, task.outputs())
     lost, strange = {i for f in missing for i in f.rows}, {}
     for i, row in enumerate(rows.to_dict("records")):
         names = [] if i in lost else task.target(row) if task.multi_label else [task.target(row)]
-        strange |= {i: n for n in names if n not in task.labels}
+        if unknown := [n for n in names if n not in task.labels]: strange[i] = unknown[0]
     if not strange: return missing
     at = tuple(strange)
     return missing + [Finding("error", _stranger(task, strange[at[0]], f" ({data._name_rows(at)}, counting from 0)"), at)]
@@ -109,9 +122,12 @@ def _by_number(label):
     try: return (0, float(label), label)
     except ValueError: return (1, 0.0, label)
 
-# %% ../../nbs/tasks/00_text_classification.ipynb #74e009ad
+# %% ../../nbs/tasks/00_text_classification.ipynb #ecc5c117
 @patch
-def class_ids(self: TextClassification, target) -> list[int]:
+def class_ids(
+    self: TextClassification,
+    target: str | list[str],  # what `target` returned
+) -> list[int]:
     "Numbers of one row's label or labels. Raises DataError for a label that training has not seen."
     names = target if self.multi_label else [target]
     if unknown := [n for n in names if n not in self.labels]: raise DataError(_stranger(self, unknown[0]))
@@ -192,7 +208,7 @@ def loss(self: TextClassification, outputs, batch: Batch) -> dict[str, torch.Ten
 @patch
 def _weights(self: TextClassification, device): return None if self.class_weights is None else torch.tensor(self.class_weights, device=device)
 
-# %% ../../nbs/tasks/00_text_classification.ipynb #e3e4b6c3
+# %% ../../nbs/tasks/00_text_classification.ipynb #4cfa5df6
 @patch
 def decode(self: TextClassification, outputs, batch: Batch) -> list[Prediction]:
     "The likeliest label, or all labels above one half when multi_label; the score is the probability that the whole answer is right, if labels were independent."
@@ -200,7 +216,10 @@ def decode(self: TextClassification, outputs, batch: Batch) -> list[Prediction]:
     return self.from_probs((z.sigmoid() if self.multi_label else z.softmax(-1)).cpu().numpy())
 
 @patch
-def from_probs(self: TextClassification, probs: np.ndarray) -> list[Prediction]:
+def from_probs(
+    self: TextClassification,
+    probs: np.ndarray,  # n c
+) -> list[Prediction]:
     "Predictions from probabilities (n c), wherever they come from: the network or a baseline."
     named = [dict(zip(self.labels, map(float, p))) for p in probs]
     if not self.multi_label: return [Prediction(k := max(p, key=p.get), p[k], p) for p in named]
@@ -236,7 +255,7 @@ def _plot_f1(table):
     ax.set(xlabel="F1", xlim=(0, 1))
     return fig
 
-# %% ../../nbs/tasks/00_text_classification.ipynb #fe99e95c
+# %% ../../nbs/tasks/00_text_classification.ipynb #74383999
 @patch
 def features(self: TextClassification, model, batch: Batch) -> torch.Tensor:  # b d
     "The mean of the last hidden states over the real tokens."
@@ -245,7 +264,10 @@ def features(self: TextClassification, model, batch: Batch) -> torch.Tensor:  # 
     return (hidden * mask).sum(1) / mask.sum(1)
 
 @patch
-def classes_of(self: TextClassification, rows: pd.DataFrame) -> np.ndarray:  # n, or n c when multi_label
+def classes_of(
+    self: TextClassification,
+    rows: pd.DataFrame,  # n rows with targets
+) -> np.ndarray:  # n, or n c when multi_label
     "Class numbers of a table's rows, for scikit-learn."
     return self._classes([{"classes": self.class_ids(self.target(r))} for r in rows.to_dict("records")])["classes"].numpy()
 

@@ -1,0 +1,330 @@
+"The command line as scripts use it: exit codes, what goes to standard output and what to standard error, interruption and resumption."
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import SENTENCES
+from safetensors.torch import load_file
+
+import sft_nb
+from sft_nb.all import FineTuner, Recipe, TextClassification, read_table
+from sft_nb.cli import main
+from sft_nb.training import Lines, Listener, Method
+
+SFT_NB = Path(sys.executable).with_name("sft-nb")
+ROWS = pd.DataFrame({"text": [f"{text} {i}" for i in range(5) for text in SENTENCES], "label": ["good", "bad"] * 20, "film": [f"film {i // 4}" for i in range(40)]})
+
+
+def start(*argv, **options):
+    "The command as a process of its own: the installed script, or the module where there is none."
+    command = [str(SFT_NB)] if SFT_NB.exists() else [sys.executable, "-c", "from sft_nb.cli import main; main()"]
+    return subprocess.Popen([*command, *map(str, argv)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", **options)
+
+
+def finish(process, stdin=None, code=0):
+    out, err = process.communicate(stdin, timeout=180)
+    assert process.returncode == code, (process.returncode, out, err)
+    return out, err
+
+
+@pytest.fixture
+def sft(capsys):
+    "The command inside this process: sft('predict', …) -> (standard output, standard error); code: the exit code expected."
+    def type_(*argv, code=0):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as e: main([str(a) for a in argv])
+        out, err = capsys.readouterr()
+        assert (e.value.code or 0) == code, (e.value.code, out, err)
+        return out, err
+    return type_
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data")/"reviews.csv"
+    ROWS.to_csv(path, index=False)
+    return path
+
+
+def tune(table, tiny, out, *more): return ["fine-tune", table, "--task", "text-classification", "--model", tiny("bert"), "--out", out, "--epochs", 2, "--batch-size", 8, *more]
+
+
+# --- words that print and end ---
+
+def test_version_and_help_of_the_installed_command():
+    version, text = start("--version"), start("--help")
+    assert finish(version) == (f"{sft_nb.__version__}\n", "")
+    out, err = finish(text)
+    assert all(word in out for word in ("fine-tune", "evaluate", "predict", "assets", "demo", "--version")) and not err
+
+
+def test_help_shows_the_columns_of_the_task(sft, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    out, _ = sft("fine-tune", "--task", "text-classification", "--help")
+    options = {w.strip("│ ") for w in out.split()}
+    assert {"--text", "--label", "--text-pair", "--multi-label", "--max-length", "--balanced"} <= options
+    assert {"--task", "--out", "--valid", "--certify", "--group", "--model", "--recipe", "--epochs", "--learning-rate", "--batch-size", "--valid-size", "--certify-size", "--seed", "--resume", "--json"} <= options
+    assert not {"--labels", "--class-weights"} & options  # learned, not asked
+
+
+@pytest.mark.parametrize("argv", [["fine-tune", "--help"], ["evaluate", "--help"], ["predict", "--help"], ["assets", "--help"], ["demo", "--help"]])
+def test_help(sft, argv): assert "Usage" in sft(*argv)[0]
+
+
+@pytest.mark.parametrize("argv", [["tune"], ["predict"], ["evaluate", "run"], ["fine-tune", "a.csv", "--task", "text-classification"], ["predict", "run", "--txt", "a"],
+                                  ["fine-tune", "a.csv", "--task", "text-classification", "--out", "b", "--epochs", "three"]])
+def test_usage_errors_are_code_2(sft, argv):
+    out, err = sft(*argv, code=2)
+    assert not out and "Usage" in err and "Traceback" not in err
+
+
+def test_assets_list(sft):
+    out, err = sft("assets", "list")
+    assert all(name in out for name in ("minilm", "rotten-tomatoes", "tweets-ner", "mnist-5k", "smollm2")) and not err
+
+
+# --- fine-tune, evaluate, predict ---
+
+@pytest.fixture(scope="module")
+def tuned(table, tiny, tmp_path_factory):
+    "A run made by the installed command, with what it wrote: (folder, standard output, standard error)."
+    out = tmp_path_factory.mktemp("runs")/"reviews"
+    return out, *finish(start(*tune(table, tiny, out, "--valid-size", ".2", "--certify-size", ".2", "--json")))
+
+
+def test_fine_tune_through_a_pipe(tuned):
+    folder, out, err = tuned
+    assert err == ""
+    assert not set("\r\x1b█▏") & set(out) and "%|" not in out and "it/s" not in out
+    lines = out.splitlines()
+    assert [l.split(",")[0] for l in lines if l.startswith("Epoch")] == ["Epoch 1", "Epoch 2"]
+    assert "Training Loss: " in lines[0] and "Validation Loss: " in lines[0] and "accuracy: " in lines[0]
+    last = json.loads(lines[-1])
+    assert last["n"] == {"train": 24, "valid": 8, "certify": 8} and last["out"] == str(folder) and {"epoch", "valid_loss", "accuracy"} <= set(last["valid"])
+    assert not (folder/"checkpoints").exists() and len(read_table(folder/"certify.csv")) == 8
+
+
+def test_the_same_seed_gives_the_same_run(tuned, table, tiny, sft, tmp_path):
+    sft(*tune(table, tiny, tmp_path/"run"))
+    ours, theirs = load_file(tuned[0]/"model.safetensors"), load_file(tmp_path/"run"/"model.safetensors")
+    assert all(torch.equal(v, theirs[k]) for k, v in ours.items())
+    sft(*tune(table, tiny, tmp_path/"other", "--seed", 1))
+    assert not torch.equal(load_file(tmp_path/"other"/"model.safetensors")["classifier.weight"], ours["classifier.weight"])
+
+
+def test_evaluate(tuned, sft, tmp_path):
+    folder = tuned[0]
+    out, err = sft("evaluate", folder, folder/"certify.csv", "--json", "--out", tmp_path/"report")
+    result = json.loads(out.splitlines()[-1])
+    assert list(result) == ["n", "loss", "metrics"] and result["n"] == 8 and {"accuracy", "f1_macro"} <= set(result["metrics"]) and not err
+    assert "warning" not in out and "Evaluation of 8 rows" in out
+    tuner = FineTuner.load(folder)
+    assert tuner.evaluate(tuner.task.read(folder/"certify.csv")).to_dict() == result
+    assert json.loads((tmp_path/"report"/"metrics.json").read_text()) == result and (tmp_path/"report"/"predictions.csv").exists()
+
+
+def test_evaluate_warns_of_rows_used_before(tuned, table, sft):
+    out, _ = sft("evaluate", tuned[0], table, "--json")
+    assert out.startswith("warning: 32 of these rows were used in training or selection") and json.loads(out.splitlines()[-1])["n"] == 40
+
+
+def test_predict_texts(tuned, sft):
+    folder = tuned[0]
+    out, err = sft("predict", folder, "--text", "a warm film, and funny", "--text", "two hours\nof noise")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    ours = FineTuner.load(folder).predict(["a warm film, and funny", "two hours\nof noise"])
+    assert [(r["text"], r["prediction"], float(r["score"])) for r in rows] == [(t, p.value, p.score) for t, p in zip(["a warm film, and funny", "two hours\nof noise"], ours)]
+    assert not err
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet", ".CSV"])
+def test_predict_a_table_into_every_format(tuned, table, sft, tmp_path, suffix):
+    out, err = sft("predict", tuned[0], table, "--out", tmp_path/f"answers{suffix}")
+    assert out == "" and "40 predictions in" in err
+    rows = read_table(tmp_path/f"answers{suffix}")
+    ours = FineTuner.load(tuned[0]).predict(ROWS)
+    assert list(rows) == ["text", "label", "film", "prediction", "score"]
+    assert rows[["text", "label", "film", "prediction"]].equals(ours[["text", "label", "film", "prediction"]].astype(rows["text"].dtype))
+    np.testing.assert_allclose(rows["score"].astype(float), ours["score"], atol=1e-9)
+
+
+def test_predict_reads_every_format_alike(tuned, sft, tmp_path):
+    rows = ROWS[["text"]]
+    rows.to_csv(tmp_path/"a.csv", index=False); rows.to_csv(tmp_path/"a.tsv", index=False, sep="\t")
+    rows.to_json(tmp_path/"a.jsonl", orient="records", lines=True); rows.to_parquet(tmp_path/"a.parquet")
+    answers = {sft("predict", tuned[0], tmp_path/f"a{s}")[0] for s in (".csv", ".tsv", ".jsonl", ".parquet")}
+    assert len(answers) == 1 and len(answers.pop().splitlines()) == 41
+
+
+def test_predict_lines_of_standard_input_through_a_pipe(tuned):
+    "Only the table is on standard output, so that it can be piped on; a tab is just white space for one input column."
+    out, err = finish(start("predict", tuned[0], "-"), "a warm film\nwhat a joy\twhat a cast\n电影 é\n")
+    rows = list(csv.reader(io.StringIO(out)))
+    assert rows[0] == ["text", "prediction", "score"] and [r[0] for r in rows[1:]] == ["a warm film", "what a joy\twhat a cast", "电影 é"] and err == ""
+    assert {r[1] for r in rows[1:]} <= {"good", "bad"} and all(.5 <= float(r[2]) <= 1 for r in rows[1:])
+
+
+def test_predict_keeps_warnings_off_standard_output(tuned, sft):
+    out, err = sft("predict", tuned[0], "--text", "a caf\ufffd with films")
+    assert out.startswith("text,prediction,score\n") and len(out.splitlines()) == 2 and "warning" in err
+
+
+def test_predict_twice(tuned, table, sft, tmp_path):
+    "Answers given to a table that holds answers do not overwrite them."
+    sft("predict", tuned[0], table, "--out", tmp_path/"once.csv"); sft("predict", tuned[0], tmp_path/"once.csv", "--out", tmp_path/"twice.csv")
+    rows = read_table(tmp_path/"twice.csv")
+    assert list(rows) == ["text", "label", "film", "prediction_in_rows", "score_in_rows", "prediction", "score"]
+
+
+def test_pairs_on_the_command_line(tiny, sft, tmp_path, monkeypatch):
+    pairs = pd.DataFrame({"first": SENTENCES * 3, "second": SENTENCES[::-1] * 3, "label": ["yes", "no"] * 12})
+    pairs.to_json(tmp_path/"pairs.jsonl", orient="records", lines=True)
+    sft(*tune(tmp_path/"pairs.jsonl", tiny, tmp_path/"run", "--text", "first", "--text-pair", "second"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a film\tanother film\nwhat a joy\tnoise\n"))
+    out, _ = sft("predict", tmp_path/"run", "-")
+    assert out.splitlines()[0] == "first,second,prediction,score" and out.splitlines()[2].startswith("what a joy,noise,")
+    _, err = sft("predict", tmp_path/"run", "--text", "one text only", code=2)
+    assert "Item 0" in err and "2 columns: first, second" in err
+
+
+def test_several_labels_on_the_command_line(tiny, sft, tmp_path):
+    ROWS.assign(label=["warm|funny", "dull", "funny", ""] * 10).to_csv(tmp_path/"rows.csv", index=False)
+    sft(*tune(tmp_path/"rows.csv", tiny, tmp_path/"run", "--multi-label", "--separator", "|"))
+    assert FineTuner.load(tmp_path/"run").task.labels == ["dull", "funny", "warm"]
+    out, _ = sft("evaluate", tmp_path/"run", tmp_path/"run"/"certify.csv", "--json")
+    assert "f1_micro" in json.loads(out.splitlines()[-1])["metrics"]
+
+
+# --- who plays which part ---
+
+def test_valid_and_certify_from_files(table, tiny, sft, tmp_path):
+    ROWS.iloc[:6].to_csv(tmp_path/"valid.csv", index=False); ROWS.iloc[6:10].to_parquet(tmp_path/"certify.parquet"); ROWS.iloc[10:].to_csv(tmp_path/"train.csv", index=False)
+    out, _ = sft(*tune(tmp_path/"train.csv", tiny, tmp_path/"run", "--valid", tmp_path/"valid.csv", "--certify", tmp_path/"certify.parquet", "--json"))
+    assert json.loads(out.splitlines()[-1])["n"] == {"train": 30, "valid": 6, "certify": 4} and "warning" not in out
+    assert not (tmp_path/"run"/"certify.csv").exists()
+    out, _ = sft("evaluate", tmp_path/"run", tmp_path/"certify.parquet")
+    assert "warning" not in out
+
+
+def test_one_file_given_one_part_split_off(table, tiny, sft, tmp_path):
+    ROWS.iloc[:6].assign(text=lambda r: r.text + " again").to_csv(tmp_path/"valid.csv", index=False)
+    out, _ = sft(*tune(table, tiny, tmp_path/"run", "--valid", tmp_path/"valid.csv", "--certify-size", 10, "--json"))
+    assert json.loads(out.splitlines()[-1])["n"] == {"train": 30, "valid": 6, "certify": 10}
+
+
+def test_rows_of_valid_that_also_stand_in_train(table, tiny, sft, tmp_path):
+    ROWS.iloc[:6].to_csv(tmp_path/"valid.csv", index=False)
+    out, _ = sft(*tune(table, tiny, tmp_path/"run", "--valid", tmp_path/"valid.csv", "--certify-size", 0))
+    assert "warning: 6 of 6 valid rows also stand in train" in out
+
+
+def test_groups_stay_whole(table, tiny, sft, tmp_path):
+    sft(*tune(table, tiny, tmp_path/"run", "--group", "film"))
+    kept = read_table(tmp_path/"run"/"certify.csv")
+    assert 0 < len(kept) < 40 and (kept["film"].value_counts() == 4).all()
+    seen, tuner = json.loads((tmp_path/"run"/"rows.json").read_text()), TextClassification()
+    films = {role: set() for role in seen}
+    for h, film in zip(sft_nb.data.row_hashes(ROWS, tuner.inputs()), ROWS["film"]):
+        for role in seen: films[role] |= {film} if h in seen[role] else set()
+    assert sum(map(len, films.values())) == 10 and not films["train"] & films["valid"]
+
+
+def test_rows_left_out_are_told(tiny, sft, tmp_path):
+    ROWS.assign(text=["", " ", *ROWS.text[2:]]).to_csv(tmp_path/"holes.csv", index=False)
+    out, _ = sft(*tune(tmp_path/"holes.csv", tiny, tmp_path/"run", "--json"))
+    assert "left out: 2 of 40 rows: 2 rows without text (rows 0 and 1, counting from 0)" in out and sum(json.loads(out.splitlines()[-1])["n"].values()) == 38
+
+
+def test_a_finished_run_is_replaced(table, tiny, sft, tmp_path):
+    sft(*tune(table, tiny, tmp_path/"run")); sft(*tune(table, tiny, tmp_path/"run", "--label", "film"))
+    assert len(FineTuner.load(tmp_path/"run").task.labels) == 10
+
+
+# --- interrupted, resumed ---
+
+def test_interrupted_and_resumed_is_as_if_nothing_had_happened(table, tiny, sft, tmp_path):
+    command = lambda out: tune(table, tiny, out, "--epochs", 40, "--batch-size", 4)
+    process, out = start(*command(tmp_path/"run"), env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}), tmp_path/"run"
+    until = time.monotonic() + 120
+    while not list(out.glob("checkpoints/step-*")) and process.poll() is None and time.monotonic() < until: time.sleep(.01)
+    process.send_signal(signal.SIGINT)
+    said, err = finish(process, code=130)
+    assert "Interrupted after" in said and err == f"Go on with: --resume auto --out {out}\n"
+    steps = sorted(int(f.name.split("-")[1]) for f in out.glob("checkpoints/step-*"))
+    assert steps and steps[-1] < 240 and not (out/"sft_nb.json").exists()
+    _, err = sft("predict", out, "--text", "a film", code=2)
+    assert "no finished run" in err and "go on with resume" in err
+    said, _ = sft(*command(out), "--resume", "auto", "--json")
+    whole, _ = sft(*command(tmp_path/"whole"), "--json")
+    ours, theirs = (load_file(f/"model.safetensors") for f in (out, tmp_path/"whole"))
+    assert all(torch.equal(v, ours[k]) for k, v in theirs.items())
+    assert json.loads(said.splitlines()[-1])["valid"] == json.loads(whole.splitlines()[-1])["valid"]
+    histories = [json.loads((f/"sft_nb.json").read_text())["history"] for f in (out, tmp_path/"whole")]
+    assert histories[0]["epochs"] == histories[1]["epochs"] and histories[0]["steps"] == histories[1]["steps"]
+    assert not (out/"checkpoints").exists()
+
+
+@pytest.fixture
+def interrupted(table, tiny, tmp_path, monkeypatch, sft):
+    "A run that was stopped after its third update, inside this process."
+    class Stop(Listener):
+        def step(self, tuner): tuner.interrupted = tuner.interrupted or tuner.position.step == 3
+    with monkeypatch.context() as m:
+        class Both(Lines, Stop): pass
+        m.setattr("sft_nb.training.watcher", Both)
+        sft(*tune(table, tiny, tmp_path/"run"), code=130)
+    assert [f.name for f in (tmp_path/"run"/"checkpoints").iterdir()] == ["step-00000003"]
+    return tmp_path/"run"
+
+
+def test_resume_only_the_same_run(interrupted, table, tiny, sft):
+    _, err = sft(*tune(table, tiny, interrupted, "--resume", "auto", "--learning-rate", 1e-3), code=2)
+    assert err.startswith("error: This checkpoint belongs to another run: learning_rate: 0.0001 then, 0.001 now") and (interrupted/"checkpoints").exists()
+    sft(*tune(table, tiny, interrupted, "--resume", "auto"))
+    assert (interrupted/"sft_nb.json").exists()
+
+
+def test_beginning_anew_is_told(interrupted, table, tiny, sft):
+    out, _ = sft(*tune(table, tiny, interrupted))
+    assert "holds an unfinished run, which is begun anew; --resume auto would have gone on" in out and (interrupted/"sft_nb.json").exists()
+
+
+def test_a_damaged_checkpoint_is_named(interrupted, table, tiny, sft):
+    file = interrupted/"checkpoints"/"step-00000003"/"tensors.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    out, _ = sft(*tune(table, tiny, interrupted, "--resume", "auto"))
+    assert "step-00000003" in out and "damaged" in out and (interrupted/"sft_nb.json").exists()
+
+
+def test_resume_auto_with_nothing_to_resume(table, tiny, sft, tmp_path):
+    sft(*tune(table, tiny, tmp_path/"run", "--resume", "auto"))
+    assert (tmp_path/"run"/"sft_nb.json").exists()
+
+
+def test_a_second_interruption_stops_at_once_and_saves_nothing_half_done(tiny, tmp_path):
+    "The update under way is torn: the run goes on from the last whole checkpoint, as if nothing had happened."
+    class Torn(Method):
+        armed = False
+        def after(self, model):
+            if self.armed and tuner.position.step == 7: signal.raise_signal(signal.SIGINT); signal.raise_signal(signal.SIGINT)
+        def __repr__(self): return "Torn()"
+    torn = Torn()
+    recipe, task = Recipe(epochs=3, batch_size=8, methods=(torn,)), TextClassification()
+    tuner = whole = FineTuner(task, tiny("bert"), recipe).fit(ROWS)
+    tuner, torn.armed = FineTuner(task, tiny("bert"), recipe, out=tmp_path/"run"), True
+    with pytest.raises(KeyboardInterrupt): tuner.fit(ROWS)
+    assert tuner.interrupted and [f.name for f in (tmp_path/"run"/"checkpoints").iterdir()] == ["step-00000005"]
+    torn.armed = False
+    again = FineTuner(task, tiny("bert"), recipe, out=tmp_path/"run").fit(ROWS, resume="auto")
+    assert again.history.steps == whole.history.steps
+    assert all(torch.equal(v, again.model.state_dict()[k]) for k, v in whole.model.state_dict().items())
