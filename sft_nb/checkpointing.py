@@ -22,7 +22,7 @@ from .models import load_weights, save_weights
 from .task import CheckpointError, TrainingError, task_from_dict
 from .training import FineTuner, History, Listener, Position, Recipe, snapshot
 
-# %% ../nbs/08_checkpointing.ipynb #db00c383
+# %% ../nbs/08_checkpointing.ipynb #efc373ca
 def take_apart(
     tree,  # nested dicts and lists with tensors and plain values as leaves
     path: str = "",  # where in the tree we are
@@ -35,6 +35,7 @@ def take_apart(
     if isinstance(tree, (list, tuple)): return {"list": [take_apart(v, f"{path}/{i}", tensors)[0] for i, v in enumerate(tree)]}, tensors
     return {"value": tree}, tensors
 
+# %% ../nbs/08_checkpointing.ipynb #4bad76af
 def put_together(
     skeleton: dict,  # what `take_apart` returned first
     tensors: dict,  # and second
@@ -45,7 +46,7 @@ def put_together(
     if kind == "dict": return {k: put_together(x, tensors) for k, x in v}
     return [put_together(x, tensors) for x in v] if kind == "list" else v
 
-# %% ../nbs/08_checkpointing.ipynb #062b349b
+# %% ../nbs/08_checkpointing.ipynb #5594f5ee
 FORMAT = 1  # of checkpoint folders and saved runs
 
 def sha256(
@@ -59,6 +60,7 @@ def _flush(path):
     try: os.fsync(fd)
     finally: os.close(fd)
 
+# %% ../nbs/08_checkpointing.ipynb #022a41e5
 def write_checkpoint(
     folder: Path,  # appears whole or not at all
     state: dict,  # nested dicts of tensors and plain values
@@ -107,7 +109,7 @@ def claim(
         raise CheckpointError(f"{folder} holds other files ({', '.join(sorted(names)[:3])}). Give an empty or a new folder.")
     return folder
 
-# %% ../nbs/08_checkpointing.ipynb #71999d38
+# %% ../nbs/08_checkpointing.ipynb #64b341a0
 class Checkpointer(Listener):
     "Saves a run into `out/checkpoints` and resumes it from there."
     def __init__(
@@ -133,6 +135,7 @@ class Checkpointer(Listener):
 
 FineTuner.keeper = Checkpointer
 
+# %% ../nbs/08_checkpointing.ipynb #7f929742
 def forget(
     out,  # folder of a run
 ):
@@ -150,7 +153,7 @@ def start(self: Checkpointer, tuner):
         return tuner.load_state_dict(state)
     if self.resume != "auto": raise CheckpointError(f"There is no usable checkpoint in {self.source}. Give the folder of an interrupted run, or begin without resume.")
 
-# %% ../nbs/08_checkpointing.ipynb #44cbd57e
+# %% ../nbs/08_checkpointing.ipynb #0bf20bd7
 @patch
 def state_dict(self: FineTuner) -> dict:  # tensors and plain values
     "Everything that a resumed run needs."
@@ -158,6 +161,7 @@ def state_dict(self: FineTuner) -> dict:  # tensors and plain values
             "methods": [m.state_dict() for m in self.recipe.methods], "position": vars(self.position) | {}, "history": self.history.to_dict(),
             "recipe": self.recipe.to_dict(), "checkpoint": self.checkpoint, "task": self.task.to_dict(), "seen": self.seen}
 
+# %% ../nbs/08_checkpointing.ipynb #dec6c86a
 @patch
 def load_state_dict(
     self: FineTuner,
@@ -188,7 +192,7 @@ def _licences(tuner):
     about = lambda n: f"{n}: {assets.info(n).license}. {assets.info(n).rights}" if n in known else f"{n}: see its source."
     return [about(n) for n in (tuner.checkpoint, *([tuner.notes["data"]] if "data" in tuner.notes else []))]
 
-# %% ../nbs/08_checkpointing.ipynb #8dab48af
+# %% ../nbs/08_checkpointing.ipynb #1b7efc29
 def model_card(
     tuner: FineTuner,  # after `fit`
 ) -> ModelCard:  # from huggingface_hub; its text is Markdown with a YAML head
@@ -204,11 +208,12 @@ def model_card(
             "Rows unlike the training rows may be answered worse. No certificate has been issued unless one lies beside this file.\n")
     return ModelCard(text)
 
+# %% ../nbs/08_checkpointing.ipynb #c66d5c08
 def _held_out(tuner):
     if not (figures := tuner.notes.get("certify")): return ""
     return "On rows that were neither trained on nor used to choose: " + ", ".join(f"{k} {v:.4f}" for k, v in figures["metrics"].items()) + f" (n = {figures['n']:,}).\n\n"
 
-# %% ../nbs/08_checkpointing.ipynb #c3fb4047
+# %% ../nbs/08_checkpointing.ipynb #81523e38
 @patch
 def save(
     self: FineTuner,
@@ -226,6 +231,7 @@ def save(
     temporary.rmdir()
     return folder
 
+# %% ../nbs/08_checkpointing.ipynb #16a34347
 @patch
 def about(self: FineTuner) -> dict:  # JSON-ready
     "What `sft_nb.json` says of a run."

@@ -39,7 +39,7 @@ def _command(f):
 def _say_json(on: bool, what: dict):
     if on: print(json.dumps(what, ensure_ascii=False))
 
-# %% ../nbs/90_cli.ipynb #c3e994ba
+# %% ../nbs/90_cli.ipynb #eda4e214
 def task_options(
     task: type,  # a subclass of Task
 ) -> list[inspect.Parameter]:  # for a typer command
@@ -52,13 +52,14 @@ def task_options(
         out.append(inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[_plain_type(f.type), option]))
     return out
 
+# %% ../nbs/90_cli.ipynb #0083bd52
 def _plain_type(t):
     names = {"str": str, "int": int, "float": float, "bool": bool}
     if t in names.values(): return t
     inner = [names.get(str(a), a) for a in getattr(t, "__args__", ()) if a is not type(None)]
     return Optional[inner[0]] if inner and inner[0] in names.values() else str
 
-# %% ../nbs/90_cli.ipynb #9ad87e81
+# %% ../nbs/90_cli.ipynb #e1b6d3c6
 def _with_task(f, task):
     "The same command with a task's options instead of its **columns."
     if task is None: return f
@@ -71,6 +72,7 @@ def _with_task(f, task):
     del run.__wrapped__
     return run
 
+# %% ../nbs/90_cli.ipynb #6b629560
 def _value_after(argv, flag):
     for i, a in enumerate(argv):
         if a == flag and i + 1 < len(argv): return argv[i + 1]
@@ -150,7 +152,7 @@ def evaluate(
     if out: _save_result(result, out)
     print(result); _say_json(json_, result.to_dict())
 
-# %% ../nbs/90_cli.ipynb #91026f2f
+# %% ../nbs/90_cli.ipynb #97243e9e
 @_command
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run")],
@@ -168,6 +170,7 @@ def predict(
     with redirect_stdout(sys.stderr): answers = tuner.predict(asked)  # standard output is for the table alone
     write_table(answers, out)
 
+# %% ../nbs/90_cli.ipynb #0992af73
 def _asked(task, data, text):
     "The table, the lines of standard input, the texts: in the order text, lines, table."
     if data not in (None, "-") and not text: return Path(data)
@@ -184,7 +187,7 @@ def _save_result(result, out):
     try: result.save(out)
     except OSError as e: raise DataError(f"{out} cannot be made a folder: {e.strerror or e}. Give another one.") from e
 
-# %% ../nbs/90_cli.ipynb #50d1c791
+# %% ../nbs/90_cli.ipynb #870a885c
 WRITERS = {
     ".csv": lambda t, f: t.to_csv(f, index=False),
     ".tsv": lambda t, f: t.to_csv(f, index=False, sep="\t"),
@@ -192,6 +195,7 @@ WRITERS = {
     ".parquet": lambda t, f: t.to_parquet(f, index=False),
 }
 
+# %% ../nbs/90_cli.ipynb #fae541e0
 def write_table(
     table: pd.DataFrame,  # what to write
     out: Path | None,  # the suffix decides the format; None: CSV on standard output
@@ -263,11 +267,12 @@ def run_demo(
     climb.tuner.seen["certify"] = row_hashes(parts.certify, task.inputs())
     return climb, parts
 
-# %% ../nbs/90_cli.ipynb #2d0d3db9
+# %% ../nbs/90_cli.ipynb #b30885d8
 def _picture(fig, alt):
     buffer = io.BytesIO(); fig.savefig(buffer, format="png", dpi=120, bbox_inches="tight")
     return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
 
+# %% ../nbs/90_cli.ipynb #11ee7c2c
 def report_page(
     climb: Ladder,  # with its fine-tuned tuner
     result: Evaluation,  # of the fine-tuned model on the ladder's rows
@@ -301,7 +306,7 @@ def demo(
     print(climb); print(f"Model, plots and report.html are in {out}.")
     _say_json(json_, {"ladder": climb.to_dict(), "seconds": round(time.perf_counter() - start, 1)})
 
-# %% ../nbs/90_cli.ipynb #c4b9301c
+# %% ../nbs/90_cli.ipynb #c8687887
 def make_app(
     task: type | None = None,  # whose options `fine-tune` shows
 ) -> typer.Typer:
@@ -318,9 +323,10 @@ def make_app(
 def _show_version(on: bool):
     if on: print(sft_nb.__version__); raise typer.Exit()
 
+# %% ../nbs/90_cli.ipynb #c0041e30
 def _version(version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version")] = False): pass
 
-# %% ../nbs/90_cli.ipynb #f7ffc169
+# %% ../nbs/90_cli.ipynb #5f2e5606
 @_command
 def _fine_tune_without_task():
     "Fine-tune a model on a table. Add `--task NAME --help` to see all options with the task's columns."
@@ -331,6 +337,7 @@ def _tasks():
     from sft_nb.tasks import ALL
     return ALL
 
+# %% ../nbs/90_cli.ipynb #61bff373
 def main(
     argv: list[str] | None = None,  # None: the process's own arguments
 ):

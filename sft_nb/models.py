@@ -60,7 +60,7 @@ def resolve(
     if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) and not name.startswith("."): return name, "hub"
     raise CheckpointError(f"No folder {name!r}, and it is neither a bundled checkpoint ({', '.join(assets.names('checkpoint'))}) nor the form of a hub id (owner/name).")
 
-# %% ../nbs/03_models.ipynb #3013f578
+# %% ../nbs/03_models.ipynb #f25abbdf
 HEADS = {
     "body": AutoModel,
     "sequence-classification": AutoModelForSequenceClassification,
@@ -69,6 +69,7 @@ HEADS = {
     "image-classification": AutoModelForImageClassification,
 }
 
+# %% ../nbs/03_models.ipynb #8306f726
 def load_processor(
     path: str,  # a local folder or hub id
 ):  # a tokenizer, image processor or both
@@ -117,7 +118,7 @@ def load(
         model.config.pad_token_id = processor.pad_token_id
     return model.eval(), processor
 
-# %% ../nbs/03_models.ipynb #cd055663
+# %% ../nbs/03_models.ipynb #7b50220e
 def _match_tokenizer(model, processor, path):
     words = getattr(processor, "vocab_size", None)
     if not isinstance(words, int): return  # no tokenizer
@@ -127,6 +128,7 @@ def _match_tokenizer(model, processor, path):
 
 def _fresh(cls, cfg): return cls.from_config(cfg) if hasattr(cls, "from_config") else cls(cfg)
 
+# %% ../nbs/03_models.ipynb #9d36ac0e
 def _pretrained(cls, path, cfg):
     model, info = cls.from_pretrained(path, config=cfg, output_loading_info=True, ignore_mismatched_sizes=True, dtype=torch.float32)
     lost = set(info["missing_keys"]) | {m[0] for m in info["mismatched_keys"]}
@@ -136,7 +138,7 @@ def _pretrained(cls, path, cfg):
     model.new_parameters = sorted(lost)
     return model
 
-# %% ../nbs/03_models.ipynb #fab4c775
+# %% ../nbs/03_models.ipynb #002aa009
 def save_weights(
     model: nn.Module,  # a transformers model, or any other
     processor,  # saved beside the model; None: there is none
@@ -148,6 +150,7 @@ def save_weights(
         else: save_model(model, str(Path(folder) / "model.safetensors"))
         if processor is not None: processor.save_pretrained(folder)
 
+# %% ../nbs/03_models.ipynb #3325e050
 def load_weights(
     model: nn.Module,  # as `Task.build` made it from the same folder
     folder,  # what `save_weights` wrote
@@ -157,7 +160,7 @@ def load_weights(
     try: load_model(model, str(Path(folder) / "model.safetensors"))
     except (OSError, RuntimeError, ValueError, SafetensorError) as e: raise CheckpointError(f"The weights in {folder} do not fit {type(model).__name__}: {str(e).splitlines()[0]}") from e
 
-# %% ../nbs/03_models.ipynb #e9ab429f
+# %% ../nbs/03_models.ipynb #dc359786
 def blocks(
     model: nn.Module,  # any transformers model
 ) -> tuple[str, nn.ModuleList]:  # the name of the stack in the model, and the stack
@@ -167,6 +170,7 @@ def blocks(
     size = lambda m: sum(p.numel() for p in m.parameters())
     return max(stacks, key=lambda s: (size(s[1]), -s[0].count(".")))
 
+# %% ../nbs/03_models.ipynb #94e919e6
 def depth_of(
     model: nn.Module,  # any transformers model
 ) -> dict[str, int]:  # parameter name -> 0 embeddings, 1…L blocks from below, L+1 everything above

@@ -67,9 +67,10 @@ def seed_everything(
     "Seed Python, numpy and torch globally: for code that is not ours."
     random.seed(seed); np.random.seed(seed % 2**32); torch.manual_seed(seed)
 
-# %% ../nbs/00_task.ipynb #9548d216
+# %% ../nbs/00_task.ipynb #1a50f065
 def _move(x, device): return x.to(device) if hasattr(x, "to") else [_move(o, device) for o in x] if isinstance(x, list) else x
 
+# %% ../nbs/00_task.ipynb #c1d0e449
 @dataclass
 class Batch:
     "Examples side by side: what the model sees, what it should say, and which rows they are."
@@ -105,7 +106,7 @@ class Finding:
 
     def __str__(self): return f"{self.level}: {self.message}"
 
-# %% ../nbs/00_task.ipynb #5d96ef2f
+# %% ../nbs/00_task.ipynb #3ca66f73
 Processor, Outputs = Any, Any  # a tokenizer or image processor; whatever the model returns
 
 def learned(
@@ -114,6 +115,7 @@ def learned(
     "A dataclass field that `Task.learn` fills from training rows; it is no flag on the command line."
     return field(default=default, kw_only=True, metadata={"learned": True})
 
+# %% ../nbs/00_task.ipynb #d4ac3fec
 @dataclass
 class Task:
     "What makes one supervised task different from another. Subclass it as a dataclass of column names."
@@ -126,17 +128,19 @@ class Task:
         super().__init_subclass__(**kwargs)
         if cls.name: Task.registry[cls.name] = cls
 
-# %% ../nbs/00_task.ipynb #42d59db1
+# %% ../nbs/00_task.ipynb #d158f880
 @patch
 def inputs(self: Task) -> list[str]:  # column names
     "The columns that the model reads. Two rows that agree in them are the same question."
     raise NotImplementedError(f"{type(self).__name__}.inputs")
 
+# %% ../nbs/00_task.ipynb #ee99ea7b
 @patch
 def outputs(self: Task) -> list[str]:  # column names; none for rows without targets
     "The columns that hold the answer."
     return []
 
+# %% ../nbs/00_task.ipynb #5d06d7de
 @patch
 def learn(
     self: Task,
@@ -158,7 +162,7 @@ def as_rows(
         if not isinstance(row, dict) and len(row) != len(cols): raise DataError(f"Item {n} (counting from 0) is {len(row)} value{'s' * (len(row) != 1)}, but the model reads {len(cols)} columns: {', '.join(cols)}. Give a tuple of {len(cols)}, or a dictionary.")
     return pd.DataFrame([row if isinstance(row, dict) else dict(zip(cols, row)) for row in rows], columns=None if items else cols)
 
-# %% ../nbs/00_task.ipynb #2feb9624
+# %% ../nbs/00_task.ipynb #08f5c57d
 @patch
 def build(
     self: Task,
@@ -168,6 +172,7 @@ def build(
     "The model with a head for this task, and the processor that feeds it. Calls `models.load`."
     raise NotImplementedError(f"{type(self).__name__}.build")
 
+# %% ../nbs/00_task.ipynb #faa5f526
 @patch
 def encode(
     self: Task,
@@ -178,6 +183,7 @@ def encode(
     "One row as the model will see it. A row without its target columns is encoded without targets."
     raise NotImplementedError(f"{type(self).__name__}.encode")
 
+# %% ../nbs/00_task.ipynb #8c32a376
 @patch
 def encode_all(
     self: Task,
@@ -187,6 +193,7 @@ def encode_all(
     "All rows of a table, without augmentation. Override it when the processor is faster on many at once."
     return [self.encode(row, processor) for row in rows.to_dict("records")]
 
+# %% ../nbs/00_task.ipynb #f67e3a94
 @patch
 def check_lengths(
     self: Task,
@@ -196,6 +203,7 @@ def check_lengths(
     "What of the rows the model cannot read; asked once, before training."
     return []
 
+# %% ../nbs/00_task.ipynb #4b771357
 @patch
 def length(
     self: Task,
@@ -204,6 +212,7 @@ def length(
     "How long an example is (tokens): batches are made of examples of similar length."
     return len(example.get("input_ids", ()))
 
+# %% ../nbs/00_task.ipynb #b8be5509
 @patch
 def collate(
     self: Task,
@@ -213,7 +222,7 @@ def collate(
     "Examples side by side, padded to the longest. `batching` fills in the index."
     raise NotImplementedError(f"{type(self).__name__}.collate")
 
-# %% ../nbs/00_task.ipynb #a8c57883
+# %% ../nbs/00_task.ipynb #ae65d2fd
 @patch
 def weigh(
     self: Task,
@@ -222,6 +231,7 @@ def weigh(
     "How many targets (or how much weight) each loss term will sum over: known before any forward pass."
     return {"loss": float(len(batch))}
 
+# %% ../nbs/00_task.ipynb #dc31be16
 @patch
 def loss(
     self: Task,
@@ -231,7 +241,7 @@ def loss(
     "The loss terms as sums over the batch, under the same names as `weigh`; scalars that carry gradients."
     raise NotImplementedError(f"{type(self).__name__}.loss")
 
-# %% ../nbs/00_task.ipynb #713e77b3
+# %% ../nbs/00_task.ipynb #0423ccff
 @patch
 def decode(
     self: Task,
@@ -241,6 +251,7 @@ def decode(
     "One prediction per row of the batch, from the outputs of one forward pass."
     raise NotImplementedError(f"{type(self).__name__}.decode")
 
+# %% ../nbs/00_task.ipynb #21dbfacd
 @patch
 def predict(
     self: Task,
@@ -251,7 +262,7 @@ def predict(
     "Run the model (in evaluation mode, without gradients: the caller sees to it) and decode."
     return self.decode(model(**batch.inputs), batch)
 
-# %% ../nbs/00_task.ipynb #20f04a13
+# %% ../nbs/00_task.ipynb #d9b0e696
 @patch
 def target(
     self: Task,
@@ -260,6 +271,7 @@ def target(
     "The right answer of one row, in the same terms as `Prediction.value`."
     return row[self.outputs()[0]]
 
+# %% ../nbs/00_task.ipynb #593d1484
 @patch
 def score(
     self: Task,
@@ -269,6 +281,7 @@ def score(
     "How good one answer is, in [0, 1]; by default 1 for exactly right and 0 otherwise."
     return float(prediction.value == target)
 
+# %% ../nbs/00_task.ipynb #75768a59
 @patch
 def metrics(
     self: Task,
@@ -278,7 +291,7 @@ def metrics(
     "Figures for the whole set; `self.metric` names one of them, or the loss."
     return {"score": float(np.mean([self.score(p, t) for p, t in zip(predictions, targets)]))}
 
-# %% ../nbs/00_task.ipynb #da4e60b9
+# %% ../nbs/00_task.ipynb #548940e5
 @patch
 def features(
     self: Task,
@@ -288,6 +301,7 @@ def features(
     "One vector per row from the model's body, frozen and in evaluation mode."
     raise SFTError(f"{self.name or type(self).__name__} has no frozen features: leave the rung 'frozen' out of the ladder.")
 
+# %% ../nbs/00_task.ipynb #5052dfc2
 @patch
 def probe(
     self: Task,
@@ -298,11 +312,13 @@ def probe(
     "Answers from frozen features and a small model on top of them."
     raise SFTError(f"{self.name or type(self).__name__} has no probe for frozen features: leave the rung 'frozen' out of the ladder.")
 
+# %% ../nbs/00_task.ipynb #9cc193b0
 @patch
 def baselines(self: Task) -> dict[str, Callable]:
     "Answers without a network: name -> f(train, valid, rows) -> list of predictions."
     return {}
 
+# %% ../nbs/00_task.ipynb #f0656808
 @patch
 def tables(
     self: Task,
@@ -312,6 +328,7 @@ def tables(
     "More tables for the evaluation report: name -> DataFrame."
     return {}
 
+# %% ../nbs/00_task.ipynb #cdcaaee9
 @patch
 def plot(
     self: Task,
@@ -321,6 +338,7 @@ def plot(
     "A matplotlib figure for the evaluation report, or None."
     return None
 
+# %% ../nbs/00_task.ipynb #b1c1c3dd
 @patch
 def show(
     self: Task,
@@ -331,12 +349,13 @@ def show(
     shown = rows[[c for c in [*self.inputs(), *self.outputs()] if c in rows]].copy()
     return shown if predictions is None else shown.assign(prediction=[p.value for p in predictions], score=[p.score for p in predictions])
 
-# %% ../nbs/00_task.ipynb #3f6b0406
+# %% ../nbs/00_task.ipynb #8adf55b9
 @patch
 def to_dict(self: Task) -> dict:  # JSON-ready
     "The task as plain data, with the name and module it can be found by."
     return {"name": self.name, "module": type(self).__module__, "class": type(self).__name__, "fields": asdict(self)}
 
+# %% ../nbs/00_task.ipynb #91fe9571
 def task_class(
     name: str,  # a task's name, or "module:Class" for one that is defined elsewhere
 ) -> type:  # a subclass of Task
@@ -349,6 +368,7 @@ def task_class(
     if name in Task.registry: return Task.registry[name]
     raise SFTError(f"No task is called {name!r}. Known: {', '.join(sorted(Task.registry))}; a task of your own is given as module:Class.")
 
+# %% ../nbs/00_task.ipynb #b70ca48a
 def task_from_dict(
     saved: dict,  # what `Task.to_dict` returned
 ) -> Task:

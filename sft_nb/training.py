@@ -62,13 +62,14 @@ def effective_gradient(
         sums.append({name: s.item() for name, s in terms.items()})
     return add_up(sums), weights
 
-# %% ../nbs/07_training.ipynb #44707099
+# %% ../nbs/07_training.ipynb #d9a8dbbc
 SCHEDULES = {
     "constant": lambda t: 1.0,
     "linear": lambda t: 1.0 - t,
     "cosine": lambda t: 0.5 * (1.0 + math.cos(math.pi * t)),
 }  # t: share of the time after warm-up that has passed, 0 to 1
 
+# %% ../nbs/07_training.ipynb #3d57fa15
 def rate_factor(
     step: int,  # 0-based
     total: int,  # steps of the whole run
@@ -122,7 +123,7 @@ class Recipe:
 
     def __post_init__(self): self.check()
 
-# %% ../nbs/07_training.ipynb #b61a52f0
+# %% ../nbs/07_training.ipynb #aa61dcbb
 @patch
 def check(self: Recipe):
     "Raise TrainingError, naming every field that cannot be."
@@ -144,11 +145,12 @@ def check(self: Recipe):
     ) if bad]
     if wrong: raise TrainingError("This recipe cannot work. " + "; ".join(wrong) + ".")
 
+# %% ../nbs/07_training.ipynb #b1e4996b
 def _mistyped(recipe):
     fits = lambda v, t: isinstance(v, t) or isinstance(v, Integral) and isinstance(1, t) or isinstance(v, Real) and isinstance(1., t)
     return [f"{f.name}={v!r}: not of type {getattr(f.type, '__name__', f.type)}" for f in fields(recipe) if not fits(v := getattr(recipe, f.name), f.type)]
 
-# %% ../nbs/07_training.ipynb #8ab90fae
+# %% ../nbs/07_training.ipynb #6c7d1eb1
 @patch
 def but(
     self: Recipe,
@@ -159,6 +161,7 @@ def but(
     if unknown := [k for k in changes if k not in known]: raise TrainingError(f"A recipe has no {', '.join(unknown)}. Its fields: {', '.join(known)}.")
     return replace(self, **changes)
 
+# %% ../nbs/07_training.ipynb #00c27c0d
 @patch
 def diff(
     self: Recipe,
@@ -217,7 +220,7 @@ class Method:
         "One update."
         grad(); opt()
 
-# %% ../nbs/07_training.ipynb #c7ae6396
+# %% ../nbs/07_training.ipynb #daae7e80
 @patch
 def after(
     self: Method,
@@ -232,6 +235,7 @@ def averaged(
 ) -> dict | None:  # a state dict, or None
     "Weights to evaluate and keep in place of the current ones."
 
+# %% ../nbs/07_training.ipynb #e268bc72
 @patch
 def state_dict(self: Method) -> dict:  # tensors and plain values
     "What must survive a restart."
@@ -276,7 +280,7 @@ def plot(self: History, title: str = ""):  # a matplotlib Figure
     ax.set(xlabel="update", ylabel="loss", title=title, ylim=(0, None)); ax.margins(x=.08)
     return fig
 
-# %% ../nbs/07_training.ipynb #3e8f8b48
+# %% ../nbs/07_training.ipynb #5d05cd6f
 class Listener:
     "Watches a run; each moment gets the `FineTuner`. All moments are optional."
     def start(self, _tuner): "The model and optimiser exist; nothing has been trained."
@@ -285,6 +289,7 @@ class Listener:
     def pause(self, _tuner): "After the update at which an interrupted run stops."
     def end(self, _tuner): "At the end, also of a run that was interrupted or failed."
 
+# %% ../nbs/07_training.ipynb #8ee7d8a1
 @dataclass
 class Position:
     "Where a run stands: together with weights and optimiser, everything that a resumed run needs."
@@ -404,7 +409,7 @@ def _autocast(self: FineTuner):
     on = pick_precision(self.recipe.precision, self.device) == "bf16"
     return torch.autocast(self.device.type, torch.bfloat16) if on else nullcontext()
 
-# %% ../nbs/07_training.ipynb #bf1ce796
+# %% ../nbs/07_training.ipynb #991ca72c
 def train_mode(
     model: nn.Module,  # changed in place
     train_batchnorm: bool = False,  # let BatchNorm update its statistics
@@ -416,6 +421,7 @@ def train_mode(
             if isinstance(m, nn.modules.batchnorm._BatchNorm): m.eval()
     return model
 
+# %% ../nbs/07_training.ipynb #c1575534
 @patch
 def _update(self: FineTuner, indices):
     r, p, results = self.recipe, self.position, []
@@ -445,7 +451,7 @@ def _must_be_finite(self: FineTuner, sums, indices):
     raise TrainingError(f"The loss is {sums} at update {self.position.step + 1}, on training rows {sorted(int(i) for i in indices)[:8]}… "
                         "Try a smaller learning rate, or look at these rows; the tuner holds the weights of the best epoch so far.")
 
-# %% ../nbs/07_training.ipynb #6907d143
+# %% ../nbs/07_training.ipynb #031b4dfe
 def mean_loss(
     sums: dict[str, float],  # loss terms
     weights: dict[str, float],  # their weights
@@ -453,6 +459,7 @@ def mean_loss(
     "Sum of each term over its weight."
     return sum(s / max(1.0, weights[k]) for k, s in sums.items())
 
+# %% ../nbs/07_training.ipynb #f2bdb56c
 @patch
 def _epoch(self: FineTuner, tell):
     r, p, start = self.recipe, self.position, time.perf_counter()
@@ -484,7 +491,7 @@ def weights_of(
 @patch
 def _averaged(self: FineTuner): return next((s for m in self.recipe.methods if (s := m.averaged(self.model)) is not None), None)
 
-# %% ../nbs/07_training.ipynb #fe527827
+# %% ../nbs/07_training.ipynb #1c53adfe
 @patch
 def _validate(self: FineTuner):
     if self.valid is None: return {}
@@ -498,6 +505,7 @@ def _validate(self: FineTuner):
         else: p.stale += 1
     return {"valid_loss": result.loss} | result.metrics
 
+# %% ../nbs/07_training.ipynb #b1b98161
 def snapshot(
     model: nn.Module,  # anywhere
 ) -> dict:  # a state dict on the CPU
@@ -517,11 +525,12 @@ def _finish(self: FineTuner):
     if state is not None: self.model.load_state_dict(state)
     self.model.eval()
 
-# %% ../nbs/07_training.ipynb #39cf83c2
+# %% ../nbs/07_training.ipynb #9eab2413
 @patch
 def _ready(self: FineTuner):
     if self.model is None: raise TrainingError("This tuner has no model yet: call fit(train, valid), or FineTuner.load(folder).")
 
+# %% ../nbs/07_training.ipynb #a0fba9b7
 @patch
 def evaluate(
     self: FineTuner,
@@ -532,6 +541,7 @@ def evaluate(
     self._ready(); _usable(self.task, rows, "evaluation")
     return evaluation.evaluate(self.task, self.model, self.processor, rows, batch_size=batch_size, device=self.device)
 
+# %% ../nbs/07_training.ipynb #a8355e93
 @patch
 def predict(
     self: FineTuner,
@@ -548,7 +558,7 @@ def predict(
     told = {"prediction": [a.value for a in answers], "score": [a.score for a in answers]}
     return answers if plain else rows.rename(columns={c: f"{c}_in_rows" for c in told}).assign(**told)
 
-# %% ../nbs/07_training.ipynb #6ff02c90
+# %% ../nbs/07_training.ipynb #c93096ba
 class Lines(Listener):
     "One line per epoch."
     write = staticmethod(print)
@@ -558,6 +568,7 @@ class Lines(Listener):
         if tuner.interrupted: self.write(f"Interrupted after {p.step} updates; the tuner can be used as it is.")
         elif tuner.recipe.keep_best and p.best_epoch and p.best_epoch < p.epoch: self.write(f"Kept epoch {p.best_epoch}, the best on valid by {tuner.task.metric[0]}.")
 
+# %% ../nbs/07_training.ipynb #82cddab1
 class Bar(Lines):
     "A progress bar with the time left, for a terminal."
     write = staticmethod(tqdm.write)
@@ -565,7 +576,7 @@ class Bar(Lines):
     def step(self, tuner): self.bar.set_postfix(loss=f"{tuner.history.steps[-1]['loss']:.3f}", refresh=False); self.bar.update()
     def end(self, tuner): self.bar.close() if hasattr(self, "bar") else None; super().end(tuner)
 
-# %% ../nbs/07_training.ipynb #d5569d25
+# %% ../nbs/07_training.ipynb #9ed968f4
 class Curve(Lines):
     "A live curve, for a notebook."
     def start(self, tuner): self.handle, self.last, self.began = display(tuner.history.plot(), display_id=True), time.perf_counter(), time.perf_counter()
@@ -579,6 +590,7 @@ class Curve(Lines):
 
     def end(self, tuner): self.handle.update(tuner.history.plot()) if hasattr(self, "handle") else None; super().end(tuner)
 
+# %% ../nbs/07_training.ipynb #c63f74cb
 def watcher() -> Listener:
     "The listener that suits where we are: notebook, terminal or log."
     if getattr(get_ipython(), "kernel", None) is not None: return Curve()

@@ -112,7 +112,7 @@ def test_the_saved_folder_carries_what_is_needed(learned):
 
 def test_several_labels_a_row(tiny, tmp_path):
     rows = pd.DataFrame({"text": SENTENCES, "label": ["warm;funny", "dull", "funny", "", "warm", "dull;lazy", "warm;funny;shot", "lazy"]})
-    tuner = FineTuner(TextClassification(multi_label=True), tiny("bert"), BY_HEART.but(epochs=250, learning_rate=1e-3)).fit(rows)
+    tuner = FineTuner(TextClassification(multi_label=True), tiny("bert"), BY_HEART.but(epochs=200, learning_rate=1e-3)).fit(rows)
     folder = tuner.save(tmp_path/"run")
     ours = FineTuner.load(folder).predict(SENTENCES)
     assert [p.value for p in ours] == [tuner.task.target(r) for r in rows.to_dict("records")]
@@ -125,7 +125,7 @@ def test_several_labels_a_row(tiny, tmp_path):
 def test_pairs_of_texts(tiny, tmp_path, name):
     "The same texts in another order have another label, so both places must be read."
     rows = pd.DataFrame([(a, b, "same" if a == b else "other") for a, b in zip(SENTENCES[:4] * 2, SENTENCES[:4] + SENTENCES[1:5])], columns=["first", "second", "label"])
-    tuner = FineTuner(TextClassification(text="first", text_pair="second"), tiny(name), BY_HEART.but(epochs=120)).fit(rows)
+    tuner = FineTuner(TextClassification(text="first", text_pair="second"), tiny(name), BY_HEART.but(epochs=60)).fit(rows)
     assert tuner.evaluate(rows).metrics["accuracy"] == 1.0
     folder = tuner.save(tmp_path/"run")
     pairs = list(zip(rows["first"], rows["second"]))

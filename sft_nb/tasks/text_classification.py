@@ -69,7 +69,7 @@ def target(self: TextClassification, row: dict):
     if isinstance(value, (list, tuple, set, np.ndarray)): return sorted({label_name(v) for v in value})
     return sorted({label_name(v) for v in ("" if pd.isna(value) else label_name(value)).split(self.separator) if label_name(v)})
 
-# %% ../../nbs/tasks/00_text_classification.ipynb #36226d96
+# %% ../../nbs/tasks/00_text_classification.ipynb #528ec89b
 @patch
 def check(self: TextClassification, rows: pd.DataFrame, labelled: bool = True) -> list[Finding]:
     "Columns, empty texts, missing labels, a single label, strong imbalance."
@@ -83,6 +83,7 @@ def check(self: TextClassification, rows: pd.DataFrame, labelled: bool = True) -
 
 def _named(task, rows): return rows.assign(**{task.label: rows[task.label].map(label_name, na_action="ignore")})
 
+# %% ../../nbs/tasks/00_text_classification.ipynb #7b2cb576
 @patch
 def check_lengths(self: TextClassification, rows: pd.DataFrame, processor) -> list[Finding]:
     "How many texts are longer than the model reads, and what is lost."
@@ -190,7 +191,7 @@ def _classes(self: TextClassification, examples):
     for row, e in zip(hot, examples): row[e["classes"]] = 1.0
     return {"classes": hot}
 
-# %% ../../nbs/tasks/00_text_classification.ipynb #5c588654
+# %% ../../nbs/tasks/00_text_classification.ipynb #e21c8b8c
 @patch
 def weigh(self: TextClassification, batch: Batch) -> dict[str, float]:
     "Rows (by class weight when balanced), or rows times labels when multi_label."
@@ -198,6 +199,7 @@ def weigh(self: TextClassification, batch: Batch) -> dict[str, float]:
     if self.multi_label: return {"loss": float(y.numel())}
     return {"loss": losses.cross_entropy_weight(y, self._weights(y.device))}
 
+# %% ../../nbs/tasks/00_text_classification.ipynb #aaf992b9
 @patch
 def loss(self: TextClassification, outputs, batch: Batch) -> dict[str, torch.Tensor]:
     "Summed cross-entropy, or binary cross-entropy when multi_label."
@@ -208,13 +210,14 @@ def loss(self: TextClassification, outputs, batch: Batch) -> dict[str, torch.Ten
 @patch
 def _weights(self: TextClassification, device): return None if self.class_weights is None else torch.tensor(self.class_weights, device=device)
 
-# %% ../../nbs/tasks/00_text_classification.ipynb #4cfa5df6
+# %% ../../nbs/tasks/00_text_classification.ipynb #26f91e8c
 @patch
 def decode(self: TextClassification, outputs, batch: Batch) -> list[Prediction]:
     "The likeliest label, or all labels above one half when multi_label; the score is the probability that the whole answer is right, if labels were independent."
     z = outputs.logits.float()
     return self.from_probs((z.sigmoid() if self.multi_label else z.softmax(-1)).cpu().numpy())
 
+# %% ../../nbs/tasks/00_text_classification.ipynb #ee290d7c
 @patch
 def from_probs(
     self: TextClassification,
@@ -225,17 +228,19 @@ def from_probs(
     if not self.multi_label: return [Prediction(k := max(p, key=p.get), p[k], p) for p in named]
     return [Prediction([l for l in self.labels if p[l] > .5], float(np.prod([max(v, 1 - v) for v in p.values()])), p) for p in named]
 
-# %% ../../nbs/tasks/00_text_classification.ipynb #b2bda1d4
+# %% ../../nbs/tasks/00_text_classification.ipynb #935de9e9
 @patch
 def metrics(self: TextClassification, predictions: list[Prediction], targets: list) -> dict[str, float]:
     "Accuracy and macro F1; with several labels: exact match, micro and macro F1."
     return evaluation.classification_metrics(predictions, targets, self.labels)
 
+# %% ../../nbs/tasks/00_text_classification.ipynb #d96ebf7d
 @patch
 def score(self: TextClassification, prediction: Prediction, target) -> float:
     "1 if the answer is right (all labels of it), else 0."
     return float(set(prediction.value) == set(target) if self.multi_label else prediction.value == target)
 
+# %% ../../nbs/tasks/00_text_classification.ipynb #ead0d40b
 @patch
 def tables(self: TextClassification, predictions, targets) -> dict:
     "Precision, recall and F1 per label; and who is taken for whom."
@@ -255,7 +260,7 @@ def _plot_f1(table):
     ax.set(xlabel="F1", xlim=(0, 1))
     return fig
 
-# %% ../../nbs/tasks/00_text_classification.ipynb #74383999
+# %% ../../nbs/tasks/00_text_classification.ipynb #d3ecf141
 @patch
 def features(self: TextClassification, model, batch: Batch) -> torch.Tensor:  # b d
     "The mean of the last hidden states over the real tokens."
@@ -263,6 +268,7 @@ def features(self: TextClassification, model, batch: Batch) -> torch.Tensor:  # 
     mask = batch.inputs["attention_mask"][..., None].to(hidden.dtype)
     return (hidden * mask).sum(1) / mask.sum(1)
 
+# %% ../../nbs/tasks/00_text_classification.ipynb #0965f2bb
 @patch
 def classes_of(
     self: TextClassification,
@@ -271,6 +277,7 @@ def classes_of(
     "Class numbers of a table's rows, for scikit-learn."
     return self._classes([{"classes": self.class_ids(self.target(r))} for r in rows.to_dict("records")])["classes"].numpy()
 
+# %% ../../nbs/tasks/00_text_classification.ipynb #8248a826
 @patch
 def probe(self: TextClassification, train, valid, features) -> list[Prediction]:
     "Logistic regression on frozen features, tuned on valid."
