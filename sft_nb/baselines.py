@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STRENGTHS', 'tuned', 'bag_of_words', 'linear_probe', 'majority', 'frozen_features', 'Ladder', 'ladder']
 
-# %% ../nbs/09_baselines.ipynb #8bedebf3
+# %% ../nbs/09_baselines.ipynb #8789fe45
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from .batching import Examples
 from .data import COLORS, new_figure
 from .task import DataError, Prediction, Task
-from .training import FineTuner, Recipe
+from .training import FineTuner, Recipe, usable
 
 # %% ../nbs/09_baselines.ipynb #b6459d49
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # inverse regularisation C: larger trusts the training rows more
@@ -147,7 +147,7 @@ class _Climb:
         self.tuner = FineTuner(self.task, self.checkpoint, self.recipe.but(**changes), device=self.device).fit(self.train, self.valid)
         return self.tuner.evaluate(self.rows).predictions
 
-# %% ../nbs/09_baselines.ipynb #491103ee
+# %% ../nbs/09_baselines.ipynb #ed2099e4
 def ladder(
     task: Task,  # what to learn
     train: pd.DataFrame,  # rows to fit
@@ -159,12 +159,14 @@ def ladder(
     device=None,  # None: the best there is
     tell=lambda rung, metrics: None,  # called after every rung
 ) -> Ladder:
-    "Every baseline and the fine-tuned model on the same rows."
-    climb, simple = _Climb(task, train, valid, rows, checkpoint, recipe, device), task.learn(train).baselines()
+    "Every baseline and the fine-tuned model on the same rows. Raises DataError for rows that cannot be used, or an unknown rung."
+    usable(task, train, "train"); learned = task.learn(train)
+    for part, role in ((valid, "valid"), (rows, "answered")): usable(learned, part, role)
+    climb, simple = _Climb(task, train, valid, rows, checkpoint, recipe, device), learned.baselines()
     ways = {name: lambda f=f: f(train, valid, rows) for name, f in simple.items()}
     ways |= {"frozen": climb.frozen, "scratch": lambda: climb.tuned(fresh=True), "fine-tuned": climb.tuned}
     if unknown := [r for r in rungs or () if r not in ways]: raise DataError(f"No rung is called {', '.join(unknown)}. Known: {', '.join(ways)}.")
-    result, learned = Ladder(n=len(rows), metric=task.metric[0]), task.learn(train)
+    result = Ladder(n=len(rows), metric=task.metric[0])
     targets = [learned.target(r) for r in rows.to_dict("records")]
     for name in rungs or ways:
         result.answers[name] = ways[name]()

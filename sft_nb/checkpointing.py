@@ -95,12 +95,12 @@ def read_checkpoint(
         return put_together(json.loads((folder / "state.json").read_text(encoding="utf-8")), load_file(folder / "tensors.safetensors"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e: raise CheckpointError(f"{folder} is no complete checkpoint ({type(e).__name__}: {e}).") from e
 
-# %% ../nbs/08_checkpointing.ipynb #89c462dd
+# %% ../nbs/08_checkpointing.ipynb #0bc4b1df
 def claim(
     folder,  # of a run
 ) -> Path:  # the same; it exists now
     "Make the folder of a run. Raises CheckpointError if that cannot be, or if it holds files that are not a run's."
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         names = {f.name for f in folder.iterdir()}
@@ -109,7 +109,7 @@ def claim(
         raise CheckpointError(f"{folder} holds other files ({', '.join(sorted(names)[:3])}). Give an empty or a new folder.")
     return folder
 
-# %% ../nbs/08_checkpointing.ipynb #64b341a0
+# %% ../nbs/08_checkpointing.ipynb #d4f964ae
 class Checkpointer(Listener):
     "Saves a run into `out/checkpoints` and resumes it from there."
     def __init__(
@@ -118,8 +118,10 @@ class Checkpointer(Listener):
         resume=None,  # "auto": go on if there is something; a folder: go on from there, or fail; None: begin anew
         keep_last: int = 2,  # older checkpoints are deleted
     ):
+        if not isinstance(resume, (str, Path, type(None))): raise CheckpointError(f"resume={resume!r}: give \"auto\", the folder of a run, or None.")
+        if out is None and resume == "auto": raise CheckpointError("resume=\"auto\" looks in the folder of the run: FineTuner(…, out=folder).")
         source = out if resume in (None, "auto") else resume
-        self.folder, self.source, self.resume, self.keep_last = Path(out or resume) / "checkpoints", Path(source) / "checkpoints", resume, keep_last
+        self.folder, self.source, self.resume, self.keep_last = Path(out or resume).expanduser() / "checkpoints", Path(source).expanduser() / "checkpoints", resume, keep_last
 
     def found(self) -> list[Path]: "Checkpoints, newest first."; return sorted(self.source.glob("step-*"), reverse=True)
     def epoch(self, tuner): self.save(tuner)
@@ -238,7 +240,7 @@ def about(self: FineTuner) -> dict:  # JSON-ready
     return {"format": FORMAT, "task": self.task.to_dict(), "checkpoint": self.checkpoint, "recipe": self.recipe.to_dict(), "versions": versions(),
             "history": self.history.to_dict(), "position": vars(self.position), "notes": self.notes}
 
-# %% ../nbs/08_checkpointing.ipynb #ddf09b6f
+# %% ../nbs/08_checkpointing.ipynb #bdf9aaa4
 @patch(cls_method=True)
 def load(
     cls: FineTuner,
@@ -246,7 +248,7 @@ def load(
     device=None,  # None: the best there is
 ) -> FineTuner:
     "A saved run, ready to predict and evaluate. Raises CheckpointError for a folder that is none."
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     if not folder.is_dir(): raise CheckpointError(f"There is no folder {folder}. A run is loaded from the folder it was saved in.")
     if not (folder / "sft_nb.json").is_file(): raise CheckpointError(f"{folder} holds no finished run of sft_nb: sft_nb.json is missing." + (" There are checkpoints: go on with resume." if (folder / "checkpoints").is_dir() else ""))
     try:

@@ -49,14 +49,14 @@ def missing_body_keys(
     body = model.base_model is not model
     return sorted(k for k in missing if not _BETWEEN.search(k) and (k.startswith(prefix) or not body))
 
-# %% ../nbs/03_models.ipynb #265f80b7
+# %% ../nbs/03_models.ipynb #521ca485
 def resolve(
     checkpoint: str | Path,  # an asset name, a local folder, or a hub id such as "bert-base-uncased"
 ) -> tuple[str, str]:  # what `from_pretrained` takes, and its origin: "asset", "folder" or "hub"
     "Find out what a checkpoint's name means. An asset is fetched on first use."
     name = str(checkpoint)
     if name in assets.names("checkpoint"): return str(assets.get(name)), "asset"
-    if Path(name).is_dir(): return name, "folder"
+    if (folder := Path(name).expanduser()).is_dir(): return str(folder), "folder"
     if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) and not name.startswith("."): return name, "hub"
     raise CheckpointError(f"No folder {name!r}, and it is neither a bundled checkpoint ({', '.join(assets.names('checkpoint'))}) nor the form of a hub id (owner/name).")
 

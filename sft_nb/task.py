@@ -355,15 +355,17 @@ def to_dict(self: Task) -> dict:  # JSON-ready
     "The task as plain data, with the name and module it can be found by."
     return {"name": self.name, "module": type(self).__module__, "class": type(self).__name__, "fields": asdict(self)}
 
-# %% ../nbs/00_task.ipynb #91fe9571
+# %% ../nbs/00_task.ipynb #b59b0c77
 def task_class(
     name: str,  # a task's name, or "module:Class" for one that is defined elsewhere
 ) -> type:  # a subclass of Task
     "Find a task by name; unknown names list the known ones."
     if ":" in name:
         module, _, cls = name.partition(":")
-        try: return getattr(importlib.import_module(module), cls)
-        except (ImportError, AttributeError) as e: raise SFTError(f"No task {name!r}: {e}. Write it as module:Class, with the module on PYTHONPATH.") from e
+        try: found = getattr(importlib.import_module(module), cls)
+        except (ImportError, AttributeError, ValueError) as e: raise SFTError(f"No task {name!r}: {e}. Write it as module:Class, with the module on PYTHONPATH.") from e
+        if not (isinstance(found, type) and issubclass(found, Task) and found is not Task): raise SFTError(f"{name} is no task. A task is a dataclass that subclasses sft_nb.task.Task.")
+        return found
     if name not in Task.registry: importlib.import_module("sft_nb.tasks")
     if name in Task.registry: return Task.registry[name]
     raise SFTError(f"No task is called {name!r}. Known: {', '.join(sorted(Task.registry))}; a task of your own is given as module:Class.")

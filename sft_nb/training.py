@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SCHEDULES', 'RECIPES', 'task_objective', 'add_up', 'effective_gradient', 'rate_factor', 'pick_device',
            'pick_precision', 'Recipe', 'Method', 'History', 'Listener', 'Position', 'FineTuner', 'stop_between_updates',
-           'train_mode', 'mean_loss', 'weights_of', 'snapshot', 'Lines', 'Bar', 'Curve', 'watcher']
+           'usable', 'train_mode', 'mean_loss', 'weights_of', 'snapshot', 'Lines', 'Bar', 'Curve', 'watcher']
 
 # %% ../nbs/07_training.ipynb #7196e990
 import math, signal, sys, time
@@ -81,9 +81,14 @@ def rate_factor(
     if step < rise: return step / rise
     return SCHEDULES[schedule]((step - rise) / max(1, total - rise))
 
-# %% ../nbs/07_training.ipynb #9d991c53
-def pick_device() -> torch.device:  # cuda, then Apple's mps, then cpu
-    "The best device there is."
+# %% ../nbs/07_training.ipynb #6893efd8
+def pick_device(
+    wanted=None,  # a torch device or its name; None: cuda, then Apple's mps, then cpu
+) -> torch.device:
+    "The best device there is, or the one asked for. Raises TrainingError if that is not here."
+    if wanted is not None:
+        try: torch.zeros(1, device=wanted); return torch.device(wanted)
+        except (RuntimeError, AssertionError, TypeError) as e: raise TrainingError(f"The device {wanted!r} is not here ({str(e).splitlines()[0][:100]}). Give None for the best there is.") from e
     if torch.cuda.is_available(): return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
@@ -145,8 +150,9 @@ def check(self: Recipe):
     ) if bad]
     if wrong: raise TrainingError("This recipe cannot work. " + "; ".join(wrong) + ".")
 
-# %% ../nbs/07_training.ipynb #b1e4996b
+# %% ../nbs/07_training.ipynb #a9071d2d
 def _mistyped(recipe):
+    if any(not isinstance(m, Method) for m in recipe.methods if isinstance(recipe.methods, tuple)): return [f"methods={recipe.methods!r}: give Method objects, with parentheses"]
     fits = lambda v, t: isinstance(v, t) or isinstance(v, Integral) and isinstance(1, t) or isinstance(v, Real) and isinstance(1., t)
     return [f"{f.name}={v!r}: not of type {getattr(f.type, '__name__', f.type)}" for f in fields(recipe) if not fits(v := getattr(recipe, f.name), f.type)]
 
@@ -302,7 +308,7 @@ class Position:
     best_epoch: int | None = None  # and its epoch
     stale: int = 0  # epochs since
 
-# %% ../nbs/07_training.ipynb #f3338e66
+# %% ../nbs/07_training.ipynb #16a72a33
 class FineTuner:
     "Fine-tunes a checkpoint on a task. After `fit`: `model`, `processor`, `task` (with what it learned), `history`."
     keeper = None  # makes the listener that saves and resumes; set by `sft_nb.checkpointing`
@@ -315,8 +321,10 @@ class FineTuner:
         out=None,  # a folder for checkpoints; None: nothing is written
         device=None,  # None: the best there is
     ):
+        if not isinstance(task, Task): raise DataError(f"task should be a task with its columns, such as TextClassification(text=\"text\", label=\"label\"), not {task!r}.")
+        if not isinstance(recipe, Recipe): raise TrainingError(f"recipe should be a Recipe, such as Recipe(epochs=3) or RECIPES[\"default\"], not {recipe!r}.")
         self.task, self.checkpoint, self.recipe, self.out = task, str(checkpoint), recipe, out
-        self.device = torch.device(device) if device else pick_device()
+        self.device = pick_device(device)
         self.model = self.processor = None
         self.history, self.seen, self.notes, self.interrupted = History(), {}, {}, False
 
@@ -357,9 +365,10 @@ def stop_between_updates(
     try: yield
     finally: signal.signal(signal.SIGINT, before)
 
-# %% ../nbs/07_training.ipynb #050367b6
+# %% ../nbs/07_training.ipynb #1612ff23
 @patch
 def _begin(self: FineTuner, train, valid):
+    if self.recipe.patience is not None and valid is None: raise TrainingError(f"patience={self.recipe.patience} waits for a better result on valid: give valid rows, or patience=None.")
     unlearned = replace(self.task, **{f.name: f.default for f in fields(self.task) if f.metadata.get("learned")})
     self._check(unlearned, train, "train")
     task = unlearned.learn(train)
@@ -379,8 +388,13 @@ def _begin(self: FineTuner, train, valid):
     for m in r.methods: self.objective = m.objective(self.objective)
     self.optimizer = self._optimizer()
 
-# %% ../nbs/07_training.ipynb #28a53a74
-def _usable(task, rows, role):
+# %% ../nbs/07_training.ipynb #e831d9d8
+def usable(
+    task: Task,
+    rows: pd.DataFrame,  # what somebody calls its rows
+    role: str,  # how they are named in the message, e.g. "train"
+):
+    "Raise DataError unless these rows can be used as they are."
     if not isinstance(rows, pd.DataFrame): raise DataError(f"The {role} rows should be a table, not {type(rows).__name__}: read them with task.read(…).")
     if not len(rows): raise DataError(f"There are no rows in {role}.")
     bad = [f for f in task.check(rows) if f.level in ("error", "skip")]
@@ -389,7 +403,7 @@ def _usable(task, rows, role):
 @patch
 def _check(self: FineTuner, task, rows, role):
     if rows is None: return
-    _usable(task, rows, role)
+    usable(task, rows, role)
     self.seen[role] = row_hashes(rows, task.inputs())
     both = len(set(self.seen[role]) & set(self.seen["train"])) if role != "train" else 0
     if both: print(f"warning: {both} of {len(rows)} {role} rows also stand in train; their figures will look better than they are.")
@@ -530,7 +544,7 @@ def _finish(self: FineTuner):
 def _ready(self: FineTuner):
     if self.model is None: raise TrainingError("This tuner has no model yet: call fit(train, valid), or FineTuner.load(folder).")
 
-# %% ../nbs/07_training.ipynb #a0fba9b7
+# %% ../nbs/07_training.ipynb #4896221f
 @patch
 def evaluate(
     self: FineTuner,
@@ -538,10 +552,10 @@ def evaluate(
     batch_size: int = 64,  # rows at a time; does not change the figures
 ) -> Evaluation:
     "Loss, metrics and predictions on rows with targets."
-    self._ready(); _usable(self.task, rows, "evaluation")
+    self._ready(); usable(self.task, rows, "evaluation")
     return evaluation.evaluate(self.task, self.model, self.processor, rows, batch_size=batch_size, device=self.device)
 
-# %% ../nbs/07_training.ipynb #a8355e93
+# %% ../nbs/07_training.ipynb #13420136
 @patch
 def predict(
     self: FineTuner,
@@ -550,6 +564,7 @@ def predict(
 ) -> pd.DataFrame | list[Prediction]:
     "Answers for new rows, in their order. A DataFrame comes back with the columns `prediction` and `score`; its own of such a name get `_in_rows`."
     self._ready()
+    if not isinstance(items, (list, tuple, str, Path, pd.DataFrame)): raise DataError(f"predict answers a list, a DataFrame or the path of a table, not a {type(items).__name__}. Make it a list: list(…).")
     if isinstance(items, str) and Path(items).suffix.lower() not in _READERS: raise DataError(f"A single text is given in a list, predict([{items[:40]!r}]); the path of a table ends in {', '.join(_READERS)}.")
     plain = isinstance(items, (list, tuple))
     if plain and not items: raise DataError("There is nothing to predict: the list is empty.")
@@ -596,7 +611,7 @@ def watcher() -> Listener:
     if getattr(get_ipython(), "kernel", None) is not None: return Curve()
     return Bar() if sys.stderr.isatty() else Lines()
 
-# %% ../nbs/07_training.ipynb #742f9f49
+# %% ../nbs/07_training.ipynb #ea20b933
 @patch
 def search_learning_rate(
     self: FineTuner,
@@ -606,11 +621,12 @@ def search_learning_rate(
     epochs: int = 1,  # length of the trial runs, each with its own full schedule
 ) -> pd.DataFrame:  # rate, valid_loss and metrics, best first
     "Train once per rate and compare on valid. The tuner itself is left as it was."
-    out = []
+    if valid is None or not len(rates): raise DataError("Rates are compared on valid rows: give valid rows and at least one rate.")
+    out, (name, direction) = [], self.task.metric
     for rate in rates:
         trial = FineTuner(self.task, self.checkpoint, self.recipe.but(learning_rate=rate, epochs=epochs, patience=None), device=self.device)
         try: last = trial.fit(train, valid).history.epochs[-1]
-        except TrainingError: last = {"valid_loss": math.inf}
+        except TrainingError: last = {"valid_loss": math.inf, name: math.inf if name == "loss" else math.nan}
+        if trial.interrupted: raise KeyboardInterrupt
         out.append({"learning_rate": rate} | {k: v for k, v in last.items() if k not in ("epoch", "step", "train_loss")})
-    name, direction = self.task.metric
     return pd.DataFrame(out).sort_values("valid_loss" if name == "loss" else name, ascending=direction == "min", kind="stable").reset_index(drop=True)

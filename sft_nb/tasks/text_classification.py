@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['TextClassification', 'label_name', 'read_length', 'film_reviews']
 
-# %% ../../nbs/tasks/00_text_classification.ipynb #23d19ae7
+# %% ../../nbs/tasks/00_text_classification.ipynb #94184516
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -69,7 +70,7 @@ def target(self: TextClassification, row: dict):
     if isinstance(value, (list, tuple, set, np.ndarray)): return sorted({label_name(v) for v in value})
     return sorted({label_name(v) for v in ("" if pd.isna(value) else label_name(value)).split(self.separator) if label_name(v)})
 
-# %% ../../nbs/tasks/00_text_classification.ipynb #528ec89b
+# %% ../../nbs/tasks/00_text_classification.ipynb #1c413801
 @patch
 def check(self: TextClassification, rows: pd.DataFrame, labelled: bool = True) -> list[Finding]:
     "Columns, empty texts, missing labels, a single label, strong imbalance."
@@ -77,6 +78,8 @@ def check(self: TextClassification, rows: pd.DataFrame, labelled: bool = True) -
     if found: return found
     found = data.check_missing(rows, self.inputs()) + data.check_text(rows, self.inputs())
     if not labelled: return found
+    if not self.multi_label and any(isinstance(v, (list, tuple, set, np.ndarray)) for v in rows[self.label]):
+        return [*found, Finding("error", f"Column {self.label!r} holds lists of labels: set multi_label=True.")]
     if self.labels: return found + _check_known(self, rows)
     if self.multi_label: return found + _check_any_label(self, rows)
     return found + data.check_missing(rows, self.outputs()) + data.check_labels(_named(self, rows), self.label)
@@ -109,7 +112,7 @@ def _stranger(task, name, where=""):
     known = ", ".join(task.labels[:8]) + ("…" if len(task.labels) > 8 else "")
     return f"Label {name!r} in column {task.label!r}{where} was not among the training rows' labels ({known}). Correct it, or train with rows that have it."
 
-# %% ../../nbs/tasks/00_text_classification.ipynb #afe71412
+# %% ../../nbs/tasks/00_text_classification.ipynb #c550ae34
 @patch
 def learn(self: TextClassification, rows: pd.DataFrame) -> TextClassification:
     "The sorted labels of the training rows, and their weights when balanced."
@@ -120,8 +123,9 @@ def learn(self: TextClassification, rows: pd.DataFrame) -> TextClassification:
     return replace(self, labels=labels, class_weights=weights)
 
 def _by_number(label):
-    try: return (0, float(label), label)
-    except ValueError: return (1, 0.0, label)
+    try: number = float(label)
+    except ValueError: number = math.nan
+    return (0, number, label) if math.isfinite(number) else (1, 0.0, label)
 
 # %% ../../nbs/tasks/00_text_classification.ipynb #ecc5c117
 @patch
