@@ -6,7 +6,7 @@
 __all__ = ['FORMAT', 'take_apart', 'put_together', 'sha256', 'write_checkpoint', 'read_checkpoint', 'claim', 'Checkpointer',
            'forget', 'versions', 'model_card']
 
-# %% ../nbs/08_checkpointing.ipynb #ca8c4d86
+# %% ../nbs/08_checkpointing.ipynb #1282972b
 import hashlib, json, os, shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from fastcore.basics import patch
 from huggingface_hub import ModelCard, ModelCardData
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 import sft_nb
@@ -60,7 +61,7 @@ def _flush(path):
     try: os.fsync(fd)
     finally: os.close(fd)
 
-# %% ../nbs/08_checkpointing.ipynb #022a41e5
+# %% ../nbs/08_checkpointing.ipynb #5f7ebcde
 def write_checkpoint(
     folder: Path,  # appears whole or not at all
     state: dict,  # nested dicts of tensors and plain values
@@ -76,9 +77,9 @@ def write_checkpoint(
         (temporary / "manifest.json").write_text(json.dumps({"format": FORMAT, "sha256": hashes}), encoding="utf-8")
         for f in [*temporary.iterdir(), temporary]: _flush(f)
         shutil.rmtree(folder, ignore_errors=True); os.replace(temporary, folder); _flush(folder.parent)
-    except OSError as e:
+    except (OSError, SafetensorError) as e:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise CheckpointError(f"The checkpoint {folder} could not be written: {e.strerror or e}. Earlier checkpoints are intact; free some space or choose another `out`, then resume.") from e
+        raise CheckpointError(f"The checkpoint {folder} could not be written: {getattr(e, 'strerror', None) or e}. Earlier checkpoints are intact; free some space or choose another `out`, then resume.") from e
     return folder
 
 # %% ../nbs/08_checkpointing.ipynb #e5af4450
@@ -194,7 +195,7 @@ def _licences(tuner):
     about = lambda n: f"{n}: {assets.info(n).license}. {assets.info(n).rights}" if n in known else f"{n}: see its source."
     return [about(n) for n in (tuner.checkpoint, *([tuner.notes["data"]] if "data" in tuner.notes else []))]
 
-# %% ../nbs/08_checkpointing.ipynb #1b7efc29
+# %% ../nbs/08_checkpointing.ipynb #6bcd13c0
 def model_card(
     tuner: FineTuner,  # after `fit`
 ) -> ModelCard:  # from huggingface_hub; its text is Markdown with a YAML head
@@ -203,7 +204,8 @@ def model_card(
     counts = "\n".join(f"- {role}: {len(v):,} rows" for role, v in tuner.seen.items())
     results = "\n".join(f"- {History(h.epochs[:i + 1]).line()}" for i in range(len(h.epochs)))
     head = ModelCardData(library_name="transformers", tags=["sft_nb", t.name], base_model=tuner.notes.get("base_model"), metrics=[t.metric[0]])
-    best = f"The weights are those of epoch {tuner.position.best_epoch}, the best on valid by {t.metric[0]}." if tuner.position.best_epoch else "The weights are those of the last epoch."
+    chosen = tuner.recipe.keep_best and tuner.position.best_epoch
+    best = f"The weights are those of epoch {chosen}, the best on valid by {t.metric[0]}." if chosen else "The weights are those of the last epoch."
     text = (f"---\n{head.to_yaml()}\n---\n\n# {tuner.notes.get('title', t.name)}\n\nFine-tuned from `{tuner.checkpoint}` with sft_nb {sft_nb.__version__}.\n\n"
             f"## Data\n\n{tuner.notes.get('about', 'Rows of the user.')}\n\n{counts}\n\n## Result\n\n{best}\n\n{results}\n\n{_held_out(tuner)}"
             f"## Licences\n\n" + "\n".join(f"- {l}" for l in _licences(tuner)) + "\n\n## Limits\n\nFigures on valid were used to choose the epoch, so they flatter. "
@@ -215,7 +217,7 @@ def _held_out(tuner):
     if not (figures := tuner.notes.get("certify")): return ""
     return "On rows that were neither trained on nor used to choose: " + ", ".join(f"{k} {v:.4f}" for k, v in figures["metrics"].items()) + f" (n = {figures['n']:,}).\n\n"
 
-# %% ../nbs/08_checkpointing.ipynb #81523e38
+# %% ../nbs/08_checkpointing.ipynb #9c031939
 @patch
 def save(
     self: FineTuner,
@@ -224,14 +226,20 @@ def save(
     "Save model, processor, task, recipe, history, row hashes and card. Plain transformers loads the folder."
     self._ready()
     temporary = (folder := claim(folder)) / ".saving"
-    shutil.rmtree(temporary, ignore_errors=True); temporary.mkdir(parents=True)
-    save_weights(self.model, self.processor, temporary)
-    model_card(self).save(temporary / "README.md")
-    (temporary / "rows.json").write_text(json.dumps(self.seen), encoding="utf-8")
-    (temporary / "sft_nb.json").write_text(json.dumps(self.about(), indent=1, ensure_ascii=False), encoding="utf-8")
-    for f in sorted(temporary.iterdir(), key=lambda f: f.name == "sft_nb.json"): _flush(f); os.replace(f, folder / f.name)
-    temporary.rmdir()
+    try:
+        shutil.rmtree(temporary, ignore_errors=True); temporary.mkdir(parents=True)
+        self._write(temporary)
+        for f in sorted(temporary.iterdir(), key=lambda f: f.name == "sft_nb.json"): _flush(f); os.replace(f, folder / f.name)
+        temporary.rmdir()
+    except (OSError, SafetensorError) as e: raise CheckpointError(f"The run could not be saved in {folder}: {getattr(e, 'strerror', None) or e}. Free some space or give another folder, and save again.") from e
     return folder
+
+@patch
+def _write(self: FineTuner, folder):
+    save_weights(self.model, self.processor, folder)
+    model_card(self).save(folder / "README.md")
+    (folder / "rows.json").write_text(json.dumps(self.seen), encoding="utf-8")
+    (folder / "sft_nb.json").write_text(json.dumps(self.about(), indent=1, ensure_ascii=False), encoding="utf-8")
 
 # %% ../nbs/08_checkpointing.ipynb #16a34347
 @patch

@@ -6,8 +6,8 @@
 __all__ = ['WRITERS', 'DEMO', 'QUICK', 'task_options', 'fine_tune', 'evaluate', 'predict', 'write_table', 'demo_data', 'run_demo',
            'report_page', 'demo', 'make_app', 'main']
 
-# %% ../nbs/90_cli.ipynb #6dd9ec1a
-import base64, functools, html, inspect, io, json, sys, time
+# %% ../nbs/90_cli.ipynb #be465608
+import base64, functools, html, inspect, io, json, math, sys, time
 from contextlib import redirect_stdout
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
@@ -26,13 +26,15 @@ from .task import DataError, SFTError, task_class
 from .tasks.text_classification import TextClassification, film_reviews
 from .training import RECIPES, FineTuner, Recipe
 
-# %% ../nbs/90_cli.ipynb #669adb23
+# %% ../nbs/90_cli.ipynb #10f55495
 def _command(f):
     "Errors as sentences, interruptions as 130."
     @functools.wraps(f)
     def run(*args, **kwargs):
         try: return f(*args, **kwargs)
         except SFTError as e: typer.echo(f"error: {e}", err=True); raise typer.Exit(2) from e
+        except BrokenPipeError: raise  # the reader of a pipe went away; typer ends quietly
+        except OSError as e: typer.echo(f"error: {e.filename or 'A file'}: {e.strerror or e}.", err=True); raise typer.Exit(2) from e
         except KeyboardInterrupt as e: typer.echo("interrupted", err=True); raise typer.Exit(130) from e
     return run
 
@@ -78,10 +80,11 @@ def _value_after(argv, flag):
         if a == flag and i + 1 < len(argv): return argv[i + 1]
         if a.startswith(f"{flag}="): return a.split("=", 1)[1]
 
-# %% ../nbs/90_cli.ipynb #c9eaa93a
+# %% ../nbs/90_cli.ipynb #50e7acb8
 def _parts(task, rows, valid, certify, group, valid_size, certify_size, seed):
     "Train, valid and certify rows, from files where given and split off otherwise."
     given = {"valid": task.read(valid) if valid else None, "certify": task.read(certify) if certify else None}
+    if math.inf in (valid_size, certify_size): raise DataError("A size is a share below 1 (0.2) or a number of rows (500), not infinite.")
     size = lambda s: int(s) if s >= 1 and s == int(s) else s  # 0.2 is a share, 40 a number of rows
     sizes = {"valid_size": 0 if valid else size(valid_size), "certify_size": 0 if certify else size(certify_size)}
     if not any(sizes.values()): return Splits(rows, given["valid"], given["certify"], seed, group)
@@ -120,7 +123,7 @@ def fine_tune(
     if tuner.interrupted: typer.echo(f"Go on with: --resume auto --out {out}", err=True); raise typer.Exit(130)
     _keep(tuner, parts, out, split_off=not certify, json_=json_)
 
-# %% ../nbs/90_cli.ipynb #79e5bfdc
+# %% ../nbs/90_cli.ipynb #2fe96907
 def _keep(tuner, parts, out, split_off, json_):
     "Save a finished run and say where."
     if parts.certify is not None: tuner.seen["certify"] = row_hashes(parts.certify, tuner.task.inputs())
@@ -130,7 +133,7 @@ def _keep(tuner, parts, out, split_off, json_):
     if parts.certify is not None and split_off:
         parts.certify.to_csv(out / "certify.csv", index=False)
         print(f"{len(parts.certify):,} rows were kept aside, unseen, in {out / 'certify.csv'}.")
-    last = tuner.history.epochs[(tuner.position.best_epoch or len(tuner.history.epochs)) - 1]
+    last = {k: None if v != v else v for k, v in tuner.history.epochs[tuner.kept_epoch - 1].items()}  # JSON has no NaN
     _say_json(json_, {"out": str(out), "n": {r: len(h) for r, h in tuner.seen.items()}, "valid": last})
 
 # %% ../nbs/90_cli.ipynb #6728e466

@@ -539,7 +539,13 @@ def _finish(self: FineTuner):
     if state is not None: self.model.load_state_dict(state)
     self.model.eval()
 
-# %% ../nbs/07_training.ipynb #9eab2413
+# %% ../nbs/07_training.ipynb #f4274bd1
+@patch(as_prop=True)
+def kept_epoch(self: FineTuner) -> int:
+    "Which epoch's weights the tuner ends with: the best on valid, or the last."
+    best = self.position.best_epoch if self.recipe.keep_best else None
+    return best or self.position.epoch
+
 @patch
 def _ready(self: FineTuner):
     if self.model is None: raise TrainingError("This tuner has no model yet: call fit(train, valid), or FineTuner.load(folder).")
