@@ -61,7 +61,7 @@ def _flush(path):
     try: os.fsync(fd)
     finally: os.close(fd)
 
-# %% ../nbs/08_checkpointing.ipynb #5f7ebcde
+# %% ../nbs/08_checkpointing.ipynb #ff94fd60
 def write_checkpoint(
     folder: Path,  # appears whole or not at all
     state: dict,  # nested dicts of tensors and plain values
@@ -71,7 +71,7 @@ def write_checkpoint(
     try:
         shutil.rmtree(temporary, ignore_errors=True); temporary.mkdir(parents=True)
         skeleton, tensors = take_apart(state)
-        save_file({k: v.clone() for k, v in tensors.items()}, temporary / "tensors.safetensors")
+        save_file({k: v.contiguous().clone() for k, v in tensors.items()}, temporary / "tensors.safetensors")
         (temporary / "state.json").write_text(json.dumps(skeleton), encoding="utf-8")
         hashes = {f.name: sha256(f) for f in sorted(temporary.iterdir())}
         (temporary / "manifest.json").write_text(json.dumps({"format": FORMAT, "sha256": hashes}), encoding="utf-8")
@@ -82,7 +82,7 @@ def write_checkpoint(
         raise CheckpointError(f"The checkpoint {folder} could not be written: {getattr(e, 'strerror', None) or e}. Earlier checkpoints are intact; free some space or choose another `out`, then resume.") from e
     return folder
 
-# %% ../nbs/08_checkpointing.ipynb #e5af4450
+# %% ../nbs/08_checkpointing.ipynb #823a8062
 def read_checkpoint(
     folder: Path,  # what `write_checkpoint` wrote
 ) -> dict:  # the state
@@ -91,12 +91,12 @@ def read_checkpoint(
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT: raise CheckpointError(f"{folder} has checkpoint format {manifest['format']}; this version of sft_nb reads {FORMAT}.")
-        for name, digest in manifest["sha256"].items():
-            if Path(name).name != name or sha256(folder / name) != digest: raise CheckpointError(f"{folder / name} is damaged: its SHA-256 is not the one in the manifest.")
+        for name in ("state.json", "tensors.safetensors"):
+            if sha256(folder / name) != manifest["sha256"][name]: raise CheckpointError(f"{folder / name} is damaged: its SHA-256 is not the one in the manifest.")
         return put_together(json.loads((folder / "state.json").read_text(encoding="utf-8")), load_file(folder / "tensors.safetensors"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e: raise CheckpointError(f"{folder} is no complete checkpoint ({type(e).__name__}: {e}).") from e
 
-# %% ../nbs/08_checkpointing.ipynb #0bc4b1df
+# %% ../nbs/08_checkpointing.ipynb #54f1deae
 def claim(
     folder,  # of a run
 ) -> Path:  # the same; it exists now
@@ -106,11 +106,11 @@ def claim(
         folder.mkdir(parents=True, exist_ok=True)
         names = {f.name for f in folder.iterdir()}
     except OSError as e: raise CheckpointError(f"{folder} cannot be made a folder: {e.strerror or e}. Give another one.") from e
-    if names - {"checkpoints"} and not names & {"sft_nb.json", ".saving"}:
+    if names - {"checkpoints", ".DS_Store"} and not names & {"sft_nb.json", ".saving"}:
         raise CheckpointError(f"{folder} holds other files ({', '.join(sorted(names)[:3])}). Give an empty or a new folder.")
     return folder
 
-# %% ../nbs/08_checkpointing.ipynb #d4f964ae
+# %% ../nbs/08_checkpointing.ipynb #e268b343
 class Checkpointer(Listener):
     "Saves a run into `out/checkpoints` and resumes it from there."
     def __init__(
@@ -123,6 +123,7 @@ class Checkpointer(Listener):
         if out is None and resume == "auto": raise CheckpointError("resume=\"auto\" looks in the folder of the run: FineTuner(…, out=folder).")
         source = out if resume in (None, "auto") else resume
         self.folder, self.source, self.resume, self.keep_last = Path(out or resume).expanduser() / "checkpoints", Path(source).expanduser() / "checkpoints", resume, keep_last
+        self.own = []  # checkpoints of this run, oldest first
 
     def found(self) -> list[Path]: "Checkpoints, newest first."; return sorted(self.source.glob("step-*"), reverse=True)
     def epoch(self, tuner): self.save(tuner)
@@ -132,9 +133,9 @@ class Checkpointer(Listener):
         self,
         tuner,  # in the middle of a run
     ):
-        "Write a checkpoint, and delete those that are no longer among the last."
-        write_checkpoint(self.folder / f"step-{tuner.position.step:08d}", tuner.state_dict())
-        for old in sorted(self.folder.glob("step-*"), reverse=True)[self.keep_last:]: shutil.rmtree(old)
+        "Write a checkpoint, and delete all but the last of this run."
+        self.own.append(write_checkpoint(self.folder / f"step-{tuner.position.step:08d}", tuner.state_dict()))
+        for old in set(self.folder.glob("step-*")) - set(self.own[-self.keep_last:]): shutil.rmtree(old)
 
 FineTuner.keeper = Checkpointer
 
@@ -145,26 +146,28 @@ def forget(
     "Delete the checkpoints of a run that is finished and saved."
     shutil.rmtree(Path(out) / "checkpoints", ignore_errors=True)
 
-# %% ../nbs/08_checkpointing.ipynb #b1c6e4d1
+# %% ../nbs/08_checkpointing.ipynb #8c757c13
 @patch
 def start(self: Checkpointer, tuner):
     claim(self.folder.parent)
-    if self.resume is None: return shutil.rmtree(self.folder, ignore_errors=True)
-    for folder in self.found():
+    if self.resume is None: return
+    for folder in (found := self.found()):
         try: state = read_checkpoint(folder)
-        except CheckpointError as e: print(f"warning: {e} Trying the one before it."); continue
-        return tuner.load_state_dict(state)
-    if self.resume != "auto": raise CheckpointError(f"There is no usable checkpoint in {self.source}. Give the folder of an interrupted run, or begin without resume.")
+        except CheckpointError as e: print(f"warning: {e}"); continue
+        tuner.load_state_dict(state)
+        self.own = [folder] if folder.parent == self.folder else []
+        return
+    if found or self.resume != "auto": raise CheckpointError(f"There is no usable checkpoint in {self.source}. Give the folder of an interrupted run, or begin anew without resume.")
 
-# %% ../nbs/08_checkpointing.ipynb #0bf20bd7
+# %% ../nbs/08_checkpointing.ipynb #482d8bf3
 @patch
 def state_dict(self: FineTuner) -> dict:  # tensors and plain values
     "Everything that a resumed run needs."
     return {"model": snapshot(self.model), "best": self.best_weights, "optimizer": self.optimizer.state_dict()["state"],
             "methods": [m.state_dict() for m in self.recipe.methods], "position": vars(self.position) | {}, "history": self.history.to_dict(),
-            "recipe": self.recipe.to_dict(), "checkpoint": self.checkpoint, "task": self.task.to_dict(), "seen": self.seen}
+            "recipe": self.recipe.to_dict(), "checkpoint": self.checkpoint, "task": self.task.to_dict(), "rows": self.fingerprint}
 
-# %% ../nbs/08_checkpointing.ipynb #dec6c86a
+# %% ../nbs/08_checkpointing.ipynb #5ec61bb8
 @patch
 def load_state_dict(
     self: FineTuner,
@@ -175,7 +178,7 @@ def load_state_dict(
     changed = [f"{k}: {state['recipe'].get(k)} then, {v} now" for k, v in mine.items() if state["recipe"].get(k) != v]
     if state["checkpoint"] != self.checkpoint: changed.append(f"checkpoint: {state['checkpoint']} then, {self.checkpoint} now")
     if state["task"] != json.loads(json.dumps(self.task.to_dict())): changed.append("the task or what it learned")
-    if state["seen"] != self.seen: changed.append("the training or validation rows")
+    if state["rows"] != self.fingerprint: changed.append("the training or validation rows")
     if changed: raise TrainingError("This checkpoint belongs to another run: " + "; ".join(changed) + ". Use the same settings and rows, or begin anew without resume.")
     self.model.load_state_dict(state["model"]); self.best_weights = state["best"]
     self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": self.optimizer.state_dict()["param_groups"]})
@@ -217,7 +220,7 @@ def _held_out(tuner):
     if not (figures := tuner.notes.get("certify")): return ""
     return "On rows that were neither trained on nor used to choose: " + ", ".join(f"{k} {v:.4f}" for k, v in figures["metrics"].items()) + f" (n = {figures['n']:,}).\n\n"
 
-# %% ../nbs/08_checkpointing.ipynb #9c031939
+# %% ../nbs/08_checkpointing.ipynb #3dd4c723
 @patch
 def save(
     self: FineTuner,
@@ -229,10 +232,18 @@ def save(
     try:
         shutil.rmtree(temporary, ignore_errors=True); temporary.mkdir(parents=True)
         self._write(temporary)
+        _remove_old(folder)
         for f in sorted(temporary.iterdir(), key=lambda f: f.name == "sft_nb.json"): _flush(f); os.replace(f, folder / f.name)
         temporary.rmdir()
     except (OSError, SafetensorError) as e: raise CheckpointError(f"The run could not be saved in {folder}: {getattr(e, 'strerror', None) or e}. Free some space or give another folder, and save again.") from e
     return folder
+
+def _remove_old(folder):
+    "Take a finished run out of its folder, `sft_nb.json` first: from then on it counts as unfinished."
+    (folder / "sft_nb.json").unlink(missing_ok=True)
+    for f in folder.iterdir():
+        if f.name in ("checkpoints", ".saving"): continue
+        shutil.rmtree(f) if f.is_dir() else f.unlink()
 
 @patch
 def _write(self: FineTuner, folder):
@@ -248,7 +259,7 @@ def about(self: FineTuner) -> dict:  # JSON-ready
     return {"format": FORMAT, "task": self.task.to_dict(), "checkpoint": self.checkpoint, "recipe": self.recipe.to_dict(), "versions": versions(),
             "history": self.history.to_dict(), "position": vars(self.position), "notes": self.notes}
 
-# %% ../nbs/08_checkpointing.ipynb #bdf9aaa4
+# %% ../nbs/08_checkpointing.ipynb #8d053423
 @patch(cls_method=True)
 def load(
     cls: FineTuner,
@@ -267,7 +278,7 @@ def load(
         tuner.history, tuner.position, tuner.notes = History(**about["history"]), Position(**about["position"]), about["notes"]
         tuner.seen = json.loads((folder / "rows.json").read_text(encoding="utf-8"))
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as e: raise CheckpointError(f"{folder}/sft_nb.json or rows.json cannot be read ({type(e).__name__}: {e}). Copy the folder again, or save the run again.") from e
-    tuner.model, tuner.processor = tuner.task.build(str(folder))
+    tuner.model, tuner.processor = tuner.task.build(str(folder.resolve()))
     if new := getattr(tuner.model, "new_parameters", []): raise CheckpointError(f"{folder} is damaged: {len(new)} weights are missing or have another shape, such as {new[0]!r}. Copy the folder again, or save the run again.")
     load_weights(tuner.model, folder); tuner.model.to(tuner.device).eval()
     return tuner

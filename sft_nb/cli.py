@@ -254,17 +254,16 @@ def demo_data(
     train, valid = draw(parts.train, 320 if quick else 4000, seed), draw(parts.valid, 120 if quick else 1000, 0)
     return task, replace(parts, train=train, valid=valid, certify=draw(parts.certify, 400 if quick else len(parts.certify), 0))
 
-# %% ../nbs/90_cli.ipynb #7018dd3d
+# %% ../nbs/90_cli.ipynb #a71e77b1
 def run_demo(
     seed: int = 42,  # draws training snippets, head, order and dropout
     quick: bool = False,  # a few hundred rows, under a minute
-    rungs: tuple = ("majority", "tfidf", "frozen", "fine-tuned"),  # in this order
     tell=print,  # gets a line after every rung
 ) -> tuple[Ladder, Splits]:
     "Climb the ladder on film reviews; the certify rows are opened once, by every rung alike."
     task, parts = demo_data(seed, quick)
     tell(f"{len(parts.train):,} training snippets, {len(parts.valid):,} to choose with, {len(parts.certify):,} of films never seen.")
-    climb = ladder(task, parts.train, parts.valid, parts.certify, "minilm", (QUICK if quick else DEMO).but(seed=seed), rungs,
+    climb = ladder(task, parts.train, parts.valid, parts.certify, "minilm", (QUICK if quick else DEMO).but(seed=seed), ("majority", "tfidf", "frozen", "fine-tuned"),
                    tell=lambda rung, m: tell(f"{rung}: accuracy {m['accuracy']:.3f}"))
     notes = {"data": "rotten-tomatoes", "title": "Film reviews: fresh or rotten", "about": "Snippets of film reviews (asset `rotten-tomatoes`), split by film."}
     climb.tuner.notes |= notes | {"certify": {"n": climb.n, "metrics": climb.evaluations["fine-tuned"]}}
@@ -291,7 +290,7 @@ def report_page(
     style = "body{font:16px/1.5 system-ui;max-width:48rem;margin:2rem auto;padding:0 1rem}img{max-width:100%}table{border-collapse:collapse;font-size:14px}td,th{padding:.2em .6em;border-bottom:1px solid #ddd;text-align:left}"
     return f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>sft_nb demo</title><style>{style}</style><h1>{html.escape(climb.tuner.notes.get("title", "sft_nb"))}</h1><p>{climb.n:,} rows of groups that were never seen.</p>{body}</html>'
 
-# %% ../nbs/90_cli.ipynb #ea2646ad
+# %% ../nbs/90_cli.ipynb #589ae17c
 @_command
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for model, plots and report")] = Path("runs/demo"),
@@ -301,8 +300,8 @@ def demo(
 ):
     "Fine-tune the bundled encoder on film reviews, beside its baselines."
     start = time.perf_counter()
+    checkpointing.claim(out)
     climb, parts = run_demo(seed, quick)
-    if climb.tuner.interrupted: raise typer.Exit(130)
     climb.tuner.save(out)
     result = climb.tuner.evaluate(parts.certify); result.save(out / "certify")
     for name, fig in (("ladder", climb.plot()), ("history", climb.tuner.history.plot())): fig.savefig(out / f"{name}.svg", bbox_inches="tight")

@@ -66,7 +66,7 @@ def _answer(task, model, processor, batch, judge, names):
     _refuse_nan(outputs, predictions, names)
     return predictions, task.loss(outputs, batch) if judge else {}
 
-# %% ../nbs/06_evaluation.ipynb #c2bf74cf
+# %% ../nbs/06_evaluation.ipynb #9c9397f3
 def _run(task, model, processor, rows, batch_size, device, autocast, progress, judge):
     "All rows: predictions in the table's order, and every loss term divided once."
     examples, predictions = Examples(task, rows, processor), [None] * len(rows)
@@ -81,7 +81,7 @@ def _run(task, model, processor, rows, batch_size, device, autocast, progress, j
                 weights[k] += float(weight); sums[k] += float(losses[k])  # Python floats: 53 bits
             done += len(indices)
             if progress: progress(done, len(rows))
-    return predictions, {k: sums[k] / max(1., weight) for k, weight in weights.items()}
+    return predictions, {k: sums[k] / (weight or 1.) for k, weight in weights.items()}
 
 # %% ../nbs/06_evaluation.ipynb #75d66d4a
 def _check(task, rows, judge):

@@ -118,10 +118,10 @@ def load(
         model.config.pad_token_id = processor.pad_token_id
     return model.eval(), processor
 
-# %% ../nbs/03_models.ipynb #7b50220e
+# %% ../nbs/03_models.ipynb #3745a99e
 def _match_tokenizer(model, processor, path):
-    words = getattr(processor, "vocab_size", None)
-    if not isinstance(words, int): return  # no tokenizer
+    if not isinstance(getattr(processor, "vocab_size", None), int): return  # no tokenizer
+    words = len(processor)
     if words <= len(processor.all_special_tokens): raise CheckpointError(f"The tokenizer in {path!r} has no vocabulary: its files (tokenizer.json and its like) are missing. Save them beside the model: tokenizer.save_pretrained(folder).")
     rows = getattr(model.get_input_embeddings(), "num_embeddings", words)
     if words > rows: raise CheckpointError(f"The tokenizer in {path!r} has {words:,} tokens, the model {rows:,}: they do not belong together.")

@@ -7,16 +7,18 @@ import io
 import json
 import shutil
 import sys
+from dataclasses import dataclass
 
 import pandas as pd
 import pytest
 import torch
 from conftest import SENTENCES
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 import sft_nb.checkpointing
 from sft_nb import assets
-from sft_nb.all import FineTuner, Recipe, SFTError, TextClassification, read_table, split
+from sft_nb.all import FineTuner, Recipe, SFTError, TextClassification, ladder, read_table, split
 from sft_nb.cli import main
 from sft_nb.task import task_class
 from sft_nb.training import RECIPES, Method
@@ -104,6 +106,8 @@ COMMANDS = {
     "no task": (["fine-tune", "CSV", "--out", "NEW"], ["Which task?", "--task NAME", "text-classification"]),
     "unknown task": (["fine-tune", "CSV", "--task", "text-clasification", "--out", "NEW"], ["No task is called 'text-clasification'", "Known: ", "text-classification"]),
     "task in no module": (["fine-tune", "CSV", "--task", "my_tasks:Mine", "--out", "NEW"], ["No task 'my_tasks:Mine'", "No module named 'my_tasks'", "PYTHONPATH"]),
+    "a class that is no task": (["fine-tune", "CSV", "--task", "pathlib:Path", "--out", "NEW"], ["pathlib:Path is no task", "subclasses sft_nb.task.Task"]),
+    "no class at all": (["fine-tune", "CSV", "--task", ":", "--out", "NEW"], ["No task ':'", "module:Class"]),
     "unknown recipe": ([*TUNE, "--recipe", "defualt"], ["No recipe is called 'defualt'", "Known: default, article"]),
     "no epoch": ([*TUNE, "--epochs", "0"], ["This recipe cannot work", "epochs=0: at least 1"]),
     "negative rate": ([*TUNE, "--learning-rate", "-1e-4"], ["This recipe cannot work", "learning_rate=-0.0001: above 0"]),
@@ -112,11 +116,13 @@ COMMANDS = {
     "a column that is not there": ([*TUNE, "--text", "review"], ["There is no column 'review'", "There is: 'text', 'label'"]),
     "one column for two": ([*TUNE, "--text", "label"], ["This task cannot work", "label='label'", "three different columns"]),
     "impossible length": ([*TUNE, "--max-length", "0"], ["max_length=0: at least 8 tokens"]),
+    "settings that exclude each other": ([*TUNE, "--multi-label", "--balanced"], ["This task cannot work", "balanced", "not with multi_label"]),
     "impossible smoothing": ([*TUNE, "--label-smoothing", "1.5"], ["label_smoothing=1.5: 0 up to but not 1"]),
     "group not there": ([*TUNE, "--group", "film"], ["There is no column 'film'", "There is: 'text', 'label'"]),
     "sizes sum to one": ([*TUNE, "--valid-size", ".5", "--certify-size", ".5"], ["valid_size", "certify_size", "no row of 24 for training", "Ask for less"]),
     "a size of more rows than there are": ([*TUNE, "--valid-size", "500"], ["500", "no row of 24 for training"]),
     "a size that leaves nothing": ([*TUNE, "--valid-size", ".001"], ["valid would be empty", "24 rows"]),
+    "an infinite size": ([*TUNE, "--valid-size", "inf"], ["share below 1", "not infinite"]),
     "negative size": ([*TUNE, "--certify-size", "-0.2"], ["certify_size is -0.2", "fraction below 1"]),
     "valid file not there": ([*TUNE, "--valid", "nowhere.csv"], ["There is no file nowhere.csv"]),
     "unknown bundled name": (["fine-tune", "CSV", "--task", "text-classification", "--model", "minilmm", "--out", "NEW"], ["'minilmm' is no bundled checkpoint", "Did you mean the bundled 'minilm'?"]),
@@ -189,10 +195,10 @@ CHECKPOINTS = {
     "other names": (weights(lambda w: {f"x.{k}": v for k, v in w.items()}), ["weights of the body", "would be random", "damaged"]),
     "other shapes": (weights(lambda w: {k: v[..., :8].contiguous() for k, v in w.items()}), ["weights of the body", "another shape", "would be random"]),
     "no tokenizer": (lambda f: [p.unlink() for p in f.glob("tokenizer*")], ["tokenizer", "no vocabulary", "tokenizer.json", "save_pretrained"]),
-    "tokenizer of another model": (lambda f: (f/"tokenizer.json").write_text((f.parent/"roberta"/"tokenizer.json").read_text()), ["tokenizer", "400 tokens", "the model 200", "do not belong together"]),
+    "tokenizer of another model": (lambda f: (f/"tokenizer.json").write_text((f.parent/"roberta"/"tokenizer.json").read_text()), ["tokenizer", "tokens, the model 200", "do not belong together"]),
     "tokenizer is no JSON": (lambda f: (f/"tokenizer.json").write_text("{oops"), ["cannot be read", "tokenizer"]),
     "a larger vocabulary than embeddings": (weights(lambda w: {k: v[:50].contiguous() if v.shape[:1] == w["bert.embeddings.word_embeddings.weight"].shape[:1] else v for k, v in w.items()}), ["weights of the body", "word_embeddings"]),
-    "NaN weights": (weights(lambda w: {k: v * torch.nan for k, v in w.items()}), ["The loss is", "nan", "update 1", "rows", "smaller learning rate"]),
+    "NaN weights": (weights(lambda w: {k: v * torch.nan for k, v in w.items()}), ["Not a finite number", "nan", "update 1", "training rows", "smaller learning rate"]),
 }
 
 
@@ -282,8 +288,22 @@ PYTHON = {
     "predict other columns": (lambda tiny, run: FineTuner.load(run).predict([{"txt": "a film"}]), ["There is no column 'text'", "Did you mean 'txt'?"]),
     "one text for a pair": (lambda tiny, run: TextClassification(text_pair="second").as_rows(["a film"]), ["Item 0", "1 value, but the model reads 2 columns: text, second", "tuple of 2"]),
     "three texts for a pair": (lambda tiny, run: TextClassification(text_pair="second").as_rows([("a", "b"), ("a", "b", "c")]), ["Item 1", "3 values", "2 columns"]),
-    "resume from nothing": (lambda tiny, run: tuner(tiny).fit(ROWS, resume="nowhere"), ["no usable checkpoint in nowhere", "begin without resume"]),
+    "resume from nothing": (lambda tiny, run: tuner(tiny).fit(ROWS, resume="nowhere"), ["no usable checkpoint in nowhere", "without resume"]),
     "load a model that is no run": (lambda tiny, run: FineTuner.load(tiny("bert")), ["no finished run of sft_nb"]),
+    "resume from nowhere": (lambda tiny, run: tuner(tiny).fit(ROWS, resume="auto"), ['resume="auto"', "FineTuner(…, out=folder)"]),
+    "resume True": (lambda tiny, run: FineTuner(TextClassification(), tiny("bert"), FAST, out="new").fit(ROWS, resume=True), ["resume=True", '"auto", the folder of a run, or None']),
+    "patience without valid": (lambda tiny, run: tuner(tiny, patience=1).fit(ROWS), ["patience=1", "give valid rows, or patience=None"]),
+    "a recipe by name": (lambda tiny, run: FineTuner(TextClassification(), tiny("bert"), "default"), ["recipe should be a Recipe", 'RECIPES["default"]', "not 'default'"]),
+    "a task by name": (lambda tiny, run: FineTuner("text-classification", tiny("bert")), ["task should be a task with its columns", "not 'text-classification'"]),
+    "a task without parentheses": (lambda tiny, run: FineTuner(TextClassification, tiny("bert")), ["task should be a task with its columns", "TextClassification("]),
+    "a method without parentheses": (lambda tiny, run: Recipe(methods=(Method,)), ["methods=", "with parentheses"]),
+    "a device that is not here": (lambda tiny, run: FineTuner(TextClassification(), tiny("bert"), device="gpu"), ["The device 'gpu' is not here", "Give None"]),
+    "lists of labels": (lambda tiny, run: tuner(tiny).fit(ROWS.assign(label=[["good"], ["bad", "dull"]] * 4)), ["Column 'label' holds lists of labels", "multi_label=True"]),
+    "predict a Series": (lambda tiny, run: FineTuner.load(run).predict(ROWS["text"]), ["not a Series", "list(…)"]),
+    "rates without valid": (lambda tiny, run: tuner(tiny).search_learning_rate(ROWS, None), ["Rates are compared on valid rows"]),
+    "a ladder without valid": (lambda tiny, run: ladder(TextClassification(), ROWS, None, ROWS, tiny("bert"), FAST), ["valid rows should be a table, not NoneType"]),
+    "a ladder with an unseen label": (lambda tiny, run: ladder(TextClassification(), ROWS, ROWS, ROWS.assign(label="so-so"), tiny("bert"), FAST), ["answered rows cannot be used", "Label 'so-so'"]),
+    "a rung that is not there": (lambda tiny, run: ladder(TextClassification(), ROWS, ROWS, ROWS, tiny("bert"), FAST, rungs=("tfdif",)), ["No rung is called tfdif", "majority, tfidf, frozen"]),
     "unknown asset": (lambda tiny, run: assets.get("rotten-tomatos"), ["rotten-tomatos", "rotten-tomatoes"]),
     "a table that is a number": (lambda tiny, run: read_table(3), ["A table is a path, a DataFrame or a list of dicts", "3"]),
 }
@@ -322,6 +342,33 @@ def test_a_crash_while_saving_does_not_block_the_folder(run, tmp_path, monkeypat
     assert FineTuner.load(tmp_path/"run").predict(["a film"]) == tuner.predict(["a film"])
 
 
+def test_a_full_disk(run, tiny, tmp_path, monkeypatch):
+    def full(*args, **kwargs): raise SafetensorError("I/O error: No space left on device (os error 28)")
+    monkeypatch.setattr(sft_nb.checkpointing, "save_file", full); monkeypatch.setattr(sft_nb.checkpointing, "save_weights", full)
+    with pytest.raises(SFTError) as e: FineTuner(TextClassification(), tiny("bert"), FAST, out=tmp_path/"new").fit(ROWS)
+    says(str(e.value), ["step-00000001", "could not be written", "No space left on device", "Earlier checkpoints are intact", "resume"])
+    with pytest.raises(SFTError) as e: FineTuner.load(run).save(tmp_path/"other")
+    says(str(e.value), ["could not be saved", "No space left on device", "save again"])
+    assert not (tmp_path/"other"/"sft_nb.json").exists()
+
+
+def test_a_file_that_may_not_be_read(run, tmp_path, capsys, monkeypatch):
+    def refuse(self): raise PermissionError(13, "Permission denied", str(self))
+    (tmp_path/"secret.csv").write_text(GOOD)
+    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+    typed(["predict", run, tmp_path/"secret.csv"], ["secret.csv", "Permission denied"], capsys)
+
+
+def test_a_run_in_the_home_folder(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert FineTuner.load(run).save("~/mine") == tmp_path/"mine" and FineTuner.load("~/mine").task.labels == ["bad", "good"]
+
+
+def test_labels_that_look_like_no_number_keep_their_order():
+    rows = pd.DataFrame({"text": SENTENCES[:5], "label": ["nan", "10", "inf", "9", "x"]})
+    assert TextClassification().learn(rows).labels == TextClassification().learn(rows[::-1]).labels == ["9", "10", "inf", "nan", "x"]
+
+
 CHANGES = {
     "recipe": (lambda t, d: (t.recipe.but(learning_rate=1e-3), d), ["another run", "learning_rate: 0.0001 then, 0.001 now", "same settings", "begin anew"]),
     "rows": (lambda t, d: (t.recipe, d[:6]), ["another run", "the training or validation rows"]),
@@ -344,10 +391,11 @@ def test_resume_with_another_checkpoint(tiny, tmp_path):
 
 def test_a_loss_that_is_not_a_number_leaves_the_tuner_usable(tiny):
     "Diverges in the second epoch; the weights of the first are kept."
+    @dataclass
     class Diverges(Method):
         def after(self, model):
             if tuner.position.epoch == 1: model.classifier.weight.data.fill_(float("nan"))
     tuner = FineTuner(TextClassification(), tiny("bert"), FAST.but(epochs=3, batch_size=4, methods=(Diverges(),)))
     with pytest.raises(SFTError) as e: tuner.fit(ROWS, ROWS)
-    says(str(e.value), ["The loss is", "nan", "at update 4", "training rows", "smaller learning rate", "best epoch"])
+    says(str(e.value), ["Not a finite number", "nan", "at update 4", "training rows", "smaller learning rate", "best epoch"])
     assert len(tuner.predict(["a film"])) == 1 and tuner.evaluate(ROWS).loss > 0

@@ -61,10 +61,12 @@ def tune(table, tiny, out, *more): return ["fine-tune", table, "--task", "text-c
 
 # --- words that print and end ---
 
-def test_version_and_help_of_the_installed_command():
-    version, text = start("--version"), start("--help")
-    assert finish(version) == (f"{sft_nb.__version__}\n", "")
-    out, err = finish(text)
+def test_version_of_the_installed_command():
+    assert finish(start("--version")) == (f"{sft_nb.__version__}\n", "")
+
+
+def test_help_of_everything(sft):
+    out, err = sft("--help")
     assert all(word in out for word in ("fine-tune", "evaluate", "predict", "assets", "demo", "--version")) and not err
 
 
@@ -243,6 +245,16 @@ def test_rows_left_out_are_told(tiny, sft, tmp_path):
     ROWS.assign(text=["", " ", *ROWS.text[2:]]).to_csv(tmp_path/"holes.csv", index=False)
     out, _ = sft(*tune(tmp_path/"holes.csv", tiny, tmp_path/"run", "--json"))
     assert "left out: 2 of 40 rows: 2 rows without text (rows 0 and 1, counting from 0)" in out and sum(json.loads(out.splitlines()[-1])["n"].values()) == 38
+
+
+def test_the_figures_are_those_of_the_weights(table, tiny, sft, tmp_path):
+    "The article's recipe keeps the last epoch, the default one the best: report and card say which."
+    for recipe, kept in (("article", lambda history: len(history)), ("default", lambda history: 1 + max(range(3), key=lambda i: (history[i]["accuracy"], -i)))):
+        out, _ = sft(*tune(table, tiny, tmp_path/recipe, "--recipe", recipe, "--learning-rate", "3e-3", "--epochs", 3, "--json"))
+        history = json.loads((tmp_path/recipe/"sft_nb.json").read_text())["history"]["epochs"]
+        assert json.loads(out.splitlines()[-1])["valid"] == history[kept(history) - 1]
+        card = (tmp_path/recipe/"README.md").read_text()
+        assert ("weights are those of the last epoch" if recipe == "article" else f"weights are those of epoch {kept(history)}, the best") in card
 
 
 def test_a_finished_run_is_replaced(table, tiny, sft, tmp_path):

@@ -1,5 +1,6 @@
 """A task that is defined outside the package goes the whole road: this keeps the contract honest."""
 import json
+from dataclasses import dataclass
 
 import pandas as pd
 import pytest
@@ -102,6 +103,7 @@ def test_every_row_has_one_score(tuner, data):
     assert len(scores) == len(data.certify) and all(0 <= s <= 1 for s in scores)
 
 
+@dataclass
 class TwoPasses(Method):
     "Two dropout passes that should agree: wraps the objective."
     def objective(self, inner):
@@ -111,6 +113,7 @@ class TwoPasses(Method):
         return both
 
 
+@dataclass
 class TwoSteps(Method):
     "Two gradients, one step: looks at the gradient a little further up."
     def step(self, model, grad, opt):
@@ -124,9 +127,10 @@ class TwoSteps(Method):
         opt()
 
 
+@dataclass
 class Average(Method):
     "A moving average of the weights, which survives a restart."
-    mean = None
+    def prepare(self, model): self.mean = None; return model
     def after(self, model):
         now = {k: v.clone() for k, v in model.state_dict().items()}
         self.mean = now if self.mean is None else {k: self.mean[k].lerp(v, 0.1) for k, v in now.items()}
@@ -135,6 +139,7 @@ class Average(Method):
     def load_state_dict(self, state): self.mean = state["mean"]
 
 
+@dataclass
 class Split(Method):
     "Prepares the model and makes its own groups: only the last layer learns."
     def prepare(self, model): model[0].requires_grad_(False); return model

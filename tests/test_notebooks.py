@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted(p.relative_to(ROOT / "nbs").as_posix() for p in (ROOT / "nbs").rglob("*.ipynb") if not any(s.startswith((".", "_")) for s in p.parts))
-RUN = "import sys; from nbdev.test import test_nb; ok, seconds = test_nb(sys.argv[1], skip_flags=set(sys.argv[2].split()), do_print=True); sys.exit(not ok)"
+RUN = "import sys; from pathlib import Path; from nbdev.test import test_nb; ok, seconds = test_nb(Path(sys.argv[1]), skip_flags=set(sys.argv[2].split()), do_print=True); sys.exit(not ok)"
 
 
 def run(name, skip, limit):
