@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -61,8 +62,7 @@ def tune(table, tiny, out, *more): return ["fine-tune", table, "--task", "text-c
 
 # --- words that print and end ---
 
-def test_version_of_the_installed_command():
-    assert finish(start("--version")) == (f"{sft_nb.__version__}\n", "")
+def test_version(sft): assert sft("--version") == (f"{sft_nb.__version__}\n", "")
 
 
 def test_help_of_everything(sft):
@@ -311,11 +311,26 @@ def test_beginning_anew_is_told(interrupted, table, tiny, sft):
     assert "holds an unfinished run, which is begun anew; --resume auto would have gone on" in out and (interrupted/"sft_nb.json").exists()
 
 
-def test_a_damaged_checkpoint_is_named(interrupted, table, tiny, sft):
-    file = interrupted/"checkpoints"/"step-00000003"/"tensors.safetensors"
+def damage(folder):
+    file = folder/"tensors.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
-    out, _ = sft(*tune(table, tiny, interrupted, "--resume", "auto"))
-    assert "step-00000003" in out and "damaged" in out and (interrupted/"sft_nb.json").exists()
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tiny, tmp_path, capsys):
+    FineTuner(TextClassification(), tiny("bert"), Recipe(epochs=2, batch_size=8), out=tmp_path/"run").fit(ROWS)  # leaves its checkpoints
+    newest = max((tmp_path/"run"/"checkpoints").iterdir()); damage(newest)
+    capsys.readouterr()
+    again = FineTuner(TextClassification(), tiny("bert"), Recipe(epochs=2, batch_size=8), out=tmp_path/"run").fit(ROWS, resume="auto")
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("warning:") and newest.name in told[0] and "damaged" in told[0]
+    assert [l[:7] for l in told[1:]] == ["Epoch 2"] and again.position.step == 10  # epoch 1 is not repeated
+
+
+def test_only_damaged_checkpoints(interrupted, table, tiny, sft):
+    "Nothing is begun anew behind the user's back."
+    damage(interrupted/"checkpoints"/"step-00000003")
+    out, err = sft(*tune(table, tiny, interrupted, "--resume", "auto"), code=2)
+    assert "step-00000003" in out and "damaged" in out and err.startswith("error: There is no usable checkpoint in") and "without resume" in err
 
 
 def test_resume_auto_with_nothing_to_resume(table, tiny, sft, tmp_path):
@@ -325,18 +340,17 @@ def test_resume_auto_with_nothing_to_resume(table, tiny, sft, tmp_path):
 
 def test_a_second_interruption_stops_at_once_and_saves_nothing_half_done(tiny, tmp_path):
     "The update under way is torn: the run goes on from the last whole checkpoint, as if nothing had happened."
+    armed = []
+    @dataclass
     class Torn(Method):
-        armed = False
         def after(self, model):
-            if self.armed and tuner.position.step == 7: signal.raise_signal(signal.SIGINT); signal.raise_signal(signal.SIGINT)
-        def __repr__(self): return "Torn()"
-    torn = Torn()
-    recipe, task = Recipe(epochs=3, batch_size=8, methods=(torn,)), TextClassification()
+            if armed and tuner.position.step == 7: signal.raise_signal(signal.SIGINT); signal.raise_signal(signal.SIGINT)
+    recipe, task = Recipe(epochs=3, batch_size=8, methods=(Torn(),)), TextClassification()
     tuner = whole = FineTuner(task, tiny("bert"), recipe).fit(ROWS)
-    tuner, torn.armed = FineTuner(task, tiny("bert"), recipe, out=tmp_path/"run"), True
+    tuner = FineTuner(task, tiny("bert"), recipe, out=tmp_path/"run"); armed.append(True)
     with pytest.raises(KeyboardInterrupt): tuner.fit(ROWS)
     assert tuner.interrupted and [f.name for f in (tmp_path/"run"/"checkpoints").iterdir()] == ["step-00000005"]
-    torn.armed = False
+    armed.clear()
     again = FineTuner(task, tiny("bert"), recipe, out=tmp_path/"run").fit(ROWS, resume="auto")
     assert again.history.steps == whole.history.steps
     assert all(torch.equal(v, again.model.state_dict()[k]) for k, v in whole.model.state_dict().items())
