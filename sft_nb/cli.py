@@ -90,7 +90,7 @@ def _parts(task, rows, valid, certify, group, valid_size, certify_size, seed):
     if not any(sizes.values()): return Splits(rows, given["valid"], given["certify"], seed, group)
     return replace(split(rows, **sizes, seed=seed, group=group), **{role: r for role, r in given.items() if r is not None})
 
-# %% ../nbs/90_cli.ipynb #e9ed68da
+# %% ../nbs/90_cli.ipynb #0326bc3c
 @_command
 def fine_tune(
     data: Annotated[str, typer.Argument(help="Table to learn from: CSV, TSV, JSONL or Parquet")],
@@ -114,6 +114,7 @@ def fine_tune(
     "Fine-tune a model on a table. Add `--task NAME --help` to see the task's columns."
     if recipe not in RECIPES: raise DataError(f"No recipe is called {recipe!r}. Known: {', '.join(RECIPES)}.")
     if resume not in (None, "auto"): raise DataError(f"--resume {resume!r}: the only value is auto.")
+    if resume and (out / "sft_nb.json").exists() and not any((out / "checkpoints").glob("step-*")): return print(f"{out} holds a finished run: nothing to go on with.")
     wanted = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size, "seed": seed}
     plan = RECIPES[recipe].but(**{k: v for k, v in wanted.items() if v is not None})
     job = task_class(task)(**columns)

@@ -174,7 +174,7 @@ def check(
     columns = [*self.inputs(), *(self.outputs() if labelled else [])]
     return check_columns(rows, columns) + check_missing(rows, columns)
 
-# %% ../nbs/02_data.ipynb #ea4f5a47
+# %% ../nbs/02_data.ipynb #e77c219f
 def check_text(
     rows: pd.DataFrame,  # the table
     columns: list[str],  # columns of text; those that are not there are passed over
@@ -184,6 +184,8 @@ def check_text(
     for c in [c for c in columns if c in rows]:
         other = _at([not isinstance(v, str) for v in rows[c]] & ~_blank(rows[c]))
         if other: found.append(Finding("error", f"{c!r} should hold text, but {_name_rows(other)} (counting from 0) {'holds' if len(other) == 1 else 'hold'} {_short(rows[c].iloc[other[0]])}. Name another column, or turn it into text first: rows[{c!r}].astype(str).", other))
+        half = _at([isinstance(v, str) and not v.isascii() and any("\ud800" <= ch <= "\udfff" for ch in v) for v in rows[c]])
+        if half: found.append(Finding("error", f"{c!r} holds half of a character ({_name_rows(half)}, counting from 0: a lone \\ud800 to \\udfff), which cannot be written as UTF-8. Correct it where the file was made, or take these rows out.", half))
         broken = _at(["\ufffd" in v if isinstance(v, str) else False for v in rows[c]])
         if broken: found.append(Finding("warning", f"{_count(len(broken), 'text')} in {c!r} with the sign \ufffd ({_name_rows(broken)}, counting from 0): characters were lost when the file was made. Make it again, in UTF-8.", broken))
     return found

@@ -274,18 +274,18 @@ class History:
         e = dict(self.epochs[-1]); names = {"train_loss": "Training Loss", "valid_loss": "Validation Loss"}
         return f"Epoch {e.pop('epoch')}, " + ", ".join(f"{names.get(k, k)}: {v:.4f}" for k, v in e.items())
 
-# %% ../nbs/07_training.ipynb #72b68c7a
+# %% ../nbs/07_training.ipynb #20dcea5a
 @patch
 def plot(self: History, title: str = ""):  # a matplotlib Figure
     "Training loss per update (pale), training and validation loss per epoch."
     fig, ax = new_figure(6, 3)
     ax.plot([s["step"] for s in self.steps], [s["loss"] for s in self.steps], color=COLORS["train"], alpha=.25, lw=1)
     ends = {s["epoch"]: s["step"] for s in self.steps}
-    for key, colour in (("train_loss", "train"), ("valid_loss", "valid")):
-        pts = [(ends[e["epoch"]], e[key]) for e in self.epochs if key in e]
-        if not pts: continue
-        ax.plot(*zip(*pts), "o-", color=COLORS[colour]); ax.annotate(colour, pts[-1], xytext=(6, -3), textcoords="offset points", color=COLORS[colour])
-    ax.set(xlabel="update", ylabel="loss", title=title, ylim=(0, None)); ax.margins(x=.08)
+    last = {k: v for k, v in (self.epochs[-1] if self.epochs else {}).items() if k in ("train_loss", "valid_loss")}
+    for key in sorted(last, key=last.get):
+        pts, role, lift = [(ends[e["epoch"]], e[key]) for e in self.epochs], key.removesuffix("_loss"), 2 if last[key] == max(last.values()) else -8
+        ax.plot(*zip(*pts), "o-", color=COLORS[role]); ax.annotate(role, pts[-1], xytext=(6, lift), textcoords="offset points", color=COLORS[role])
+    ax.set(xlabel="update", ylabel="loss", title=title); ax.margins(x=.08, y=.1); ax.set_ylim(0, None)
     return fig
 
 # %% ../nbs/07_training.ipynb #5d05cd6f

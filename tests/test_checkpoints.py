@@ -22,7 +22,7 @@ HEADS = {
     "gpt2": {"score.weight"},
 }  # what pretraining does not supply, and nothing else
 STACKS = {"bert": "bert.encoder.layer", "roberta": "roberta.encoder.layer", "distilbert": "distilbert.transformer.layer", "modernbert": "model.layers", "gpt2": "transformer.h"}
-BY_HEART = Recipe(epochs=40, learning_rate=3e-3, batch_size=8, dropout=0., schedule="constant", keep_best=False)
+BY_HEART = Recipe(epochs=40, learning_rate=3e-3, batch_size=8, dropout=0., schedule="linear", keep_best=False)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_several_labels_a_row(tiny, tmp_path):
 def test_pairs_of_texts(tiny, tmp_path, name):
     "The same texts in another order have another label, so both places must be read."
     rows = pd.DataFrame([(a, b, "same" if a == b else "other") for a, b in zip(SENTENCES[:4] * 2, SENTENCES[:4] + SENTENCES[1:5])], columns=["first", "second", "label"])
-    tuner = FineTuner(TextClassification(text="first", text_pair="second"), tiny(name), BY_HEART.but(epochs=60)).fit(rows)
+    tuner = FineTuner(TextClassification(text="first", text_pair="second"), tiny(name), BY_HEART.but(epochs=80, learning_rate=1e-3)).fit(rows)
     assert tuner.evaluate(rows).metrics["accuracy"] == 1.0
     folder = tuner.save(tmp_path/"run")
     pairs = list(zip(rows["first"], rows["second"]))
