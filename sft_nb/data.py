@@ -84,13 +84,18 @@ def _check_cells(path, header, body, delimiter):  # as many cells in every row a
     more = f" ({rest:,} more row{'s' if rest > 1 else ''} of another length)" if rest else ""
     raise DataError(f"{path}, line {n}: {cells} cell{'' if cells == 1 else 's'} where the header has {len(header)}{more}. A cell that contains {delimiter!r} needs double quotes around it.")
 
-# %% ../nbs/02_data.ipynb #89c54a4d
+# %% ../nbs/02_data.ipynb #aab10506
+def _half(record):  # does it hold a lone surrogate, which UTF-8 cannot write?
+    try: json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError: return True
+
 def _read_jsonl(path, encoding, delimiter):
     records = []
     for n, line in enumerate(_decode(path, encoding).split("\n"), 1):
         if not line.strip(): continue
         try: records.append(json.loads(line))
         except ValueError as e: raise DataError(f"{path}, line {n}: not JSON ({e}). Every line must be one object, such as {{\"text\": \"…\", \"label\": \"…\"}}.") from None
+        if "\\ud" in line.lower() and _half(records[-1]): raise DataError(f"{path}, line {n}: half of a character, a lone \\ud800 to \\udfff, which no text may hold. Correct it where the file was made.")
         if not isinstance(records[-1], dict): raise DataError(f"{path}, line {n}: a {type(records[-1]).__name__} where an object was expected. Every line must be one object, such as {{\"text\": \"…\", \"label\": \"…\"}}.")
     return _table(records)
 
@@ -174,7 +179,7 @@ def check(
     columns = [*self.inputs(), *(self.outputs() if labelled else [])]
     return check_columns(rows, columns) + check_missing(rows, columns)
 
-# %% ../nbs/02_data.ipynb #e77c219f
+# %% ../nbs/02_data.ipynb #ea4f5a47
 def check_text(
     rows: pd.DataFrame,  # the table
     columns: list[str],  # columns of text; those that are not there are passed over
@@ -184,8 +189,6 @@ def check_text(
     for c in [c for c in columns if c in rows]:
         other = _at([not isinstance(v, str) for v in rows[c]] & ~_blank(rows[c]))
         if other: found.append(Finding("error", f"{c!r} should hold text, but {_name_rows(other)} (counting from 0) {'holds' if len(other) == 1 else 'hold'} {_short(rows[c].iloc[other[0]])}. Name another column, or turn it into text first: rows[{c!r}].astype(str).", other))
-        half = _at([isinstance(v, str) and not v.isascii() and any("\ud800" <= ch <= "\udfff" for ch in v) for v in rows[c]])
-        if half: found.append(Finding("error", f"{c!r} holds half of a character ({_name_rows(half)}, counting from 0: a lone \\ud800 to \\udfff), which cannot be written as UTF-8. Correct it where the file was made, or take these rows out.", half))
         broken = _at(["\ufffd" in v if isinstance(v, str) else False for v in rows[c]])
         if broken: found.append(Finding("warning", f"{_count(len(broken), 'text')} in {c!r} with the sign \ufffd ({_name_rows(broken)}, counting from 0): characters were lost when the file was made. Make it again, in UTF-8.", broken))
     return found

@@ -337,3 +337,9 @@ def test_long_table(tmp_path):
     data = split(rows, group="group")
     assert len(data.train) + len(data.valid) + len(data.certify) == n and set(data.table.loc["train", ["label: 0", "label: 1", "label: 2"]] > 0) == {True}
     assert time.perf_counter() - start < 120  # seconds; about ten on an idle machine
+
+
+def test_half_a_character_is_refused_with_its_line(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "whole \\ud83d\\ude00", "label": "a"}\n{"text": "half \\ud800", "label": "b"}\n')
+    with pytest.raises(DataError, match="line 2: half of a character"): read_table(path)
