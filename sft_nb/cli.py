@@ -6,7 +6,7 @@
 __all__ = ['WRITERS', 'DEMO', 'QUICK', 'task_options', 'fine_tune', 'evaluate', 'predict', 'write_table', 'demo_data', 'run_demo',
            'report_page', 'demo', 'make_app', 'main']
 
-# %% ../nbs/90_cli.ipynb #be465608
+# %% ../nbs/90_cli.ipynb #c0832779
 import base64, functools, html, inspect, io, json, math, sys, time
 from contextlib import redirect_stdout
 from dataclasses import MISSING, fields, replace
@@ -20,7 +20,7 @@ import sft_nb
 from . import assets
 from . import checkpointing  # gives the tuner save, load and resume
 from .baselines import Ladder, ladder
-from .data import Splits, read_table, row_hashes, split
+from .data import Splits, check_splits, read_table, report, row_hashes, split
 from .evaluation import Evaluation
 from .task import DataError, SFTError, task_class
 from .tasks.text_classification import TextClassification, film_reviews
@@ -90,7 +90,7 @@ def _parts(task, rows, valid, certify, group, valid_size, certify_size, seed):
     if not any(sizes.values()): return Splits(rows, given["valid"], given["certify"], seed, group)
     return replace(split(rows, **sizes, seed=seed, group=group), **{role: r for role, r in given.items() if r is not None})
 
-# %% ../nbs/90_cli.ipynb #0326bc3c
+# %% ../nbs/90_cli.ipynb #f8d33e8f
 @_command
 def fine_tune(
     data: Annotated[str, typer.Argument(help="Table to learn from: CSV, TSV, JSONL or Parquet")],
@@ -119,6 +119,7 @@ def fine_tune(
     plan = RECIPES[recipe].but(**{k: v for k, v in wanted.items() if v is not None})
     job = task_class(task)(**columns)
     parts = _parts(job, job.read(data), valid, certify, group, valid_size, certify_size, seed)
+    report(check_splits(job, replace(parts, **{r: t if t is not None else parts.train.head(0) for r, t in parts.roles.items()})))
     if resume is None and any((out / "checkpoints").glob("step-*")): print(f"warning: {out} holds an unfinished run, which is begun anew; --resume auto would have gone on.")
     tuner = FineTuner(job, model, plan, out=out).fit(parts.train, parts.valid, resume=resume)
     if tuner.interrupted: typer.echo(f"Go on with: --resume auto --out {out}", err=True); raise typer.Exit(130)

@@ -594,10 +594,14 @@ def _met(task, splits, role, earlier, near, limit):  # rows of `role` that stand
     if pairs: found.append(Finding("warning", f"{_count(len(pairs), 'row')} of {role} nearly also in {names} ({_name_rows(at)} of {role}, counting from 0), such as {_short(new[pairs[0][1]])} beside {_short(old[pairs[0][0]])}. Look at them; group what belongs together.", at))
     return found
 
-# %% ../nbs/02_data.ipynb #31b24a6e
-def _absent(splits, target):  # classes that one role has and another has not
-    seen = {role: {cell_text(v) for v in rows[target]} - {None} for role, rows in splits.roles.items() if len(rows) and target in rows}
-    every = sorted(set().union(*seen.values()))
+# %% ../nbs/02_data.ipynb #515af2d5
+def _classes(task, rows):  # the different labels of these rows; none where targets are no labels
+    targets = [task.target(row) for row in rows.dropna(subset=task.outputs()).to_dict("records")] if set(task.outputs()) <= set(rows) else []
+    return {cell_text(label) for t in targets for label in (t if isinstance(t, list) else [t]) if isinstance(label, (str, int))}
+
+def _absent(task, splits):  # classes that one role has and another has not
+    seen = {role: _classes(task, rows) for role, rows in splits.roles.items() if len(rows)}
+    target, every = (task.outputs() or [""])[0], sorted(set().union(*seen.values()))
     if len(every) > 100: return []
     name = lambda labels: ", ".join(map(repr, sorted(labels)[:5])) + (" …" if len(labels) > 5 else "")
     gone = {role: set(every) - mine for role, mine in seen.items() if set(every) - mine}
@@ -612,4 +616,4 @@ def check_splits(
 ) -> list[Finding]:  # warnings for rows on two sides and classes that are not tested; an error for a class missing in train
     "Did anything leak between the splits, and does each have every class?"
     found = _met(task, splits, "valid", ["train"], near, limit) + _met(task, splits, "certify", ["train", "valid"], near, limit)
-    return found + [f for target in task.outputs()[:1] for f in _absent(splits, target)]
+    return found + _absent(task, splits)
