@@ -241,7 +241,7 @@ def _assets_app():
 
     return app
 
-# %% ../nbs/90_cli.ipynb #8db357b8
+# %% ../nbs/90_cli.ipynb #6f15cf03
 DEMO = Recipe(epochs=2, learning_rate=1e-4, depth_decay=0.8)  # chosen on valid
 QUICK = DEMO.but(epochs=3, batch_size=8)  # few rows need small batches, to move at all
 
@@ -253,8 +253,8 @@ def demo_data(
     task = TextClassification()
     parts = split(task.read(film_reviews()), valid_size=.15, certify_size=.2, seed=42, group="movie")
     draw = lambda rows, n, s: rows.sample(min(n, len(rows)), random_state=s).reset_index(drop=True)
-    train, valid = draw(parts.train, 320 if quick else 4000, seed), draw(parts.valid, 120 if quick else 1000, 0)
-    return task, replace(parts, train=train, valid=valid, certify=draw(parts.certify, 400 if quick else len(parts.certify), 0))
+    train, valid = draw(parts.train, 200 if quick else 4000, seed), draw(parts.valid, 100 if quick else 1000, 0)
+    return task, replace(parts, train=train, valid=valid, certify=draw(parts.certify, 200 if quick else len(parts.certify), 0))
 
 # %% ../nbs/90_cli.ipynb #a71e77b1
 def run_demo(
