@@ -256,10 +256,10 @@ def demo_data(
     train, valid = draw(parts.train, 200 if quick else 4000, seed), draw(parts.valid, 100 if quick else 1000, 0)
     return task, replace(parts, train=train, valid=valid, certify=draw(parts.certify, 200 if quick else len(parts.certify), 0))
 
-# %% ../nbs/90_cli.ipynb #a71e77b1
+# %% ../nbs/90_cli.ipynb #c045840a
 def run_demo(
     seed: int = 42,  # draws training snippets, head, order and dropout
-    quick: bool = False,  # a few hundred rows, under a minute
+    quick: bool = False,  # a few hundred rows, about a minute
     tell=print,  # gets a line after every rung
 ) -> tuple[Ladder, Splits]:
     "Climb the ladder on film reviews; the certify rows are opened once, by every rung alike."
@@ -292,11 +292,11 @@ def report_page(
     style = "body{font:16px/1.5 system-ui;max-width:48rem;margin:2rem auto;padding:0 1rem}img{max-width:100%}table{border-collapse:collapse;font-size:14px}td,th{padding:.2em .6em;border-bottom:1px solid #ddd;text-align:left}"
     return f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>sft_nb demo</title><style>{style}</style><h1>{html.escape(climb.tuner.notes.get("title", "sft_nb"))}</h1><p>{climb.n:,} rows of groups that were never seen.</p>{body}</html>'
 
-# %% ../nbs/90_cli.ipynb #589ae17c
+# %% ../nbs/90_cli.ipynb #f8dfec69
 @_command
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for model, plots and report")] = Path("runs/demo"),
-    quick: Annotated[bool, typer.Option(help="A few hundred rows, under a minute")] = False,
+    quick: Annotated[bool, typer.Option(help="A few hundred rows, about a minute")] = False,
     seed: Annotated[int, typer.Option(help="Draws training rows, head, order and dropout")] = 42,
     json_: Annotated[bool, typer.Option("--json", help="Last line of output as JSON")] = False,
 ):
