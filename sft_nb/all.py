@@ -7,7 +7,7 @@ __all__ = ['load_data', 'Ladder', 'ladder', 'Splits', 'folds', 'read_table', 'sp
            'CheckpointError', 'DataError', 'Finding', 'Prediction', 'SFTError', 'Task', 'TrainingError', 'learned',
            'TextClassification', 'RECIPES', 'FineTuner', 'History', 'Listener', 'Method', 'Recipe']
 
-# %% ../nbs/99_all.ipynb #4f75fbdf
+# %% ../nbs/99_all.ipynb #0be39953
 from . import checkpointing  # gives the tuner save, load and resume
 from .assets import load_data
 from .baselines import Ladder, ladder
@@ -15,7 +15,9 @@ from .data import Splits, folds, read_table, split
 from .evaluation import Evaluation
 from .task import AssetError, Batch, CheckpointError, DataError, Finding, Prediction, SFTError, Task, TrainingError, learned
 from .tasks import TextClassification
-from .training import RECIPES, FineTuner, History, Listener, Method, Recipe
+from .recipe import RECIPES, Method, Recipe
+from .training import FineTuner
+from .watching import History, Listener
 
 # %% ../nbs/99_all.ipynb #d1634a1e
 _all_ = ["load_data", "Ladder", "ladder", "Splits", "folds", "read_table", "split", "Evaluation",

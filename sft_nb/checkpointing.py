@@ -6,7 +6,7 @@
 __all__ = ['FORMAT', 'take_apart', 'put_together', 'sha256', 'write_checkpoint', 'read_checkpoint', 'claim', 'Checkpointer',
            'forget', 'versions', 'model_card']
 
-# %% ../nbs/08_checkpointing.ipynb #1282972b
+# %% ../nbs/08_checkpointing.ipynb #113282c8
 import hashlib, json, os, shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,7 +21,9 @@ import sft_nb
 from . import assets
 from .models import load_weights, save_weights
 from .task import CheckpointError, TrainingError, task_from_dict
-from .training import FineTuner, History, Listener, Position, Recipe, snapshot
+from .recipe import Recipe
+from .training import FineTuner, Position, snapshot
+from .watching import History, Listener
 
 # %% ../nbs/08_checkpointing.ipynb #efc373ca
 def take_apart(

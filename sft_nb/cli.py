@@ -24,7 +24,8 @@ from .data import Splits, check_splits, read_table, report, row_hashes, split
 from .evaluation import Evaluation
 from .task import DataError, SFTError, task_class
 from .tasks.text_classification import TextClassification, film_reviews
-from .training import RECIPES, FineTuner, Recipe
+from .recipe import RECIPES, Recipe
+from .training import FineTuner
 
 # %% ../nbs/90_cli.ipynb #10f55495
 def _command(f):

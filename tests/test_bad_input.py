@@ -21,7 +21,7 @@ from sft_nb import assets
 from sft_nb.all import FineTuner, Recipe, SFTError, TextClassification, ladder, read_table, split
 from sft_nb.cli import main
 from sft_nb.task import task_class
-from sft_nb.training import RECIPES, Method
+from sft_nb.recipe import RECIPES, Method
 
 GOOD = "text,label\n" + "".join(f"{text} {i},{'bad' if i % 2 else 'good'}\n" for i, text in enumerate(SENTENCES * 3))
 FAST = Recipe(epochs=1, batch_size=8, precision="fp32")

@@ -20,7 +20,8 @@ from safetensors.torch import load_file
 import sft_nb
 from sft_nb.all import FineTuner, Recipe, TextClassification, read_table
 from sft_nb.cli import main
-from sft_nb.training import Lines, Listener, Method
+from sft_nb.recipe import Method
+from sft_nb.watching import Lines, Listener
 
 SFT_NB = Path(sys.executable).with_name("sft-nb")
 ROWS = pd.DataFrame({"text": [f"{text} {i}" for i in range(5) for text in SENTENCES], "label": ["good", "bad"] * 20, "film": [f"film {i // 4}" for i in range(40)]})

@@ -12,7 +12,9 @@ import sft_nb.training
 from sft_nb.cli import main
 from sft_nb.data import split
 from sft_nb.task import SFTError, Task, task_from_dict
-from sft_nb.training import FineTuner, Lines, Method, Recipe, effective_gradient
+from sft_nb.recipe import Method, Recipe
+from sft_nb.training import FineTuner, effective_gradient
+from sft_nb.watching import Lines
 
 RECIPE = Recipe(epochs=24, learning_rate=2e-2, batch_size=16)
 
