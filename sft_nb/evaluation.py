@@ -6,7 +6,7 @@
 __all__ = ['evaluation_mode', 'predict', 'Evaluation', 'evaluate', 'per_class_table', 'classification_metrics', 'confusion_table',
            'plot_confusion']
 
-# %% ../nbs/06_evaluation.ipynb #e6bf72e2
+# %% ../nbs/06_evaluation.ipynb #d3cc8ff1
 import json, re
 from collections import Counter
 from contextlib import contextmanager, nullcontext
@@ -22,6 +22,7 @@ from sklearn.preprocessing import MultiLabelBinarizer
 
 from .batching import Examples
 from .data import new_figure
+from .ranks import gathered, over_ranks, share
 from .task import DataError, Prediction, SFTError, Task, TrainingError
 
 # %% ../nbs/06_evaluation.ipynb #aed76a70
@@ -66,22 +67,23 @@ def _answer(task, model, processor, batch, judge, names):
     _refuse_nan(outputs, predictions, names)
     return predictions, task.loss(outputs, batch) if judge else {}
 
-# %% ../nbs/06_evaluation.ipynb #9c9397f3
+# %% ../nbs/06_evaluation.ipynb #1796380d
 def _run(task, model, processor, rows, batch_size, device, autocast, progress, judge):
     "All rows: predictions in the table's order, and every loss term divided once."
     examples, predictions = Examples(task, rows, processor), [None] * len(rows)
-    sums, weights, done = Counter(), Counter(), 0
+    sums, weights, found = Counter(), Counter(), []
     with evaluation_mode(model):
-        for indices in examples.batches(batch_size):
+        for indices in share(examples.batches(batch_size)):
             batch = examples.batch(indices).to(device)
             with (autocast or nullcontext)():
                 answers, losses = _answer(task, model, processor, batch, judge, rows.index[indices])
-            for i, answer in zip(indices, answers): predictions[i] = answer
+            found += zip(indices, answers)
             for k, weight in task.weigh(batch).items() if judge else ():
                 weights[k] += float(weight); sums[k] += float(losses[k])  # Python floats: 53 bits
-            done += len(indices)
-            if progress: progress(done, len(rows))
-    return predictions, {k: sums[k] / (weight or 1.) for k, weight in weights.items()}
+            if progress: progress(len(found), len(rows))
+    for i, answer in gathered(found): predictions[i] = answer
+    sums = over_ranks(sums)
+    return predictions, {k: sums[k] / (weight or 1.) for k, weight in over_ranks(weights).items()}
 
 # %% ../nbs/06_evaluation.ipynb #75d66d4a
 def _check(task, rows, judge):

@@ -115,13 +115,14 @@ def learned(
     "A dataclass field that `Task.learn` fills from training rows; it is no flag on the command line."
     return field(default=default, kw_only=True, metadata={"learned": True})
 
-# %% ../nbs/00_task.ipynb #d4ac3fec
+# %% ../nbs/00_task.ipynb #c915e00f
 @dataclass
 class Task:
     "What makes one supervised task different from another. Subclass it as a dataclass of column names."
     name: ClassVar[str] = ""  # its name on the command line
     metric: ClassVar[tuple[str, str]] = ("loss", "min")  # what selects the best epoch, and the direction
     augments: ClassVar[bool] = False  # does `encode` draw from `rng`?
+    per_token: ClassVar[bool] = False  # one target per token: several examples may share a row
     registry: ClassVar[dict[str, type]] = {}  # every task that has been defined, by name
 
     def __init_subclass__(cls, **kwargs):
