@@ -35,7 +35,7 @@ def rate_factor(
     if step < rise: return step / rise
     return SCHEDULES[schedule]((step - rise) / max(1, total - rise))
 
-# %% ../nbs/06a_recipe.ipynb #8b339512
+# %% ../nbs/06a_recipe.ipynb #7f5287bd
 @dataclass(frozen=True)
 class Recipe:
     "Every choice of a training run. Frozen: make a variant with `dataclasses.replace` or `recipe.but(...)`."
@@ -55,6 +55,7 @@ class Recipe:
     keep_best: bool = True  # end with the weights of the best epoch on valid
     precision: str = "auto"  # "auto", "fp32" or "bf16"
     length_window: int = 16  # batches that are sorted by length together; 1: no sorting
+    packing: bool = False  # several examples share a row: for tasks with a target per token
     train_batchnorm: bool = False  # let BatchNorm statistics move (then cutting a batch changes the gradient)
     seed: int = 42  # of order, dropout, augmentation and the new head
     methods: tuple = ()  # further `Method`s, applied in this order

@@ -6,7 +6,7 @@
 __all__ = ['task_objective', 'effective_gradient', 'pick_device', 'pick_precision', 'Position', 'FineTuner',
            'stop_between_updates', 'usable', 'train_mode', 'mean_loss', 'weights_of', 'snapshot']
 
-# %% ../nbs/07_training.ipynb #33519160
+# %% ../nbs/07_training.ipynb #dc187bb5
 import math, signal, time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
@@ -22,6 +22,7 @@ from .batching import Examples, cut
 from .data import _READERS, report, row_hashes
 from .evaluation import Evaluation
 from .models import freeze, parameter_groups, set_dropout
+from .packing import packer
 from .ranks import add_up, on_any_rank, one_voice, over_ranks, ranks, share, sum_gradients
 from .recipe import Method, Recipe, rate_factor
 from .task import Batch, DataError, Prediction, Task, TrainingError, derive_seed, torch_seed
@@ -154,7 +155,7 @@ def stop_between_updates(
     try: yield
     finally: signal.signal(signal.SIGINT, before)
 
-# %% ../nbs/07_training.ipynb #58c41a69
+# %% ../nbs/07_training.ipynb #34ca2afc
 @patch
 def _begin(self: FineTuner, train, valid):
     if self.recipe.patience is not None and valid is None: raise TrainingError(f"patience={self.recipe.patience} waits for a better result on valid: give valid rows, or patience=None.")
@@ -171,6 +172,7 @@ def _begin(self: FineTuner, train, valid):
     self.model.to(self.device)
     report(self.task.check_lengths(train, self.processor))
     self.examples = Examples(self.task, train, self.processor, seed=r.seed)
+    self.pack = packer(self.task, self.model, self.examples) if r.packing else lambda batch: batch
     self.valid, self.history, self.position, self.interrupted, self.best_weights = valid, History(), Position(), False, None
     self.updates, self.micro = r.epochs * math.ceil(len(self.examples) / r.batch_size), r.micro_batch_size or r.batch_size
     self.objective = task_objective(self.task)
@@ -244,10 +246,10 @@ def _update(self: FineTuner, indices):
     for m in r.methods: m.after(self.model)
     return *results[0], norms[-1] if norms else 0.0
 
-# %% ../nbs/07_training.ipynb #4d7535ef
+# %% ../nbs/07_training.ipynb #d5c59609
 @patch
 def _pieces(self: FineTuner, indices):
-    return [self.examples.batch(i, epoch=self.position.epoch).to(self.device) for i in cut(indices, self.micro)]
+    return [self.pack(self.examples.batch(i, epoch=self.position.epoch).to(self.device)) for i in cut(indices, self.micro)]
 
 @patch
 def _smaller(self: FineTuner, pieces):
@@ -280,11 +282,11 @@ def mean_loss(
     "Sum of each term over its weight."
     return sum(s / (weights[k] or 1.0) for k, s in sums.items())
 
-# %% ../nbs/07_training.ipynb #1098d9f1
+# %% ../nbs/07_training.ipynb #e8c958ad
 @patch
 def _epoch(self: FineTuner, tell):
     r, p, start = self.recipe, self.position, time.perf_counter()
-    for indices in self.examples.batches(r.batch_size, epoch=p.epoch, window=r.length_window)[p.batch:]:
+    for indices in self.examples.batches(r.batch_size, epoch=p.epoch, window=1 if r.packing else r.length_window)[p.batch:]:
         train_mode(self.model, r.train_batchnorm)
         sums, weights, norm = self._update(indices)
         p.sums, p.weights, p.batch, p.step = add_up([p.sums, sums]), add_up([p.weights, weights]), p.batch + 1, p.step + 1

@@ -10,7 +10,7 @@ from sft_nb.batching import Examples, cut
 from sft_nb.models import quiet, set_dropout
 from sft_nb.recipe import Recipe
 from sft_nb.tasks import TextClassification
-from sft_nb.training import FineTuner
+from sft_nb.training import FineTuner, effective_gradient
 
 WORDS = "warm funny dull slow joy noise clever lazy tender old".split()
 
@@ -106,7 +106,6 @@ def test_accumulation_multiplies_the_trainers_gradient(tiny, rows, tmp_path, cap
         print(f"\ntransformers {transformers.__version__}: 4 micro-batches give the Trainer {ratio:.2f} times the gradient of one batch" + (" (mended)" if abs(ratio - 1) < 0.01 else ""))
     assert ratio == pytest.approx(1, abs=0.01) or ratio == pytest.approx(4, abs=0.02)
 
-    from sft_nb.training import effective_gradient
     model, _ = fresh()
     got = []
     for micro in (8, 2):
@@ -129,3 +128,50 @@ def test_our_run_does_not_change_with_micro_batches(tiny, rows, tmp_path, capsys
 def test_the_model_is_plain_transformers(tiny):
     "The comparison is fair: both train the class that AutoModel gives."
     with quiet(): assert type(AutoModelForSequenceClassification.from_pretrained(tiny("bert"))).__name__ == "BertForSequenceClassification"
+
+
+def test_evaluation_loss_of_the_trainer(tmp_path, capsys):
+    "Issue 39241 of transformers. With the usual labels (the ids themselves) it divides by first words, which no output says: then the loss is too small, and depends on the batch size."
+    from test_packing import build, table
+    task, model, pad_id = build("words", "gpt2")
+    examples = task.encode_all(table([3, 20, 5, 2, 24, 7, 4, 9]), pad_id)
+
+    def collate(rows, first_word=True):
+        batch = task.collate(rows, pad_id)
+        labels = torch.where(batch.inputs["attention_mask"] == 1, batch.inputs["input_ids"], -100)
+        if not first_word: labels[:, 0] = -100
+        return {**batch.inputs, "labels": labels}
+
+    def theirs(size, **how):
+        with quiet(): return trainer(model, examples, lambda rows: collate(rows, **how), tmp_path, per_device_eval_batch_size=size, remove_unused_columns=False).evaluate(Rows(examples))["eval_loss"]
+
+    def ours(size):
+        batches = [task.collate(examples[i:i + size], pad_id) for i in range(0, 8, size)]
+        with torch.no_grad(): return sum(task.loss(model(**b.inputs), b)["loss"].item() for b in batches) / sum(task.weigh(b)["loss"] for b in batches)
+
+    usual = theirs(1), theirs(8)
+    with capsys.disabled():
+        print(f"\ntransformers {transformers.__version__}: eval_loss {usual[0]:.3f} at batch size 1 and {usual[1]:.3f} at 8; ours {ours(1):.3f} and {ours(8):.3f}" + (" (mended)" if usual == pytest.approx((ours(8), ours(8)), rel=1e-3) else ""))
+    assert ours(1) == pytest.approx(ours(8), rel=1e-6)
+    assert theirs(8, first_word=False) == pytest.approx(ours(8), rel=1e-4), "where the first word is left out by hand, one batch has our loss"
+
+
+def test_accumulation_of_tagging_heads(tiny, tmp_path, capsys):
+    "The same defect with targets per token: not only longer, but in another direction."
+    from test_packing import Tags, build, table
+    rows = table([3, 20, 5, 2, 24, 7, 4, 9])
+
+    def collate(examples):
+        batch = Tags().collate(examples, 0)
+        return {**batch.inputs, "labels": batch.targets["labels"]}
+
+    examples = Tags().encode_all(rows, 0)
+    whole, cut2 = (gradient_of_trainer(build("tags", "bert")[1], examples, collate, tmp_path, micro) for micro in (8, 2))
+    ratio, cosine = (cut2.norm() / whole.norm()).item(), (cut2 @ whole / cut2.norm() / whole.norm()).item()
+    with capsys.disabled():
+        print(f"\ntransformers {transformers.__version__}, token classification: {ratio:.2f} times as long, cosine {cosine:.3f}" + (" (mended)" if abs(ratio - 1) < 0.01 and cosine > 0.9999 else ""))
+    task, model, got = Tags(), build("tags", "bert")[1], []
+    for micro in (8, 2):
+        effective_gradient(task, model, [task.collate(examples[i:i + micro], 0) for i in range(0, 8, micro)])
+        got.append(torch.cat([p.grad.flatten() if p.grad is not None else torch.zeros(p.numel()) for p in model.parameters()]).double())
+    assert apart(got[1], got[0]) <= 1e-6 and apart(whole, got[0]) <= 1e-4
