@@ -6,7 +6,7 @@
 __all__ = ['WRITERS', 'DEMO', 'QUICK', 'task_options', 'fine_tune', 'evaluate', 'predict', 'write_table', 'demo_data', 'run_demo',
            'report_page', 'demo', 'make_app', 'main']
 
-# %% ../nbs/90_cli.ipynb #c0832779
+# %% ../nbs/90_cli.ipynb #fa63450c
 import base64, functools, html, inspect, io, json, math, sys, time
 from contextlib import redirect_stdout
 from dataclasses import MISSING, fields, replace
@@ -22,17 +22,19 @@ from . import checkpointing  # gives the tuner save, load and resume
 from .baselines import Ladder, ladder
 from .data import Splits, check_splits, read_table, report, row_hashes, split
 from .evaluation import Evaluation
+from .ranks import one_voice, ranks
 from .task import DataError, SFTError, task_class
 from .tasks.text_classification import TextClassification, film_reviews
 from .recipe import RECIPES, Recipe
 from .training import FineTuner
 
-# %% ../nbs/90_cli.ipynb #10f55495
+# %% ../nbs/90_cli.ipynb #92f6f7ac
 def _command(f):
     "Errors as sentences, interruptions as 130."
     @functools.wraps(f)
     def run(*args, **kwargs):
-        try: return f(*args, **kwargs)
+        try:
+            with one_voice(): return f(*args, **kwargs)
         except SFTError as e: typer.echo(f"error: {e}", err=True); raise typer.Exit(2) from e
         except BrokenPipeError: raise  # the reader of a pipe went away; typer ends quietly
         except OSError as e: typer.echo(f"error: {e.filename or 'A file'}: {e.strerror or e}.", err=True); raise typer.Exit(2) from e
@@ -126,12 +128,14 @@ def fine_tune(
     if tuner.interrupted: typer.echo(f"Go on with: --resume auto --out {out}", err=True); raise typer.Exit(130)
     _keep(tuner, parts, out, split_off=not certify, json_=json_)
 
-# %% ../nbs/90_cli.ipynb #2fe96907
+# %% ../nbs/90_cli.ipynb #b4969c76
 def _keep(tuner, parts, out, split_off, json_):
     "Save a finished run and say where."
     if parts.certify is not None: tuner.seen["certify"] = row_hashes(parts.certify, tuner.task.inputs())
     tuner.notes["about"] = f"{len(parts.train):,} training rows of the user."
-    tuner.save(out); checkpointing.forget(out)
+    tuner.save(out)
+    if not ranks().is_main_process: return  # rank 0 alone writes
+    checkpointing.forget(out)
     print(f"Saved to {out}.")
     if parts.certify is not None and split_off:
         parts.certify.to_csv(out / "certify.csv", index=False)
@@ -293,7 +297,7 @@ def report_page(
     style = "body{font:16px/1.5 system-ui;max-width:48rem;margin:2rem auto;padding:0 1rem}img{max-width:100%}table{border-collapse:collapse;font-size:14px}td,th{padding:.2em .6em;border-bottom:1px solid #ddd;text-align:left}"
     return f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>sft_nb demo</title><style>{style}</style><h1>{html.escape(climb.tuner.notes.get("title", "sft_nb"))}</h1><p>{climb.n:,} rows of groups that were never seen.</p>{body}</html>'
 
-# %% ../nbs/90_cli.ipynb #f8dfec69
+# %% ../nbs/90_cli.ipynb #9305e738
 @_command
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for model, plots and report")] = Path("runs/demo"),
@@ -306,7 +310,9 @@ def demo(
     checkpointing.claim(out)
     climb, parts = run_demo(seed, quick)
     climb.tuner.save(out)
-    result = climb.tuner.evaluate(parts.certify); result.save(out / "certify")
+    result = climb.tuner.evaluate(parts.certify)
+    if not ranks().is_main_process: return
+    result.save(out / "certify")
     for name, fig in (("ladder", climb.plot()), ("history", climb.tuner.history.plot())): fig.savefig(out / f"{name}.svg", bbox_inches="tight")
     (out / "report.html").write_text(report_page(climb, result), encoding="utf-8")
     print(climb); print(f"Model, plots and report.html are in {out}.")

@@ -1,0 +1,84 @@
+"""How time and memory grow with rows, length, parameters and ranks: writes results/scaling.json, a line per finished measurement.
+
+python tests/bench/scaling.py [--only rows,length,parameters,ranks]
+
+Every measurement is a fresh process with one thread; what is in the file is skipped, so that the series survives being cut off.
+"""
+import argparse, json, os, resource, statistics, subprocess, sys, time
+from pathlib import Path
+
+HERE = Path(__file__)
+RESULTS = HERE.parents[2] / "results" / "scaling.json"
+PLAIN = dict(layers=6, hidden=384, length=32, batch=16, rows=64, ranks=1)
+SERIES = {
+    "rows": [PLAIN | {"rows": n} for n in (64, 128, 256, 512)],
+    "length": [PLAIN | {"length": n, "batch": 8} for n in (32, 64, 128, 256, 512)],
+    "parameters": [PLAIN | {"hidden": h, "layers": l} for h, l in ((128, 2), (256, 4), (384, 6), (512, 8), (768, 12), (1024, 12))],
+    "ranks": [PLAIN | {"rows": 256, "ranks": n} for n in (1, 2)],
+}
+
+
+def measure(layers, hidden, length, batch, rows, ranks):
+    "In a fresh process: seconds of an epoch and of its median update, peak memory, by FineTuner on random tokens."
+    import numpy as np, pandas as pd, torch
+    from transformers import BertConfig, BertForSequenceClassification
+    from sft_nb.ranks import ranks as here
+    from sft_nb.recipe import Recipe
+    from sft_nb.tasks import TextClassification
+    from sft_nb.training import FineTuner
+    from sft_nb.watching import Listener
+    import sft_nb.training
+    torch.set_num_threads(1)
+
+    class Tokens(TextClassification):
+        "Rows that are token ids already, for a random BERT of any size."
+        def build(self, checkpoint, **options):
+            config = BertConfig(vocab_size=1000, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=hidden // 32, intermediate_size=4 * hidden, max_position_embeddings=512)
+            class Processor: pad_token_id, model_max_length = 0, 512
+            return BertForSequenceClassification(config), Processor()
+        def check(self, rows, labelled=True): return []
+        def check_lengths(self, rows, processor): return []
+        def encode_all(self, rows, processor): return [{"input_ids": list(t), "classes": self.class_ids(y)} for t, y in zip(rows.text, rows.label)]
+
+    class Clock(Listener):
+        def start(self, tuner): self.at, self.base = [time.perf_counter()], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        def step(self, tuner): self.at.append(time.perf_counter())
+
+    clock, rng = Clock(), np.random.default_rng(0)
+    sft_nb.training.watcher = lambda: clock
+    table = pd.DataFrame({"text": [tuple(rng.integers(5, 1000, length)) for _ in range(rows)], "label": ["a", "b"] * (rows // 2)})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    tuner = FineTuner(Tokens(), "random", Recipe(epochs=1, batch_size=batch, precision="fp32"), device="cpu").fit(table)
+    if here().is_main_process:
+        steps = [b - a for a, b in zip(clock.at, clock.at[1:])][1:]  # the first update warms up
+        print(json.dumps({"million_parameters": sum(p.numel() for p in tuner.model.parameters()) / 1e6, "update_seconds": statistics.median(steps), "epoch_seconds": clock.at[-1] - clock.at[0],
+                          "peak_megabytes": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024}))
+
+
+def launch(case):
+    "The last line of a fresh process, as a dictionary."
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(case["ranks"])] if case["ranks"] > 1 else []
+    done = subprocess.run([sys.executable, *launcher, str(HERE), "--case", json.dumps(case)], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default=",".join(SERIES))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--case")
+    args = parser.parse_args()
+    if args.case: return measure(**json.loads(args.case))
+    from text_classification import machine
+    stored = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"machine": machine() | {"threads": 1}, "runs": []}
+    for repeat in range(args.repeats):  # the series in turn, so that a slow minute hits all of them
+        for series in args.only.split(","):
+            for case in SERIES[series]:
+                if any((r["series"], r["repeat"], r["case"]) == (series, repeat, case) for r in stored["runs"]): continue
+                stored["runs"].append({"series": series, "repeat": repeat, "case": case} | launch(case))
+                temporary = RESULTS.with_suffix(".tmp"); temporary.write_text(json.dumps(stored, indent=1)); os.replace(temporary, RESULTS)
+                print(json.dumps(stored["runs"][-1]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
