@@ -311,7 +311,7 @@ def _gettext(paths):
     rows = [(*message, path.parts[-3], path.parts[-5]) for path in paths for message in _messages(path.read_text(encoding="utf-8"))]
     return pd.DataFrame(rows, columns=["source", "target", "context", "language", "part"])
 
-# %% ../nbs/01_assets.ipynb #9fb58a96
+# %% ../nbs/01_assets.ipynb #82ce4e47
 _READERS = {"reviews": _reviews, "conll": _conll, "digits": _digits, "gettext": _gettext}
 
 def load_data(
@@ -322,7 +322,8 @@ def load_data(
     asset = info(name, toml)
     if asset.reader not in _READERS: raise AssetError(f"{name!r} is a {asset.kind}, which is no table: get({name!r}) gives the folder with its files.")
     folder = get(name, toml)
-    return _READERS[asset.reader]([folder / m.name for m in asset.members])
+    try: return _READERS[asset.reader]([folder / m.name for m in asset.members])
+    except Exception as e: raise AssetError(f"{name} in {folder} cannot be read ({type(e).__name__}): its files are damaged. Delete the folder, and get it again.") from e
 
 # %% ../nbs/01_assets.ipynb #db833d06
 def catalogue(

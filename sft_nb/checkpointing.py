@@ -6,9 +6,10 @@
 __all__ = ['FORMAT', 'take_apart', 'put_together', 'sha256', 'discard', 'write_checkpoint', 'read_checkpoint', 'claim',
            'Checkpointer', 'forget', 'versions', 'surroundings', 'model_card']
 
-# %% ../nbs/08_checkpointing.ipynb #9a7bfe79
+# %% ../nbs/08_checkpointing.ipynb #ec79ce42
 import hashlib, json, os, shutil, time
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -23,8 +24,9 @@ import sft_nb
 from . import assets
 from .models import load_weights, save_weights
 from .task import CheckpointError, TrainingError, task_from_dict
+from .ranks import ranks
 from .recipe import Recipe
-from .training import FineTuner, Position, pick_precision, snapshot
+from .training import FineTuner, Position, pick_precision
 from .watching import History, Listener
 
 # %% ../nbs/08_checkpointing.ipynb #efc373ca
@@ -40,7 +42,7 @@ def take_apart(
     if isinstance(tree, (list, tuple)): return {"list": [take_apart(v, f"{path}/{i}", tensors)[0] for i, v in enumerate(tree)]}, tensors
     return {"value": tree}, tensors
 
-# %% ../nbs/08_checkpointing.ipynb #4bad76af
+# %% ../nbs/08_checkpointing.ipynb #63697864
 def put_together(
     skeleton: dict,  # what `take_apart` returned first
     tensors: dict,  # and second
@@ -49,7 +51,8 @@ def put_together(
     (kind, v), = skeleton.items()
     if kind == "tensor": return tensors[v]
     if kind == "dict": return {k: put_together(x, tensors) for k, x in v}
-    return [put_together(x, tensors) for x in v] if kind == "list" else v
+    if kind == "list": return [put_together(x, tensors) for x in v]
+    return {"value": v}[kind]  # any other kind is a KeyError
 
 # %% ../nbs/08_checkpointing.ipynb #017fabb2
 FORMAT = 1  # of checkpoint folders and saved runs
@@ -67,24 +70,35 @@ def _flush(path):
     try: os.fsync(fd)
     finally: os.close(fd)
 
-# %% ../nbs/08_checkpointing.ipynb #8c33710c
+# %% ../nbs/08_checkpointing.ipynb #8a99166c
+def _apart(tensors):
+    "Only what shares memory is copied."
+    seen, out = set(), {}
+    for name, t in tensors.items():
+        place = t.untyped_storage().data_ptr()
+        out[name] = t.clone(memory_format=torch.contiguous_format) if place in seen else t.contiguous()
+        seen.add(place)
+    return out
+
+# %% ../nbs/08_checkpointing.ipynb #03504ab7
 def _fill(folder, state):
     "Tensors, everything else, their hashes: all of it on the disk."
     shutil.rmtree(folder, ignore_errors=True); folder.mkdir(parents=True)
     skeleton, tensors = take_apart(state)
-    save_file({k: v.contiguous().clone() for k, v in tensors.items()}, folder / "tensors.safetensors")
+    save_file(_apart(tensors), folder / "tensors.safetensors")
     (folder / "state.json").write_text(json.dumps(skeleton), encoding="utf-8")
     hashes = {f.name: sha256(f) for f in sorted(folder.iterdir())}
     (folder / "manifest.json").write_text(json.dumps({"format": FORMAT, "sha256": hashes}), encoding="utf-8")
     for f in [*folder.iterdir(), folder]: _flush(f)
 
-# %% ../nbs/08_checkpointing.ipynb #e8ebcd70
+# %% ../nbs/08_checkpointing.ipynb #0064d72a
 def discard(
     folder: Path,  # a checkpoint
 ):
-    "Delete a checkpoint: first its name, then its files."
+    "Delete a checkpoint: first its name, then its files. Raises CheckpointError if the disk refuses."
     gone = folder.with_name(f".{folder.name}.gone")
-    shutil.rmtree(gone, ignore_errors=True); os.replace(folder, gone); shutil.rmtree(gone)
+    try: shutil.rmtree(gone, ignore_errors=True); os.replace(folder, gone); shutil.rmtree(gone)
+    except OSError as e: raise CheckpointError(f"The old checkpoint {folder} could not be deleted: {e.strerror or e}. Delete it by hand, then resume.") from e
 
 def _place(new, folder):
     "Rename. One of the same name steps aside and is deleted last: there is a whole one at every moment."
@@ -108,7 +122,7 @@ def write_checkpoint(
     finally: shutil.rmtree(new, ignore_errors=True)
     return folder
 
-# %% ../nbs/08_checkpointing.ipynb #fefb32c6
+# %% ../nbs/08_checkpointing.ipynb #d9e6b602
 def read_checkpoint(
     folder: Path,  # what `write_checkpoint` wrote
 ) -> dict:  # the state
@@ -119,7 +133,8 @@ def read_checkpoint(
         if manifest["format"] != FORMAT: raise CheckpointError(f"{folder} has checkpoint format {manifest['format']}; this version of sft_nb reads {FORMAT}.")
         for name in ("state.json", "tensors.safetensors"):
             if sha256(folder / name) != manifest["sha256"][name]: raise CheckpointError(f"{folder / name} is damaged: its SHA-256 is not the one in the manifest.")
-        return put_together(json.loads((folder / "state.json").read_text(encoding="utf-8")), load_file(folder / "tensors.safetensors"))
+        tensors = {k: v.clone() for k, v in load_file(folder / "tensors.safetensors").items()}  # else they would stay in the file, and the file on the disk
+        return put_together(json.loads((folder / "state.json").read_text(encoding="utf-8")), tensors)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as e: raise CheckpointError(f"{folder} is no complete checkpoint ({type(e).__name__}: {e}).") from e
 
 # %% ../nbs/08_checkpointing.ipynb #54f1deae
@@ -167,13 +182,14 @@ def epoch(self: Checkpointer, tuner): self.save(tuner)
 @patch
 def pause(self: Checkpointer, tuner): self.save(tuner)
 
-# %% ../nbs/08_checkpointing.ipynb #3c01c702
+# %% ../nbs/08_checkpointing.ipynb #cb2f9c8a
 @patch
 def save(
     self: Checkpointer,
     tuner,  # in the middle of a run
 ):
-    "Write a checkpoint, and delete all but the last of this run."
+    "Write a checkpoint, and delete all but the last of this run. Of several ranks, rank 0 alone writes."
+    if not ranks().is_main_process: return
     new = write_checkpoint(self.folder / f"step-{tuner.position.step:08d}", tuner.state_dict())
     self.own = [f for f in self.own if f != new] + [new]
     for old in set(self.folder.glob("step-*")) - set(self.own[-self.keep_last:]): discard(old)
@@ -184,10 +200,11 @@ def found(self: Checkpointer) -> list[Path]:
     "Checkpoints, newest first."
     return sorted(self.source.glob("step-*"), key=lambda f: (f.stem, not f.suffix), reverse=True)
 
-# %% ../nbs/08_checkpointing.ipynb #586a1db4
+# %% ../nbs/08_checkpointing.ipynb #560f3be4
 @patch
 def _alone(self: Checkpointer):
-    "Keep other processes out until this run ends, however it ends, and sweep up after those that were killed."
+    "Keep other runs out until this one ends, however it ends, and sweep up after those that were killed."
+    if not ranks().is_main_process: return
     try:
         claim(self.folder.parent); self.folder.mkdir(exist_ok=True); self.lock.acquire()
         for f in self.folder.glob(".step-*"): shutil.rmtree(f)
@@ -201,18 +218,25 @@ def end(self: Checkpointer, tuner):
     self.lock.release()
     with suppress(OSError): self.folder.rmdir()  # only if nothing was saved
 
-# %% ../nbs/08_checkpointing.ipynb #b3cf9091
+# %% ../nbs/08_checkpointing.ipynb #bb210e33
 @patch
 def start(self: Checkpointer, tuner):
     self._alone()
     if self.resume is None: return
-    for folder in (found := self.found()):
+    for i, folder in enumerate(found := self.found()):
         try: state = read_checkpoint(folder)
         except CheckpointError as e: print(f"warning: {e} The one before it is tried."); continue
         tuner.load_state_dict(state)
-        self.own = [folder] if folder.parent == self.folder else []
+        if folder.parent == self.folder: self._adopt(found[i:])
         return
     if found or self.resume != "auto": raise CheckpointError(f"There is no usable checkpoint in {self.source}. Give the folder of an interrupted run, or begin anew without resume.")
+
+# %% ../nbs/08_checkpointing.ipynb #87a70773
+@patch
+def _adopt(self: Checkpointer, newest_first):
+    if not ranks().is_main_process: return
+    self.own = newest_first[:self.keep_last][::-1]
+    for old in newest_first[self.keep_last:]: discard(old)
 
 # %% ../nbs/08_checkpointing.ipynb #7f929742
 def forget(
@@ -221,13 +245,15 @@ def forget(
     "Delete the checkpoints of a run that is finished and saved."
     shutil.rmtree(Path(out) / "checkpoints", ignore_errors=True)
 
-# %% ../nbs/08_checkpointing.ipynb #6a682d55
-def versions() -> dict[str, str]:
+# %% ../nbs/08_checkpointing.ipynb #e867092c
+@cache
+def _version(name):
+    try: return version(name)
+    except PackageNotFoundError: return "not installed"
+
+def versions() -> dict[str, str]:  # name -> version
     "The versions that decide about numbers."
-    def of(name):
-        try: return version(name)
-        except PackageNotFoundError: return "not installed"
-    return {"sft_nb": sft_nb.__version__} | {n: of(n) for n in ("torch", "transformers", "tokenizers", "numpy", "scikit-learn")}
+    return {"sft_nb": sft_nb.__version__} | {n: _version(n) for n in ("torch", "transformers", "tokenizers", "numpy", "scikit-learn")}
 
 def surroundings(
     tuner: FineTuner,  # knows its device
@@ -235,16 +261,16 @@ def surroundings(
     "What the last digits of a run depend on, beside its settings and rows."
     cuda, capability = tuner.device.type == "cuda", torch.backends.cpu.get_cpu_capability()
     device = torch.cuda.get_device_name(tuner.device) if cuda else f"{tuner.device.type} ({capability})"
-    return versions() | {"device": device, "precision": pick_precision(tuner.recipe.precision, tuner.device), "threads": str(torch.get_num_threads())}
+    return versions() | {"device": device, "precision": pick_precision(tuner.recipe.precision, tuner.device), "threads": str(torch.get_num_threads()), "ranks": str(ranks().num_processes)}
 
-# %% ../nbs/08_checkpointing.ipynb #3e8fab79
+# %% ../nbs/08_checkpointing.ipynb #bc58caaf
 @patch
 def state_dict(self: FineTuner) -> dict:  # tensors and plain values
     "Everything that a resumed run needs."
-    return {"model": snapshot(self.model), "best": self.best_weights, "optimizer": self.optimizer.state_dict()["state"],
+    return {"model": self.model.state_dict(), "best": self.best_weights, "optimizer": self.optimizer.state_dict()["state"],
             "methods": [m.state_dict() for m in self.recipe.methods], "position": vars(self.position) | {},
             "history": json.dumps(vars(self.history)),  # one text: a hundred thousand small numbers are slow to take apart
-            "recipe": self.recipe.to_dict(), "checkpoint": self.checkpoint, "task": self.task.to_dict(), "rows": self.fingerprint, "surroundings": surroundings(self)}
+            "recipe": self.recipe.to_dict(), "checkpoint": self.checkpoint, "task": self.task.to_dict(), "rows": self.fingerprint, "micro": self.micro, "surroundings": surroundings(self)}
 
 # %% ../nbs/08_checkpointing.ipynb #e05d4479
 @patch
@@ -257,7 +283,7 @@ def _must_be_the_same_run(self: FineTuner, state):
     moved = [f"{k}: {state['surroundings'].get(k)} then, {v} now" for k, v in surroundings(self).items() if state["surroundings"].get(k) != v]
     if moved: print(f"warning: this run began elsewhere ({'; '.join(moved)}). It goes on, but its last digits may not be those of an uninterrupted run.")
 
-# %% ../nbs/08_checkpointing.ipynb #34258cd3
+# %% ../nbs/08_checkpointing.ipynb #2318fb95
 @patch
 def load_state_dict(
     self: FineTuner,
@@ -269,18 +295,11 @@ def load_state_dict(
         self.model.load_state_dict(state["model"]); self.best_weights = state["best"]
         self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": self.optimizer.state_dict()["param_groups"]})
         for m, s in zip(self.recipe.methods, state["methods"]): m.load_state_dict(s)
-        self.position, self.history = Position(**state["position"]), History(**json.loads(state["history"]))
+        self.position, self.history, self.micro = Position(**state["position"]), History(**json.loads(state["history"])), state["micro"]
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as e:
         raise CheckpointError(f"The checkpoint does not fit this model ({type(e).__name__}: {str(e).splitlines()[0]}). Begin anew without resume.") from e
 
-# %% ../nbs/08_checkpointing.ipynb #d784906a
-def versions() -> dict[str, str]:
-    "The versions that decide about numbers."
-    def of(name):
-        try: return version(name)
-        except PackageNotFoundError: return "not installed"
-    return {"sft_nb": sft_nb.__version__} | {n: of(n) for n in ("torch", "transformers", "tokenizers", "scikit-learn")}
-
+# %% ../nbs/08_checkpointing.ipynb #ca1a2350
 def _licences(tuner):
     known = assets.names()
     about = lambda n: f"{n}: {assets.info(n).license}. {assets.info(n).rights}" if n in known else f"{n}: see its source."
@@ -308,15 +327,21 @@ def _held_out(tuner):
     if not (figures := tuner.notes.get("certify")): return ""
     return "On rows that were neither trained on nor used to choose: " + ", ".join(f"{k} {v:.4f}" for k, v in figures["metrics"].items()) + f" (n = {figures['n']:,}).\n\n"
 
-# %% ../nbs/08_checkpointing.ipynb #3dd4c723
+# %% ../nbs/08_checkpointing.ipynb #7bb84b1e
 @patch
 def save(
     self: FineTuner,
     folder,  # made if needed; a run of ours in it is replaced, anything else is refused
 ) -> Path:  # the folder
-    "Save model, processor, task, recipe, history, row hashes and card. Plain transformers loads the folder."
+    "Save model, processor, task, recipe, history, row hashes and card. Plain transformers loads the folder. Of several ranks, rank 0 alone writes."
     self._ready()
-    temporary = (folder := claim(folder)) / ".saving"
+    if ranks().is_main_process: self._save(claim(folder))
+    ranks().wait_for_everyone()
+    return Path(folder).expanduser()
+
+@patch
+def _save(self: FineTuner, folder):
+    temporary = folder / ".saving"
     try:
         shutil.rmtree(temporary, ignore_errors=True); temporary.mkdir(parents=True)
         self._write(temporary)
@@ -324,8 +349,8 @@ def save(
         for f in sorted(temporary.iterdir(), key=lambda f: f.name == "sft_nb.json"): _flush(f); os.replace(f, folder / f.name)
         temporary.rmdir()
     except (OSError, SafetensorError) as e: raise CheckpointError(f"The run could not be saved in {folder}: {getattr(e, 'strerror', None) or e}. Free some space or give another folder, and save again.") from e
-    return folder
 
+# %% ../nbs/08_checkpointing.ipynb #d5f5f73a
 def _remove_old(folder):
     "Take a finished run out of its folder, `sft_nb.json` first: from then on it counts as unfinished."
     (folder / "sft_nb.json").unlink(missing_ok=True)
@@ -333,6 +358,7 @@ def _remove_old(folder):
         if f.name in ("checkpoints", ".saving"): continue
         shutil.rmtree(f) if f.is_dir() else f.unlink()
 
+# %% ../nbs/08_checkpointing.ipynb #2b5927be
 @patch
 def _write(self: FineTuner, folder):
     save_weights(self.model, self.processor, folder)
@@ -347,7 +373,7 @@ def about(self: FineTuner) -> dict:  # JSON-ready
     return {"format": FORMAT, "task": self.task.to_dict(), "checkpoint": self.checkpoint, "recipe": self.recipe.to_dict(), "versions": versions(),
             "history": self.history.to_dict(), "position": vars(self.position), "notes": self.notes}
 
-# %% ../nbs/08_checkpointing.ipynb #8d053423
+# %% ../nbs/08_checkpointing.ipynb #bcc8f2eb
 @patch(cls_method=True)
 def load(
     cls: FineTuner,
@@ -366,6 +392,7 @@ def load(
         tuner.history, tuner.position, tuner.notes = History(**about["history"]), Position(**about["position"]), about["notes"]
         tuner.seen = json.loads((folder / "rows.json").read_text(encoding="utf-8"))
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as e: raise CheckpointError(f"{folder}/sft_nb.json or rows.json cannot be read ({type(e).__name__}: {e}). Copy the folder again, or save the run again.") from e
+    if not any(folder.glob("*.safetensors")): raise CheckpointError(f"{folder} holds no weights: model.safetensors is missing, and no other kind of file is opened. Copy the folder again, or save the run again.")
     tuner.model, tuner.processor = tuner.task.build(str(folder.resolve()))
     if new := getattr(tuner.model, "new_parameters", []): raise CheckpointError(f"{folder} is damaged: {len(new)} weights are missing or have another shape, such as {new[0]!r}. Copy the folder again, or save the run again.")
     load_weights(tuner.model, folder); tuner.model.to(tuner.device).eval()

@@ -6,10 +6,11 @@
 __all__ = ['HEADS', 'quiet', 'missing_body_keys', 'resolve', 'load_processor', 'load', 'save_weights', 'load_weights', 'blocks',
            'depth_of', 'freeze', 'trainable_table', 'set_dropout', 'parameter_groups']
 
-# %% ../nbs/03_models.ipynb #672f5d8a
+# %% ../nbs/03_models.ipynb #dd691924
 import re
 from contextlib import contextmanager
 from difflib import get_close_matches
+from pickle import UnpicklingError
 from pathlib import Path
 
 import pandas as pd
@@ -69,18 +70,18 @@ HEADS = {
     "image-classification": AutoModelForImageClassification,
 }
 
-# %% ../nbs/03_models.ipynb #8306f726
+# %% ../nbs/03_models.ipynb #f92f69df
 def load_processor(
     path: str,  # a local folder or hub id
 ):  # a tokenizer, image processor or both
     "The processor that belongs to a checkpoint; a tokenizer without a padding token pads with its end token."
-    try: processor = AutoTokenizer.from_pretrained(path)
-    except Exception: processor = AutoProcessor.from_pretrained(path)
+    try: processor = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    except Exception: processor = AutoProcessor.from_pretrained(path, trust_remote_code=False)
     if getattr(processor, "pad_token", "") is None: processor.pad_token = processor.eos_token
     if getattr(processor, "padding_side", "right") != "right": processor.padding_side = "right"
     return processor
 
-# %% ../nbs/03_models.ipynb #816c148f
+# %% ../nbs/03_models.ipynb #76849716
 def _hub_hint(path, origin, error):
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if origin != "hub": return f"The checkpoint in {path!r} cannot be read: {first.rstrip('.')}. Such a folder holds config.json, model.safetensors and the tokenizer's files."
@@ -91,10 +92,10 @@ def _hub_hint(path, origin, error):
 
 def _config(path, origin, options):
     try:
-        with quiet(): return AutoConfig.from_pretrained(path, **options)
+        with quiet(): return AutoConfig.from_pretrained(path, trust_remote_code=False, **options)
     except (OSError, ValueError) as e: raise CheckpointError(_hub_hint(path, origin, e)) from e
 
-# %% ../nbs/03_models.ipynb #54f24b98
+# %% ../nbs/03_models.ipynb #91ac7290
 def load(
     checkpoint: str | Path,  # asset name, local folder or hub id
     head: str | type = "body",  # a key of `HEADS`, or a transformers model class
@@ -112,13 +113,14 @@ def load(
             processor = load_processor(path)
             model = _fresh(cls, cfg) if fresh else _pretrained(cls, path, cfg)
     except SafetensorError as e: raise CheckpointError(f"The weights in {path!r} cannot be read: a .safetensors file is damaged or cut short ({e}). Copy or fetch the folder again.") from e
+    except UnpicklingError: raise CheckpointError(f"The weights in {path!r} are a pickle that holds more than tensors. Opening it could run a program, so it was not opened: ask for the checkpoint as model.safetensors.") from None
     except (OSError, ValueError, RuntimeError, KeyError) as e: raise CheckpointError(_hub_hint(path, origin, e)) from e
     _match_tokenizer(model, processor, path)
     if getattr(processor, "pad_token_id", None) is not None and model.config.pad_token_id is None:
         model.config.pad_token_id = processor.pad_token_id
     return model.eval(), processor
 
-# %% ../nbs/03_models.ipynb #3745a99e
+# %% ../nbs/03_models.ipynb #11b0b2be
 def _match_tokenizer(model, processor, path):
     if not isinstance(getattr(processor, "vocab_size", None), int): return  # no tokenizer
     words = len(processor)
@@ -126,11 +128,11 @@ def _match_tokenizer(model, processor, path):
     rows = getattr(model.get_input_embeddings(), "num_embeddings", words)
     if words > rows: raise CheckpointError(f"The tokenizer in {path!r} has {words:,} tokens, the model {rows:,}: they do not belong together.")
 
-def _fresh(cls, cfg): return cls.from_config(cfg) if hasattr(cls, "from_config") else cls(cfg)
+def _fresh(cls, cfg): return cls.from_config(cfg, trust_remote_code=False) if hasattr(cls, "from_config") else cls(cfg)
 
-# %% ../nbs/03_models.ipynb #9d36ac0e
+# %% ../nbs/03_models.ipynb #43a55d0a
 def _pretrained(cls, path, cfg):
-    model, info = cls.from_pretrained(path, config=cfg, output_loading_info=True, ignore_mismatched_sizes=True, dtype=torch.float32)
+    model, info = cls.from_pretrained(path, config=cfg, output_loading_info=True, ignore_mismatched_sizes=True, dtype=torch.float32, trust_remote_code=False)
     lost = set(info["missing_keys"]) | {m[0] for m in info["mismatched_keys"]}
     if bad := missing_body_keys(model, lost):
         raise CheckpointError(f"{len(bad)} weights of the body are not in the checkpoint or have another shape, such as {bad[0]!r}. "

@@ -6,7 +6,7 @@
 __all__ = ['task_objective', 'effective_gradient', 'pick_device', 'pick_precision', 'Position', 'FineTuner',
            'stop_between_updates', 'usable', 'train_mode', 'mean_loss', 'weights_of', 'snapshot']
 
-# %% ../nbs/07_training.ipynb #dc187bb5
+# %% ../nbs/07_training.ipynb #06a93174
 import math, signal, time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
@@ -19,7 +19,7 @@ from torch import nn
 
 from . import evaluation
 from .batching import Examples, cut
-from .data import _READERS, report, row_hashes
+from .data import _READERS, _name_rows, report, row_hashes
 from .evaluation import Evaluation
 from .models import freeze, parameter_groups, set_dropout
 from .packing import packer
@@ -97,7 +97,7 @@ class Position:
     best_epoch: int | None = None  # and its epoch
     stale: int = 0  # epochs since
 
-# %% ../nbs/07_training.ipynb #cabaf9bc
+# %% ../nbs/07_training.ipynb #8ed724eb
 class FineTuner:
     "Fine-tunes a checkpoint on a task. After `fit`: `model`, `processor`, `task` (with what it learned), `history`."
     keeper = None  # makes the listener that saves and resumes; set by `sft_nb.checkpointing`
@@ -111,11 +111,11 @@ class FineTuner:
         device=None,  # None: the best there is
     ):
         if not isinstance(task, Task): raise DataError(f"task should be a task with its columns, such as TextClassification(text=\"text\", label=\"label\"), not {task!r}.")
-        if not isinstance(recipe, Recipe): raise TrainingError(f"recipe should be a Recipe, such as Recipe(epochs=3), not {recipe!r}.")
+        if not isinstance(recipe, Recipe): raise TrainingError(f"recipe should be a Recipe, such as Recipe(epochs=3) or RECIPES[\"default\"], not {recipe!r}.")
         self.task, self.checkpoint, self.recipe, self.out = task, str(checkpoint), recipe, out
         self.device = pick_device(device)
         self.model = self.processor = None
-        self.history, self.seen, self.notes, self.interrupted = History(), {}, {}, False
+        self.history, self.seen, self.notes, self.interrupted, self.trouble = History(), {}, {}, False, None
 
     def __repr__(self):
         state = f"{len(self.history.epochs)} epochs" if self.model is not None else "not trained yet"
@@ -155,11 +155,11 @@ def stop_between_updates(
     try: yield
     finally: signal.signal(signal.SIGINT, before)
 
-# %% ../nbs/07_training.ipynb #34ca2afc
+# %% ../nbs/07_training.ipynb #0409ece3
 @patch
 def _begin(self: FineTuner, train, valid):
     if self.recipe.patience is not None and valid is None: raise TrainingError(f"patience={self.recipe.patience} waits for a better result on valid: give valid rows, or patience=None.")
-    self.seen, self.notes, self.fingerprint = {}, {}, {}
+    self.seen, self.notes, self.fingerprint, self.trouble = {}, {}, {}, None
     unlearned = replace(self.task, **{f.name: f.default for f in fields(self.task) if f.metadata.get("learned")})
     self._check(unlearned, train, "train")
     task = unlearned.learn(train)
@@ -227,7 +227,7 @@ def train_mode(
             if isinstance(m, nn.modules.batchnorm._BatchNorm): m.eval()
     return model
 
-# %% ../nbs/07_training.ipynb #163d8e23
+# %% ../nbs/07_training.ipynb #0a9a63bd
 @patch
 def _update(self: FineTuner, indices):
     r, p, results = self.recipe, self.position, []
@@ -235,11 +235,11 @@ def _update(self: FineTuner, indices):
     pieces = self._pieces(share(indices))
     def grad():
         results.append(effective_gradient(self.task, self.model, pieces, self.objective, self._autocast, (r.seed, p.step), self._smaller))
-        self._must_be_finite(results[-1][0], indices)
+        self._must_be_sound(results[-1][0], indices, mean_loss(*results[-1]))
         return results[-1]
     norms = []
     def opt():
-        norms.append(self._clip()); self._must_be_finite({"gradient norm": norms[-1]}, indices)
+        norms.append(self._clip()); self._must_be_sound({"gradient norm": norms[-1]}, indices)
         self.optimizer.step()
     step = next((m.step for m in r.methods if type(m).step is not Method.step), Method().step)
     step(self.model, grad, opt)
@@ -261,18 +261,30 @@ def _smaller(self: FineTuner, pieces):
     print(f"Memory ran out at update {self.position.step + 1}: it is repeated with micro-batches of {self.micro} rows, and so are all that follow. The gradient is the same.")
     return self._pieces(indices)
 
-# %% ../nbs/07_training.ipynb #3673899e
+# %% ../nbs/07_training.ipynb #ee5567ce
 @patch
 def _clip(self: FineTuner):
     params = [p for g in self.optimizer.param_groups for p in g["params"]]
     return nn.utils.clip_grad_norm_(params, self.recipe.max_grad_norm or math.inf).item()
 
 @patch
-def _must_be_finite(self: FineTuner, sums, indices):
-    if all(math.isfinite(v) for v in sums.values()): return
-    kept = f"The tuner holds the weights of epoch {self.position.best_epoch}." if self.best_weights is not None and self.recipe.keep_best else "The weights so far are of no use."
-    raise TrainingError(f"Not a finite number: {sums} at update {self.position.step + 1}, on training rows {sorted(int(i) for i in indices)[:8]}… "
-                        f"Try a smaller learning rate, or look at these rows. {kept}")
+def _must_be_sound(self: FineTuner, numbers, indices, loss=0.0):
+    "Stop at a number that is none, or at a hundred times the first loss, before it moves the weights."
+    first = self.history.steps[0]["loss"] if self.history.steps else math.inf
+    exploded, finite = loss > 100 * max(1.0, first), all(math.isfinite(v) for v in numbers.values())
+    if finite and not exploded: return
+    rows = sorted(int(i) for i in indices)
+    self.trouble = self.examples.rows.iloc[rows]
+    what = f"The loss has exploded: {loss:.3g}, from {first:.3g} in the first update," if finite else f"Not a finite number: {numbers}"
+    raise TrainingError(f"{what} at update {self.position.step + 1}, on training {_name_rows(rows, 64)} (counting from 0; `tuner.trouble` holds them). "
+                        f"Try a smaller learning rate, or look at these rows. {self._left()}")
+
+@patch
+def _left(self: FineTuner):
+    "Which weights a run that went wrong ends with."
+    if self.best_weights is not None and self.recipe.keep_best: return f"The tuner holds the weights of epoch {self.position.best_epoch}, the best so far: they can be used and saved."
+    if all(v.isfinite().all() for v in self.model.state_dict().values()): return "The tuner holds the weights before this update."
+    return "The weights so far are of no use."
 
 # %% ../nbs/07_training.ipynb #b1c78364
 def mean_loss(
