@@ -6,7 +6,7 @@
 __all__ = ['task_objective', 'effective_gradient', 'pick_device', 'pick_precision', 'Position', 'FineTuner',
            'stop_between_updates', 'usable', 'train_mode', 'mean_loss', 'weights_of', 'snapshot']
 
-# %% ../nbs/07_training.ipynb #06a93174
+# %% ../nbs/07_training.ipynb #d5da836e
 import math, signal, time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
@@ -25,6 +25,7 @@ from .models import freeze, parameter_groups, set_dropout
 from .packing import packer
 from .ranks import add_up, on_any_rank, one_voice, over_ranks, ranks, share, sum_gradients
 from .recipe import Method, Recipe, rate_factor
+from .speed import SHORTCUTS, quicken
 from .task import Batch, DataError, Prediction, Task, TrainingError, derive_seed, torch_seed
 from .watching import History, watcher
 
@@ -97,10 +98,11 @@ class Position:
     best_epoch: int | None = None  # and its epoch
     stale: int = 0  # epochs since
 
-# %% ../nbs/07_training.ipynb #8ed724eb
+# %% ../nbs/07_training.ipynb #18ba7bc5
 class FineTuner:
     "Fine-tunes a checkpoint on a task. After `fit`: `model`, `processor`, `task` (with what it learned), `history`."
     keeper = None  # makes the listener that saves and resumes; set by `sft_nb.checkpointing`
+    shortcuts = SHORTCUTS  # what a training step may leave out; () to leave out nothing
 
     def __init__(
         self,
@@ -155,7 +157,7 @@ def stop_between_updates(
     try: yield
     finally: signal.signal(signal.SIGINT, before)
 
-# %% ../nbs/07_training.ipynb #0409ece3
+# %% ../nbs/07_training.ipynb #65d55bcf
 @patch
 def _begin(self: FineTuner, train, valid):
     if self.recipe.patience is not None and valid is None: raise TrainingError(f"patience={self.recipe.patience} waits for a better result on valid: give valid rows, or patience=None.")
@@ -177,7 +179,8 @@ def _begin(self: FineTuner, train, valid):
     self.updates, self.micro = r.epochs * math.ceil(len(self.examples) / r.batch_size), r.micro_batch_size or r.batch_size
     self.objective = task_objective(self.task)
     for m in r.methods: self.objective = m.objective(self.objective)
-    self.optimizer = self._optimizer()
+    self.quick = quicken(self.model, self.examples, use=self.shortcuts, whole=bool(r.methods))
+    self.optimizer = self._optimizer(); self.quick.follow(self.optimizer)
 
 # %% ../nbs/07_training.ipynb #38f3d1fb
 def usable(
@@ -348,7 +351,7 @@ def snapshot(
     "A copy of all weights."
     return {k: v.detach().to("cpu", copy=True) for k, v in model.state_dict().items()}
 
-# %% ../nbs/07_training.ipynb #5335710e
+# %% ../nbs/07_training.ipynb #fd522c29
 @patch
 def _running(self: FineTuner):
     p, r = self.position, self.recipe
@@ -359,7 +362,7 @@ def _finish(self: FineTuner):
     best = self.best_weights if self.recipe.keep_best else None
     state = best if best is not None else self._averaged()
     if state is not None: self.model.load_state_dict(state)
-    self.model.eval()
+    self.quick.undo(); self.model.eval()
 
 # %% ../nbs/07_training.ipynb #f4274bd1
 @patch(as_prop=True)

@@ -33,6 +33,11 @@ CHINESE = ["这部电影很温暖也很好笑", "情节无聊笑话老套", "从
 SIZES = dict(hidden=64, layers=3, heads=4, inner=128, positions=64, drop=.1)
 
 
+def alike(some, others):
+    "Are two lists of answers the same? Scores to 1e-6: weights at another place in memory may change a last bit."
+    return [a.value for a in some] == [b.value for b in others] and all(a.probs == pytest.approx(b.probs, abs=1e-6) for a, b in zip(some, others))
+
+
 def wordpiece(texts=SENTENCES, characters=False):
     "A BERT tokenizer with a vocabulary trained on a few sentences, or made of their characters."
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers

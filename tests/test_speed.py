@@ -1,0 +1,348 @@
+"""The shortcuts of sft_nb.speed leave something out, and change nothing: the distribution of dropout, every gradient, every weight, every file."""
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import chisquare, norm
+from torch import nn
+
+import sft_nb.checkpointing  # noqa: F401  (so that tuners can save)
+from sft_nb.batching import Examples
+from sft_nb.models import quiet, set_dropout
+from sft_nb.recipe import Recipe
+from sft_nb.speed import SHORTCUTS, FastDropout, Ragged, TouchedRows, keep_mask, quicken, touched_rows, training_flops
+from sft_nb.task import TrainingError, torch_seed
+from sft_nb.tasks.text_classification import TextClassification
+from sft_nb.training import FineTuner
+from sft_nb.watching import Lines
+
+BENCH = Path(__file__).parent / "bench" / "training_speed.py"
+
+
+# --- a tuner with chosen shortcuts ---
+
+def tuner_with(use, folder, recipe, **options):
+    "A FineTuner whose runs use these shortcuts; its `quick` tells which applied."
+    tuner = FineTuner(TextClassification(), folder, recipe, **options)
+    tuner.shortcuts = use
+    return tuner
+
+
+@pytest.fixture(scope="module")
+def wide(tiny, tmp_path_factory):
+    "A tiny BERT with 3,000 word vectors, of which its tokenizer uses the first few."
+    from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
+    folder = tmp_path_factory.mktemp("wide")
+    with quiet(), torch_seed("wide"):
+        config = BertConfig.from_pretrained(tiny("bert")); config.vocab_size = 3000
+        BertForMaskedLM(config).save_pretrained(folder); AutoTokenizer.from_pretrained(tiny("bert")).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def rows(reviews):
+    "Forty rows of many lengths."
+    more = [(" ".join(reviews.text.iloc[: 1 + i % 4]) if i % 3 else reviews.text[i % 8], reviews.label[i % 8]) for i in range(40)]
+    return pd.DataFrame([(f"{text} {i}", label) for i, (text, label) in enumerate(more)], columns=["text", "label"])
+
+
+def flat(state): return torch.cat([v.flatten().double() for v in state.values()])
+def apart(a, b): return ((flat(a) - flat(b)).norm() / flat(b).norm()).item()
+
+
+RECIPE = Recipe(epochs=2, learning_rate=1e-3, batch_size=8, keep_best=False, weight_decay=0.1)
+
+
+# --- dropout ---
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.013])
+def test_dropout_keeps_as_often_as_it_says_and_forgets_at_once(p):
+    with torch_seed("dice", p): mask = keep_mask((500_000, 8), p)
+    keep, rate = (mask > 0).numpy(), 1 - round(p * 65536) / 65536
+    assert abs(rate - (1 - p)) < 1e-5 and mask.unique().tolist() == [0, pytest.approx(1 / rate, rel=1e-6)]
+    assert abs(norm.ppf(norm.sf((keep.mean() - rate) / np.sqrt(rate * (1 - rate) / keep.size)))) < 4
+    patterns = np.bincount(keep @ (1 << np.arange(8)), minlength=256)  # two draws of four decisions: 256 patterns
+    ones = np.array([bin(i).count("1") for i in range(256)])
+    expected = len(keep) * rate ** ones * (1 - rate) ** (8 - ones)
+    large = expected > 20
+    assert chisquare(np.append(patterns[large], patterns[~large].sum() + 1e-9), np.append(expected[large], expected[~large].sum() + 1e-9)).pvalue > 1e-4
+
+
+def test_dropout_has_the_mean_and_variance_of_torchs():
+    x = torch.full((1000, 1000), 2.0)
+    with torch_seed("moments"): ours, theirs = FastDropout(0.1)(x), nn.Dropout(0.1)(x)
+    for moment in (torch.mean, torch.var): assert abs(moment(ours) / moment(theirs) - 1) < 0.01
+
+
+def test_dropout_belongs_to_torchs_seed():
+    layer, x = FastDropout(0.3), torch.ones(50, 7)
+    draws = []
+    for key in ("a", "a", "b"):
+        with torch_seed(key): draws.append((layer(x), layer(x)))
+    assert torch.equal(draws[0][0], draws[1][0]) and torch.equal(draws[0][1], draws[1][1])
+    assert not torch.equal(draws[0][0], draws[0][1]) and not torch.equal(draws[0][0], draws[2][0])
+
+
+def test_dropout_is_nothing_in_evaluation_and_one_gradient_in_training():
+    x = torch.randn(9, 5, requires_grad=True)
+    layer = FastDropout(0.4).eval()
+    assert torch.equal(layer(x), x)
+    y = layer.train()(x); y.sum().backward()
+    assert torch.allclose(y, x * x.grad) and all(g == 0 or g == pytest.approx(1 / 0.6, rel=1e-4) for g in x.grad.flatten().tolist())
+    for p, kept in ((0.0, x), (1.0, torch.zeros_like(x))): assert torch.equal(FastDropout(p).train()(x), kept)
+
+
+# --- rows that do not occur ---
+
+def test_a_run_without_the_untouched_rows_ends_in_the_same_weights(wide, rows):
+    "Dropout 0: all shortcuts against none, after ten updates with clipping, decay and a schedule; rows that no batch contains too."
+    recipe = RECIPE.but(dropout=0.0, max_grad_norm=0.1)
+    plain, quick = (tuner_with(use, wide, recipe).fit(rows) for use in ((), SHORTCUTS))
+    assert [u.split()[0] for u in quick.quick.used] == ["rows", "tokens", "first"]  # no dice: nothing is dropped
+    a, b = plain.model.state_dict(), quick.model.state_dict()
+    assert list(a) == list(b) and apart(b, a) < 1e-6
+    name = "bert.embeddings.word_embeddings.weight"
+    fresh = TextClassification().learn(rows).build(wide)[0]
+    start, busy = fresh.state_dict()[name], set(touched_rows(fresh, quick.examples).tolist())
+    idle = torch.tensor([i for i in range(3000) if i not in busy])
+    assert len(idle) > 2500 and (a[name][idle] - start[idle]).abs().max() > 0  # they have decayed
+    assert (a[name][idle] - b[name][idle]).abs().max() < 1e-6 * start.abs().max()
+
+
+def test_the_model_is_an_ordinary_one_afterwards(wide, rows, tmp_path):
+    from transformers import AutoModelForSequenceClassification
+    tuner = tuner_with(SHORTCUTS, wide, RECIPE, out=tmp_path / "run").fit(rows[:32], rows[32:])
+    assert [u.split()[0] for u in tuner.quick.used] == ["dice", "rows", "tokens", "first"]
+    assert not any(isinstance(m, (FastDropout, TouchedRows)) for m in tuner.model.modules()) and tuner.model.config._attn_implementation == "sdpa"
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in tuner.model.modules())
+    with quiet(): theirs = AutoModelForSequenceClassification.from_pretrained(tuner.save(tmp_path / "run"))
+    for a, b in zip(theirs.state_dict().values(), tuner.model.state_dict().values()): assert torch.equal(a, b)
+
+
+def test_who_looks_at_parameters_sees_them_all(wide, rows):
+    "For methods that compare every parameter with what it was."
+    task = TextClassification().learn(rows)
+    model, processor = task.build(wide); shapes = [p.shape for p in model.parameters()]
+    assert quicken(model, Examples(task, rows, processor), whole=True).used == ["dice", "tokens", "first"]
+    assert [p.shape for p in model.parameters()] == shapes
+
+
+def test_evaluation_in_the_middle_knows_all_words(wide, rows):
+    "A word that training never sees is looked up in the whole, decayed table."
+    tuner = tuner_with(SHORTCUTS, wide, RECIPE.but(dropout=0.0))
+    tuner._begin(rows, None)
+    start, idle = tuner.model.state_dict()["bert.embeddings.word_embeddings.weight"][2900].clone(), torch.tensor([[2900, 5]])
+    for b in tuner.examples.batches(8, epoch=0)[:3]: tuner.model.train(); tuner._update(b); tuner.position.step += 1
+    layer = tuner.model.eval().get_input_embeddings()
+    assert isinstance(layer, TouchedRows) and torch.equal(layer(idle)[0, 0], layer.table()[2900]) and not torch.equal(layer.table()[2900], start)
+    assert torch.equal(layer(idle)[0, 1], layer.weight[layer.place[5]])
+
+
+def test_a_token_from_nowhere_is_named(wide, rows):
+    task = TextClassification().learn(rows)
+    model, processor = task.build(wide); quicken(model, Examples(task, rows, processor), use=("rows",))
+    with pytest.raises(TrainingError, match="2900"): model.train().get_input_embeddings()(torch.tensor([[5, 2900]]))
+
+
+@pytest.mark.parametrize("why", ["tied", "frozen", "augmented", "most"])
+def test_the_table_stays_whole_where_it_must(wide, rows, why, tiny):
+    from transformers import BertForMaskedLM
+    task = TextClassification().learn(rows)
+    model, tokenizer = task.build(tiny("bert") if why == "most" else wide)
+    if why == "tied": model = BertForMaskedLM.from_pretrained(wide)
+    if why == "frozen": model.get_input_embeddings().weight.requires_grad_(False)
+    examples = Examples(task, rows, tokenizer)
+    if why == "augmented": task.augments = True
+    assert touched_rows(model, examples, most=0.01 if why == "most" else 0.5) is None
+
+
+# --- tokens only ---
+
+@pytest.mark.parametrize("why", ["checkpointing", "layerdrop", "eager"])
+def test_what_happens_only_in_training_is_asked_for(wide, rows, why):
+    task = TextClassification().learn(rows)
+    model, processor = task.build(wide)
+    if why == "checkpointing": model.bert.encoder.layer[0].gradient_checkpointing = True
+    if why == "layerdrop": model.config.layerdrop = 0.1
+    if why == "eager": model.set_attn_implementation("eager")
+    assert quicken(model, Examples(task, rows, processor), use=("tokens", "first")).used == []
+
+
+@pytest.mark.parametrize("name,expected", [("bert", ["tokens", "first"]), ("roberta", ["tokens", "first"]), ("distilbert", ["tokens"]), ("gpt2", ["tokens"]), ("modernbert", [])])
+def test_gradients_without_pads_are_those_with_pads(tiny, rows, name, expected):
+    task = TextClassification().learn(rows)
+    gradients = []
+    for use in ((), ("tokens", "first")):
+        model, processor = task.build(tiny(name), seed=1); set_dropout(model.double(), 0.0)
+        examples = Examples(task, rows, processor)
+        quick = quicken(model, examples, use=use)
+        batch = examples.batch(np.arange(9)); model.train()
+        task.loss(model(**batch.inputs), batch)["loss"].backward()
+        gradients.append({n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in model.named_parameters()})
+    assert quick.used == expected
+    difference = apart(gradients[1], gradients[0])
+    assert flat(gradients[0]).norm() > 0 and difference <= 1e-9  # in 64 bits nothing hides behind rounding
+
+
+def test_sixteen_bits_work_too(wide, rows):
+    "Under autocast, as on processors with bf16: the same gradient as without shortcuts, to what 16 bits can hold."
+    task = TextClassification().learn(rows); found = []
+    for use in ((), SHORTCUTS):
+        model, processor = task.build(wide, seed=1); set_dropout(model, 0.0)
+        examples = Examples(task, rows, processor); quicken(model, examples, use=use)
+        batch = examples.batch(np.arange(9))
+        with torch.autocast("cpu", torch.bfloat16): terms = task.loss(model.train()(**batch.inputs), batch)
+        terms["loss"].backward()
+        found.append({n: p.grad for n, p in model.named_parameters()})
+    name = "bert.embeddings.word_embeddings.weight"
+    found[0][name] = found[0][name][model.get_input_embeddings().touched]
+    assert apart(found[1], found[0]) < 0.05
+
+
+def test_no_row_sees_another(wide, rows):
+    "Changing one row's words leaves the other rows' answers bitwise as they were."
+    task = TextClassification().learn(rows)
+    model, processor = task.build(wide)
+    examples = Examples(task, rows, processor); quicken(model, examples, use=("tokens", "first"))
+    model.train()
+    set_dropout(model, 0.0)
+    batch = examples.batch(np.arange(6))
+    before = model(**batch.inputs).logits
+    batch.inputs["input_ids"][2, 1:3] += 1
+    moved = (model(**batch.inputs).logits - before).abs().amax(1)
+    assert moved[2] > 0 and moved[[0, 1, 3, 4, 5]].max() < 1e-6
+
+
+def test_cutting_a_batch_does_not_change_its_gradient(wide, rows):
+    "In 64 bits, where nothing hides behind rounding."
+    from sft_nb.training import effective_gradient
+    task = TextClassification().learn(rows); found = []
+    for size in (8, 3, 1):
+        model, processor = task.build(wide, seed=1); set_dropout(model.double(), 0.0)
+        examples = Examples(task, rows, processor); quicken(model, examples)
+        effective_gradient(task, model.train(), [examples.batch(np.arange(8)[i:i + size]) for i in range(0, 8, size)])
+        found.append({n: p.grad for n, p in model.named_parameters()})
+    differences = [apart(other, found[0]) for other in found[1:]]
+    assert max(differences) <= 1e-9 and flat(found[0]).norm() > 0
+
+
+def test_whoever_asks_for_more_gets_what_transformers_gives(wide, rows):
+    "Hidden states, a part of the model, pads on the left, evaluation: the hooks stand aside."
+    task = TextClassification().learn(rows)
+    model, processor = task.build(wide)
+    examples = Examples(task, rows, processor); batch = examples.batch(np.arange(4))
+    quick = quicken(model, examples, use=("tokens", "first")); model.train()
+    set_dropout(model, 0.0)
+    b, t = batch.inputs["input_ids"].shape
+    want = {}
+    for step in ("with", "without"):
+        hidden = model(**batch.inputs, output_hidden_states=True).hidden_states[-1]
+        model(**batch.inputs)  # with hooks at work; they must be at rest again for the next line
+        body = model.base_model(**batch.inputs).last_hidden_state
+        left = {k: v.flip(1) for k, v in batch.inputs.items()}
+        want[step] = (hidden, body, model(**left).logits, model.eval()(**batch.inputs).logits); model.train()
+        quick.undo()
+    assert want["with"][0].shape[:2] == want["with"][1].shape[:2] == (b, t)
+    for a, b in zip(want["with"], want["without"]): assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_a_head_that_reads_all_answers_is_not_given_only_the_first(tiny, rows):
+    from transformers import BertForTokenClassification
+    task = TextClassification().learn(rows)
+    _, processor = task.build(tiny("bert"))
+    with quiet(): model = BertForTokenClassification.from_pretrained(tiny("bert"))
+    examples = Examples(task, rows, processor); batch = examples.batch(np.arange(5))
+    quick = quicken(model, examples, use=("tokens", "first"))
+    assert quick.used == ["tokens"]
+    model.train()
+    set_dropout(model, 0.0)
+    mask = batch.inputs["attention_mask"].bool()
+    with torch.no_grad(): assert torch.allclose(model(**batch.inputs).logits[mask], model.eval()(**batch.inputs).logits[mask], atol=1e-5)
+
+
+def test_a_head_that_reads_pads_keeps_its_pads(wide, rows):
+    "A mean over all cells has the right shape without pads, and another value."
+    class Mean(nn.Module):
+        def forward(self, hidden): return hidden.mean(1)
+    task = TextClassification().learn(rows)
+    model, processor = task.build(wide); model.bert.pooler = Mean()
+    assert quicken(model, Examples(task, rows, processor), use=("tokens", "first")).used == [] and model.config._attn_implementation == "sdpa"
+
+
+def test_ragged_there_and_back():
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1], [1, 0, 0]])
+    x = torch.randn(3, 3, 4)
+    ragged = Ragged(mask)
+    assert torch.equal(ragged.unpack(ragged.pack(x))[mask.bool()], x[mask.bool()])
+    assert torch.equal(ragged.firsts(ragged.pack(x))[0], x[:, 0])
+    assert torch.equal(ragged.everyone(ragged.firsts(ragged.pack(x)))[0], x[:, 0].repeat_interleave(mask.sum(1), 0))
+
+
+# --- the run as a whole ---
+
+@pytest.mark.parametrize("at", [3, 5, 7])
+def test_resumed_is_bitwise_uninterrupted(wide, rows, tmp_path, monkeypatch, at):
+    "With dropout, in the middle of an epoch and at its end; the whole table is in the checkpoint."
+    class Stop(Lines):
+        def step(self, tuner): tuner.interrupted = tuner.interrupted or tuner.position.step == at
+
+    whole = tuner_with(SHORTCUTS, wide, RECIPE).fit(rows[:32], rows[32:]).model.state_dict()
+    again = tuner_with(SHORTCUTS, wide, RECIPE).fit(rows[:32], rows[32:]).model.state_dict()
+    with monkeypatch.context() as m:
+        m.setattr("sft_nb.training.watcher", Stop)
+        assert tuner_with(SHORTCUTS, wide, RECIPE, out=tmp_path / "run").fit(rows[:32], rows[32:]).interrupted
+    resumed = tuner_with(SHORTCUTS, wide, RECIPE, out=tmp_path / "run").fit(rows[:32], rows[32:], resume="auto").model.state_dict()
+    for k in whole: assert torch.equal(whole[k], again[k]) and torch.equal(whole[k], resumed[k]), k
+
+
+def test_it_learns(wide, rows):
+    "Forty rows by heart, with dropout and all shortcuts."
+    tuner = tuner_with(SHORTCUTS, wide, RECIPE.but(epochs=25, learning_rate=3e-3)).fit(rows)
+    assert tuner.evaluate(rows).metrics["accuracy"] > 0.95
+
+
+def test_work_is_counted_as_torch_counts_it(tiny, rows):
+    from torch.utils.flop_counter import FlopCounterMode
+    task = TextClassification().learn(rows)
+    model, processor = task.build(tiny("bert"))
+    examples = Examples(task, rows, processor)
+    for use, first in (((), False), (("tokens", "first"), True)):
+        quick = quicken(model, examples, use=use); batch = examples.batch([0, 1, 2])
+        with FlopCounterMode(display=False) as counter: task.loss(model.train()(**batch.inputs), batch)["loss"].backward()
+        quick.undo()
+        if first or len(set(examples.lengths[:3])) == 1: assert counter.get_total_flops() == pytest.approx(training_flops(model, examples.lengths[:3], first_only=first), rel=0.25)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_bench_works_and_skips_what_it_has(tiny, tmp_path):
+    results = tmp_path / "speed.json"
+    def bench(*flags):
+        done = subprocess.run([sys.executable, BENCH, "--rows", "64", "--batch", "16", "--checkpoint", str(tiny("bert")), "--results", results, *flags], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout.splitlines()
+    told = bench("--repeats", "1", "--ways", "trainer_default,trainer_tuned,bare,sft_nb")
+    last = json.loads(told[-1])
+    assert set(last) == {"ratios", "mfu"} and set(last["ratios"]) == {"trainer_default", "trainer_tuned"} and last["mfu"] > 0
+    assert [line.split()[1] for line in told if line[:1] == "0"] == ["peak", "trainer_default", "trainer_tuned", "bare", "sft_nb"]
+    again = bench("--repeats", "2", "--ways", "sft_nb")
+    assert [line.split()[:2] for line in again if line[:1] in "01"] == [["1", "peak"], ["1", "sft_nb"]]  # the first repeat is there
+    gap = json.loads(bench("--accuracy", "--seeds", "1", "--valid-rows", "40")[-1])
+    assert gap["seeds"] == 1 and not [line for line in bench("--accuracy", "--seeds", "1", "--valid-rows", "40")[:-1] if "accuracy" in line]
+
+
+@pytest.mark.gpu
+@pytest.mark.timeout(1200)
+def test_on_a_graphics_card(wide, rows, tmp_path):
+    "Only rows are left out there; the bench compares bf16 at batch 32 x 128 with a model of BERT's size, and writes the device's name."
+    tuner = tuner_with(SHORTCUTS, wide, RECIPE).fit(rows)
+    assert [u.split()[0] for u in tuner.quick.used] == ["rows"] and not any(isinstance(m, TouchedRows) for m in tuner.model.modules())
+    done = subprocess.run([sys.executable, BENCH, "--checkpoint", "bert-base", "--length", "128", "--rows", "1600", "--repeats", "1", "--ways", "trainer_default,trainer_tuned,sft_nb", "--results", tmp_path / "r.json"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert torch.cuda.get_device_name() in next(iter(json.loads((tmp_path / "r.json").read_text())))
