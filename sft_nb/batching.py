@@ -5,12 +5,14 @@
 # %% auto #0
 __all__ = ['pad', 'order', 'cut', 'padding_share', 'length_windows', 'Examples']
 
-# %% ../nbs/05_batching.ipynb #dc9ed315
+# %% ../nbs/05_batching.ipynb #531266fd
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 import torch
 from fastcore.basics import patch
+from .columns import records
 from .task import Batch, Task, TrainingError, rng_for
 
 # %% ../nbs/05_batching.ipynb #c130365c
@@ -77,7 +79,7 @@ def length_windows(
     if rng is not None: batches = [batches[i] for i in rng.permutation(len(batches))]
     return batches + cut(order[full:], batch_size)
 
-# %% ../nbs/05_batching.ipynb #072a5a9f
+# %% ../nbs/05_batching.ipynb #e6b556cf
 class Examples:
     "The rows of a table as a task's examples, to be drawn in batches."
     def __init__(
@@ -91,13 +93,10 @@ class Examples:
     def __len__(self): return len(self.rows)
 
     @cached_property
-    def plain(self) -> list: return self.task.encode_all(self.rows, self.processor)  # examples without augmentation, made once
+    def plain(self) -> Sequence: return self.task.encode_all(self.rows, self.processor)  # examples without augmentation, made once
 
     @cached_property
-    def records(self) -> list[dict]: return self.rows.to_dict("records")  # rows by column, to encode one at a time
-
-    @cached_property
-    def lengths(self) -> np.ndarray: return np.array([self.task.length(e) for e in self.plain], dtype=int)  # n: tokens, without augmentation
+    def lengths(self) -> np.ndarray: return np.fromiter(map(self.task.length, self.plain), int, len(self))  # n: tokens, without augmentation
 
 # %% ../nbs/05_batching.ipynb #3c3c0d55
 @patch
@@ -112,7 +111,7 @@ def batches(
     rng = rng_for("windows", self.seed, int(epoch))
     return length_windows(order(len(self), self.seed, epoch), self.lengths, batch_size, window, rng)
 
-# %% ../nbs/05_batching.ipynb #2050214f
+# %% ../nbs/05_batching.ipynb #529cef21
 @patch
 def example(
     self: Examples,
@@ -121,7 +120,7 @@ def example(
 ) -> dict:  # what `task.encode` gives
     "One example. If the task augments, it depends on (seed, epoch, index), not on the batch it travels in."
     if epoch is None or not self.task.augments: return self.plain[index]
-    return self.task.encode(self.records[index], self.processor, rng_for("augment", self.seed, int(epoch), int(index)))
+    return self.task.encode(next(records(self.rows.iloc[[index]])), self.processor, rng_for("augment", self.seed, int(epoch), int(index)))
 
 @patch
 def batch(

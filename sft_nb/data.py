@@ -7,20 +7,22 @@ __all__ = ['COLORS', 'read_table', 'check_columns', 'check_missing', 'check_text
            'check_lengths', 'report', 'new_figure', 'plot_rows', 'row_hashes', 'check_duplicates', 'Splits', 'split',
            'folds', 'near_duplicates', 'check_splits']
 
-# %% ../nbs/02_data.ipynb #9b653c7d
-import csv, difflib, hashlib, html, io, json, re, unicodedata
+# %% ../nbs/02_data.ipynb #152a8b6d
+import csv, difflib, hashlib, html, json, re, unicodedata
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Iterator
 
-import matplotlib.pyplot as plt
+import matplotlib.figure  # noqa: F401  for sft_nb.evaluation
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from fastcore.basics import patch
-from matplotlib.figure import Figure
-from sklearn.feature_extraction.text import CountVectorizer
 
+from .columns import STEP, cells, mapped, records
 from .task import DataError, Finding, Task, derive_seed
 
 # %% ../nbs/02_data.ipynb #49a0c55b
@@ -43,61 +45,94 @@ def _short(value, most=60):  # a value as it may stand in a message
     shown = repr(value)
     return shown if len(shown) <= most else shown[:most - 1] + "…"
 
-# %% ../nbs/02_data.ipynb #009f6938
-def _decode(path, encoding):  # the text of a file, without a byte order mark
-    data = path.read_bytes()
-    try: text = data.decode(encoding).removeprefix("\ufeff")
+# %% ../nbs/02_data.ipynb #cbf63068
+_BINARY = "{}: this is not a text file. Save the table as CSV in UTF-8; of a spreadsheet, pass pd.read_excel(path)."
+
+def _look_through(path, encoding):  # raise unless the whole file is text in this encoding
+    try:
+        with path.open(encoding=encoding) as file: filled = [bool(block.strip("\ufeff").strip()) for block in _blocks(path, file)]
     except LookupError: raise DataError(f"There is no encoding {encoding!r}. Usual names: utf-8, gbk, latin-1, cp1252, utf-16.") from None
-    except UnicodeDecodeError as e:
-        text, line, (name, codec) = None, data[:e.start].count(b"\n") + 1, _codec(data)
-    if "\0" in text if text is not None else b"\0" in data and codec != "utf-16":
-        raise DataError(f"{path}: this is not a text file. Save the table as CSV in UTF-8; of a spreadsheet, pass pd.read_excel(path).")
-    if text is None:
-        said = "UTF-8" if encoding == "utf-8" else encoding
-        raise DataError(f'{path}, line {line}: This file is not {said}; it reads as {name}. Save it as UTF-8, or read it with read_table(path, encoding="{codec}") and pass the DataFrame.')
-    if not text.strip(): raise DataError(f"{path}: the file is empty. It needs a header and at least one row.")
-    return text
+    except UnicodeError as e: raise DataError(_undecodable(path, encoding)) from e
+    if not any(filled): raise DataError(f"{path}: the file is empty. It needs a header and at least one row.")
 
-# %% ../nbs/02_data.ipynb #39b9907c
-def _table(records, columns=None):  # ints stay ints beside a missing cell, texts stay texts
-    rows = pd.DataFrame(records, columns=columns, dtype=object)
-    return pd.DataFrame({c: rows[c] if rows[c].isna().any() else rows[c].infer_objects() for c in rows}) if rows.columns.is_unique else rows
+def _blocks(path, file, size=2**20):  # a file's text, a million characters at a time
+    while block := file.read(size):
+        if "\0" in block: raise DataError(_BINARY.format(path))
+        yield block
 
+# %% ../nbs/02_data.ipynb #fb68a292
+def _undecodable(path, encoding):  # what to say of a file that is not in this encoding
+    data = path.read_bytes()
+    name, codec = _codec(data)
+    if b"\0" in data and codec != "utf-16": return _BINARY.format(path)
+    try: data.decode(encoding); line = ""
+    except UnicodeDecodeError as e: line = f", line {data[:e.start].count(10) + 1}"
+    said = "UTF-8" if encoding == "utf-8" else encoding
+    return f'{path}{line}: This file is not {said}; it reads as {name}. Save it as UTF-8, or read it with read_table(path, encoding="{codec}") and pass the DataFrame.'
+
+@contextmanager
+def _opened(path, encoding, newline):  # a text file, looked through, without a byte order mark
+    _look_through(path, encoding)
+    with path.open(encoding=encoding, newline=newline) as file:
+        if file.read(1) != "\ufeff": file.seek(0)
+        yield file
+
+# %% ../nbs/02_data.ipynb #00c63554
 def _read_csv(path, encoding, delimiter):
     csv.field_size_limit(2**31 - 1)
-    reader, lines = csv.reader(io.StringIO(_decode(path, encoding), newline=""), delimiter=delimiter, strict=True), []
-    try: lines.extend((reader.line_num, cells) for cells in reader if cells)
-    except csv.Error as e:
-        start = lines[-1][0] + 1 if lines else 1
-        raise DataError(f"{path}: the row that starts in line {start} has a stray double quote ({e}). Put double quotes around the whole cell, and write a quote inside it twice.") from None
-    (_, header), *body = lines
-    _check_cells(path, header, body, delimiter)
-    return _table([[cell or None for cell in cells] for _, cells in body], header)
+    with _opened(path, encoding, "") as file:
+        lines = _csv_lines(path, csv.reader(file, delimiter=delimiter, strict=True))
+        _, header = next(lines)
+        body, names = _even(path, header, lines, delimiter), [str(i) for i in range(len(header))]
+        slices = iter(lambda: list(islice(body, STEP)), [])
+        texts = lambda column: pa.array([cell or None for cell in column], pa.large_string())
+        table = mapped(pa.RecordBatch.from_arrays([texts(c) for c in zip(*rows)], names) for rows in slices)
+    return table.to_pandas().set_axis(header, axis=1) if table.num_rows else pd.DataFrame(columns=header)
 
-# %% ../nbs/02_data.ipynb #714d31b8
-def _check_cells(path, header, body, delimiter):  # as many cells in every row as in the header
+def _csv_lines(path, reader):  # (number of the last line, cells) of each row that is not empty
+    line = 0
+    try:
+        for row in reader:
+            if row: yield (line := reader.line_num), row
+    except csv.Error as e:
+        raise DataError(f"{path}: the row that starts in line {line + 1} has a stray double quote ({e}). Put double quotes around the whole cell, and write a quote inside it twice.") from None
+
+# %% ../nbs/02_data.ipynb #330fbcac
+def _even(path, header, lines, delimiter):  # the rows' cells; in the end raise unless all have as many as the header
     other = next((d for d in ";\t,|" if d != delimiter and d in header[0]), None)
     if len(header) == 1 and other: raise DataError(f"{path}: the header is one cell, {header[0]!r}. If {other!r} separates the columns, use read_table(path, delimiter={other!r}) and pass the DataFrame.")
-    ragged = [(n, len(cells)) for n, cells in body if len(cells) != len(header)]
+    ragged = []
+    for n, row in lines:
+        if len(row) == len(header): yield row
+        else: ragged.append((n, len(row)))
     if not ragged: return
-    (n, cells), rest = ragged[0], len(ragged) - 1
+    (n, many), rest = ragged[0], len(ragged) - 1
     more = f" ({rest:,} more row{'s' if rest > 1 else ''} of another length)" if rest else ""
-    raise DataError(f"{path}, line {n}: {cells} cell{'' if cells == 1 else 's'} where the header has {len(header)}{more}. A cell that contains {delimiter!r} needs double quotes around it.")
+    raise DataError(f"{path}, line {n}: {many} cell{'' if many == 1 else 's'} where the header has {len(header)}{more}. A cell that contains {delimiter!r} needs double quotes around it.")
 
-# %% ../nbs/02_data.ipynb #aab10506
+# %% ../nbs/02_data.ipynb #c888b12d
 def _half(record):  # does it hold a lone surrogate, which UTF-8 cannot write?
     try: json.dumps(record, ensure_ascii=False).encode()
     except UnicodeEncodeError: return True
 
 def _read_jsonl(path, encoding, delimiter):
-    records = []
-    for n, line in enumerate(_decode(path, encoding).split("\n"), 1):
-        if not line.strip(): continue
-        try: records.append(json.loads(line))
-        except ValueError as e: raise DataError(f"{path}, line {n}: not JSON ({e}). Every line must be one object, such as {{\"text\": \"…\", \"label\": \"…\"}}.") from None
-        if "\\ud" in line.lower() and _half(records[-1]): raise DataError(f"{path}, line {n}: half of a character, a lone \\ud800 to \\udfff, which no text may hold. Correct it where the file was made.")
-        if not isinstance(records[-1], dict): raise DataError(f"{path}, line {n}: a {type(records[-1]).__name__} where an object was expected. Every line must be one object, such as {{\"text\": \"…\", \"label\": \"…\"}}.")
-    return _table(records)
+    with _opened(path, encoding, "\n") as file:
+        return _table(_object(path, n, line) for n, line in enumerate(file, 1) if line.strip())
+
+def _object(path, n, line):  # one line of a JSONL file
+    wanted = "Every line must be one object, such as {\"text\": \"…\", \"label\": \"…\"}."
+    try: found = json.loads(line)
+    except ValueError as e: raise DataError(f"{path}, line {n}: not JSON ({e}). {wanted}") from None
+    if "\\ud" in line.lower() and _half(found): raise DataError(f"{path}, line {n}: half of a character, a lone \\ud800 to \\udfff, which no text may hold. Correct it where the file was made.")
+    if not isinstance(found, dict): raise DataError(f"{path}, line {n}: a {type(found).__name__} where an object was expected. {wanted}")
+    return found
+
+def _table(objects):  # ints stay ints beside a missing cell, texts stay texts
+    objects = iter(objects)
+    slices = iter(lambda: list(islice(objects, STEP)), [])
+    parts = [pd.DataFrame(rows, dtype=object) for rows in slices]
+    rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    return pd.DataFrame({c: rows[c] if rows[c].isna().any() else rows[c].infer_objects() for c in rows}) if rows.columns.is_unique else rows
 
 def _read_parquet(path, encoding, delimiter):
     try: return pd.read_parquet(path)
@@ -139,7 +174,7 @@ def read_table(
     named = [n for n in rows.index.names if n is not None and str(n) not in rows.columns]
     return rows.reset_index(drop=not named)
 
-# %% ../nbs/02_data.ipynb #de0ed6dc
+# %% ../nbs/02_data.ipynb #680211c9
 def _count(n, noun): return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 def _name_rows(positions, most=5):  # "row 3", "rows 3, 5 and 9", "rows 3, 5 and 120 more"
@@ -149,8 +184,9 @@ def _name_rows(positions, most=5):  # "row 3", "rows 3, 5 and 9", "rows 3, 5 and
 
 def _at(mask): return tuple(int(i) for i in np.flatnonzero(mask))
 
-def _blank(column):  # which cells of a Series are missing, or text without a visible character
-    return np.array([v.strip() == "" if isinstance(v, str) else bool(np.isscalar(v) and pd.isna(v)) or v is None or v is pd.NA or v is pd.NaT for v in column], dtype=bool)
+def _empty(v): return v.strip() == "" if isinstance(v, str) else bool(np.isscalar(v) and pd.isna(v)) or v is None or v is pd.NA or v is pd.NaT
+
+def _blank(column): return np.fromiter(map(_empty, cells(column)), bool, len(column))  # which cells are missing, or text without a visible character
 
 # %% ../nbs/02_data.ipynb #7badea05
 def check_columns(
@@ -179,7 +215,7 @@ def check(
     columns = [*self.inputs(), *(self.outputs() if labelled else [])]
     return check_columns(rows, columns) + check_missing(rows, columns)
 
-# %% ../nbs/02_data.ipynb #ea4f5a47
+# %% ../nbs/02_data.ipynb #aa8b610e
 def check_text(
     rows: pd.DataFrame,  # the table
     columns: list[str],  # columns of text; those that are not there are passed over
@@ -187,9 +223,9 @@ def check_text(
     "Do the text columns hold text? (Empty ones are found by `check_missing`.)"
     found = []
     for c in [c for c in columns if c in rows]:
-        other = _at([not isinstance(v, str) for v in rows[c]] & ~_blank(rows[c]))
+        other = _at([not isinstance(v, str) and not _empty(v) for v in cells(rows[c])])
         if other: found.append(Finding("error", f"{c!r} should hold text, but {_name_rows(other)} (counting from 0) {'holds' if len(other) == 1 else 'hold'} {_short(rows[c].iloc[other[0]])}. Name another column, or turn it into text first: rows[{c!r}].astype(str).", other))
-        broken = _at(["\ufffd" in v if isinstance(v, str) else False for v in rows[c]])
+        broken = _at([isinstance(v, str) and "\ufffd" in v for v in cells(rows[c])])
         if broken: found.append(Finding("warning", f"{_count(len(broken), 'text')} in {c!r} with the sign \ufffd ({_name_rows(broken)}, counting from 0): characters were lost when the file was made. Make it again, in UTF-8.", broken))
     return found
 
@@ -228,15 +264,16 @@ def cell_text(
     if type(value).__repr__ is object.__repr__ and type(value).__str__ is object.__str__: raise DataError(f"A cell holds a {type(value).__name__}, which has no text of its own. Store a text, a number, a list or an array.")
     return str(value)
 
-# %% ../nbs/02_data.ipynb #439a746e
+# %% ../nbs/02_data.ipynb #972e48c3
 def check_labels(
     rows: pd.DataFrame,  # the table
     column: str,  # the column with one label per row; where it is not there, nothing is found
     severe: float = 20.,  # how many times the most frequent label may outnumber the rarest before we warn
+    name=cell_text,  # makes a label of a filled cell
 ) -> list[Finding]:  # an error for a single class; warnings for labels that look alike, are too many, or too rare
     "Is there something to tell apart, and enough of each?"
     if column not in rows: return []
-    counts = Counter(cell_text(v) for v in rows[column][~_blank(rows[column])]).most_common()
+    counts = Counter(name(v) for v in cells(rows[column]) if not _empty(v)).most_common()
     if not counts: return []
     (top, most), (low, least), n = counts[0], counts[-1], sum(c for _, c in counts)
     if len(counts) == 1: return [Finding("error", f"Every row has the same {column}, {top!r}: there is nothing to tell apart. Add rows of another class, or name another column.")]
@@ -252,16 +289,20 @@ def _look_alikes(column, labels):
     alike = ["and".join(f" {a!r} " for a in same).strip() for same in plain.values() if len(same) > 1]
     return [Finding("warning", f"Labels in {column!r} that look alike count as different classes: {'; '.join(alike[:5])}. If they mean the same, write them alike.")] if alike else []
 
-# %% ../nbs/02_data.ipynb #158f5cb9
+# %% ../nbs/02_data.ipynb #6825c48f
 def check_lengths(
     texts: list[str],  # n texts
     processor,  # a tokenizer
     max_length: int,  # tokens that the model reads, special ones included
     pairs: list[str] | None = None,  # n second texts, where the model reads two at once
+    lengths: np.ndarray | None = None,  # n: tokens after cutting, where they are known; then only texts that fill the model are looked at
 ) -> list[Finding]:  # a warning, where texts are longer
     "How many texts are longer than the model reads, and how much of them is lost?"
-    both = [list(texts)] if pairs is None else [list(texts), list(pairs)]
-    lengths = np.array([len(i) for i in processor(*both, truncation=False, verbose=False)["input_ids"]])
+    both = [pd.Series(t) for t in ([texts] if pairs is None else [texts, pairs])]
+    at = np.arange(len(texts)) if lengths is None else np.flatnonzero(np.asarray(lengths) >= max_length)
+    lengths = np.zeros(len(texts), dtype=int) if lengths is None else np.array(lengths)
+    for some in np.split(at, range(STEP, len(at), STEP)):
+        if len(some): lengths[some] = [len(ids) for ids in processor(*([str(v) for v in t.iloc[some].tolist()] for t in both), truncation=False, verbose=False)["input_ids"]]
     over = _at(lengths > max_length)
     if not over: return []
     lost = (lengths - max_length).clip(0).sum() / lengths.sum()
@@ -305,35 +346,36 @@ def read(
     rows.attrs = {"target": target, "left_out": left_out}
     return rows
 
-# %% ../nbs/02_data.ipynb #0cddfb76
+# %% ../nbs/02_data.ipynb #4406e631
 COLORS = dict(train="#0072B2", valid="#D55E00", certify="#009E73", baseline="#999999", reference="#000000")
 
 def new_figure(
     width: float = 6,  # inches
     height: float = 3,  # inches
     columns: int = 1,  # panels side by side
-) -> tuple[Figure, Any]:  # the figure and its axes (an array of them where columns > 1)
+) -> tuple:  # a matplotlib Figure and its axes (an array of them where columns > 1)
     "An empty figure in our style; it is shown once, where a cell ends with it."
+    import matplotlib.pyplot as plt  # not at the top: a run that draws nothing should not wait for it
     fig, axes = plt.subplots(1, columns, figsize=(width, height), layout="constrained", facecolor="white")
     plt.close(fig)
     for ax in np.ravel(axes): ax.spines[["top", "right"]].set_visible(False)
     return fig, axes
 
-# %% ../nbs/02_data.ipynb #9f539ba1
+# %% ../nbs/02_data.ipynb #c4d5e025
 def _shares(rows, column, most=12):  # rows per class, the most frequent first; a missing one is "(none)"
-    return pd.Series([cell_text(v) or "(none)" for v in rows[column]]).value_counts().iloc[:most]
+    return pd.Series([cell_text(v) or "(none)" for v in cells(rows[column])]).value_counts().iloc[:most]
 
 def plot_rows(
     rows: pd.DataFrame,  # the table, best from `task.read`
     text: str,  # column whose lengths are counted, in characters
     target: str | None = "auto",  # column with one label per row; "auto": the target that `task.read` noted; None: lengths only
-) -> Figure:  # left: rows per label (the 12 most frequent); right: how long the texts are
+):  # a matplotlib Figure; left: rows per label (the 12 most frequent); right: how long the texts are
     "A picture of the data: label balance and text lengths."
     target = rows.attrs.get("target") if target == "auto" else target
     report(check_columns(rows, [c for c in (text, target) if c]))
     fig, axes = new_figure(4 if target is None else 8, 2.6, 1 if target is None else 2)
     right, color = np.ravel(axes)[-1], COLORS["reference"]
-    right.hist([len(t) for t in rows[text] if isinstance(t, str)], bins=30, color=color, alpha=.6)
+    right.hist([len(t) for t in cells(rows[text]) if isinstance(t, str)], bins=30, color=color, alpha=.6)
     right.set(xlabel=f"characters in {text}", ylabel="rows")
     if target is not None:
         counts = _shares(rows, target)[::-1]
@@ -341,16 +383,20 @@ def plot_rows(
         axes[0].set(xlabel="rows", title=target); axes[0].margins(x=.15)
     return fig
 
-# %% ../nbs/02_data.ipynb #98922c43
+# %% ../nbs/02_data.ipynb #2bbe1907
 def row_hashes(
     rows: pd.DataFrame,  # the table
     columns: list[str],  # the columns that count, e.g. task.inputs(); their order matters, their names do not
 ) -> list[str]:  # per row 32 hexadecimal digits (16 bytes of SHA-256)
     "A fingerprint of each row's content: the same in every process, row order, index, file type and dtype."
     report(check_columns(rows, columns))
-    cells = zip(*([_plain(v) for v in rows[c]] for c in columns))
-    texts = (json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass") for row in cells)
-    return [hashlib.sha256(t).hexdigest()[:32] for t in texts]
+    return list(_hashes(rows, columns))
+
+def _hashes(rows, columns):  # the same, one by one
+    content = zip(*(map(_json, map(_plain, cells(rows[c]))) for c in columns))
+    return (hashlib.sha256(f"[{', '.join(row)}]".encode("utf-8", "surrogatepass")).hexdigest()[:32] for row in content)
+
+_json = json.JSONEncoder(ensure_ascii=False).encode  # made once: json.dumps would make it anew for every cell
 
 # %% ../nbs/02_data.ipynb #47f15d45
 def check_duplicates(
@@ -414,7 +460,7 @@ def _deal(groups, strata, order, sizes, seed, draws=200):  # -> part number of e
         if gap < best[0]: best = gap, np.repeat(asked, np.diff([*cuts, len(pile)]))[np.argsort(pile)]
     return best[1][groups]
 
-# %% ../nbs/02_data.ipynb #75df4c2d
+# %% ../nbs/02_data.ipynb #25ef1506
 def _strata(rows, stratify):  # the column to stratify by, or None
     if stratify is None or stratify is False: return None
     if stratify != "auto":
@@ -422,23 +468,23 @@ def _strata(rows, stratify):  # the column to stratify by, or None
         return stratify
     target = rows.attrs.get("target")
     if target not in rows: return None
-    kinds = len({cell_text(v) for v in rows[target]})
+    kinds = len({cell_text(v) for v in cells(rows[target])})
     return target if kinds <= min(100, max(2, len(rows) // 10)) else None
 
 def _codes(rows, column):  # a number per row: the same for cells with the same text
-    texts = [cell_text(v) or "" for v in rows[column]] if column else [""] * len(rows)
+    texts = [cell_text(v) or "" for v in cells(rows[column])] if column else [""] * len(rows)
     names = {t: i for i, t in enumerate(sorted(set(texts)))}
     return np.array([names[t] for t in texts])
 
-# %% ../nbs/02_data.ipynb #810937e6
+# %% ../nbs/02_data.ipynb #3fe58c07
 def _parts(rows, sizes, seed, group, stratify):  # -> part of each row, and a random order of rows that hangs on content alone
     n, parts = len(rows), sum(s > 0 for s in sizes)
     if n < parts: raise DataError(f"{_count(n, 'row')} cannot fill {parts} splits: collect more.")
-    keys = [derive_seed("split", seed, h) for h in row_hashes(rows, list(rows.columns))]
+    keys = np.fromiter((derive_seed("split", seed, h) for h in _hashes(rows, list(rows.columns))), np.int64, n)
     order, strata = np.argsort(keys, kind="stable"), _codes(rows, stratify)
     if group is None: return _cut(strata, order, sizes), order
     report(check_columns(rows, [group]) or [replace(f, level="error", message=f"{f.message}. Rows of unknown group cannot be kept apart: fill it in, or drop them.") for f in check_missing(rows, [group])])
-    groups, names = _codes(rows, group), sorted({cell_text(v) for v in rows[group]})
+    groups, names = _codes(rows, group), sorted({cell_text(v) for v in cells(rows[group])})
     if len(names) < parts: raise DataError(f"{_count(len(names), 'group')} in column {group!r} cannot fill {parts} splits: groups stay whole.")
     return _deal(groups, strata, np.argsort([derive_seed("group", seed, g) for g in names]), sizes, seed), order
 
@@ -509,9 +555,9 @@ def role_hashes(
     "Who played which part: saved with a model, so that rows it has seen are recognised later."
     return {role: row_hashes(rows, columns) for role, rows in self.roles.items()}
 
-# %% ../nbs/02_data.ipynb #c3f97bdb
+# %% ../nbs/02_data.ipynb #f2e86e68
 @patch
-def plot(self: Splits) -> Figure:  # bars: share of each class by role, or rows by role where we did not stratify
+def plot(self: Splits):  # a matplotlib Figure; bars: share of each class by role, or rows by role where we did not stratify
     "The splits side by side; where they were stratified, bars of one class are equally long."
     classes = list(self.table.columns[2 + bool(self.group):]) or ["rows"]
     fig, ax = new_figure(6, 1 + .6 * len(classes))
@@ -546,9 +592,13 @@ def _word_pairs(text):  # the set of neighbouring words, without case and punctu
     words = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
     return set(zip(words, words[1:])) or {tuple(words) or (text,)}
 
-# %% ../nbs/02_data.ipynb #ab92f589
+# %% ../nbs/02_data.ipynb #81d334c8
 def _rarest(texts, threshold):  # which pairs each text has, how many, and which of them are its rarest (n v, rarest first)
-    pairs = CountVectorizer(analyzer=_word_pairs, binary=True, dtype=np.int32).fit_transform(texts)
+    from scipy.sparse import csr_matrix  # not at the top: who looks for no duplicates should not wait for it
+    found = [_word_pairs(t) for t in texts]
+    number = {pair: i for i, pair in enumerate(sorted(set().union(*found)))}
+    columns, ends = [number[pair] for one in found for pair in one], np.cumsum([0, *map(len, found)])
+    pairs = csr_matrix((np.ones(len(columns), np.int32), columns, ends), (len(texts), len(number)))
     pairs = pairs[:, np.argsort(np.bincount(pairs.indices, minlength=pairs.shape[1]), kind="stable")].tocsr()
     pairs.sort_indices()
     size = np.diff(pairs.indptr)
@@ -580,23 +630,25 @@ def near_duplicates(
         for i, j, s in zip(others, js[todo[rows]], similarity(others, js[todo[rows]])): found[j] = max(found[j], (s, -i))
     return [(int(-i), int(j) - len(old), float(s)) for j, (s, i) in found.items() if s >= threshold]
 
-# %% ../nbs/02_data.ipynb #ba6cd9ec
+# %% ../nbs/02_data.ipynb #b124fb2e
 def _met(task, splits, role, earlier, near, limit):  # rows of `role` that stand, exactly or nearly, in an earlier role
     tables, names, found = splits.roles, " or ".join(earlier), []
-    seen = {h for r in earlier for h in row_hashes(tables[r], task.inputs())}
-    same = np.array([h in seen for h in row_hashes(tables[role], task.inputs())], dtype=bool)
+    mine = row_hashes(tables[role], task.inputs()); asked = set(mine)
+    seen = {h for r in earlier for h in _hashes(tables[r], task.inputs()) if h in asked}
+    same = np.array([h in seen for h in mine], dtype=bool)
     if same.any(): found.append(Finding("warning", f"{_count(int(same.sum()), 'row')} of {role} also in {names} ({_name_rows(_at(same))} of {role}, counting from 0): memory would pass for skill. Before splitting, keep one of each: rows.drop_duplicates({task.inputs()}).", _at(same)))
-    text = lambda rows: ["\n".join(v for v in row if isinstance(v, str)) for row in rows[task.inputs()].itertuples(index=False)]
+    many = sum(len(tables[r]) for r in earlier) + int((~same).sum())
+    if many > limit: return [*found, Finding("warning", f"Near duplicates between {names} and {role} were not looked for: more than {limit:,} rows. Pass limit={many} to wait for it.")]
+    text = lambda rows: ["\n".join(v for v in row.values() if isinstance(v, str)) for row in records(rows[task.inputs()])]
     old, new = [t for r in earlier for t in text(tables[r])], text(tables[role][~same])
-    if len(old) + len(new) > limit: return [*found, Finding("warning", f"Near duplicates between {names} and {role} were not looked for: more than {limit:,} rows. Pass limit={len(old) + len(new)} to wait for it.")]
     pairs = near_duplicates(old, new, near)
     at = tuple(int(np.flatnonzero(~same)[j]) for _, j, _ in pairs)
     if pairs: found.append(Finding("warning", f"{_count(len(pairs), 'row')} of {role} nearly also in {names} ({_name_rows(at)} of {role}, counting from 0), such as {_short(new[pairs[0][1]])} beside {_short(old[pairs[0][0]])}. Look at them; group what belongs together.", at))
     return found
 
-# %% ../nbs/02_data.ipynb #515af2d5
+# %% ../nbs/02_data.ipynb #74cb8272
 def _classes(task, rows):  # the different labels of these rows; none where targets are no labels
-    targets = [task.target(row) for row in rows.dropna(subset=task.outputs()).to_dict("records")] if set(task.outputs()) <= set(rows) else []
+    targets = map(task.target, records(rows.dropna(subset=task.outputs()))) if set(task.outputs()) <= set(rows) else []
     return {cell_text(label) for t in targets for label in (t if isinstance(t, list) else [t]) if isinstance(label, (str, int))}
 
 def _absent(task, splits):  # classes that one role has and another has not

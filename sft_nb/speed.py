@@ -6,8 +6,9 @@
 __all__ = ['SHORTCUTS', 'keep_mask', 'FastDropout', 'TouchedRows', 'touched_rows', 'Ragged', 'ragged_attention', 'RaggedBlocks',
            'Quick', 'quicken', 'training_flops', 'plot_speeds']
 
-# %% ../nbs/06c_speed.ipynb #c91ea36c
+# %% ../nbs/06c_speed.ipynb #a68022ee
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from .batching import Examples
 from .data import COLORS, new_figure
 from .evaluation import _tensors, evaluation_mode
+from .features import cached_forward, plain_forward
 from .models import blocks
 from .task import TrainingError
 
@@ -286,13 +288,13 @@ def _try(model, first_only, inputs):
     if not fits: hooks.remove()
     return hooks if fits else None
 
-# %% ../nbs/06c_speed.ipynb #e9d77744
+# %% ../nbs/06c_speed.ipynb #69f06898
 class Quick:
     "What was made quicker in a model, and the way back."
     def __init__(
         self,
         model: nn.Module,  # about to be changed
-    ): self.model, self.used, self.layer, self._back = model, [], None, []
+    ): self.model, self.forward, self.used, self.layer, self._back = model, plain_forward, [], None, []
 
     def follow(
         self,
@@ -307,7 +309,12 @@ class Quick:
 
     def __repr__(self): return f"Quick({', '.join(self.used) or 'nothing'})"
 
-# %% ../nbs/06c_speed.ipynb #372f3814
+# %% ../nbs/06c_speed.ipynb #e461e20f
+@patch
+def _states(self: Quick, examples, autocast):
+    self.forward = cached_forward(examples.task, self.model, examples, autocast)
+    if self.forward is not plain_forward: self.used.append("states")
+
 @patch
 def _dice(self: Quick):
     found = [m for m in self.model.modules() if type(m) is nn.Dropout and m.p > 0]
@@ -342,20 +349,22 @@ def _ragged(self: Quick, examples, first):
     if hooks is None: return
     self._back.append(hooks.remove); self.used += ["tokens"] + ["first"] * hooks.first_only
 
-# %% ../nbs/06c_speed.ipynb #5139314b
-SHORTCUTS = ("dice", "rows", "tokens", "first")
+# %% ../nbs/06c_speed.ipynb #099a794b
+SHORTCUTS = ("states", "dice", "rows", "tokens", "first")
 
 def quicken(
     model: nn.Module,  # on its device, before the optimiser is made; changed in place
     examples: Examples,  # the training rows
     use: tuple = SHORTCUTS,  # which of them; each is left out where it does not apply
-    whole: bool = False,  # keep the whole word embedding among the parameters, because somebody else looks at them
-) -> Quick:  # call its `follow` with the optimiser, and its `undo` after training
-    "Leave out what a training step computes for nobody. On graphics cards only `rows`: torch has kernels of its own there."
+    autocast=nullcontext,  # makes a context for the forward pass
+    watched: bool = False,  # somebody else looks at parameters, layers or rows: the word embedding stays whole, and nothing is read from the disk
+) -> Quick:  # train with its `forward`, call its `follow` with the optimiser, and its `undo` after training
+    "Leave out what a training step computes for nobody. On graphics cards only `states` and `rows`: torch has kernels of its own there."
     quick, cpu = Quick(model), next(model.parameters()).device.type == "cpu"
+    if "states" in use and not watched: quick._states(examples, autocast)
     if cpu and "dice" in use: quick._dice()
-    if "rows" in use and not whole: quick._rows(examples)
-    if cpu and "tokens" in use: quick._ragged(examples, "first" in use)
+    if "rows" in use and not watched: quick._rows(examples)
+    if cpu and "tokens" in use and "states" not in quick.used: quick._ragged(examples, "first" in use)
     return quick
 
 # %% ../nbs/06c_speed.ipynb #5c5c40ad

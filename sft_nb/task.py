@@ -194,12 +194,13 @@ def encode_all(
     "All rows of a table, without augmentation. Override it when the processor is faster on many at once."
     return [self.encode(row, processor) for row in rows.to_dict("records")]
 
-# %% ../nbs/00_task.ipynb #f67e3a94
+# %% ../nbs/00_task.ipynb #ba8a9309
 @patch
 def check_lengths(
     self: Task,
     rows,  # rows of the table
     processor,  # what `build` returned beside the model
+    lengths=None,  # n: `length` of every example, where it is known already
 ) -> list[Finding]:
     "What of the rows the model cannot read; asked once, before training."
     return []

@@ -6,8 +6,9 @@
 __all__ = ['task_objective', 'effective_gradient', 'pick_device', 'pick_precision', 'Position', 'FineTuner',
            'stop_between_updates', 'usable', 'train_mode', 'mean_loss', 'weights_of', 'snapshot']
 
-# %% ../nbs/07_training.ipynb #d5da836e
+# %% ../nbs/07_training.ipynb #641cd7dd
 import math, signal, time
+from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from . import evaluation
 from .batching import Examples, cut
 from .data import _READERS, _name_rows, report, row_hashes
 from .evaluation import Evaluation
+from .features import plain_forward, still_parts
 from .models import freeze, parameter_groups, set_dropout
 from .packing import packer
 from .ranks import add_up, on_any_rank, one_voice, over_ranks, ranks, share, sum_gradients
@@ -29,10 +31,13 @@ from .speed import SHORTCUTS, quicken
 from .task import Batch, DataError, Prediction, Task, TrainingError, derive_seed, torch_seed
 from .watching import History, watcher
 
-# %% ../nbs/07_training.ipynb #c8dcbe86
-def task_objective(task: Task):  # (model, batch) -> named sums
+# %% ../nbs/07_training.ipynb #b9aef8f8
+def task_objective(
+    task: Task,  # whose loss terms
+    forward=plain_forward,  # (model, batch) -> outputs
+):  # (model, batch) -> named sums
     "The plain objective: one forward pass and the task's loss terms."
-    return lambda model, batch: task.loss(model(**batch.inputs), batch)
+    return lambda model, batch: task.loss(forward(model, batch), batch)
 
 # %% ../nbs/07_training.ipynb #aff2bc42
 def effective_gradient(
@@ -157,7 +162,7 @@ def stop_between_updates(
     try: yield
     finally: signal.signal(signal.SIGINT, before)
 
-# %% ../nbs/07_training.ipynb #65d55bcf
+# %% ../nbs/07_training.ipynb #de7e1330
 @patch
 def _begin(self: FineTuner, train, valid):
     if self.recipe.patience is not None and valid is None: raise TrainingError(f"patience={self.recipe.patience} waits for a better result on valid: give valid rows, or patience=None.")
@@ -172,14 +177,15 @@ def _begin(self: FineTuner, train, valid):
     if r.unfreeze_last is not None: freeze(self.model, r.unfreeze_last)
     for m in r.methods: self.model = m.prepare(self.model)
     self.model.to(self.device)
-    report(self.task.check_lengths(train, self.processor))
     self.examples = Examples(self.task, train, self.processor, seed=r.seed)
+    report(self.task.check_lengths(train, self.processor, self.examples.lengths))
     self.pack = packer(self.task, self.model, self.examples) if r.packing else lambda batch: batch
     self.valid, self.history, self.position, self.interrupted, self.best_weights = valid, History(), Position(), False, None
     self.updates, self.micro = r.epochs * math.ceil(len(self.examples) / r.batch_size), r.micro_batch_size or r.batch_size
-    self.objective = task_objective(self.task)
+    self.still = [] if r.train_batchnorm else still_parts(self.model, self.examples)
+    self.quick = quicken(self.model, self.examples, self.shortcuts, self._autocast, watched=bool(r.methods or r.packing or r.train_batchnorm))
+    self.objective = task_objective(self.task, self.quick.forward)
     for m in r.methods: self.objective = m.objective(self.objective)
-    self.quick = quicken(self.model, self.examples, use=self.shortcuts, whole=bool(r.methods))
     self.optimizer = self._optimizer(); self.quick.follow(self.optimizer)
 
 # %% ../nbs/07_training.ipynb #38f3d1fb
@@ -218,16 +224,18 @@ def _autocast(self: FineTuner):
     on = pick_precision(self.recipe.precision, self.device) == "bf16"
     return torch.autocast(self.device.type, torch.bfloat16) if on else nullcontext()
 
-# %% ../nbs/07_training.ipynb #991ca72c
+# %% ../nbs/07_training.ipynb #664fabb4
 def train_mode(
     model: nn.Module,  # changed in place
     train_batchnorm: bool = False,  # let BatchNorm update its statistics
+    still: Sequence = (),  # parts to keep in evaluation mode
 ) -> nn.Module:  # the same model
     "Training mode, with frozen BatchNorm statistics unless asked otherwise."
     model.train()
     if not train_batchnorm:
         for m in model.modules():
             if isinstance(m, nn.modules.batchnorm._BatchNorm): m.eval()
+    for m in still: m.eval()
     return model
 
 # %% ../nbs/07_training.ipynb #0a9a63bd
@@ -297,12 +305,12 @@ def mean_loss(
     "Sum of each term over its weight."
     return sum(s / (weights[k] or 1.0) for k, s in sums.items())
 
-# %% ../nbs/07_training.ipynb #e8c958ad
+# %% ../nbs/07_training.ipynb #8e58eb85
 @patch
 def _epoch(self: FineTuner, tell):
     r, p, start = self.recipe, self.position, time.perf_counter()
     for indices in self.examples.batches(r.batch_size, epoch=p.epoch, window=1 if r.packing else r.length_window)[p.batch:]:
-        train_mode(self.model, r.train_batchnorm)
+        train_mode(self.model, r.train_batchnorm, self.still)
         sums, weights, norm = self._update(indices)
         p.sums, p.weights, p.batch, p.step = add_up([p.sums, sums]), add_up([p.weights, weights]), p.batch + 1, p.step + 1
         self.history.steps.append({"epoch": p.epoch + 1, "step": p.step, "loss": mean_loss(sums, weights), "learning_rate": self.optimizer.param_groups[0]["lr"], "grad_norm": norm})

@@ -117,6 +117,16 @@ def _gpt2_pair():
 CHECKPOINTS = {"bert": _bert_pair, "roberta": _roberta_pair, "distilbert": _distilbert_pair, "modernbert": _modernbert_pair, "gpt2": _gpt2_pair, "chinese-bert": _chinese_pair}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def states(tmp_path_factory):
+    "What frozen blocks compute in tests is not kept in anybody's cache."
+    import sft_nb.features
+    folder = tmp_path_factory.mktemp("features")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sft_nb.features, "features_folder", functools.wraps(sft_nb.features.features_folder)(lambda: folder))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     "tiny(name): the folder of a small checkpoint, made once per session."

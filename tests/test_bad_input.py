@@ -8,6 +8,7 @@ import json
 import shutil
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -353,9 +354,12 @@ def test_a_full_disk(run, tiny, tmp_path, monkeypatch):
 
 
 def test_a_file_that_may_not_be_read(run, tmp_path, capsys, monkeypatch):
-    def refuse(self): raise PermissionError(13, "Permission denied", str(self))
+    opened = Path.open
+    def refuse(self, *options, **more):
+        if self.name == "secret.csv": raise PermissionError(13, "Permission denied", str(self))
+        return opened(self, *options, **more)
     (tmp_path/"secret.csv").write_text(GOOD)
-    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+    monkeypatch.setattr("pathlib.Path.open", refuse)
     typed(["predict", run, tmp_path/"secret.csv"], ["secret.csv", "Permission denied"], capsys)
 
 

@@ -129,7 +129,7 @@ def test_who_looks_at_parameters_sees_them_all(wide, rows):
     "For methods that compare every parameter with what it was."
     task = TextClassification().learn(rows)
     model, processor = task.build(wide); shapes = [p.shape for p in model.parameters()]
-    assert quicken(model, Examples(task, rows, processor), whole=True).used == ["dice", "tokens", "first"]
+    assert quicken(model, Examples(task, rows, processor), watched=True).used == ["dice", "tokens", "first"]
     assert [p.shape for p in model.parameters()] == shapes
 
 

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['TextClassification', 'label_name', 'read_length', 'film_reviews']
 
-# %% ../../nbs/tasks/00_text_classification.ipynb #94184516
+# %% ../../nbs/tasks/00_text_classification.ipynb #dc3156fd
 import math
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -19,6 +20,7 @@ from .. import data, evaluation, losses, models
 from ..assets import load_data
 from ..baselines import bag_of_words, linear_probe, majority
 from ..batching import pad
+from ..columns import STEP, Stored, cells, records
 from ..task import Batch, DataError, Finding, Prediction, Task, learned
 
 # %% ../../nbs/tasks/00_text_classification.ipynb #c4da130f
@@ -70,7 +72,7 @@ def target(self: TextClassification, row: dict):
     if isinstance(value, (list, tuple, set, np.ndarray)): return sorted({label_name(v) for v in value})
     return sorted({label_name(v) for v in ("" if pd.isna(value) else label_name(value)).split(self.separator) if label_name(v)})
 
-# %% ../../nbs/tasks/00_text_classification.ipynb #1c413801
+# %% ../../nbs/tasks/00_text_classification.ipynb #e6703ec3
 @patch
 def check(self: TextClassification, rows: pd.DataFrame, labelled: bool = True) -> list[Finding]:
     "Columns, empty texts, missing labels, a single label, strong imbalance."
@@ -78,30 +80,28 @@ def check(self: TextClassification, rows: pd.DataFrame, labelled: bool = True) -
     if found: return found
     found = data.check_missing(rows, self.inputs()) + data.check_text(rows, self.inputs())
     if not labelled: return found
-    if not self.multi_label and any(isinstance(v, (list, tuple, set, np.ndarray)) for v in rows[self.label]):
+    if not self.multi_label and any(isinstance(v, (list, tuple, set, np.ndarray)) for v in cells(rows[self.label])):
         return [*found, Finding("error", f"Column {self.label!r} holds lists of labels: set multi_label=True.")]
     if self.labels: return found + _check_known(self, rows)
     if self.multi_label: return found + _check_any_label(self, rows)
-    return found + data.check_missing(rows, self.outputs()) + data.check_labels(_named(self, rows), self.label)
+    return found + data.check_missing(rows, self.outputs()) + data.check_labels(rows, self.label, name=label_name)
 
-def _named(task, rows): return rows.assign(**{task.label: rows[task.label].map(label_name, na_action="ignore")})
-
-# %% ../../nbs/tasks/00_text_classification.ipynb #7b2cb576
+# %% ../../nbs/tasks/00_text_classification.ipynb #f483c5b7
 @patch
-def check_lengths(self: TextClassification, rows: pd.DataFrame, processor) -> list[Finding]:
+def check_lengths(self: TextClassification, rows: pd.DataFrame, processor, lengths: np.ndarray | None = None) -> list[Finding]:
     "How many texts are longer than the model reads, and what is lost."
-    texts = [[str(t) for t in rows[c]] for c in self.inputs()]
-    return data.check_lengths(texts[0], processor, read_length(processor, self.max_length), *texts[1:])
+    text, pair = rows[self.text], rows[self.text_pair] if self.text_pair else None
+    return data.check_lengths(text, processor, read_length(processor, self.max_length), pair, lengths)
 
 def _check_any_label(task, rows):
-    if not len(rows) or any(task.target(r) for r in rows.to_dict("records")): return []
+    if not len(rows) or any(map(task.target, records(rows))): return []
     return [Finding("error", f"No row has any label in column {task.label!r}. Labels of a row are separated by {task.separator!r}; set `separator` if yours differ.")]
 
-# %% ../../nbs/tasks/00_text_classification.ipynb #e0c5a5b5
+# %% ../../nbs/tasks/00_text_classification.ipynb #e1f9e10a
 def _check_known(task, rows):
     missing = [] if task.multi_label else data.check_missing(rows, task.outputs())
     lost, strange = {i for f in missing for i in f.rows}, {}
-    for i, row in enumerate(rows.to_dict("records")):
+    for i, row in enumerate(records(rows)):
         names = [] if i in lost else task.target(row) if task.multi_label else [task.target(row)]
         if unknown := [n for n in names if n not in task.labels]: strange[i] = unknown[0]
     if not strange: return missing
@@ -112,14 +112,13 @@ def _stranger(task, name, where=""):
     known = ", ".join(task.labels[:8]) + ("…" if len(task.labels) > 8 else "")
     return f"Label {name!r} in column {task.label!r}{where} was not among the training rows' labels ({known}). Correct it, or train with rows that have it."
 
-# %% ../../nbs/tasks/00_text_classification.ipynb #c550ae34
+# %% ../../nbs/tasks/00_text_classification.ipynb #8353c7ed
 @patch
 def learn(self: TextClassification, rows: pd.DataFrame) -> TextClassification:
     "The sorted labels of the training rows, and their weights when balanced."
-    targets = [self.target(r) for r in rows.to_dict("records")]
-    each = [t for ts in targets for t in (ts if self.multi_label else [ts])]
-    labels = sorted(set(each), key=_by_number)
-    weights = [len(each) / (len(labels) * each.count(l)) for l in labels] if self.balanced and not self.multi_label else None
+    counts = Counter(t for target in map(self.target, records(rows)) for t in (target if self.multi_label else [target]))
+    labels = sorted(counts, key=_by_number)
+    weights = [counts.total() / (len(labels) * counts[l]) for l in labels] if self.balanced and not self.multi_label else None
     return replace(self, labels=labels, class_weights=weights)
 
 def _by_number(label):
@@ -151,7 +150,7 @@ def build(
     kind = "multi_label_classification" if self.multi_label else "single_label_classification"
     return models.load(checkpoint, "sequence-classification", num_labels=len(names), id2label=names, label2id={v: k for k, v in names.items()}, problem_type=kind, **options)
 
-# %% ../../nbs/tasks/00_text_classification.ipynb #89d1e499
+# %% ../../nbs/tasks/00_text_classification.ipynb #f2338e79
 def read_length(
     processor,  # a tokenizer
     limit: int | None = None,  # a shorter limit of one's own
@@ -162,22 +161,24 @@ def read_length(
 
 @patch
 def _tokens(self: TextClassification, rows: pd.DataFrame, processor):
-    texts = [[str(t) for t in rows[c]] for c in self.inputs()]
+    texts = [[str(t) for t in cells(rows[c])] for c in self.inputs()]
     return processor(*texts, truncation=True, max_length=read_length(processor, self.max_length), return_attention_mask=False)
 
-# %% ../../nbs/tasks/00_text_classification.ipynb #acbc7491
+# %% ../../nbs/tasks/00_text_classification.ipynb #c5fb1806
 @patch
-def encode_all(self: TextClassification, rows: pd.DataFrame, processor) -> list[dict]:
-    "Token ids (and token types, where the model has them) and class numbers; many texts at once."
-    tokens = self._tokens(rows, processor)
-    known = self.label in rows
-    classes = [self.class_ids(self.target(r)) for r in rows.to_dict("records")] if known else None
-    return [{k: v[i] for k, v in tokens.items()} | ({"classes": classes[i]} if known else {}) for i in range(len(rows))]
+def _columns(self: TextClassification, rows: pd.DataFrame, processor):
+    classes = {"classes": [self.class_ids(t) for t in map(self.target, records(rows))]} if self.label in rows else {}
+    return {**self._tokens(rows, processor), **classes}
+
+@patch
+def encode_all(self: TextClassification, rows: pd.DataFrame, processor) -> Stored:
+    "Token ids (and token types, where the model has them) and class numbers; many texts at once, kept on the disk."
+    return Stored(self._columns(rows.iloc[i:i + STEP], processor) for i in range(0, len(rows), STEP))
 
 @patch
 def encode(self: TextClassification, row: dict, processor, rng=None) -> dict:
     "One row; see `encode_all`."
-    return self.encode_all(pd.DataFrame([row]), processor)[0]
+    return {k: column[0] for k, column in self._columns(pd.DataFrame([row]), processor).items()}
 
 # %% ../../nbs/tasks/00_text_classification.ipynb #0c32f375
 @patch
@@ -272,14 +273,14 @@ def features(self: TextClassification, model, batch: Batch) -> torch.Tensor:  # 
     mask = batch.inputs["attention_mask"][..., None].to(hidden.dtype)
     return (hidden * mask).sum(1) / mask.sum(1)
 
-# %% ../../nbs/tasks/00_text_classification.ipynb #0965f2bb
+# %% ../../nbs/tasks/00_text_classification.ipynb #87547166
 @patch
 def classes_of(
     self: TextClassification,
     rows: pd.DataFrame,  # n rows with targets
 ) -> np.ndarray:  # n, or n c when multi_label
     "Class numbers of a table's rows, for scikit-learn."
-    return self._classes([{"classes": self.class_ids(self.target(r))} for r in rows.to_dict("records")])["classes"].numpy()
+    return self._classes([{"classes": self.class_ids(self.target(r))} for r in records(rows)])["classes"].numpy()
 
 # %% ../../nbs/tasks/00_text_classification.ipynb #8248a826
 @patch
@@ -287,7 +288,7 @@ def probe(self: TextClassification, train, valid, features) -> list[Prediction]:
     "Logistic regression on frozen features, tuned on valid."
     return self.from_probs(linear_probe(train[0], self.classes_of(train[1]), valid[0], self.classes_of(valid[1]), features))
 
-# %% ../../nbs/tasks/00_text_classification.ipynb #5a10ebee
+# %% ../../nbs/tasks/00_text_classification.ipynb #532094be
 @patch
 def baselines(self: TextClassification) -> dict:
     "Majority, and TF-IDF with logistic regression tuned on valid."
@@ -296,7 +297,7 @@ def baselines(self: TextClassification) -> dict:
         return self.from_probs(bag_of_words(joined(train), self.classes_of(train), joined(valid), self.classes_of(valid), joined(rows)))
     def most(train, valid, rows):
         key = lambda r: tuple(t) if isinstance(t := self.target(r), list) else t
-        answers = majority([key(r) for r in train.to_dict("records")], len(rows))
+        answers = majority(list(map(key, records(train))), len(rows))
         return [replace(a, value=list(a.value)) for a in answers] if self.multi_label else answers
     return {"majority": most, "tfidf": tfidf}
 

@@ -37,7 +37,7 @@ def measure(layers, hidden, length, batch, rows, ranks):
             class Processor: pad_token_id, model_max_length = 0, 512
             return BertForSequenceClassification(config), Processor()
         def check(self, rows, labelled=True): return []
-        def check_lengths(self, rows, processor): return []
+        def check_lengths(self, rows, processor, lengths=None): return []
         def encode_all(self, rows, processor): return [{"input_ids": list(t), "classes": self.class_ids(y)} for t, y in zip(rows.text, rows.label)]
 
     class Clock(Listener):

@@ -36,10 +36,11 @@ def main():
             if run and rung in run["ladder"]:
                 continue
             if run is None:
-                stored["runs"].append(run := {"seed": seed, "ladder": {}, "seconds": {}, "machine": machine()})
+                stored["runs"].append(run := {"seed": seed, "ladder": {}, "seconds": {}})
             start = time.perf_counter()
             task, parts = demo_data(seed)
             climb = ladder(task, parts.train, parts.valid, parts.certify, "minilm", DEMO.but(seed=seed), (rung,))
+            run["machine"] = machine()
             run["n"] = {role: len(rows) for role, rows in parts.roles.items()}
             run["ladder"][rung], run["seconds"][rung] = climb.evaluations[rung], round(time.perf_counter() - start, 1)
             temporary = RESULTS.with_suffix(".tmp")

@@ -1,0 +1,161 @@
+"""Start-up, many texts, two million rows, frozen bodies: writes results/scale.json, one finished measurement at a time.
+
+python tests/bench/scale.py [--only startup,tokenise,rows,frozen] [--repeats 5]
+
+Every measurement is a fresh process; what is already in the file is skipped, so that the series survives being cut off.
+"""
+import argparse, csv, json, os, resource, subprocess, sys, tempfile, threading, time
+from pathlib import Path
+
+HERE = Path(__file__)
+RESULTS = HERE.parents[2] / "results" / "scale.json"
+CASES = {
+    "startup": [{"what": "startup", "who": who} for who in ("version", "import", "ours", "plain")],
+    "tokenise": [{"what": "rows", "n": 100_000, "updates": 1}],
+    "rows": [{"what": "rows", "n": n, "updates": 200} for n in (200_000, 2_000_000)],
+    "frozen": [{"what": "frozen", "n": 2000, "epochs": 5}],
+}
+PLAIN = """
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import logging; logging.set_verbosity_error(); logging.disable_progress_bar()
+import csv, sys
+texts, labels = zip(*[(r["text"], int(r["label"] == "fresh")) for r in csv.DictReader(open(sys.argv[1]))][:32])
+model, tokenizer = AutoModelForSequenceClassification.from_pretrained(sys.argv[2]), AutoTokenizer.from_pretrained(sys.argv[2])
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+model(**tokenizer(list(texts), padding=True, return_tensors="pt"), labels=torch.tensor(labels)).loss.backward(); optimizer.step()
+"""  # the least that a script with torch and transformers does up to its first update
+
+
+def reviews(path, n):
+    "A CSV of n short texts: the film reviews over and over, each with a number of its own."
+    from sft_nb.tasks.text_classification import film_reviews
+    rows = film_reviews()
+    texts, labels = rows.text.tolist(), rows.label.tolist()
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file); writer.writerow(["text", "label"])
+        writer.writerows((f"{i} {texts[i % len(texts)]}", labels[i % len(texts)]) for i in range(n))
+
+
+def seconds(command):
+    "Wall clock and processor seconds of a process, from its start to its end."
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {"seconds": wall, "processor_seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime}
+
+
+def startup(who):
+    "From the start of a process to the version, to the imports, to the first update of our command, and of a plain script."
+    from sft_nb import assets
+    folder = Path(tempfile.mkdtemp()); reviews(folder / "rows.csv", 106)
+    sizes = ["--valid-size", "21", "--certify-size", "21"]  # leaves 64 rows
+    first = "import os, sft_nb.watching as w; w.Lines.step = lambda self, tuner: os._exit(0); from sft_nb.cli import main; main()"
+    commands = {
+        "version": [Path(sys.executable).parent / "sft-nb", "--version"],
+        "import": [sys.executable, "-c", "import sft_nb.all"],
+        "ours": [sys.executable, "-c", first, "fine-tune", folder / "rows.csv", "--task", "text-classification", "--out", folder / "run", *sizes],
+        "plain": [sys.executable, "-c", PLAIN, folder / "rows.csv", assets.get("minilm")],
+    }
+    return seconds(commands[who])
+
+
+class Memory(threading.Thread):
+    "The highest resident memory, and the part of it that no file stands behind, in bytes."
+    def __init__(self): super().__init__(daemon=True); self.anonymous = 0; self.start()
+
+    def run(self):
+        while True: self.look(); time.sleep(.05)
+
+    def look(self):
+        try: lines = dict(line.split(":", 1) for line in open("/proc/self/status"))
+        except OSError: return  # not Linux
+        self.anonymous = max(self.anonymous, int(lines["RssAnon"].split()[0]) * 1024)
+
+    def to_dict(self): self.look(); return {"peak_resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "peak_anonymous": self.anonymous}
+
+
+def rows(n, updates):
+    "Read, split and fine-tune n rows; stop after some updates. Seconds and memory up to the end of each stage."
+    memory, stages = Memory(), {}
+    import sft_nb.training
+    from sft_nb.all import FineTuner, Listener, Recipe, TextClassification, split
+    folder = tempfile.TemporaryDirectory(); table = Path(folder.name) / "rows.csv"
+    subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {str(HERE.parent)!r}); import scale; scale.reviews({str(table)!r}, {n})"], check=True)
+    clock = [time.perf_counter(), time.process_time()]
+
+    def stage(name):
+        now = [time.perf_counter(), time.process_time()]
+        stages[name] = {"seconds": now[0] - clock[0], "processor_seconds": now[1] - clock[1]} | memory.to_dict()
+        clock[:] = now
+
+    class Watch(Listener):
+        def start(self, tuner): stage("prepare"); len(tuner.examples.lengths); stage("encode")
+        def step(self, tuner): tuner.interrupted = tuner.position.step >= updates
+        def end(self, tuner): stage("updates")
+
+    sft_nb.training.watcher = Watch
+    task = TextClassification()
+    parts = task.read(table); stage("read")
+    parts = split(parts, valid_size=1000, certify_size=0); stage("split")
+    tuner = FineTuner(task, "minilm", Recipe(epochs=1, batch_size=8)).fit(parts.train, parts.valid)
+    return {"stages": stages, "tokens": int(tuner.examples.lengths.sum()), "megabytes_of_text": table.stat().st_size / 1e6} | memory.to_dict()
+
+
+def frozen(n, epochs):
+    "Epochs of a head on a frozen body: everything computed anew, states computed and kept, states read."
+    from sft_nb.batching import Examples
+    from sft_nb.data import split
+    from sft_nb.features import cached_forward, plain_forward
+    from sft_nb.models import freeze
+    from sft_nb.tasks.text_classification import TextClassification, film_reviews
+    train = split(film_reviews(), n, 0, stratify="label").valid
+    task = TextClassification().learn(train)
+    model, tokenizer = task.build("minilm"); freeze(model, 0)
+    examples, folder, out = Examples(task, train, tokenizer, seed=1), Path(tempfile.mkdtemp()), {"megabytes": None}
+    len(examples.lengths)  # encoded before the clock runs
+    for name in ("plain", "first", "later"):
+        start, seen = time.perf_counter(), []
+        forward = plain_forward if name == "plain" else cached_forward(task, model, examples, folder=folder)
+        seen.append(time.perf_counter() - start)
+        for epoch in range(1 if name == "plain" else epochs):
+            start = time.perf_counter()
+            for indices in examples.batches(32, epoch=epoch):
+                batch = examples.batch(indices)
+                task.loss(forward(model, batch), batch)["loss"].backward(); model.zero_grad()
+            seen.append(time.perf_counter() - start)
+        out[name] = {"prepare_seconds": seen[0], "epoch_seconds": seen[1:]}
+    return out | {"megabytes": sum(f.stat().st_size for f in folder.iterdir()) / 1e6}
+
+
+def launch(case):
+    "The last line of a fresh process, as a dictionary."
+    done = subprocess.run([sys.executable, str(HERE), "--case", json.dumps(case)], stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def measure(case):
+    case = dict(case)
+    return {"startup": startup, "rows": rows, "frozen": frozen}[case.pop("what")](**case)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default=",".join(CASES))
+    parser.add_argument("--repeats", type=int, default=5, help="of the start-up; the others run once")
+    parser.add_argument("--case", help="one measurement, in this process")
+    args = parser.parse_args()
+    if args.case: return print(json.dumps(measure(json.loads(args.case))))
+    from text_classification import machine
+    stored = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"runs": []}
+    for series in args.only.split(","):
+        for repeat in range(args.repeats if series == "startup" else 1):
+            for case in CASES[series]:
+                if any((r["series"], r["repeat"], r["case"]) == (series, repeat, case) for r in stored["runs"]): continue
+                stored["runs"].append({"series": series, "repeat": repeat, "case": case, "machine": machine() | {"load": os.getloadavg()[0]}} | launch(case))
+                temporary = RESULTS.with_suffix(".tmp"); temporary.write_text(json.dumps(stored, indent=1)); os.replace(temporary, RESULTS)
+                print(json.dumps(stored["runs"][-1]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
