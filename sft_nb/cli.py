@@ -6,7 +6,7 @@
 __all__ = ['WRITERS', 'DEMO', 'QUICK', 'task_options', 'fine_tune', 'evaluate', 'predict', 'write_table', 'demo_data', 'run_demo',
            'report_page', 'demo', 'make_app', 'main']
 
-# %% ../nbs/90_cli.ipynb #fa63450c
+# %% ../nbs/90_cli.ipynb #f0e8f884
 import base64, functools, html, inspect, io, json, math, sys, time
 from contextlib import redirect_stdout
 from dataclasses import MISSING, fields, replace
@@ -20,8 +20,8 @@ import sft_nb
 from . import assets
 from . import checkpointing  # gives the tuner save, load and resume
 from .baselines import Ladder, ladder
-from .data import Splits, check_splits, read_table, report, row_hashes, split
-from .evaluation import Evaluation
+from .data import Splits, check_splits, report, row_hashes, split
+from .evaluation import Evaluation, _plain
 from .ranks import one_voice, ranks
 from .task import DataError, SFTError, task_class
 from .tasks.text_classification import TextClassification, film_reviews
@@ -128,7 +128,7 @@ def fine_tune(
     if tuner.interrupted: typer.echo(f"Go on with: --resume auto --out {out}", err=True); raise typer.Exit(130)
     _keep(tuner, parts, out, split_off=not certify, json_=json_)
 
-# %% ../nbs/90_cli.ipynb #b4969c76
+# %% ../nbs/90_cli.ipynb #f2f9a3ef
 def _keep(tuner, parts, out, split_off, json_):
     "Save a finished run and say where."
     if parts.certify is not None: tuner.seen["certify"] = row_hashes(parts.certify, tuner.task.inputs())
@@ -138,7 +138,7 @@ def _keep(tuner, parts, out, split_off, json_):
     checkpointing.forget(out)
     print(f"Saved to {out}.")
     if parts.certify is not None and split_off:
-        parts.certify.to_csv(out / "certify.csv", index=False)
+        _to_csv(parts.certify, out / "certify.csv")
         print(f"{len(parts.certify):,} rows were kept aside, unseen, in {out / 'certify.csv'}.")
     last = {k: None if v != v else v for k, v in tuner.history.epochs[tuner.kept_epoch - 1].items()}  # JSON has no NaN
     _say_json(json_, {"out": str(out), "n": {r: len(h) for r, h in tuner.seen.items()}, "valid": last})
@@ -180,14 +180,14 @@ def predict(
     with redirect_stdout(sys.stderr): answers = tuner.predict(asked)  # standard output is for the table alone
     write_table(answers, out)
 
-# %% ../nbs/90_cli.ipynb #0992af73
+# %% ../nbs/90_cli.ipynb #a5c1d14c
 def _asked(task, data, text):
     "The table, the lines of standard input, the texts: in the order text, lines, table."
     if data not in (None, "-") and not text: return Path(data)
     lines, several = list(text or ()) + (_lines() if data == "-" else []), len(task.inputs()) > 1
     if not lines: raise DataError("Standard input was empty: there is nothing to predict.")
     rows = task.as_rows([tuple(l.split("\t")) if several else l for l in lines])
-    return rows if data in (None, "-") else pd.concat([rows, read_table(data)], ignore_index=True)
+    return rows if data in (None, "-") else pd.concat([rows, task.table(data, labelled=False)], ignore_index=True)
 
 def _lines():
     try: return [l.rstrip("\n") for l in sys.stdin]
@@ -197,21 +197,25 @@ def _save_result(result, out):
     try: result.save(out)
     except OSError as e: raise DataError(f"{out} cannot be made a folder: {e.strerror or e}. Give another one.") from e
 
-# %% ../nbs/90_cli.ipynb #870a885c
+# %% ../nbs/90_cli.ipynb #2112c0f5
+def _to_csv(table, file=None, sep=","):  # lists and dictionaries as JSON
+    nested = [c for c in table if pd.api.types.is_object_dtype(table[c])]
+    return table.assign(**{c: table[c].map(_plain) for c in nested}).to_csv(file, index=False, sep=sep)
+
 WRITERS = {
-    ".csv": lambda t, f: t.to_csv(f, index=False),
-    ".tsv": lambda t, f: t.to_csv(f, index=False, sep="\t"),
+    ".csv": _to_csv,
+    ".tsv": lambda t, f: _to_csv(t, f, "\t"),
     ".jsonl": lambda t, f: t.to_json(f, orient="records", lines=True, force_ascii=False),
     ".parquet": lambda t, f: t.to_parquet(f, index=False),
 }
 
-# %% ../nbs/90_cli.ipynb #fae541e0
+# %% ../nbs/90_cli.ipynb #2ea70960
 def write_table(
     table: pd.DataFrame,  # what to write
     out: Path | None,  # the suffix decides the format; None: CSV on standard output
 ):
     "Write a table. Raises DataError for an unknown suffix or a place that cannot be written."
-    if out is None: return print(table.to_csv(index=False), end="")
+    if out is None: return print(_to_csv(table), end="")
     try: WRITERS[_known_suffix(out)](table, out)
     except OSError as e: raise DataError(f"{out} cannot be written: {e.strerror or e}.") from e
     print(f"{len(table):,} predictions in {out}.", file=sys.stderr)

@@ -140,18 +140,18 @@ def _read_parquet(path, encoding, delimiter):
 
 _READERS = {".csv": (_read_csv, ","), ".tsv": (_read_csv, "\t"), ".jsonl": (_read_jsonl, None), ".parquet": (_read_parquet, None)}
 
-# %% ../nbs/02_data.ipynb #c9d621db
-def _find(path):  # raise unless the path is a file we can read
-    kinds = ", ".join(_READERS)
+# %% ../nbs/02_data.ipynb #8171088f
+def _find(path, known=_READERS):  # raise unless the path is a file we can read; `known`: endings
+    kinds = ", ".join(known)
     if path.is_dir():
-        inside = sorted(p.name for p in path.iterdir() if p.suffix.lower() in _READERS)
+        inside = sorted(p.name for p in path.iterdir() if p.suffix.lower() in known)
         raise DataError(f"{path} is a folder. Give one file of it: {', '.join(inside[:8]) or f'it holds none that ends in {kinds}'}.")
     if not path.exists():
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else None
         close = difflib.get_close_matches(path.name, beside or [], 1)
         hint = f"Did you mean {path.parent / close[0]}?" if close else f"There is no folder {path.parent} either." if beside is None else f"We looked in {path.parent.absolute()}."
         raise DataError(f"There is no file {path}. {hint}")
-    if path.suffix.lower() not in _READERS: raise DataError(f"{path}: we read files that end in {kinds}. Save it as one of these, or load it with pandas and pass the DataFrame.")
+    if path.suffix.lower() not in known: raise DataError(f"{path}: we read files that end in {kinds}. Save it as one of these, or load it with pandas and pass the DataFrame.")
     return path
 
 # %% ../nbs/02_data.ipynb #01d15820
@@ -329,7 +329,17 @@ def _leave_out(rows, findings):  # the rows without those of the "skip" findings
     print(f"left out: {len(at):,} of {_count(len(rows), 'row')}: {told}")
     return rows.drop(index=at).reset_index(drop=True), {f.message: list(f.rows) for f in skips}
 
-# %% ../nbs/02_data.ipynb #095c6bc8
+# %% ../nbs/02_data.ipynb #41c04c93
+@patch
+def table(
+    self: Task,
+    source,  # a path, a DataFrame or a list of dicts
+    labelled: bool = True,  # False: rows to predict, whose targets do not matter
+) -> pd.DataFrame:  # index 0 … n-1, unchecked
+    "What somebody hands over, as a table."
+    return read_table(source)
+
+# %% ../nbs/02_data.ipynb #2409828c
 @patch
 def read(
     self: Task,
@@ -337,7 +347,7 @@ def read(
     labelled: bool = True,  # False: rows to predict; target columns may be absent, and no row may be left out
 ) -> pd.DataFrame:  # index 0 … n-1; attrs: "target" (column or None), "left_out" (reason -> positions in the source)
     "Read and check a table. Raises `DataError` with all errors at once; rows that cannot be used are left out and named."
-    rows, where = read_table(source), f"{source}: " if isinstance(source, (str, Path)) else ""
+    rows, where = self.table(source, labelled), f"{source}: " if isinstance(source, (str, Path)) else ""
     findings = self.check(rows, labelled)
     if not labelled: findings = [replace(f, level="error", message=f"{f.message}. Every row gets a prediction: fill it in, or take it out first.") if f.level == "skip" else f for f in findings]
     report([f for f in findings if f.level != "skip"], where)

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['evaluation_mode', 'predict', 'Evaluation', 'evaluate', 'per_class_table', 'classification_metrics', 'confusion_table',
-           'plot_confusion']
+           'plot_confusion', 'Difference', 'paired_bootstrap']
 
-# %% ../nbs/06_evaluation.ipynb #d3cc8ff1
+# %% ../nbs/06_evaluation.ipynb #015a3b78
 import json, re
 from collections import Counter
 from contextlib import contextmanager, nullcontext
@@ -23,7 +23,7 @@ from sklearn.preprocessing import MultiLabelBinarizer
 from .batching import Examples
 from .data import new_figure
 from .ranks import gathered, over_ranks, share
-from .task import DataError, Prediction, SFTError, Task, TrainingError
+from .task import DataError, Prediction, SFTError, Task, TrainingError, rng_for
 
 # %% ../nbs/06_evaluation.ipynb #aed76a70
 @contextmanager
@@ -275,15 +275,68 @@ def _repr_html_(self: Evaluation):
     parts = [f"<p><b>Evaluation of {self.n:,} rows</b></p>", _html(pd.DataFrame([_figures(self)], index=[""]))]
     return "".join([*parts, *(f"<p>{escape(str(name))}</p>{_html(table)}" for name, table in self.tables.items())])
 
-# %% ../nbs/06_evaluation.ipynb #7abab537
+# %% ../nbs/06_evaluation.ipynb #8f42fbaf
 @patch
 def mistakes(
     self: Evaluation,
     n: int = 10,  # how many rows at most
 ) -> pd.DataFrame:  # rows of `table` that are not fully right, most confident first
-    "The answers that were wrong, beginning with those of which the model was surest."
+    "The answers that were wrong, beginning with those of which the model was surest; of equally sure ones (a task may have no confidence at all), the furthest off."
     table = self.table
-    return table[table["right"] < 1].sort_values("score", ascending=False, kind="stable").head(n)
+    return table[table["right"] < 1].sort_values(["score", "right"], ascending=[False, True]).head(n)
+
+# %% ../nbs/06_evaluation.ipynb #3b847620
+@dataclass(frozen=True, repr=False, eq=False)
+class Difference:
+    "How much better one system is than another, and between which limits that is sure."
+    value: float  # metric of ours minus metric of theirs, on all rows
+    low: float  # lower end of the interval
+    high: float  # upper end
+    confidence: float  # share of such intervals that hold the true difference, in (0, 1)
+    draws: np.ndarray  # the difference on every draw
+    rows: int  # how many rows were judged
+    units: int  # how many things were drawn: groups, or rows where there are none
+
+    def __repr__(self):
+        drawn = f"{self.units:,} rows" if self.units == self.rows else f"{self.units:,} groups with {self.rows:,} rows"
+        return f"{self.value:+.4g} (between {self.low:+.4g} and {self.high:+.4g} with confidence {self.confidence:g}; {len(self.draws):,} draws of {drawn})"
+
+# %% ../nbs/06_evaluation.ipynb #e5a5d16e
+def _units(n, groups):
+    "Row numbers (arrays) of every group, in the order in which the groups appear."
+    if groups is None: return list(np.arange(n)[:, None])
+    if len(groups) != n: raise DataError(f"{n} rows, but {len(groups)} groups: give one group per row.")
+    codes, names = pd.factorize(np.asarray(groups, dtype=object))
+    if (codes < 0).any(): raise DataError(f"{_few(np.flatnonzero(codes < 0))} (counting from 0) without a group: fill it in, or give groups=None to draw rows.")
+    return np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes, minlength=len(names)))[:-1])
+
+def _pick(values, index): return values[index] if isinstance(values, np.ndarray) else [values[i] for i in index]
+
+# %% ../nbs/06_evaluation.ipynb #bea23bda
+def paired_bootstrap(
+    metric,  # (predictions, targets) -> float, for any choice of rows; larger need not be better
+    ours,  # n predictions of one system: a list, or an array whose first axis are the rows
+    theirs,  # n predictions of the other system, for the same rows
+    targets,  # n right answers
+    groups=None,  # n names; whole groups are drawn. None: rows are drawn, as if they were independent
+    draws: int = 1000,  # how often to draw
+    seed: int = 0,  # the same seed draws the same rows
+    confidence: float = 0.95,  # of the interval, in (0, 1)
+) -> Difference:  # metric(ours) minus metric(theirs), with a percentile interval
+    "How much two systems differ on the same rows (Efron, 1979; percentile interval). Raises DataError for lists that do not fit, or a metric that some draw leaves undefined."
+    n, values = len(targets), list(map(_array_or_list, (ours, theirs, targets)))
+    if not len(ours) == len(theirs) == n: raise DataError(f"{len(ours)} and {len(theirs)} predictions for {n} targets: all three must be of the same rows, in the same order.")
+    if draws < 1 or not 0 < confidence < 1: raise DataError(f"draws={draws}, confidence={confidence}: at least 1 draw, and a confidence between 0 and 1.")
+    units = _units(n, groups)
+    if len(units) < 2: raise DataError(f"There {'is 1 group' if len(units) else 'are no rows'} to draw from: at least 2 are needed to see how much a draw matters.")
+    gap = lambda index: float(metric(_pick(values[0], index), _pick(values[2], index)) - metric(_pick(values[1], index), _pick(values[2], index)))
+    rng, g = rng_for("bootstrap", seed), len(units)
+    drawn = np.array([gap(np.concatenate([units[k] for k in rng.integers(0, g, g)])) for _ in range(draws)])
+    if np.isnan(drawn).any(): raise DataError(f"The metric is not a number on {np.isnan(drawn).sum()} of {draws} draws: too few rows or groups for it, or a metric that some choice of rows leaves undefined.")
+    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Difference(gap(np.arange(n)), float(low), float(high), confidence, drawn, n, g)
+
+def _array_or_list(values): return values if isinstance(values, np.ndarray) else list(values)
 
 # %% ../nbs/06_evaluation.ipynb #8f2ed863
 def _plain(value):

@@ -89,7 +89,7 @@ _READ = {
 
 def _real(batch): return batch.inputs["attention_mask"].bool()  # which tokens are no pads: b t
 
-# %% ../nbs/05c_features.ipynb #36f3627b
+# %% ../nbs/05c_features.ipynb #7b8a7e4e
 def tokens_read(
     task: Task,  # whose loss is looked at
     model: nn.Module,  # with this head
@@ -98,7 +98,7 @@ def tokens_read(
 ) -> str | None:  # "first", "last" or "all"; None: the model cannot be cut there
     "Which tokens does the loss depend on? The others are poisoned with NaN, which spreads to whatever reads it."
     states = states_of(model, frozen, batch)
-    if states.ndim != 3 or states.shape[:2] != getattr(batch.inputs.get("attention_mask"), "shape", None): return None
+    if states.ndim != 3 or states.shape[:2] != getattr(batch.inputs.get("attention_mask"), "shape", None) or len(states) != len(batch): return None
     real = _real(batch)
     def total(states):
         with torch.no_grad(), _asleep(model), skipping(frozen, states): return sum(task.loss(model(**batch.inputs), batch).values()).double()

@@ -7,10 +7,10 @@ __all__ = ['Processor', 'Outputs', 'SFTError', 'DataError', 'AssetError', 'Check
            'rng_for', 'torch_seed', 'seed_everything', 'Batch', 'Prediction', 'Finding', 'learned', 'Task',
            'task_class', 'task_from_dict']
 
-# %% ../nbs/00_task.ipynb #0a2e8327
+# %% ../nbs/00_task.ipynb #7607f200
 import hashlib, importlib, random
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Callable, ClassVar
 
 import numpy as np
@@ -70,13 +70,14 @@ def seed_everything(
 # %% ../nbs/00_task.ipynb #1a50f065
 def _move(x, device): return x.to(device) if hasattr(x, "to") else [_move(o, device) for o in x] if isinstance(x, list) else x
 
-# %% ../nbs/00_task.ipynb #c1d0e449
+# %% ../nbs/00_task.ipynb #06c6782b
 @dataclass
 class Batch:
     "Examples side by side: what the model sees, what it should say, and which rows they are."
     inputs: dict[str, Any]  # keyword arguments of `model.forward`; tensors start with b
     targets: dict[str, Any]  # tensors (b …) or lists of b tensors; empty when the rows have no targets
     index: torch.Tensor  # b: positions of the rows in their table
+    about: Any = None  # what `decode` needs beside the outputs; stays where it is
 
     def __len__(self): return len(self.index)
 
@@ -86,7 +87,7 @@ class Batch:
     ) -> "Batch":
         "The same batch on another device."
         move = lambda d: {k: _move(v, device) for k, v in d.items()}
-        return Batch(move(self.inputs), move(self.targets), self.index)
+        return replace(self, inputs=move(self.inputs), targets=move(self.targets))
 
 # %% ../nbs/00_task.ipynb #626cf262
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def learned(
     "A dataclass field that `Task.learn` fills from training rows; it is no flag on the command line."
     return field(default=default, kw_only=True, metadata={"learned": True})
 
-# %% ../nbs/00_task.ipynb #c915e00f
+# %% ../nbs/00_task.ipynb #2c3d532f
 @dataclass
 class Task:
     "What makes one supervised task different from another. Subclass it as a dataclass of column names."
@@ -123,6 +124,9 @@ class Task:
     metric: ClassVar[tuple[str, str]] = ("loss", "min")  # what selects the best epoch, and the direction
     augments: ClassVar[bool] = False  # does `encode` draw from `rng`?
     per_token: ClassVar[bool] = False  # one target per token: several examples may share a row
+    suited: ClassVar[tuple[str, ...]] = ()  # kinds of checkpoint that suit it, best first, e.g. ("text encoder",): see `choosing`
+    loss_name: ClassVar[str] = ""  # its loss in words, and why this one
+    formats: ClassVar[tuple[str, ...]] = ()  # endings of files that this task's `table` reads beside CSV and its like, e.g. (".conll",)
     registry: ClassVar[dict[str, type]] = {}  # every task that has been defined, by name
 
     def __init_subclass__(cls, **kwargs):
@@ -293,14 +297,14 @@ def metrics(
     "Figures for the whole set; `self.metric` names one of them, or the loss."
     return {"score": float(np.mean([self.score(p, t) for p, t in zip(predictions, targets)]))}
 
-# %% ../nbs/00_task.ipynb #548940e5
+# %% ../nbs/00_task.ipynb #f0780d48
 @patch
 def features(
     self: Task,
     model,  # what `build` returned
     batch: Batch,  # what `collate` returned
-) -> torch.Tensor:  # b d
-    "One vector per row from the model's body, frozen and in evaluation mode."
+) -> torch.Tensor:  # b d; or, where a row has several answers, a list of b tensors, k d each
+    "One vector per answer from the model's body, frozen and in evaluation mode."
     raise SFTError(f"{self.name or type(self).__name__} has no frozen features: leave the rung 'frozen' out of the ladder.")
 
 # %% ../nbs/00_task.ipynb #5052dfc2
@@ -356,6 +360,16 @@ def show(
 def to_dict(self: Task) -> dict:  # JSON-ready
     "The task as plain data, with the name and module it can be found by."
     return {"name": self.name, "module": type(self).__module__, "class": type(self).__name__, "fields": asdict(self)}
+
+# %% ../nbs/00_task.ipynb #bf233716
+@patch
+@contextmanager
+def as_saved(
+    self: Task,
+    model: torch.nn.Module,  # afterwards as it was
+):
+    "Inside a `with` block, the model in the form in which others will load it; gives a sentence for the model card on how to read its raw outputs, or ''."
+    yield ""
 
 # %% ../nbs/00_task.ipynb #b59b0c77
 def task_class(

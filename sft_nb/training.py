@@ -394,7 +394,7 @@ def evaluate(
     self._ready(); usable(self.task, rows, "evaluation")
     return evaluation.evaluate(self.task, self.model, self.processor, rows, batch_size=batch_size, device=self.device)
 
-# %% ../nbs/07_training.ipynb #13420136
+# %% ../nbs/07_training.ipynb #0f11817b
 @patch
 def predict(
     self: FineTuner,
@@ -404,7 +404,8 @@ def predict(
     "Answers for new rows, in their order. A DataFrame comes back with the columns `prediction` and `score`; its own of such a name get `_in_rows`."
     self._ready()
     if not isinstance(items, (list, tuple, str, Path, pd.DataFrame)): raise DataError(f"predict answers a list, a DataFrame or the path of a table, not a {type(items).__name__}. Make it a list: list(…).")
-    if isinstance(items, str) and Path(items).suffix.lower() not in _READERS: raise DataError(f"A single text is given in a list, predict([{items[:40]!r}]); the path of a table ends in {', '.join(_READERS)}.")
+    known = [*_READERS, *self.task.formats]
+    if isinstance(items, str) and Path(items).suffix.lower() not in known: raise DataError(f"A single text is given in a list, predict([{items[:40]!r}]); the path of a table ends in {', '.join(known)}.")
     plain = isinstance(items, (list, tuple))
     if plain and not items: raise DataError("There is nothing to predict: the list is empty.")
     rows = self.task.read(self.task.as_rows(list(items)) if plain else items, labelled=False)

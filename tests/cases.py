@@ -6,7 +6,7 @@ from toy_detection import ToyDetection, scenes
 
 from sft_nb.models import set_dropout
 from sft_nb.task import Task
-from sft_nb.tasks import TextClassification
+from sft_nb.tasks import SequenceLabelling, TextClassification, TextRegression
 
 SHORT, LONG = "fine", "a story that takes its time and then some more of it until the last light in the house is out"
 
@@ -29,7 +29,15 @@ class Case:
 def _reviews():
     texts = [SHORT, LONG, "dull and slow", "what a joy from the first scene", LONG + " " + SHORT, "no", "warm and funny", LONG[:40], "a lazy sequel", "tender"]
     return pd.DataFrame({"text": texts, "pair": texts[::-1], "label": ["good", "bad", "bad", "good", "good", "bad", "good", "so so", "bad", "good"],
+                         # two rows far off, so that the first eight pull the head one way: where pulls cancel, a relative difference measures rounding
+                         "stars": [4.5, 1.0, 1.5, 5.0, 3.5, 1.0, 4.0, 2.5, 40., 50.], "year": [1994, 2001, None, 2010, 1987, 1999, 2020, None, 2500, 2600],
                          "labels": ["short;good", "long", "", "joy;good", "long;good", "short", "good", "long", "", "short"]})
+
+
+def _sentences():
+    words = [t.split() for t in _reviews()["text"]]
+    tags = [["O" if len(w) < 4 else "B-LONG" if i == 0 or len(words[r][i - 1]) < 4 or i % 3 == 0 else "I-LONG" for i, w in enumerate(row)] for r, row in enumerate(words)]
+    return pd.DataFrame({"words": words, "tags": tags, "speech": [["short" if len(w) < 3 else "long" if len(w) > 4 else "middle" for w in row] for row in words]})
 
 
 CASES = {
@@ -38,5 +46,13 @@ CASES = {
     "text classification, pairs": Case(TextClassification(text_pair="pair"), _reviews(), "modernbert"),
     "text classification, several labels": Case(TextClassification(label="labels", multi_label=True), _reviews(), "distilbert"),
     "text classification, no pad token": Case(TextClassification(max_length=48), _reviews(), "gpt2"),
+    "text regression": Case(TextRegression(number="stars"), _reviews(), "bert"),
+    "text regression, several numbers, some missing": Case(TextRegression(number="stars, year"), _reviews(), "deberta-v2"),
+    "text regression, pairs": Case(TextRegression(text_pair="pair", number="stars"), _reviews(), "roberta"),
+    "sequence labelling": Case(SequenceLabelling(), _sentences(), "bert"),
+    "sequence labelling, all pieces": Case(SequenceLabelling(pieces="all"), _sentences(), "modernbert"),
+    "sequence labelling, in windows": Case(SequenceLabelling(max_length=14, stride=4), _sentences(), "roberta"),
+    "sequence labelling, cut, whole words": Case(SequenceLabelling(max_length=14, pieces="none"), _sentences(), "deberta-v2"),
+    "sequence labelling, plain": Case(SequenceLabelling(tags="speech", max_length=48), _sentences(), "gpt2"),
     "toy detection": Case(ToyDetection(), pd.DataFrame(scenes(12, seed=3)), "toy"),
 }

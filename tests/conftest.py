@@ -6,6 +6,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
 
 import functools
+import json
 import pytest
 
 
@@ -34,8 +35,13 @@ SIZES = dict(hidden=64, layers=3, heads=4, inner=128, positions=64, drop=.1)
 
 
 def alike(some, others):
-    "Are two lists of answers the same? Scores to 1e-6: weights at another place in memory may change a last bit."
-    return [a.value for a in some] == [b.value for b in others] and all(a.probs == pytest.approx(b.probs, abs=1e-6) for a, b in zip(some, others))
+    "Are two lists of answers the same? Numbers to a few parts in a million: weights at another place in memory may change a last bit."
+    def same(a, b):
+        if isinstance(a, float): return a == pytest.approx(b, rel=1e-5, abs=1e-5)
+        if isinstance(a, dict): return set(a) == set(b) and all(same(v, b[k]) for k, v in a.items())
+        if isinstance(a, (list, tuple)): return len(a) == len(b) and all(map(same, a, b))
+        return a == b
+    return len(some) == len(others) and all(same(a.value, b.value) and same(a.probs, b.probs) for a, b in zip(some, others))
 
 
 def wordpiece(texts=SENTENCES, characters=False):
@@ -61,7 +67,6 @@ def byte_level(special, texts=SENTENCES):
 
 
 def _parts(trained):
-    import json
     model = json.loads(trained.to_str())["model"]
     return {"vocab": model["vocab"], "merges": [tuple(m) for m in model["merges"]]}
 
@@ -106,6 +111,19 @@ def _modernbert_pair():
                                                   embedding_dropout=s["drop"], attention_dropout=s["drop"], mlp_dropout=s["drop"], classifier_dropout=s["drop"])), tok
 
 
+def _deberta_pair():
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import DebertaV2Config, DebertaV2ForMaskedLM, DebertaV2Tokenizer
+    s, trained = SIZES, Tokenizer(models.Unigram())
+    trained.pre_tokenizer = pre_tokenizers.Metaspace()
+    trained.train_from_iterator(SENTENCES, trainers.UnigramTrainer(vocab_size=200, special_tokens=["[PAD]", "[CLS]", "[SEP]", "[UNK]"], unk_token="[UNK]", show_progress=False))
+    pieces = [tuple(p) for p in json.loads(trained.to_str())["model"]["vocab"]] + [("[MASK]", 0.)]
+    tok = DebertaV2Tokenizer(vocab=pieces, model_max_length=s["positions"])
+    return DebertaV2ForMaskedLM(DebertaV2Config(vocab_size=len(tok), hidden_size=s["hidden"], num_hidden_layers=s["layers"], num_attention_heads=s["heads"], intermediate_size=s["inner"], pooler_hidden_size=s["hidden"],
+                                                max_position_embeddings=s["positions"], relative_attention=True, position_buckets=16, norm_rel_ebd="layer_norm", share_att_key=True, pos_att_type=["p2c", "c2p"],
+                                                position_biased_input=False, type_vocab_size=0, max_relative_positions=-1, hidden_dropout_prob=s["drop"], attention_probs_dropout_prob=s["drop"])), tok
+
+
 def _gpt2_pair():
     from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
     s, tok = SIZES, GPT2Tokenizer(**_parts(byte_level(["<|endoftext|>"])), model_max_length=SIZES["positions"])
@@ -114,7 +132,7 @@ def _gpt2_pair():
                                       bos_token_id=0, eos_token_id=0, embd_pdrop=s["drop"], attn_pdrop=s["drop"], resid_pdrop=s["drop"])), tok
 
 
-CHECKPOINTS = {"bert": _bert_pair, "roberta": _roberta_pair, "distilbert": _distilbert_pair, "modernbert": _modernbert_pair, "gpt2": _gpt2_pair, "chinese-bert": _chinese_pair}
+CHECKPOINTS = {"bert": _bert_pair, "roberta": _roberta_pair, "distilbert": _distilbert_pair, "modernbert": _modernbert_pair, "deberta-v2": _deberta_pair, "gpt2": _gpt2_pair, "chinese-bert": _chinese_pair}
 
 
 @pytest.fixture(scope="session", autouse=True)

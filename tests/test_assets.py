@@ -1,9 +1,11 @@
 """Fetching assets when things go wrong: killed, refused, damaged, without network, without pip, on a full disk."""
 import errno
 import hashlib
+import io
 import multiprocessing
 import os
 import sys
+import tarfile
 import time
 import venv
 import zipfile
@@ -42,6 +44,15 @@ def entry(name="toy"):
     listing = "\n".join(f"{sha(d)} {len(d)} {n}" for n, d in FILES.items())
     words = "".join(f'{k} = "-"\n' for k in ("what", "license", "rights", "origin", "citation"))
     return f'[{name}]\nkind = "checkpoint"\n{words}files = """\n{listing}\n"""\n'
+
+
+def make_sdist(folder, package, members, setup):
+    "A source archive whose setup.py would run `setup`."
+    stem = f"{package.replace('-', '_')}-1.0"
+    with tarfile.open(folder / f"{stem}.tar.gz", "w:gz") as t:
+        for name, data in (members | {"PKG-INFO": f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n".encode(), "setup.py": setup.encode()}).items():
+            about = tarfile.TarInfo(f"{stem}/{name}"); about.size = len(data); t.addfile(about, io.BytesIO(data))
+    return folder / f"{stem}.tar.gz"
 
 
 @pytest.fixture
@@ -201,6 +212,29 @@ def test_read_only_home(toy, monkeypatch):
         for path in tree(home): path.chmod(0o755)
 
 
+@pytest.mark.parametrize("inner", [False, True])
+def test_source_archive_and_nothing_in_it_is_run(toy, tmp_path, inner):
+    "Only the source archive has the files, in it or in an archive inside it; its setup.py would leave a mark."
+    mark, members, more = tmp_path / "mark", {f"data/{n}": d for n, d in FILES.items()}, {"prefix": "toy_source-1.0/data/"}
+    if inner:
+        with tarfile.open(fileobj=(packed := io.BytesIO()), mode="w:gz") as t:
+            for n, d in FILES.items(): about = tarfile.TarInfo(f"deep/{n}"); about.size = len(d); t.addfile(about, io.BytesIO(d))
+        members, more = {"more/data.tar.gz": packed.getvalue()}, {"zip": "toy_source-1.0/more/data.tar.gz", "prefix": "deep/"}
+    archive = make_sdist(tmp_path / "index", "toy-source", members, f"open({str(mark)!r}, 'w'); raise SystemExit('setup.py was run')")
+    toy.write_text(entry() + source("toy-source", archive.read_bytes(), **more))
+    assert {n: (assets.get("toy", toy) / n).read_bytes() for n in FILES} == FILES and not mark.exists()
+
+
+def test_source_archive_without_the_member_or_with_another_hash(toy, tmp_path):
+    archive = make_sdist(tmp_path / "index", "toy-source", {"a": b"a"}, "")
+    toy.write_text(entry() + source("toy-source", archive.read_bytes(), prefix="toy_source-1.0/"))
+    assert "does not contain what the registry says" in (text := message(toy)) and "model.txt" in text
+    toy.write_text(entry() + source("toy-source", archive.read_bytes(), zip="toy_source-1.0/b.zip"))
+    assert "does not contain what the registry says" in message(toy)
+    make_sdist(tmp_path / "index", "toy-source", {"a": b"b"}, "")
+    assert "not the file that was registered" in message(toy)
+
+
 def test_unknown_name(toy):
     with pytest.raises(AssetError, match="Did you mean 'toy'"): assets.get("tyo", toy)
     with pytest.raises(AssetError, match="Did you mean 'rotten-tomatoes'"): assets.load_data("rotten_tomatoes")
@@ -275,17 +309,17 @@ def test_no_asset_is_imported(toy):
     assert not any(m == "toy" or m.startswith("toy_model") for m in sys.modules)
 
 
-SIZES = {"rotten-tomatoes": (12808, ["text", "label", "movie"]), "tweets-ner": (2394, ["words", "labels"]), "mnist-5k": (5000, ["image", "label"]),
+SIZES = {"rated-sentences": (18314, ["text", "rating", "spread", "raters", "source", "document"]), "rotten-tomatoes": (12808, ["text", "label", "movie"]), "tweets-ner": (2394, ["words", "labels"]), "mnist-5k": (5000, ["image", "label"]),
          "ui-strings": (None, ["source", "target", "context", "language", "part"])}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_all_seven_for_real(tmp_path, monkeypatch, capfd):
+def test_all_for_real(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("SFT_NB_HOME", str(tmp_path))
     for name in assets.names(): assets.get(name)
     out, err = capfd.readouterr()
-    assert len(out.splitlines()) == len(assets.names()) == 7 and err == ""
+    assert len(out.splitlines()) == len(assets.names()) == 8 and err == ""
     assert set(assets.verify().state) == {"complete"}
     for name, (count, columns) in SIZES.items():
         rows = assets.load_data(name)

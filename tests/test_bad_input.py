@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 import sft_nb.checkpointing
 from sft_nb import assets
-from sft_nb.all import FineTuner, Recipe, SFTError, TextClassification, ladder, read_table, split
+from sft_nb.all import FineTuner, Recipe, SFTError, SequenceLabelling, TextClassification, TextRegression, ladder, paired_bootstrap, read_table, split, suggest_checkpoint
 from sft_nb.cli import main
 from sft_nb.task import task_class
 from sft_nb.recipe import RECIPES, Method
@@ -98,6 +98,95 @@ def test_files_typed(bad_file, tiny, tmp_path, capsys):
     path, words = bad_file
     typed(["fine-tune", path, "--task", "text-classification", "--model", tiny("bert"), "--out", tmp_path/"new"], words, capsys)
     assert not (tmp_path/"new").exists()
+
+
+# --- tagged files: name -> (file, text, settings, words) ---
+
+SPANS = '{"text": "Ada met", "spans": [[0, 3, "PER"]]}\n\n'
+BORDER = ["line 3", "Move it to a border of words", 'unit="character"']
+TAGGED = {
+    "a column is missing": ("a.conll", "Ada B-PER\nmet O\n\nBob\n", {}, ["a.conll, line 4", "1 column, where line 1 has 2", "separated by blanks", "blank line stands between sentences"]),
+    "a column too many": ("a.conll", "Ada B-PER\nNew York O\n", {}, ["a.conll, line 2", "3 columns, where line 1 has 2"]),
+    "an empty column": ("a.iob", "Ada\tB-PER\nmet\t\n", {}, ["a.iob, line 2", "an empty column", "separated by tabs"]),
+    "no such column": ("a.conll", "Ada B-PER\n", {"tag_column": 3}, ["a.conll: tag_column=3", "2 columns, 0 to 1"]),
+    "no sentence": ("a.conll", "-DOCSTART- O\n\n", {}, ["a.conll: there is no sentence in it"]),
+    "an empty file of columns": ("a.conll", "\n\n", {}, ["a.conll", "the file is empty"]),
+    "columns in Latin-1": ("a.conll", "caf\u00e9 O\n".encode("latin-1"), {}, ["a.conll, line 1", "not UTF-8", "Latin-1"]),
+    "one column, to learn from": ("a.conll", "Ada\nmet\n", {}, ["a.conll: There is no column 'tags'", "There is: 'words'"]),
+    "I- after O": ("a.conll", "Ada B-PER\nmet O\n\nBob O\nMarley I-PER\n", {}, ["a.conll, line 5: 'I-PER' cannot follow 'O' in IOB2", "begins with B-"]),
+    "another type": ("a.conll", "Ada B-PER\nLovelace I-LOC\n", {}, ["a.conll, line 2: 'I-LOC' cannot follow 'B-PER' in IOB2"]),
+    "I- at the beginning": ("a.conll", "Ada I-PER\nmet O\n", {"scheme": "IOB2"}, ["a.conll, line 1: 'I-PER' cannot be the first tag in IOB2"]),
+    "B- for nothing": ("a.conll", "so O\nAda B-PER\n", {"scheme": "IOB1"}, ["a.conll, line 2: 'B-PER' cannot follow 'O' in IOB1", "otherwise write I-"]),
+    "never ended": ("a.conll", "Ada S-PER\nBob B-PER\n\nso O\n", {}, ["a.conll, line 2: 'B-PER' cannot be the last tag in BIOES", "E-"]),
+    "never begun": ("a.conll", "so O\nBob E-PER\n", {}, ["a.conll, line 2: 'E-PER' cannot follow 'O' in BIOES"]),
+    "no tag of the scheme": ("a.conll", "so O\nBob X-PER\nAda B-PER\nin B-LOC\n", {}, ["a.conll, line 2: 'X-PER' is no tag of IOB2", "O and B-, I-"]),
+    "a wrong tag in CSV": ("a.csv", 'words,tags\n"Ada met",B-PER O\n"so Bob",O I-PER\n', {}, ["a.csv, line 3, word 1: 'I-PER' cannot follow 'O' in IOB2"]),
+    "more words than tags": ("a.csv", "words,tags\nAda met Bob,B-PER O\n", {}, ["a.csv, line 2: 3 words and 2 tags", "every word has one"]),
+    "a hole in a list": ("a.jsonl", '{"words": ["Ada", null], "tags": ["B-PER", "O"]}\n', {}, ["a.jsonl, line 1", "holds an empty entry"]),
+    "a number for words": ("a.jsonl", '{"words": 3, "tags": ["O"]}\n', {}, ["a.jsonl, line 1: 3 is no list", '["a", "b"]']),
+    "a number for a text": ("a.jsonl", '{"text": 3, "spans": []}\n', {}, ["a.jsonl, line 1: 3 is no text"]),
+    "words that are not in the text": ("a.jsonl", '{"text": "Ada met", "words": ["Ada", "saw"], "tags": ["B-PER", "O"]}\n', {}, ["a.jsonl, line 1: the word 'saw' does not stand in its text after character 3"]),
+    "spans overlap": ("a.jsonl", SPANS + '{"text": "Ada Lovelace", "spans": [[4, 12, "PER"], [0, 12, "PER"]]}\n', {}, ["a.jsonl, line 3: the span 4 to 12 ('Lovelace') overlaps the span 0 to 12"]),
+    "an empty span": ("a.jsonl", SPANS + '{"text": "Ada", "spans": [[1, 1, "PER"]]}\n', {}, ["a.jsonl, line 3: the span 1 to 1 is empty"]),
+    "a span behind the text": ("a.jsonl", SPANS + '{"text": "Ada", "spans": [[0, 9, "PER"]]}\n', {}, ["a.jsonl, line 3: the span 0 to 9 is not inside the text, which has 3 characters"]),
+    "a span turned round": ("a.jsonl", SPANS + '{"text": "Ada", "spans": [[3, 0, "PER"]]}\n', {}, ["line 3: the span 3 to 0 is not inside the text"]),
+    "a span cuts an accent": ("a.jsonl", SPANS + '{"text": "Jose\u0301 ran", "spans": [[0, 4, "PER"]]}\n', {}, ["line 3: the span 0 to 4 cuts the character 'e\u0301' (3 to 5)", "code points", "JavaScript"]),
+    "a span cuts an emoji": ("a.jsonl", SPANS + '{"text": "\U0001f469\u200d\U0001f680 ran", "spans": [[0, 1, "PER"]]}\n', {}, ["line 3: the span 0 to 1 cuts the character", "(0 to 3)"]),
+    "half of a character": ("a.jsonl", '{"text": "a \\ud83d b", "spans": []}\n', {}, ["a.jsonl, line 1: half of a character"]),
+    "a span inside a word": ("a.jsonl", SPANS + '{"text": "Adas cat", "spans": [[0, 3, "PER"]]}\n', {}, ["the span 0 to 3 ('Ada') ends inside the word 'Adas' (0 to 4)", *BORDER]),
+    "a span with a blank": ("a.jsonl", SPANS + '{"text": "Ada ran", "spans": [[0, 4, "PER"]]}\n', {}, ["the span 0 to 4 ('Ada ') ends at a blank", *BORDER]),
+    "a span without a label": ("a.jsonl", SPANS + '{"text": "Ada", "spans": [{"start": 0, "end": 3}]}\n', {}, ["line 3", "is no span", '"start": 0']),
+    "a span with an empty label": ("a.jsonl", SPANS + '{"text": "Ada", "spans": [[0, 3, ""]]}\n', {}, ["line 3", "has no label"]),
+    "half a place": ("a.jsonl", SPANS + '{"text": "Ada", "spans": [[0, 2.5, "PER"]]}\n', {}, ["line 3", "no whole number"]),
+    "spans that are text": ("a.csv", "text,spans\nAda,PER\n", {}, ["a.csv, line 2: 'PER' is no list of spans"]),
+    "neither words nor text": ("a.csv", "sentence,tags\nAda,O\n", {}, ["There is no column 'words'", "There is: 'sentence', 'tags'"]),
+    "one tag alone": ("a.conll", "Ada O\nmet O\n", {}, ["Every word has the same tag, 'O'", "nothing to tell apart"]),
+    "another kind of file": ("a.docx", "x", {}, ["files that end in .csv, .tsv, .jsonl, .parquet, .conll"]),
+}
+
+
+@pytest.mark.parametrize("mistake", TAGGED)
+def test_tagged_files(mistake, tiny, tmp_path, capsys):
+    name, text, settings, words = TAGGED[mistake]
+    path = tmp_path/name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(SFTError) as e: SequenceLabelling(**settings).read(path)
+    says(str(e.value), words)
+    flags = [f"--{k.replace('_', '-')}={v}" for k, v in settings.items()]
+    err = typed(["fine-tune", path, "--task", "sequence-labelling", *flags, "--model", tiny("bert"), "--out", tmp_path/"new"], words, capsys)
+    assert str(path) in err and not (tmp_path/"new").exists()
+
+
+LABELLED = pd.DataFrame({"words": [["Ada", "met"], ["so", "Bob"]], "tags": [["B-PER", "O"], ["O", "B-PER"]]})
+def labeller(tiny, **settings): return FineTuner(SequenceLabelling(**settings), tiny("bert"), FAST)
+
+
+TAGS_IN_PYTHON = {
+    "unknown settings": (lambda tiny: SequenceLabelling(scheme="IOB3", unit="letter", pieces="last", stride=-1, max_length=3), ["scheme='IOB3': one of auto, plain, IOB1", "unit='letter'", "pieces='last': one of first, all, none", "stride=-1", "max_length=3: at least 8"]),
+    "one column for two": (lambda tiny: SequenceLabelling(words="tags"), ["words='tags', tags='tags'", "four different columns"]),
+    "text for lists": (lambda tiny: labeller(tiny).fit(LABELLED.assign(words="Ada met")), ["'words' should hold lists of words", "rows 0 and 1", "task.read"]),
+    "numbers in a list": (lambda tiny: labeller(tiny).fit(LABELLED.assign(words=[["Ada", 3], ["so", "Bob"]])), ["'words' should hold lists of words", "row 0 ", "['Ada', 3]"]),
+    "a blank for a word": (lambda tiny: labeller(tiny).fit(LABELLED.assign(words=[["Ada", " "], ["so", "Bob"]])), ["row 0 ", "leave no entry empty"]),
+    "half of a character for a word": (lambda tiny: labeller(tiny).fit(LABELLED.assign(words=[["Ada", "\ud83d"], ["so", "Bob"]])), ["row 0 "]),
+    "unequal lists": (lambda tiny: labeller(tiny).fit(LABELLED.assign(tags=[["B-PER"], ["O", "B-PER"]])), ["not as many tags as words in row 0"]),
+    "IOB1 that was not read": (lambda tiny: labeller(tiny).fit(LABELLED.assign(tags=[["I-PER", "O"], ["O", "I-PER"]])), ["no IOB2 in rows 0 and 1", "'I-PER' cannot be the first tag", "task.read"]),
+    "a tag in valid alone": (lambda tiny: labeller(tiny).fit(LABELLED, LABELLED.assign(words=[["a", "b"]] * 2, tags=[["B-LOC", "O"], ["O", "O"]])), ["valid rows cannot be used", "Tag 'B-LOC' in column 'tags'", "training rows' tags (O, B-PER, I-PER)", "row 0"]),
+    "no tags": (lambda tiny: labeller(tiny).fit(LABELLED[["words"]]), ["There is no column 'tags'"]),
+    "rows without words": (lambda tiny: labeller(tiny).fit(LABELLED.assign(words=[[], ["so", "Bob"]])), ["1 row without words (row 0"]),
+    "a wide stride": (lambda tiny: labeller(tiny, max_length=10, stride=8).fit(LABELLED), ["stride=8, but a window holds 8 pieces"]),
+    "packing with DeBERTa": (lambda tiny: FineTuner(SequenceLabelling(), tiny("deberta-v2"), FAST.but(packing=True)).fit(LABELLED), ["packing=False"]),
+    "predict nothing": (lambda tiny: labeller(tiny).fit(LABELLED).predict([" "]), ["1 row without words (row 0", "Every row gets a prediction"]),
+    "predict a number": (lambda tiny: labeller(tiny).fit(LABELLED).predict([3]), ["row 0", "3 is no text"]),
+    "predict None": (lambda tiny: labeller(tiny).fit(LABELLED).predict(["a", None]), ["1 row without words (row 1"]),
+    "build before learn": (lambda tiny: SequenceLabelling().build(str(tiny("bert"))), ["no labels yet", "task.learn"]),
+}
+
+
+@pytest.mark.parametrize("mistake", TAGS_IN_PYTHON)
+def test_tags_in_python(mistake, tiny):
+    wrong, words = TAGS_IN_PYTHON[mistake]
+    with pytest.raises(SFTError) as e: wrong(tiny)
+    says(str(e.value), words)
 
 
 # --- commands: mistake -> (arguments; CSV, TINY, RUN, NEW stand for paths), words ---
@@ -305,9 +394,61 @@ PYTHON = {
     "a ladder without valid": (lambda tiny, run: ladder(TextClassification(), ROWS, None, ROWS, tiny("bert"), FAST), ["valid rows should be a table, not NoneType"]),
     "a ladder with an unseen label": (lambda tiny, run: ladder(TextClassification(), ROWS, ROWS, ROWS.assign(label="so-so"), tiny("bert"), FAST), ["answered rows cannot be used", "Label 'so-so'"]),
     "a rung that is not there": (lambda tiny, run: ladder(TextClassification(), ROWS, ROWS, ROWS, tiny("bert"), FAST, rungs=("tfdif",)), ["No rung is called tfdif", "majority, tfidf, frozen"]),
+    "numbers of nobody": (lambda tiny, run: TextRegression(number="stars").build(str(tiny("bert"))), ["no unit yet", "task.learn(training_rows)"]),
+    "a number that never changes": (lambda tiny, run: FineTuner(TextRegression(number="n"), tiny("bert"), FAST).fit(ROWS.assign(n=2.5)), ["train rows cannot be used", "Every row has the same n, 2.5"]),
+    "infinite numbers": (lambda tiny, run: FineTuner(TextRegression(number="n"), tiny("bert"), FAST).fit(ROWS.assign(n=[1., float("-inf")] * 4)), ["'n' should hold numbers, but rows 1, 3, 5 and 7", "-inf"]),
+    "a valid row without its number": (lambda tiny, run: FineTuner(TextRegression(number="n"), tiny("bert"), FAST).fit(ROWS.assign(n=range(8)), ROWS.assign(n=[None, *range(7)])), ["valid rows cannot be used", "1 row without n (row 0, counting from 0)"]),
+    "lists of numbers": (lambda tiny, run: TextRegression(number="n").read(ROWS.assign(n=[[1., 2.]] * 8)), ["'n' should hold numbers", "[1.0, 2.0]"]),
+    "a bootstrap of one group": (lambda tiny, run: paired_bootstrap(lambda p, t: 0., [1, 2], [1, 2], [1, 2], groups=["a", "a"]), ["There is 1 group to draw from", "at least 2"]),
+    "a suggestion for no device": (lambda tiny, run: suggest_checkpoint(TextRegression, device="tpu"), ["No speed is known for the device 'tpu'", "cpu, mps, cuda", "speed="]),
     "unknown asset": (lambda tiny, run: assets.get("rotten-tomatos"), ["rotten-tomatos", "rotten-tomatoes"]),
     "a table that is a number": (lambda tiny, run: read_table(3), ["A table is a path, a DataFrame or a list of dicts", "3"]),
 }
+
+
+# --- numbers: mistake -> (table, the columns of the numbers, words) ---
+
+def stars(*values): return "text,stars\n" + "".join(f"{text},{v}\n" for text, v in zip(SENTENCES, values))
+
+
+NUMBERS = {
+    "targets that are text": (stars(4, "four", 3.5, 2), "stars", ["reviews.csv", "'stars' should hold numbers, but row 1 (counting from 0) holds 'four'", "Write 3.5 rather than 3,5, without units."]),
+    "a decimal comma": (stars(4, '"3,5"', 2, '"1,0"'), "stars", ["'stars' should hold numbers, but rows 1 and 3 (counting from 0) hold '3,5'", "Write 3.5 rather than 3,5"]),
+    "a unit": (stars("4 stars", "3 stars"), "stars", ["'stars' should hold numbers, but rows 0 and 1 (counting from 0) hold '4 stars'", "without units"]),
+    "an infinite target": (stars(1, 2, "inf", 3), "stars", ["'stars' should hold numbers, but row 2 (counting from 0) holds 'inf'"]),
+    "no number at all": (stars("", "", ""), "stars", ["No row is left", "3 rows without stars (rows 0, 1 and 2, counting from 0)"]),
+    "the same number everywhere": (stars(3, 3.0, 3), "stars", ["Every row has the same stars, 3: there is nothing to learn.", "Add rows with other numbers, or name another column."]),
+    "an unknown target column": (stars(1, 2, 3), "star", ["There is no column 'star'", "Did you mean 'stars'?", "reviews.csv"]),
+    "one of several is unknown": (stars(1, 2, 3), "stars, year", ["There is no column 'year'", "There is: 'text', 'stars'"]),
+    "one of several is constant": ("text,stars,year\na,1,2000\nb,2,2000\nc,3,2000\n", "stars, year", ["Every row has the same year, 2000: there is nothing to learn."]),
+    "one of several is empty": ("text,stars,year\na,1,\nb,2,\nc,3,\n", "stars,year", ["No row has a number in 'year'.", "leave the column out"]),
+    "the text as the target": (stars(1, 2, 3), "text", ["This task cannot work", "text='text', text_pair=None, number='text'", "three different columns"]),
+    "a target twice": (stars(1, 2, 3), "stars, stars", ["This task cannot work", "number='stars, stars': all different columns"]),
+    "no column named": (stars(1, 2, 3), " , stars", ["This task cannot work", "number=' , stars': a column between the commas"]),
+}
+
+
+@pytest.mark.parametrize("mistake", NUMBERS)
+def test_numbers(mistake, tiny, tmp_path, capsys):
+    table, number, words = NUMBERS[mistake]
+    (path := tmp_path/"reviews.csv").write_text(table)
+    with pytest.raises(SFTError) as e: TextRegression(number=number).read(path)
+    says(str(e.value), words)
+    typed(["fine-tune", path, "--task", "text-regression", "--number", number, "--model", tiny("bert"), "--out", tmp_path/"new"], words, capsys)
+    assert not (tmp_path/"new").exists()
+
+
+def test_rows_without_a_number_are_left_out_and_named(tmp_path, capsys):
+    (path := tmp_path/"reviews.csv").write_text(stars(1, "", 3, 4))
+    rows = TextRegression(number="stars").read(path)
+    assert len(rows) == 3 and "left out: 1 of 4 rows: 1 row without stars (row 1, counting from 0)" in capsys.readouterr().out
+
+
+def test_rows_with_some_of_their_numbers_are_kept_and_counted(tmp_path, capsys):
+    (path := tmp_path/"reviews.csv").write_text("text,stars,year\na,1,2000\nb,,2001\nc,3,\nd,,\n")
+    rows = TextRegression(number="stars, year").read(path)
+    out = capsys.readouterr().out
+    assert len(rows) == 3 and "1 row without stars or year (row 3, counting from 0)" in out and "2 rows without some of stars, year (rows 1 and 2, counting from 0)" in out
 
 
 @pytest.mark.parametrize("mistake", PYTHON)

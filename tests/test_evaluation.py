@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import bootstrap
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 from torch import nn
 from torch.nn import functional as F
 
 from sft_nb.evaluation import (
-    Evaluation, classification_metrics, confusion_table, evaluate, evaluation_mode, per_class_table, plot_confusion, predict)
-from sft_nb.task import Batch, DataError, Prediction, SFTError, Task, TrainingError, learned
+    Evaluation, classification_metrics, confusion_table, evaluate, evaluation_mode, paired_bootstrap, per_class_table, plot_confusion, predict)
+from sft_nb.task import Batch, DataError, Prediction, SFTError, Task, TrainingError, learned, rng_for
 
 
 @dataclass
@@ -329,3 +330,57 @@ def test_save_lists_and_undefined_metrics(tmp_path):
     assert json.loads((folder / "metrics.json").read_text())["metrics"]["undefined"] is None
     assert [json.loads(t) for t in pd.read_csv(folder / "predictions.csv")["target"]] == [[1.], []]
     assert isinstance(ev, Evaluation) and not (folder / "plot.svg").exists()
+
+
+# --- paired bootstrap ---
+
+def right(said, true): return float(np.mean([p.value == t for p, t in zip(said, true)]))
+def answers(values): return [Prediction(v) for v in values]
+
+
+def test_bootstrap_draws_what_scipy_draws():
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(1, 1, 70), rng.normal(.8, 1, 70)
+    for confidence in (.8, .95):
+        ours = paired_bootstrap(lambda said, true: np.mean(said), a, b, np.zeros(70), draws=300, seed=5, confidence=confidence)
+        theirs = bootstrap((a, b), lambda x, y, axis: x.mean(axis) - y.mean(axis), paired=True, n_resamples=300, method="percentile", confidence_level=confidence, rng=rng_for("bootstrap", 5))
+        assert (ours.low, ours.high) == pytest.approx(tuple(theirs.confidence_interval), abs=1e-12) and ours.value == pytest.approx(a.mean() - b.mean())
+
+
+def test_bootstrap_judges_both_on_the_same_draw():
+    "Two systems that always differ by the same amount differ by it on every draw."
+    a = np.random.default_rng(0).normal(size=50)
+    d = paired_bootstrap(lambda said, true: np.mean(said), a + .25, a, a, draws=50)
+    assert d.draws == pytest.approx(.25) and d.low == pytest.approx(.25) and d.high == pytest.approx(.25)
+
+
+def test_bootstrap_holds_every_answer_against_its_own_target():
+    perfect = answers(range(30))
+    assert set(paired_bootstrap(right, perfect, perfect, list(range(30)), draws=20).draws) == {0.} and set(paired_bootstrap(right, perfect, answers([-1] * 30), list(range(30)), draws=20).draws) == {1.}
+
+
+def test_bootstrap_keeps_groups_whole():
+    "In each group ours has one row right and one wrong, so no draw of whole groups can differ from one half."
+    ours, theirs, targets = answers([1, 0] * 20), answers([0, 0] * 20), [1] * 40
+    whole = paired_bootstrap(right, ours, theirs, targets, groups=[i // 2 for i in range(40)], draws=50)
+    loose = paired_bootstrap(right, ours, theirs, targets, draws=50)
+    assert set(whole.draws) == {.5} and whole.units == 20 and len(set(loose.draws)) > 5 and loose.units == loose.rows == 40
+    assert "20 groups with 40 rows" in repr(whole) and "50 draws of 40 rows" in repr(loose)
+
+
+def test_bootstrap_does_not_depend_on_the_order_of_groups_within_themselves():
+    said, targets, groups = answers([1, 2, 3, 1, 2, 3]), [1, 2, 3, 4, 5, 6], list("aabbcc")
+    one = paired_bootstrap(right, said, answers([0] * 6), targets, groups=groups, draws=100)
+    swapped = [1, 0, 2, 3, 5, 4]
+    two = paired_bootstrap(right, [said[i] for i in swapped], answers([0] * 6), [targets[i] for i in swapped], groups=groups, draws=100)
+    assert (one.draws == two.draws).all()
+
+
+@pytest.mark.parametrize("change, words", [
+    (dict(groups=[1, 2]), "3 rows, but 2 groups"), (dict(groups=[1, None, float("nan")]), "rows 1, 2 (counting from 0) without a group"), (dict(groups=["a"] * 3), "There is 1 group to draw from"),
+    (dict(draws=0), "draws=0"), (dict(confidence=95), "confidence=95"), (dict(ours=[1.]), "1 and 3 predictions for 3 targets"), (dict(ours=[], theirs=[], targets=[]), "no rows"),
+    (dict(metric=lambda said, true: float("nan")), "not a number on 1000 of 1000 draws")])
+def test_bootstrap_refuses(change, words):
+    given = dict(metric=lambda said, true: np.mean(said), ours=[1., 2., 3.], theirs=[0., 0., 0.], targets=[0, 0, 0]) | change
+    with pytest.raises(DataError) as e: paired_bootstrap(**given)
+    assert words in str(e.value)

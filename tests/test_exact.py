@@ -55,6 +55,7 @@ def test_gradient_does_not_depend_on_padding(case, tiny):
     if "attention_mask" not in batch.inputs: pytest.skip("these examples have no padding")
     whole, fill = gradient(task, model, [batch]), {"input_ids": processor.pad_token_id}
     batch.inputs = {k: pad(v, (0, 9), value=fill.get(k, 0)) for k, v in batch.inputs.items()}
+    if task.per_token: batch.targets = {k: pad(v, (0, 9), value=-100) for k, v in batch.targets.items()}
     assert apart(gradient(task, model, [batch]), whole) <= 1e-6
 
 
@@ -85,7 +86,7 @@ def test_evaluation_loss_does_not_depend_on_the_batch_size(case, tiny):
     whole = evaluate(task, model, processor, case.rows, batch_size=64)
     for size in (1, 3, 8):
         cut = evaluate(task, model, processor, case.rows, batch_size=size)
-        assert cut.loss == pytest.approx(whole.loss, rel=1e-6) and cut.metrics == whole.metrics, size
+        assert cut.loss == pytest.approx(whole.loss, rel=1e-6) and cut.metrics == pytest.approx(whole.metrics, rel=1e-3, nan_ok=True), size  # answers that are numbers may differ in a last digit
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,10 @@
 # %% auto #0
 __all__ = ['ALL']
 
-# %% ../../nbs/tasks/99_table.ipynb #a60ecff3
+# %% ../../nbs/tasks/99_table.ipynb #2e24d087
+from .sequence_labelling import SequenceLabelling
 from .text_classification import TextClassification
+from .text_regression import TextRegression
 
-# %% ../../nbs/tasks/99_table.ipynb #59df7320
-ALL = [TextClassification]  # in reading order
+# %% ../../nbs/tasks/99_table.ipynb #fa184761
+ALL = [TextClassification, TextRegression, SequenceLabelling]  # in reading order

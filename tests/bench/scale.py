@@ -7,8 +7,10 @@ Every measurement is a fresh process; what is already in the file is skipped, so
 import argparse, csv, json, os, resource, subprocess, sys, tempfile, threading, time
 from pathlib import Path
 
+from series import RESULTS, machine, save, stored
+
 HERE = Path(__file__)
-RESULTS = HERE.parents[2] / "results" / "scale.json"
+OUT = RESULTS / "scale.json"
 CASES = {
     "startup": [{"what": "startup", "who": who} for who in ("version", "import", "ours", "plain")],
     "tokenise": [{"what": "rows", "n": 100_000, "updates": 1}],
@@ -146,15 +148,14 @@ def main():
     parser.add_argument("--case", help="one measurement, in this process")
     args = parser.parse_args()
     if args.case: return print(json.dumps(measure(json.loads(args.case))))
-    from text_classification import machine
-    stored = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"runs": []}
+    file = stored(OUT, {"runs": []})
     for series in args.only.split(","):
         for repeat in range(args.repeats if series == "startup" else 1):
             for case in CASES[series]:
-                if any((r["series"], r["repeat"], r["case"]) == (series, repeat, case) for r in stored["runs"]): continue
-                stored["runs"].append({"series": series, "repeat": repeat, "case": case, "machine": machine() | {"load": os.getloadavg()[0]}} | launch(case))
-                temporary = RESULTS.with_suffix(".tmp"); temporary.write_text(json.dumps(stored, indent=1)); os.replace(temporary, RESULTS)
-                print(json.dumps(stored["runs"][-1]), flush=True)
+                if any((r["series"], r["repeat"], r["case"]) == (series, repeat, case) for r in file["runs"]): continue
+                file["runs"].append({"series": series, "repeat": repeat, "case": case, "machine": machine() | {"load": os.getloadavg()[0]}} | launch(case))
+                save(file, OUT)
+                print(json.dumps(file["runs"][-1]), flush=True)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,10 @@ Every measurement is a fresh process with one thread; what is in the file is ski
 import argparse, json, os, resource, statistics, subprocess, sys, time
 from pathlib import Path
 
+from series import RESULTS, machine, save, stored
+
 HERE = Path(__file__)
-RESULTS = HERE.parents[2] / "results" / "scaling.json"
+OUT = RESULTS / "scaling.json"
 PLAIN = dict(layers=6, hidden=384, length=32, batch=16, rows=64, ranks=1)
 SERIES = {
     "rows": [PLAIN | {"rows": n} for n in (64, 128, 256, 512)],
@@ -69,15 +71,14 @@ def main():
     parser.add_argument("--case")
     args = parser.parse_args()
     if args.case: return measure(**json.loads(args.case))
-    from text_classification import machine
-    stored = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"machine": machine() | {"threads": 1}, "runs": []}
+    file = stored(OUT, {"machine": machine() | {"threads": 1}, "runs": []})
     for repeat in range(args.repeats):  # the series in turn, so that a slow minute hits all of them
         for series in args.only.split(","):
             for case in SERIES[series]:
-                if any((r["series"], r["repeat"], r["case"]) == (series, repeat, case) for r in stored["runs"]): continue
-                stored["runs"].append({"series": series, "repeat": repeat, "case": case} | launch(case))
-                temporary = RESULTS.with_suffix(".tmp"); temporary.write_text(json.dumps(stored, indent=1)); os.replace(temporary, RESULTS)
-                print(json.dumps(stored["runs"][-1]), flush=True)
+                if any((r["series"], r["repeat"], r["case"]) == (series, repeat, case) for r in file["runs"]): continue
+                file["runs"].append({"series": series, "repeat": repeat, "case": case} | launch(case))
+                save(file, OUT)
+                print(json.dumps(file["runs"][-1]), flush=True)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,12 @@ survives being cut off. Loading, tokenising and a first look at the data are out
 On one CPU thread the clock is the process's CPU time, which is what a wall clock shows when nobody else works on the
 machine; otherwise it is the wall clock. Another kind of machine adds an entry of its own.
 """
-import argparse, contextlib, datetime, hashlib, json, os, resource, statistics, subprocess, sys, tempfile, time
+import argparse, contextlib, hashlib, json, resource, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
 
-RESULTS = Path(__file__).parents[2] / "results" / "training_speed.json"
+from series import RESULTS, machine, save, stored
+
+OUT = RESULTS / "training_speed.json"
 WAYS = ("trainer_default", "trainer_tuned", "padded", "bare", "sft_nb")
 TARGETS = {"trainer_default": 4.0, "padded": 12.0, "trainer_tuned": 1.2}
 LEARNING_RATE, DECAY, WARMUP = 1e-4, 0.01, 0.1
@@ -291,26 +293,12 @@ def parts_of(args):
 
 # the series
 
-def machine():
-    "What the numbers hang on; no names of hosts or folders."
-    import platform, torch, transformers
-    cuda = torch.cuda.is_available()
-    has = lambda f: getattr(torch.cpu, f"_is_{f}_supported", lambda: False)()
-    capability = torch.cuda.get_device_name() if cuda else "AMX" if has("amx_tile") else "AVX512_BF16" if has("avx512_bf16") else torch.backends.cpu.get_cpu_capability()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
-    return {"capability": capability, "device": "cuda" if cuda else "cpu", "threads": torch.get_num_threads(), "cpu": platform.processor() or platform.machine(), "torch": torch.__version__, "transformers": transformers.__version__,
-            "date": datetime.date.today().isoformat(), "commit": commit}
-
-
-def load_results(): return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-
-
-def store(key, change):
+def update(key, change):
     "Read, change and replace the file, so that a cut leaves it whole."
-    stored = load_results(); change(stored.setdefault(key, {"runs": [], "accuracy": [], "profile": {}}))
-    temporary = RESULTS.with_suffix(".tmp")
-    temporary.write_text(json.dumps(stored, indent=1)); os.replace(temporary, RESULTS)
-    return stored[key]
+    file = stored(OUT, {})
+    change(file.setdefault(key, {"runs": [], "accuracy": [], "profile": {}}))
+    save(file, OUT)
+    return file[key]
 
 
 def child(args, way):
@@ -360,19 +348,19 @@ def speed(args, key, clock):
     ways = args.ways.split(",")
     for repeat in range(args.first, args.first + args.repeats):
         for way in ["peak", *ways[repeat % len(ways):], *ways[:repeat % len(ways)]]:
-            have = load_results().get(key, {"runs": []})["runs"]
+            have = stored(OUT, {}).get(key, {"runs": []})["runs"]
             if any(r["way"] == way and r["repeat"] == repeat for r in have): continue
             found = {"way": way, "repeat": repeat} | child(args, way)
-            store(key, lambda e, found=found: e["runs"].append(found))
+            update(key, lambda e, found=found: e["runs"].append(found))
             print(repeat, way, {k: round(found[k], 1) for k in ("cpu_seconds", "wall_seconds", "best") if k in found}, flush=True)
 
 
 def summary(key, clock, rows_count):
-    entry = load_results()[key]
+    entry = stored(OUT, {})[key]
     rows, best = table(entry, clock)
     ratios = {r["way"]: round(r["ours_is_faster_by"], 3) for r in rows if r["way"] in TARGETS and "ours_is_faster_by" in r}
     mfu = next((round(r["mfu"], 3) for r in rows if r["way"] == "sft_nb" and "mfu" in r), None)
-    store(key, lambda e: e.update(machine=machine(), clock=clock, rows=rows_count, peak_gflops=best, table=rows, ratios=ratios, mfu=mfu))
+    update(key, lambda e: e.update(machine=machine(), clock=clock, rows=rows_count, peak_gflops=best, table=rows, ratios=ratios, mfu=mfu))
     show(rows)
     return {"ratios": ratios, "mfu": mfu}
 
@@ -397,8 +385,8 @@ def main():
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child: return one(args, args.child)
-    global RESULTS
-    RESULTS = args.results or RESULTS
+    global OUT
+    OUT = args.results or OUT
     about = machine(); threads = about["threads"]
     key = f"{about['capability']}, {threads} thread{'s' * (threads > 1)}, {args.checkpoint}, {args.rows} rows" + (f" of {args.length} tokens" if args.length else "")
     args.clock = args.clock or ("cpu" if threads == 1 and about["device"] == "cpu" else "wall")
@@ -407,7 +395,7 @@ def main():
     if args.profile:
         shares = {way: child(args, f"profile {way}") for way in ("sft_nb:", "sft_nb")}
         found = {"profile": shares, "attention_ms": child(args, "attention") if about["device"] == "cpu" else {}, "shortcuts": child(args, "shortcuts")}
-        store(key, lambda e: e.update(found)); print(json.dumps(found)); return
+        update(key, lambda e: e.update(found)); print(json.dumps(found)); return
     speed(args, key, clock)
     print(json.dumps(summary(key, clock, args.rows)))
 
@@ -416,15 +404,15 @@ def accuracy(args, key):
     "Trainer with defaults against ours, a seed at a time."
     for seed in range(args.seeds):
         for way in ("trainer_default", "sft_nb"):
-            have = load_results().get(key, {"accuracy": []})["accuracy"]
+            have = stored(OUT, {}).get(key, {"accuracy": []})["accuracy"]
             setting = {"way": way, "seed": seed, "epochs": args.epochs, "valid_rows": args.valid_rows}
             if any(setting.items() <= r.items() for r in have): continue
             args.seed = seed
             found = setting | {"accuracy": child(args, way)["accuracy"]}
-            store(key, lambda e, found=found: e["accuracy"].append(found)); print(found, flush=True)
-    of = {way: {r["seed"]: r["accuracy"] for r in load_results()[key]["accuracy"] if r["way"] == way and r["epochs"] == args.epochs and r["valid_rows"] == args.valid_rows} for way in ("trainer_default", "sft_nb")}
+            update(key, lambda e, found=found: e["accuracy"].append(found)); print(found, flush=True)
+    of = {way: {r["seed"]: r["accuracy"] for r in stored(OUT, {})[key]["accuracy"] if r["way"] == way and r["epochs"] == args.epochs and r["valid_rows"] == args.valid_rows} for way in ("trainer_default", "sft_nb")}
     gaps = [of["sft_nb"][s] - of["trainer_default"][s] for s in of["sft_nb"] if s in of["trainer_default"]]
-    store(key, lambda e: e.update(accuracy_gap=statistics.mean(gaps)))
+    update(key, lambda e: e.update(accuracy_gap=statistics.mean(gaps)))
     print(json.dumps({"seeds": len(gaps), "mean gap": statistics.mean(gaps), "gaps": gaps}))
 
 
