@@ -7,7 +7,7 @@ __all__ = ['COLORS', 'read_table', 'check_columns', 'check_missing', 'check_text
            'check_lengths', 'report', 'new_figure', 'plot_rows', 'row_hashes', 'check_duplicates', 'Splits', 'split',
            'folds', 'near_duplicates', 'check_splits']
 
-# %% ../nbs/02_data.ipynb #152a8b6d
+# %% ../nbs/02_data.ipynb #12ad1ef4
 import csv, difflib, hashlib, html, json, re, unicodedata
 from collections import Counter
 from contextlib import contextmanager
@@ -16,7 +16,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Iterator
 
-import matplotlib.figure  # noqa: F401  for sft_nb.evaluation
 import numpy as np
 import pandas as pd
 import pyarrow as pa

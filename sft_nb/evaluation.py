@@ -6,7 +6,7 @@
 __all__ = ['evaluation_mode', 'predict', 'Evaluation', 'evaluate', 'per_class_table', 'classification_metrics', 'confusion_table',
            'plot_confusion', 'Difference', 'paired_bootstrap']
 
-# %% ../nbs/06_evaluation.ipynb #015a3b78
+# %% ../nbs/06_evaluation.ipynb #ff7beace
 import json, re
 from collections import Counter
 from contextlib import contextmanager, nullcontext
@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-import matplotlib, numpy as np, pandas as pd, torch
+import numpy as np, pandas as pd, torch
 from fastcore.basics import patch
-from matplotlib.colors import LinearSegmentedColormap
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 from sklearn.preprocessing import MultiLabelBinarizer
 
@@ -207,8 +206,7 @@ def confusion_table(
     table = pd.DataFrame(counts, pd.Index(names, name="truth"), pd.Index(names, name="prediction"))
     return table.div(table.sum(axis=1), axis=0) if shares else table
 
-# %% ../nbs/06_evaluation.ipynb #d41363d1
-_shade = LinearSegmentedColormap.from_list("share", ["#ffffff", "#5e3c99"])
+# %% ../nbs/06_evaluation.ipynb #8c7bf5e9
 def _short(name): return str(name) if len(str(name)) <= 14 else f"{str(name)[:7]}…{str(name)[-6:]}"
 
 def _write_cell(ax, x, y, count, share, size, roomy):
@@ -217,19 +215,19 @@ def _write_cell(ax, x, y, count, share, size, roomy):
     text = f"{count:,}\n{share:.0%}" if roomy else f"{100 * share:.0f}"
     ax.text(x, y, text, ha="center", va="center", fontsize=size, color="white" if share > .7 else "black")
 
-# %% ../nbs/06_evaluation.ipynb #b2232bfc
+# %% ../nbs/06_evaluation.ipynb #71ce1dce
 def plot_confusion(
     predictions: list,  # n predictions or plain labels
     targets: list,  # n right labels
     labels: list,  # c labels in the order to show them; others that turn up are added at the end
-) -> matplotlib.figure.Figure:  # rows are the truth, columns the prediction, each row shaded by its shares
+):  # a matplotlib Figure; rows are the truth, columns the prediction, each row shaded by its shares
     "The confusion matrix as a picture, for two classes or for twenty."
     counts, shares = [confusion_table(predictions, targets, labels, s) for s in (False, True)]
     c, roomy, size = len(counts), len(counts) <= 5, min(8.5, 130 / len(counts))  # size in points
     names, step = [_short(name) for name in counts.index], -(-c // 30)  # beyond 30 classes, not every name
     flat = c * max(map(len, names)) <= 36
     fig, ax = new_figure(4.2, 3.6 if flat else 4.4)
-    ax.imshow(shares.fillna(0), cmap=_shade, vmin=0, vmax=1)
+    ax.imshow(shares.fillna(0), cmap="Purples", vmin=0, vmax=1)
     for (y, x), count in np.ndenumerate(counts.to_numpy()) if c <= 30 else (): _write_cell(ax, x, y, count, shares.iat[y, x], size, roomy)
     ax.set_xticks(range(0, c, step), names[::step], rotation=0 if flat else 90, fontsize=max(size, 5), parse_math=False)
     ax.set_yticks(range(0, c, step), names[::step], fontsize=max(size, 5), parse_math=False)
@@ -237,7 +235,7 @@ def plot_confusion(
     ax.set(xlabel="prediction", ylabel="truth", title="count and share of the row" if roomy else "% of the row" if c <= 30 else "share of the row")
     return fig
 
-# %% ../nbs/06_evaluation.ipynb #15936c21
+# %% ../nbs/06_evaluation.ipynb #8d539ea8
 @patch(as_prop=True)
 def table(self: Evaluation) -> pd.DataFrame:
     "The rows, with target, prediction, score (confidence) and right (`task.score`); a data column of such a name gets `_in_rows`."
@@ -255,7 +253,7 @@ def tables(self: Evaluation) -> dict[str, pd.DataFrame]:
     return self.task.tables(self.predictions, self.targets)
 
 @patch
-def plot(self: Evaluation) -> matplotlib.figure.Figure | None:  # None if the task has no picture
+def plot(self: Evaluation):  # a matplotlib Figure; None if the task has no picture
     "The task's picture of the result."
     return self.task.plot(self.predictions, self.targets)
 
@@ -349,7 +347,7 @@ def to_dict(self: Evaluation) -> dict:  # {"n": …, "loss": …, "metrics": {�
     "The figures as plain data."
     return {"n": self.n, "loss": self.loss, "metrics": {k: v if np.isfinite(v) else None for k, v in self.metrics.items()}}
 
-# %% ../nbs/06_evaluation.ipynb #62ab3695
+# %% ../nbs/06_evaluation.ipynb #543a565d
 @patch
 def save(
     self: Evaluation,
@@ -364,5 +362,6 @@ def save(
         file = "table_" + re.sub(r"[^\w-]+", "_", name) + ".csv"
         table.to_csv(folder / file, encoding="utf-8")
     if (fig := self.plot()) is not None:
-        with matplotlib.rc_context({"svg.hashsalt": "sft_nb"}): fig.savefig(folder / "plot.svg", metadata={"Date": None})
+        from matplotlib import rc_context  # not at the top: drawing is slow to import
+        with rc_context({"svg.hashsalt": "sft_nb"}): fig.savefig(folder / "plot.svg", metadata={"Date": None})
     return folder

@@ -6,7 +6,7 @@
 __all__ = ['first_fit', 'row_plan', 'take_cells', 'block_mask', 'Layout', 'pack', 'looks_back_only', 'first_position',
            'attention_windows', 'layout_of', 'check_packing', 'packer', 'packed_share', 'plot_packing']
 
-# %% ../nbs/05b_packing.ipynb #4b8e1854
+# %% ../nbs/05b_packing.ipynb #85fe5f5f
 import inspect
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +14,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import nn
 
 from .batching import Examples, pad
@@ -246,11 +245,11 @@ def packed_share(
         cells += len(fill) * max(fill, default=0)
     return 1 - sum(int(lengths[b].sum()) for b in batches) / cells if cells else 0.
 
-# %% ../nbs/05b_packing.ipynb #dd79a200
+# %% ../nbs/05b_packing.ipynb #22ec6591
 def plot_packing(
     lengths,  # b: tokens of the examples of one batch
     capacity: int | None = None,  # tokens in a packed row; None: as many as the longest example has
-) -> Figure:  # left: padded, a row for each example; right: packed
+):  # a matplotlib Figure; left: padded, a row for each example; right: packed
     "A picture of one batch before and after packing: examples in blue, pads in grey."
     lengths = np.asarray(lengths, dtype=int)
     fig, axes = new_figure(8, 3, 2)

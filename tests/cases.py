@@ -2,13 +2,14 @@
 from dataclasses import dataclass
 
 import pandas as pd
+from conftest import LONG
 from toy_detection import ToyDetection, scenes
 
 from sft_nb.models import set_dropout
 from sft_nb.task import Task
 from sft_nb.tasks import SequenceLabelling, TextClassification, TextRegression
 
-SHORT, LONG = "fine", "a story that takes its time and then some more of it until the last light in the house is out"
+SHORT = "fine"
 
 
 @dataclass

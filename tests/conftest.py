@@ -7,6 +7,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 import functools
 import json
+import re
 import pytest
 
 
@@ -30,6 +31,7 @@ SENTENCES = ["a warm and funny film that earns every laugh", "the plot is dull a
              "what a joy from the first scene to the last", "two hours of noise and not one idea",
              "the cast is wonderful and the music stays with you", "a lazy sequel that nobody asked for",
              "tender clever and beautifully shot", "i wanted my money and my evening back"]
+LONG = "a story that takes its time and then some more of it until the last light in the house is out"
 CHINESE = ["这部电影很温暖也很好笑", "情节无聊笑话老套", "从头到尾都是享受", "两个小时的噪音没有一点想法", "演员出色音乐难忘", "没有人需要的续集", "温柔聪明拍得很美", "浪费了我的时间和钱"]
 SIZES = dict(hidden=64, layers=3, heads=4, inner=128, positions=64, drop=.1)
 
@@ -44,16 +46,18 @@ def alike(some, others):
     return len(some) == len(others) and all(same(a.value, b.value) and same(a.probs, b.probs) for a, b in zip(some, others))
 
 
-def wordpiece(texts=SENTENCES, characters=False):
-    "A BERT tokenizer with a vocabulary trained on a few sentences, or made of their characters."
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+def halves(texts):
+    "The first three letters of every word, the rest of it, and single letters: pieces that are the same in every process, which a trained vocabulary is not."
+    words = sorted({w for t in texts for w in re.findall(r"\w+|[^\w\s]", t.lower())})
+    return list(dict.fromkeys(w[:3] for w in words)), list(dict.fromkeys(w[3:] for w in words if len(w) > 3)), sorted(set("".join(words)))
+
+
+def wordpiece(texts=(*SENTENCES, LONG), characters=False):
+    "A BERT tokenizer for a few sentences, with whole, halved and spelled words; or of their characters."
     from transformers import BertTokenizer
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    if characters: return BertTokenizer(vocab={t: i for i, t in enumerate([*special, *sorted(set("".join(texts)))])}, model_max_length=SIZES["positions"])
-    trained = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    trained.normalizer, trained.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
-    trained.train_from_iterator(texts, trainers.WordPieceTrainer(vocab_size=200, special_tokens=special, show_progress=False))
-    return BertTokenizer(vocab=trained.get_vocab(), model_max_length=SIZES["positions"])
+    special, (begin, end, letters) = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], halves(texts)
+    pieces = letters if characters else [*begin, *letters, *("##" + p for p in [*end, *letters])]
+    return BertTokenizer(vocab={p: i for i, p in enumerate(dict.fromkeys(special + pieces))}, model_max_length=SIZES["positions"])
 
 
 def byte_level(special, texts=SENTENCES):
@@ -112,12 +116,10 @@ def _modernbert_pair():
 
 
 def _deberta_pair():
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers import DebertaV2Config, DebertaV2ForMaskedLM, DebertaV2Tokenizer
-    s, trained = SIZES, Tokenizer(models.Unigram())
-    trained.pre_tokenizer = pre_tokenizers.Metaspace()
-    trained.train_from_iterator(SENTENCES, trainers.UnigramTrainer(vocab_size=200, special_tokens=["[PAD]", "[CLS]", "[SEP]", "[UNK]"], unk_token="[UNK]", show_progress=False))
-    pieces = [tuple(p) for p in json.loads(trained.to_str())["model"]["vocab"]] + [("[MASK]", 0.)]
+    s, (begin, end, letters) = SIZES, halves([*SENTENCES, LONG])
+    words = [*("\u2581" + p for p in begin), *end, "\u2581", *letters]
+    pieces = [(p, 0.) for p in ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]] + [(p, -9.) for p in dict.fromkeys(words)] + [("[MASK]", 0.)]
     tok = DebertaV2Tokenizer(vocab=pieces, model_max_length=s["positions"])
     return DebertaV2ForMaskedLM(DebertaV2Config(vocab_size=len(tok), hidden_size=s["hidden"], num_hidden_layers=s["layers"], num_attention_heads=s["heads"], intermediate_size=s["inner"], pooler_hidden_size=s["hidden"],
                                                 max_position_embeddings=s["positions"], relative_attention=True, position_buckets=16, norm_rel_ebd="layer_norm", share_att_key=True, pos_att_type=["p2c", "c2p"],

@@ -86,7 +86,7 @@ def test_evaluation_loss_does_not_depend_on_the_batch_size(case, tiny):
     whole = evaluate(task, model, processor, case.rows, batch_size=64)
     for size in (1, 3, 8):
         cut = evaluate(task, model, processor, case.rows, batch_size=size)
-        assert cut.loss == pytest.approx(whole.loss, rel=1e-6) and cut.metrics == pytest.approx(whole.metrics, rel=1e-3, nan_ok=True), size  # answers that are numbers may differ in a last digit
+        assert cut.loss == pytest.approx(whole.loss, rel=1e-6) and cut.metrics == pytest.approx(whole.metrics, rel=1e-3, abs=1e-4, nan_ok=True), size  # answers that are numbers may differ in a last digit
 
 
 @pytest.fixture(scope="module")

@@ -129,14 +129,14 @@ class InMemory(TextClassification):
 
 
 def test_runs_from_disk_and_memory_are_bitwise_equal(tiny, reviews, monkeypatch):
-    monkeypatch.setattr("sft_nb.tasks.text_classification.STEP", 3)  # several pieces
+    monkeypatch.setattr("sft_nb.tasks.texts.STEP", 3)  # several pieces
     tuners = [FineTuner(kind(), tiny("bert"), BY_HEART).fit(reviews, reviews) for kind in (TextClassification, InMemory)]
     assert isinstance(tuners[0].examples.plain, Stored) and isinstance(tuners[1].examples.plain, list)
     assert tuners[0].history.steps == tuners[1].history.steps and torch.equal(*[parameters(t.model) for t in tuners])
 
 
 def test_no_text_is_tokenised_twice(tiny, reviews):
-    task = TextClassification(max_length=8).learn(reviews)
+    task = TextClassification(max_length=14).learn(reviews)
     _, tokenizer = task.build(tiny("bert"))
     asked = []
     def processor(*texts, **options): asked.append(len(texts[0])); return tokenizer(*texts, **options)
@@ -145,7 +145,7 @@ def test_no_text_is_tokenised_twice(tiny, reviews):
     lengths = examples.lengths
     assert sum(asked) == len(reviews)
     found = task.check_lengths(reviews, processor, lengths)
-    assert sum(asked) == len(reviews) + (lengths == 8).sum(), "only texts that fill the model are looked at again"
+    assert sum(asked) == len(reviews) + (lengths == 14).sum(), "only texts that fill the model are looked at again"
     assert found == task.check_lengths(reviews, tokenizer) and 0 < len(found[0].rows) < len(reviews)
 
 

@@ -32,7 +32,7 @@ class Example:
 
 EXAMPLES = {
     TextClassification: Example(TextClassification(), pd.DataFrame({"text": SENTENCES, "label": ["good", "bad"] * 4})),
-    TextRegression: Example(TextRegression(number="minutes"), pd.DataFrame({"text": SENTENCES, "minutes": [95.5, 140, 88, 122, 101, 133.5, 79, 151]}), recipe=BY_HEART.but(epochs=200, learning_rate=1.5e-3), least=.9),
+    TextRegression: Example(TextRegression(number="minutes"), pd.DataFrame({"text": SENTENCES, "minutes": [95.5, 140, 88, 122, 101, 133.5, 79, 151]}), recipe=BY_HEART.but(epochs=300, learning_rate=7e-4), least=.9),
     SequenceLabelling: Example(SequenceLabelling(), pd.DataFrame({"words": [s.split() for s in SENTENCES], "tags": [["B-LONG" if len(w) > 4 else "O" for w in s.split()] for s in SENTENCES]}), suffix=".jsonl"),
 }
 ROADS = [(t, c) for t, e in EXAMPLES.items() for c in e.checkpoints]
@@ -68,7 +68,7 @@ def test_eight_rows_by_heart_before_and_after_saving(task, checkpoint, tiny, tmp
     again = FineTuner.load(tuner.save(tmp_path/"run"))
     assert again.task == tuner.task and alike(before, again.predict(items))
     one, other = tuner.evaluate(example.rows), again.evaluate(example.rows)
-    assert other.loss == pytest.approx(one.loss, rel=1e-3, abs=1e-6) and other.metrics == pytest.approx(one.metrics, rel=1e-3, nan_ok=True) and example.task.metric[0] in one.metrics
+    assert other.loss == pytest.approx(one.loss, rel=1e-3, abs=1e-6) and other.metrics == pytest.approx(one.metrics, rel=1e-3, abs=1e-5, nan_ok=True) and example.task.metric[0] in one.metrics
     table = again.predict(example.rows)
     assert len(table) == 8 and {"prediction", "score"} <= set(table) and np.array(scores(tuner.task, example.rows, again.predict(items))).min() >= example.least
 

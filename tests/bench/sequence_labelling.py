@@ -47,7 +47,7 @@ def main():
         targets = [task.learn(rows["train"]).target(r) for r in rows["certify"].to_dict("records")]
         run = next((r for r in file["runs"] if r["seed"] == seed), None)
         if run is None: file["runs"].append(run := {"seed": seed, "n": {k: len(v) for k, v in rows.items()}, "ladder": {}, "per type": {}, "tags": {}, "seconds": {}, "machine": machine()})
-        for rung in args.rungs.split(","):
+        for rung in filter(None, args.rungs.split(",")):
             if rung in run["ladder"]: continue
             start = time.perf_counter()
             climb = ladder(task, rows["train"], rows["valid"], rows["certify"], "minilm", recipe.but(seed=seed), (rung,))
