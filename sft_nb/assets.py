@@ -206,10 +206,12 @@ def _cause(output, errors):
     kind = next((k for k, sign in _SIGNS.items() if re.search(sign, said, re.I)), "other")
     return kind, "pip said: " + (errors.strip().splitlines() or ["nothing"])[-1].strip()
 
-# %% ../nbs/01_assets.ipynb #0ed47acc
-_STAND_IN = """import pathlib, shutil, sys
+# %% ../nbs/01_assets.ipynb #ea1c08e0
+_STAND_IN = """import email, pathlib, shutil, sys
 def prepare_metadata_for_build_wheel(folder, config_settings=None):
-    (to := pathlib.Path(folder, "package.dist-info")).mkdir(); shutil.copy("PKG-INFO", to / "METADATA"); return to.name
+    about = email.message_from_string(pathlib.Path("PKG-INFO").read_text(encoding="utf-8", errors="replace"))
+    to = pathlib.Path(folder, f"{about['Name'].replace('-', '_')}-{about['Version']}.dist-info")  # older pips read the name there
+    to.mkdir(); shutil.copy("PKG-INFO", to / "METADATA"); return to.name
 __legacy__ = sys.modules[__name__]
 """
 
