@@ -112,7 +112,7 @@ def test_the_saved_folder_carries_what_is_needed(learned):
 
 def test_several_labels_a_row(tiny, tmp_path):
     rows = pd.DataFrame({"text": SENTENCES, "label": ["warm;funny", "dull", "funny", "", "warm", "dull;lazy", "warm;funny;shot", "lazy"]})
-    tuner = FineTuner(TextClassification(multi_label=True), tiny("bert"), BY_HEART.but(epochs=200, learning_rate=1e-3)).fit(rows)
+    tuner = FineTuner(TextClassification(multi_label=True), tiny("bert"), BY_HEART.but(epochs=300, learning_rate=7e-4)).fit(rows)
     folder = tuner.save(tmp_path/"run")
     ours = FineTuner.load(folder).predict(SENTENCES)
     assert [p.value for p in ours] == [tuner.task.target(r) for r in rows.to_dict("records")]
