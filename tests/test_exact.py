@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from cases import CASES
+from conftest import alike
 from safetensors.torch import load_file
 from torch.nn.functional import pad
 
 from sft_nb.evaluation import evaluate
-from sft_nb.tasks import ALL
+from sft_nb.tasks import ALL, TextRegression
 from sft_nb.training import effective_gradient
 
 HERE = Path(__file__).parent
@@ -86,7 +87,11 @@ def test_evaluation_loss_does_not_depend_on_the_batch_size(case, tiny):
     whole = evaluate(task, model, processor, case.rows, batch_size=64)
     for size in (1, 3, 8):
         cut = evaluate(task, model, processor, case.rows, batch_size=size)
-        assert cut.loss == pytest.approx(whole.loss, rel=1e-6) and cut.metrics == pytest.approx(whole.metrics, rel=1e-3, abs=1e-4, nan_ok=True), size  # answers that are numbers may differ in a last digit
+        assert cut.loss == pytest.approx(whole.loss, rel=1e-6) and alike(cut.predictions, whole.predictions), size
+        if isinstance(case.task, TextRegression):  # numbers may differ in a last digit; the correlations of an untrained model's answers, nearly all the same, magnify it
+            steady = [k for k in whole.metrics if not k.startswith(("pearson", "spearman"))]
+            assert steady and [cut.metrics[k] for k in steady] == pytest.approx([whole.metrics[k] for k in steady], rel=1e-5, abs=1e-6), size
+        else: assert cut.metrics == whole.metrics, size
 
 
 @pytest.fixture(scope="module")
