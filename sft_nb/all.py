@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['load_data', 'Ladder', 'ladder', 'suggest_checkpoint', 'suggest_loss', 'Splits', 'folds', 'read_table', 'split',
            'Difference', 'Evaluation', 'paired_bootstrap', 'AssetError', 'Batch', 'CheckpointError', 'DataError',
-           'Finding', 'Prediction', 'SFTError', 'Task', 'TrainingError', 'learned', 'SequenceLabelling',
-           'TextClassification', 'TextRegression', 'RECIPES', 'FineTuner', 'History', 'Listener', 'Method', 'Recipe']
+           'Finding', 'Prediction', 'SFTError', 'Task', 'TrainingError', 'learned', 'ImageClassification',
+           'SequenceLabelling', 'TextClassification', 'TextRegression', 'RECIPES', 'FineTuner', 'History', 'Listener',
+           'Method', 'Recipe']
 
-# %% ../nbs/99_all.ipynb #90118ddd
+# %% ../nbs/99_all.ipynb #b6de9e1e
 from . import checkpointing  # gives the tuner save, load and resume
 from .assets import load_data
 from .baselines import Ladder, ladder
@@ -16,12 +17,12 @@ from .choosing import suggest_checkpoint, suggest_loss
 from .data import Splits, folds, read_table, split
 from .evaluation import Difference, Evaluation, paired_bootstrap
 from .task import AssetError, Batch, CheckpointError, DataError, Finding, Prediction, SFTError, Task, TrainingError, learned
-from .tasks import SequenceLabelling, TextClassification, TextRegression
+from .tasks import ImageClassification, SequenceLabelling, TextClassification, TextRegression
 from .recipe import RECIPES, Method, Recipe
 from .training import FineTuner
 from .watching import History, Listener
 
-# %% ../nbs/99_all.ipynb #012371be
+# %% ../nbs/99_all.ipynb #ca2bb6fa
 _all_ = ["load_data", "Ladder", "ladder", "suggest_checkpoint", "suggest_loss", "Splits", "folds", "read_table", "split", "Difference", "Evaluation", "paired_bootstrap",
          "AssetError", "Batch", "CheckpointError", "DataError", "Finding", "Prediction", "SFTError", "Task", "TrainingError", "learned",
-         "SequenceLabelling", "TextClassification", "TextRegression", "RECIPES", "FineTuner", "History", "Listener", "Method", "Recipe"]
+         "ImageClassification", "SequenceLabelling", "TextClassification", "TextRegression", "RECIPES", "FineTuner", "History", "Listener", "Method", "Recipe"]

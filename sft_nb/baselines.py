@@ -187,13 +187,13 @@ class _Climb:
         if self.tuner.interrupted: raise KeyboardInterrupt
         return self.tuner.evaluate(self.rows).predictions
 
-# %% ../nbs/09_baselines.ipynb #a9a75371
+# %% ../nbs/09_baselines.ipynb #17d9508d
 def ladder(
     task: Task,  # what to learn
     train: pd.DataFrame,  # rows to fit
     valid: pd.DataFrame,  # rows to tune on
     rows: pd.DataFrame,  # to answer: touched by no rung before
-    checkpoint: str = "minilm",  # for the rungs with a network
+    checkpoint: str | None = None,  # for the rungs with a network; None: the task's `first`
     recipe: Recipe = Recipe(),  # of the rungs "fine-tuned" and "scratch"
     rungs: tuple | None = None,  # None: all; otherwise names, in order
     device=None,  # None: the best there is
@@ -202,9 +202,9 @@ def ladder(
     "Every baseline and the fine-tuned model on the same rows. Raises DataError for rows that cannot be used, or an unknown rung."
     usable(task, train, "train"); learned = task.learn(train)
     for part, role in ((valid, "valid"), (rows, "answered")): usable(learned, part, role)
-    climb, simple = _Climb(task, train, valid, rows, checkpoint, recipe, device), learned.baselines()
+    climb, simple = _Climb(task, train, valid, rows, checkpoint or task.first, recipe, device), learned.baselines()
     ways = {name: lambda f=f: f(train, valid, rows) for name, f in simple.items()}
-    ways |= {"frozen": climb.frozen, "scratch": lambda: climb.tuned(fresh=True, depth_decay=1.0), "fine-tuned": climb.tuned}
+    ways |= {"frozen": climb.frozen, "scratch": lambda: climb.tuned(fresh=True, depth_decay=1.0, train_batchnorm=True), "fine-tuned": climb.tuned}
     if unknown := [r for r in rungs or () if r not in ways]: raise DataError(f"No rung is called {', '.join(unknown)}. Known: {', '.join(ways)}.")
     result = Ladder(n=len(rows), metric=learned.metric[0])
     targets = [learned.target(r) for r in rows.to_dict("records")]

@@ -16,12 +16,12 @@ from . import assets
 from .columns import cells
 from .task import DataError, Task
 
-# %% ../nbs/03a_choosing.ipynb #c15975b7
+# %% ../nbs/03a_choosing.ipynb #29863d39
 @dataclass(frozen=True)
 class Known:
     "What we need to know of a checkpoint to say what it costs."
     name: str  # a bundled name or a hub id
-    kind: str  # "text encoder" or "text decoder"
+    kind: str  # "text encoder", "text decoder" or "image encoder"
     language: str  # "en", "zh" …, or "many"
     parameters: float  # of the body, in all
     embeddings: float  # of these, rows of tables, which cost memory and hardly any time
@@ -29,10 +29,12 @@ class Known:
     width: int  # h
     inner: int  # f; for gated layers (ModernBERT) 1.5 times their size, since they keep three such vectors
     heads: int  # a
-    reads: int  # tokens
+    reads: int  # tokens, or pixels a side
     why: str  # when one would take it
+    kept: float = 0  # of pictures: numbers that training keeps of one
+    operations: float = 0  # of pictures: additions and multiplications of one forward pass
 
-# %% ../nbs/03a_choosing.ipynb #661c4e84
+# %% ../nbs/03a_choosing.ipynb #a646dd87
 def memory_bytes(
     model: Known,  # whose cost
     batch_size: int,  # texts at a time
@@ -41,7 +43,7 @@ def memory_bytes(
 ) -> float:
     "For full fine-tuning with AdamW in 32 bits: 16 bytes a parameter, and the activations."
     per_token = 10 * model.width + 2 * model.inner + (0 if fused else 3 * model.heads * tokens)  # numbers a layer
-    return 16 * model.parameters + 4 * batch_size * tokens * model.layers * per_token
+    return 16 * model.parameters + 4 * batch_size * (model.kept or tokens * model.layers * per_token)
 
 def training_operations(
     model: Known,  # whose cost
@@ -49,9 +51,11 @@ def training_operations(
     tokens: float,  # mean length
 ) -> float:
     "Additions and multiplications of one epoch: 6 per token and parameter (2 forward, 4 backward), and attention's."
-    return texts * tokens * (6 * (model.parameters - model.embeddings) + 12 * model.layers * model.width * tokens)
+    return texts * (3 * model.operations or tokens * (6 * (model.parameters - model.embeddings) + 12 * model.layers * model.width * tokens))
 
-# %% ../nbs/03a_choosing.ipynb #944564b4
+# %% ../nbs/03a_choosing.ipynb #4e513ecd
+def _seeing(name, parameters, kept, operations, why): return Known(name, "image encoder", "many", parameters, 0, 0, 0, 0, 0, 224, why, kept, operations)
+
 SPEED = {"cpu": 5e10, "mps": 1e12, "cuda": 5e13}  # useful operations per second: two laptop cores in fp32, an Apple GPU, one data centre GPU in bf16
 
 KNOWN = (
@@ -67,6 +71,11 @@ KNOWN = (
     Known("jhu-clsp/mmBERT-base", "text encoder", "many", 306.9e6, 196.6e6, 22, 768, 1728, 12, 8192, "today's first choice for other languages and mixed ones: more than 1,800"),
     Known("jhu-clsp/mmBERT-small", "text encoder", "many", 140.5e6, 98.3e6, 22, 384, 1728, 6, 8192, "the same, small enough for a laptop"),
     Known("xlm-roberta-base", "text encoder", "many", 278.0e6, 192.4e6, 12, 768, 3072, 12, 512, "100 languages, known everywhere, to compare with"),
+    _seeing("efficientnet-lite0", 3.4e6, 19.9e6, .77e9, "bundled, no hub needed; made for phones, learns in minutes on a laptop: try it first"),
+    _seeing("facebook/convnextv2-tiny-22k-224", 27.9e6, 42.4e6, 8.9e9, "today's first choice of this size; trained on 22,000 classes"),
+    _seeing("microsoft/swin-tiny-patch4-window7-224", 27.5e6, 26.7e6, 9.0e9, "attention in windows; a good body for detection too"),
+    _seeing("google/vit-base-patch16-224", 85.8e6, 29.5e6, 33.7e9, "plain attention over patches; wants many pictures, or careful rates"),
+    _seeing("microsoft/resnet-50", 23.5e6, 21.5e6, 8.2e9, "the classic of 2015: known everywhere, to compare with"),
 )
 
 # %% ../nbs/03a_choosing.ipynb #7bdb3e2c
@@ -90,19 +99,20 @@ def rough_lengths(
     letters = sum(np.array([len(str(v)) for v in cells(rows[c])]) for c in task.inputs())
     return np.ceil(letters / (1 if language in _UNSPACED else 4)) + 2
 
-# %% ../nbs/03a_choosing.ipynb #98a044b4
+# %% ../nbs/03a_choosing.ipynb #2db3bfd0
 def _cost(model, lengths, batch_size, speed, fused):
-    read, short = np.minimum(lengths, model.reads), lambda x: float(f"{x:.2g}")  # two digits: it is an estimate
+    short, text = lambda x: float(f"{x:.2g}"), model.kind != "image encoder"  # two digits: it is an estimate
+    read = np.minimum(lengths, model.reads) if text else np.full(len(lengths), model.reads)
     return {"checkpoint": model.name, "from": "package index" if model.name in assets.names("checkpoint") else "model hub", "why": model.why, "language": model.language,
-            "million parameters": round(model.parameters / 1e6, 1), "reads (tokens)": model.reads, "texts cut": float((lengths > model.reads).mean()),
+            "million parameters": round(model.parameters / 1e6, 1), "reads (tokens)" if text else "reads (pixels a side)": model.reads, **({"texts cut": float((lengths > model.reads).mean())} if text else {}),
             "memory (GB)": short(memory_bytes(model, batch_size, int(read.max()), fused) / 1e9), "minutes an epoch": short(training_operations(model, len(read), read.mean()) / speed / 60)}
 
 def suggest_checkpoint(
     task: Task,  # or its class
     language: str = "en",  # two letters: "en", "zh", "de" …
-    rows: pd.DataFrame | None = None,  # the training rows; None: 1,000 texts of 64 tokens
+    rows: pd.DataFrame | None = None,  # the training rows; None: 1,000 texts of 64 tokens, or 1,000 pictures
     device: str = "cpu",  # "cpu", "mps" or "cuda": whose speed is assumed
-    batch_size: int = 32,  # texts at a time
+    batch_size: int = 32,  # rows at a time
     speed: float | None = None,  # operations per second; None: `SPEED` of the device
 ) -> pd.DataFrame:  # a row per checkpoint, the first one to try on top
     "Which checkpoints suit a task, and what they cost. On a CPU the fastest comes first, else the table's order. Raises DataError for a task without `suited`."

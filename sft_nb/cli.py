@@ -93,16 +93,16 @@ def _parts(task, rows, valid, certify, group, valid_size, certify_size, seed):
     if not any(sizes.values()): return Splits(rows, given["valid"], given["certify"], seed, group)
     return replace(split(rows, **sizes, seed=seed, group=group), **{role: r for role, r in given.items() if r is not None})
 
-# %% ../nbs/90_cli.ipynb #f8d33e8f
+# %% ../nbs/90_cli.ipynb #7b7050dd
 @_command
 def fine_tune(
-    data: Annotated[str, typer.Argument(help="Table to learn from: CSV, TSV, JSONL or Parquet")],
+    data: Annotated[str, typer.Argument(help="Table to learn from: CSV, TSV, JSONL or Parquet; or a folder of pictures")],
     task: Annotated[str, typer.Option(help="Name of the task, or module:Class")],
     out: Annotated[Path, typer.Option(help="Folder for the run")],
     valid: Annotated[Optional[str], typer.Option(help="Table to select the epoch with; else split off")] = None,
     certify: Annotated[Optional[str], typer.Option(help="Table that is kept aside; else split off")] = None,
     group: Annotated[Optional[str], typer.Option(help="Column whose values stay on one side of the split")] = None,
-    model: Annotated[str, typer.Option(help="Bundled name, folder, or hub id")] = "minilm",
+    model: Annotated[Optional[str], typer.Option(help="Bundled name, folder, or hub id; else the bundled one that suits the task")] = None,
     recipe: Annotated[str, typer.Option(help=f"One of: {', '.join(RECIPES)}")] = "default",
     epochs: Annotated[Optional[int], typer.Option(help="Passes over the training rows")] = None,
     learning_rate: Annotated[Optional[float], typer.Option(help="Highest learning rate")] = None,
@@ -162,11 +162,11 @@ def evaluate(
     if out: _save_result(result, out)
     print(result); _say_json(json_, result.to_dict())
 
-# %% ../nbs/90_cli.ipynb #97243e9e
+# %% ../nbs/90_cli.ipynb #0714e6b7
 @_command
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run")],
-    data: Annotated[Optional[str], typer.Argument(help="Table, or - for lines from standard input")] = None,
+    data: Annotated[Optional[str], typer.Argument(help="Table, folder of pictures, or - for lines from standard input")] = None,
     text: Annotated[Optional[list[str]], typer.Option(help="A single input; may be repeated")] = None,
     out: Annotated[Optional[Path], typer.Option(help="File to write: .csv, .tsv, .jsonl or .parquet; else CSV on standard output")] = None,
     task: Annotated[Optional[str], typer.Option(help="module:Class, if the run's task is one of your own")] = None,

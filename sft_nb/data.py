@@ -241,10 +241,11 @@ def check_numbers(
         if bad: found.append(Finding("error", f"{c!r} should hold numbers, but {_name_rows(bad)} (counting from 0) {'holds' if len(bad) == 1 else 'hold'} {_short(rows[c].iloc[bad[0]])}. Write 3.5 rather than 3,5, without units.", bad))
     return found
 
-# %% ../nbs/02_data.ipynb #3b1dfef9
+# %% ../nbs/02_data.ipynb #ea21ce81
 def _plain(value):  # nested lists, dicts and texts that JSON can write: the same for equal content
     if isinstance(value, dict): return {str(k): _plain(value[k]) for k in sorted(value, key=str)}
     if isinstance(value, (list, tuple)) or isinstance(value, np.ndarray) and value.ndim == 1: return [_plain(v) for v in value]
+    if hasattr(value, "fingerprint"): return ["picture", value.fingerprint]  # a file that has been looked into
     if isinstance(value, np.ndarray) or hasattr(value, "getbands"):  # pixels
         pixels = np.ascontiguousarray(value)
         return ["array", *map(str, pixels.shape), str(pixels.dtype), hashlib.sha256(pixels.tobytes()).hexdigest()]
@@ -639,7 +640,7 @@ def near_duplicates(
         for i, j, s in zip(others, js[todo[rows]], similarity(others, js[todo[rows]])): found[j] = max(found[j], (s, -i))
     return [(int(-i), int(j) - len(old), float(s)) for j, (s, i) in found.items() if s >= threshold]
 
-# %% ../nbs/02_data.ipynb #b124fb2e
+# %% ../nbs/02_data.ipynb #515be215
 def _met(task, splits, role, earlier, near, limit):  # rows of `role` that stand, exactly or nearly, in an earlier role
     tables, names, found = splits.roles, " or ".join(earlier), []
     mine = row_hashes(tables[role], task.inputs()); asked = set(mine)
@@ -648,10 +649,11 @@ def _met(task, splits, role, earlier, near, limit):  # rows of `role` that stand
     if same.any(): found.append(Finding("warning", f"{_count(int(same.sum()), 'row')} of {role} also in {names} ({_name_rows(_at(same))} of {role}, counting from 0): memory would pass for skill. Before splitting, keep one of each: rows.drop_duplicates({task.inputs()}).", _at(same)))
     many = sum(len(tables[r]) for r in earlier) + int((~same).sum())
     if many > limit: return [*found, Finding("warning", f"Near duplicates between {names} and {role} were not looked for: more than {limit:,} rows. Pass limit={many} to wait for it.")]
-    text = lambda rows: ["\n".join(v for v in row.values() if isinstance(v, str)) for row in records(rows[task.inputs()])]
-    old, new = [t for r in earlier for t in text(tables[r])], text(tables[role][~same])
+    texts = lambda rows: ["\n".join(v for v in row.values() if type(v) is str) for row in records(rows[task.inputs()])]  # the path of a picture is no text
+    mine = texts(tables[role]); there = [i for i, t in enumerate(mine) if t and not same[i]]
+    old, new = [t for r in earlier for t in texts(tables[r]) if t], [mine[i] for i in there]
     pairs = near_duplicates(old, new, near)
-    at = tuple(int(np.flatnonzero(~same)[j]) for _, j, _ in pairs)
+    at = tuple(there[j] for _, j, _ in pairs)
     if pairs: found.append(Finding("warning", f"{_count(len(pairs), 'row')} of {role} nearly also in {names} ({_name_rows(at)} of {role}, counting from 0), such as {_short(new[pairs[0][1]])} beside {_short(old[pairs[0][0]])}. Look at them; group what belongs together.", at))
     return found
 

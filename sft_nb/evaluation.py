@@ -336,10 +336,11 @@ def paired_bootstrap(
 
 def _array_or_list(values): return values if isinstance(values, np.ndarray) else list(values)
 
-# %% ../nbs/06_evaluation.ipynb #8f2ed863
+# %% ../nbs/06_evaluation.ipynb #ccaf73d7
 def _plain(value):
     "Lists and dictionaries as JSON, for a cell of a CSV file."
     if isinstance(value, (set, frozenset)): value = sorted(value, key=str)
+    if isinstance(value, np.ndarray) and value.ndim > 1: return f"array {' × '.join(map(str, value.shape))}"  # a picture
     return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, (list, tuple, dict)) else value
 
 @patch

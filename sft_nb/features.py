@@ -6,9 +6,9 @@
 __all__ = ['FORMAT', 'ROWS', 'frozen_parts', 'states_of', 'skipping', 'tokens_read', 'states_key', 'features_folder',
            'FrozenStates', 'still_parts', 'plain_forward', 'cached_forward']
 
-# %% ../nbs/05c_features.ipynb #4d4507cd
+# %% ../nbs/05c_features.ipynb #5a75face
 import hashlib, json, os, time, uuid
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from itertools import takewhile
 from pathlib import Path
 
@@ -16,10 +16,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 import transformers
-from platformdirs import user_cache_dir
 from torch import nn
 
-from . import assets
+from .assets import own_folder
 from .batching import Examples
 from .models import blocks
 from .task import Batch, CheckpointError, Task, TrainingError
@@ -80,16 +79,18 @@ def skipping(
             del block.forward
             if own: block.forward = own
 
-# %% ../nbs/05c_features.ipynb #169c0a11
+# %% ../nbs/05c_features.ipynb #94f78a63
 _READ = {
     "first": lambda real: real & (real.cumsum(1) == 1),
     "last": lambda real: real & (real.flip(1).cumsum(1).flip(1) == 1),
     "all": lambda real: real,
 }  # which of the real tokens (b t) are kept
 
-def _real(batch): return batch.inputs["attention_mask"].bool()  # which tokens are no pads: b t
+def _real(batch):  # which tokens are no pads: b t; a picture has no mask, and counts as one token
+    mask = batch.inputs.get("attention_mask")
+    return torch.ones(len(batch), 1, dtype=torch.bool, device=next(iter(batch.inputs.values())).device) if mask is None else mask.bool()
 
-# %% ../nbs/05c_features.ipynb #7b8a7e4e
+# %% ../nbs/05c_features.ipynb #22bbc487
 def tokens_read(
     task: Task,  # whose loss is looked at
     model: nn.Module,  # with this head
@@ -97,9 +98,10 @@ def tokens_read(
     batch: Batch,  # a few rows of different lengths, with targets
 ) -> str | None:  # "first", "last" or "all"; None: the model cannot be cut there
     "Which tokens does the loss depend on? The others are poisoned with NaN, which spreads to whatever reads it."
-    states = states_of(model, frozen, batch)
-    if states.ndim != 3 or states.shape[:2] != getattr(batch.inputs.get("attention_mask"), "shape", None) or len(states) != len(batch): return None
-    real = _real(batch)
+    states, real = states_of(model, frozen, batch), _real(batch)
+    if len(states) != len(batch): return None
+    if "attention_mask" not in batch.inputs: return "all"
+    if states.ndim != 3 or states.shape[:2] != real.shape: return None
     def total(states):
         with torch.no_grad(), _asleep(model), skipping(frozen, states): return sum(task.loss(model(**batch.inputs), batch).values()).double()
     clean = lambda kept: total(states.masked_fill(~kept[..., None], torch.nan)).isfinite()
@@ -140,14 +142,10 @@ def states_key(
     for indices in examples.batches(ROWS): _named(examples.batch(indices).inputs.items(), digest)
     return digest.hexdigest()[:32]
 
-# %% ../nbs/05c_features.ipynb #3a24eea6
-def features_folder() -> Path:  # in SFT_NB_HOME, or, if nothing may be written there, in your cache folder
-    "Where states are kept."
-    usual = assets.home() / "features"
-    with suppress(OSError): usual.mkdir(parents=True, exist_ok=True)
-    return usual if os.access(usual, os.W_OK) else Path(user_cache_dir("sft_nb", appauthor=False)) / "features"
+# %% ../nbs/05c_features.ipynb #b650fef0
+def features_folder() -> Path: "Where states are kept."; return own_folder("features")
 
-# %% ../nbs/05c_features.ipynb #e613aa20
+# %% ../nbs/05c_features.ipynb #1ec73351
 def _write(path, model, frozen, read, examples, autocast):  # every row's states
     schema = pa.schema([("row", pa.int64()), ("states", pa.list_(pa.float32()))])
     device = next(model.parameters()).device
@@ -156,7 +154,7 @@ def _write(path, model, frozen, read, examples, autocast):  # every row's states
             batch = examples.batch(indices).to(device)
             with autocast(): states = states_of(model, frozen, batch)
             kept = _READ[read](_real(batch))  # b t
-            values, counts = states[kept].float().cpu().numpy(), kept.sum(1).cpu().numpy()  # k d, b
+            values, counts = states.reshape(*kept.shape, -1)[kept].float().cpu().numpy(), kept.sum(1).cpu().numpy()  # k d, b
             ends = np.concatenate([[0], counts.cumsum()]) * values.shape[1]
             lists = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(values.ravel()))
             writer.write_batch(pa.RecordBatch.from_arrays([pa.array(indices), lists], schema=schema))
@@ -187,7 +185,7 @@ def _forget(folder, gigabytes):  # what was used longest ago, until the rest fit
     for f in folder.glob(".*.*"):
         if f.stat().st_mtime < time.time() - 86_400: f.unlink(missing_ok=True)
 
-# %% ../nbs/05c_features.ipynb #92f6b64b
+# %% ../nbs/05c_features.ipynb #64301674
 class FrozenStates:
     "What frozen blocks say to every row, from the disk. Called in place of the model, it computes only what stands above them."
     def __init__(
@@ -195,21 +193,22 @@ class FrozenStates:
         frozen: list[nn.Module],  # the blocks that are skipped
         read: str,  # which tokens were kept: "first", "last" or "all"
         path: Path,  # the file
-        dtype: torch.dtype,  # of the states, as the blocks gave them
+        like: torch.Tensor,  # states of a few rows, as the blocks gave them
     ):
-        self.frozen, self.read, self.dtype, self.path = frozen, read, dtype, path
+        self.frozen, self.read, self.path, self.like = frozen, read, path, like
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
         self.states, self.place = table["states"], np.argsort(table["row"].to_numpy())  # where in the file each row stands
 
     def of(
         self,
         batch: Batch,  # its `index` says which rows
-    ) -> torch.Tensor:  # b t d, zero for tokens that nothing reads
+    ) -> torch.Tensor:  # b t d, zero for tokens that nothing reads; for pictures b …
         "The states of a batch."
         kept = _READ[self.read](_real(batch))
         rows = np.concatenate([self.states[int(self.place[i])].values.to_numpy() for i in batch.index])
-        rows = torch.from_numpy(rows).to(kept.device, self.dtype).view(int(kept.sum()), -1)  # k d
-        return torch.zeros(*kept.shape, rows.shape[1], dtype=self.dtype, device=kept.device).masked_scatter(kept[..., None], rows)
+        rows = torch.from_numpy(rows).to(kept.device, self.like.dtype).view(int(kept.sum()), -1)  # k d
+        if "attention_mask" not in batch.inputs: return torch.empty_like(self.like[:1].expand(len(rows), *self.like.shape[1:])).copy_(rows.view(-1, *self.like.shape[1:]))
+        return torch.zeros(*kept.shape, rows.shape[1], dtype=rows.dtype, device=kept.device).masked_scatter(kept[..., None], rows)
 
     def __call__(
         self,
@@ -240,7 +239,7 @@ def plain_forward(
     "The model's outputs, all of it computed."
     return model(**batch.inputs)
 
-# %% ../nbs/05c_features.ipynb #66d423da
+# %% ../nbs/05c_features.ipynb #0e28cde8
 def cached_forward(
     task: Task,  # whose loss tells what is read
     model: nn.Module,  # on its device, with its frozen parts frozen
@@ -256,9 +255,10 @@ def cached_forward(
     with autocast():
         states, read = states_of(model, frozen, few), tokens_read(task, model, frozen, few)
         precision = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind), states.dtype
-    tokens = examples.lengths.sum() if read == "all" else len(examples)
-    if read is None or 4 * tokens * states.shape[-1] > gigabytes * 1e9: return plain_forward
+    whole = "attention_mask" not in few.inputs  # a picture: all of its states are one
+    numbers = len(examples) * states[0].numel() if whole else (examples.lengths.sum() if read == "all" else len(examples)) * states.shape[-1]
+    if read is None or 4 * numbers > gigabytes * 1e9: return plain_forward
     key = states_key(model, frozen, read, examples, precision)
     path = _kept(folder, key, lambda file: _write(file, model, frozen, read, examples, autocast))
     _forget(folder, gigabytes)
-    return FrozenStates(frozen, read, path, precision[-1])
+    return FrozenStates(frozen, read, path, states)

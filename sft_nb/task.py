@@ -116,7 +116,7 @@ def learned(
     "A dataclass field that `Task.learn` fills from training rows; it is no flag on the command line."
     return field(default=default, kw_only=True, metadata={"learned": True})
 
-# %% ../nbs/00_task.ipynb #2c3d532f
+# %% ../nbs/00_task.ipynb #047070df
 @dataclass
 class Task:
     "What makes one supervised task different from another. Subclass it as a dataclass of column names."
@@ -125,6 +125,7 @@ class Task:
     augments: ClassVar[bool] = False  # does `encode` draw from `rng`?
     per_token: ClassVar[bool] = False  # one target per token: several examples may share a row
     suited: ClassVar[tuple[str, ...]] = ()  # kinds of checkpoint that suit it, best first, e.g. ("text encoder",): see `choosing`
+    first: ClassVar[str] = "minilm"  # the bundled checkpoint to begin with
     loss_name: ClassVar[str] = ""  # its loss in words, and why this one
     formats: ClassVar[tuple[str, ...]] = ()  # endings of files that this task's `table` reads beside CSV and its like, e.g. (".conll",)
     registry: ClassVar[dict[str, type]] = {}  # every task that has been defined, by name

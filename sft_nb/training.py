@@ -103,7 +103,7 @@ class Position:
     best_epoch: int | None = None  # and its epoch
     stale: int = 0  # epochs since
 
-# %% ../nbs/07_training.ipynb #18ba7bc5
+# %% ../nbs/07_training.ipynb #fa9afec0
 class FineTuner:
     "Fine-tunes a checkpoint on a task. After `fit`: `model`, `processor`, `task` (with what it learned), `history`."
     keeper = None  # makes the listener that saves and resumes; set by `sft_nb.checkpointing`
@@ -112,14 +112,14 @@ class FineTuner:
     def __init__(
         self,
         task: Task,  # what to learn
-        checkpoint: str = "minilm",  # an asset, a local folder or a hub id
+        checkpoint: str | None = None,  # an asset, a local folder or a hub id; None: the task's `first`
         recipe: Recipe = Recipe(),
         out=None,  # a folder for checkpoints; None: nothing is written
         device=None,  # None: the best there is
     ):
         if not isinstance(task, Task): raise DataError(f"task should be a task with its columns, such as TextClassification(text=\"text\", label=\"label\"), not {task!r}.")
         if not isinstance(recipe, Recipe): raise TrainingError(f"recipe should be a Recipe, such as Recipe(epochs=3) or RECIPES[\"default\"], not {recipe!r}.")
-        self.task, self.checkpoint, self.recipe, self.out = task, str(checkpoint), recipe, out
+        self.task, self.checkpoint, self.recipe, self.out = task, str(checkpoint or task.first), recipe, out
         self.device = pick_device(device)
         self.model = self.processor = None
         self.history, self.seen, self.notes, self.interrupted, self.trouble = History(), {}, {}, False, None
@@ -394,7 +394,7 @@ def evaluate(
     self._ready(); usable(self.task, rows, "evaluation")
     return evaluation.evaluate(self.task, self.model, self.processor, rows, batch_size=batch_size, device=self.device)
 
-# %% ../nbs/07_training.ipynb #0f11817b
+# %% ../nbs/07_training.ipynb #1ede3fd7
 @patch
 def predict(
     self: FineTuner,
@@ -405,7 +405,7 @@ def predict(
     self._ready()
     if not isinstance(items, (list, tuple, str, Path, pd.DataFrame)): raise DataError(f"predict answers a list, a DataFrame or the path of a table, not a {type(items).__name__}. Make it a list: list(…).")
     known = [*_READERS, *self.task.formats]
-    if isinstance(items, str) and Path(items).suffix.lower() not in known: raise DataError(f"A single text is given in a list, predict([{items[:40]!r}]); the path of a table ends in {', '.join(known)}.")
+    if isinstance(items, str) and Path(items).suffix.lower() not in known and not Path(items).is_dir(): raise DataError(f"A single text is given in a list, predict([{items[:40]!r}]); the path of a table ends in {', '.join(known)}.")
     plain = isinstance(items, (list, tuple))
     if plain and not items: raise DataError("There is nothing to predict: the list is empty.")
     rows = self.task.read(self.task.as_rows(list(items)) if plain else items, labelled=False)

@@ -2,12 +2,13 @@
 from dataclasses import dataclass
 
 import pandas as pd
-from conftest import LONG
+from conftest import LONG, shapes
 from toy_detection import ToyDetection, scenes
 
 from sft_nb.models import set_dropout
 from sft_nb.task import Task
-from sft_nb.tasks import SequenceLabelling, TextClassification, TextRegression
+from sft_nb.tasks import ImageClassification, SequenceLabelling, TextClassification, TextRegression
+from sft_nb.training import train_mode
 
 SHORT = "fine"
 
@@ -22,7 +23,7 @@ class Case:
         "The task with what it learned, its model in training mode without dropout, its processor."
         task = self.task.learn(self.rows)
         model, processor = task.build(self.folder(tiny), seed=1)
-        return task, set_dropout(model, 0.0).train(), processor
+        return task, train_mode(set_dropout(model, 0.0)), processor
 
     def folder(self, tiny): return self.checkpoint if self.checkpoint == "toy" else str(tiny(self.checkpoint))
 
@@ -41,6 +42,9 @@ def _sentences():
     return pd.DataFrame({"words": words, "tags": tags, "speech": [["short" if len(w) < 3 else "long" if len(w) > 4 else "middle" for w in row] for row in words]})
 
 
+def _pictures(): return pd.DataFrame({"image": shapes(12, seed=3), "label": ["square", "bar", "other"] * 4, "labels": ["square;dark", "", "bar"] * 4})
+
+
 CASES = {
     "text classification": Case(TextClassification(), _reviews(), "bert"),
     "text classification, balanced and smoothed": Case(TextClassification(balanced=True, label_smoothing=0.1), _reviews(), "roberta"),
@@ -55,5 +59,10 @@ CASES = {
     "sequence labelling, in windows": Case(SequenceLabelling(max_length=14, stride=4), _sentences(), "roberta"),
     "sequence labelling, cut, whole words": Case(SequenceLabelling(max_length=14, pieces="none"), _sentences(), "deberta-v2"),
     "sequence labelling, plain": Case(SequenceLabelling(tags="speech", max_length=48), _sentences(), "gpt2"),
+    "image classification": Case(ImageClassification(), _pictures(), "efficientnet-lite"),
+    "image classification, attention": Case(ImageClassification(balanced=True, label_smoothing=.1), _pictures(), "vit"),
+    "image classification, several labels": Case(ImageClassification(label="labels", multi_label=True), _pictures(), "resnet"),
+    "image classification, layer norm": Case(ImageClassification(size=48), _pictures(), "convnext"),
+    "image classification, windows": Case(ImageClassification(augment="crop"), _pictures(), "swin"),
     "toy detection": Case(ToyDetection(), pd.DataFrame(scenes(12, seed=3)), "toy"),
 }

@@ -134,7 +134,67 @@ def _gpt2_pair():
                                       bos_token_id=0, eos_token_id=0, embd_pdrop=s["drop"], attn_pdrop=s["drop"], resid_pdrop=s["drop"])), tok
 
 
-CHECKPOINTS = {"bert": _bert_pair, "roberta": _roberta_pair, "distilbert": _distilbert_pair, "modernbert": _modernbert_pair, "deberta-v2": _deberta_pair, "gpt2": _gpt2_pair, "chinese-bert": _chinese_pair}
+def _pictures(processor, **size):
+    "A PIL image processor for pictures of 32 pixels."
+    from transformers.models.convnext.image_processing_pil_convnext import ConvNextImageProcessorPil
+    from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+    return {"vit": ViTImageProcessorPil, "convnext": ConvNextImageProcessorPil}[processor](size=size or {"height": 32, "width": 32})
+
+
+def _vit_pair():
+    from transformers import ViTConfig, ViTForImageClassification
+    s = SIZES
+    return ViTForImageClassification(ViTConfig(hidden_size=s["hidden"], num_hidden_layers=s["layers"], num_attention_heads=s["heads"], intermediate_size=s["inner"], image_size=32, patch_size=8, num_labels=5,
+                                               hidden_dropout_prob=s["drop"], attention_probs_dropout_prob=s["drop"])), _pictures("vit")
+
+
+def _resnet_pair():
+    from transformers import ResNetConfig, ResNetForImageClassification
+    return _with_statistics(ResNetForImageClassification(ResNetConfig(embedding_size=16, hidden_sizes=[16, 32, 64], depths=[1, 1, 1], layer_type="basic", num_labels=5))), _pictures("convnext", shortest_edge=32)
+
+
+def _convnext_pair():
+    from transformers import ConvNextConfig, ConvNextForImageClassification
+    return ConvNextForImageClassification(ConvNextConfig(hidden_sizes=[16, 32, 64], depths=[1, 1, 2], num_stages=3, patch_size=2, num_labels=5, drop_path_rate=0.0, layer_scale_init_value=0.1)), _pictures("convnext", shortest_edge=32)
+
+
+def _swin_pair():
+    from transformers import SwinConfig, SwinForImageClassification
+    return SwinForImageClassification(SwinConfig(image_size=32, patch_size=2, embed_dim=16, depths=[1, 2], num_heads=[2, 4], window_size=4, num_labels=5, hidden_dropout_prob=SIZES["drop"], drop_path_rate=0.0)), _pictures("vit")
+
+
+def _lite_pair():
+    from sft_nb.tasks.efficientnet import EfficientNetLiteConfig, EfficientNetLiteForImageClassification, EfficientNetLiteImageProcessor
+    stages = ((3, 1, 1, 1, 16), (3, 2, 2, 3, 24), (5, 1, 2, 3, 32))
+    model = EfficientNetLiteForImageClassification(EfficientNetLiteConfig(stages=stages, stem_channels=16, top_channels=64, num_labels=5))
+    return _with_statistics(model), EfficientNetLiteImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+
+
+def _with_statistics(model):
+    "A network whose BatchNorm has seen some pictures, as a pretrained one has."
+    import torch
+    norms = [m for m in model.train().modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    momentum = [m.momentum for m in norms]
+    for m in norms: m.momentum = 1.
+    with torch.no_grad(): model(pixel_values=torch.randn(32, 3, 32, 32))
+    for m, p in zip(norms, momentum): m.momentum = p
+    return model.eval()
+
+
+CHECKPOINTS = {"vit": _vit_pair, "resnet": _resnet_pair, "convnext": _convnext_pair, "swin": _swin_pair, "efficientnet-lite": _lite_pair,
+               "bert": _bert_pair, "roberta": _roberta_pair, "distilbert": _distilbert_pair, "modernbert": _modernbert_pair, "deberta-v2": _deberta_pair, "gpt2": _gpt2_pair, "chinese-bert": _chinese_pair}
+
+
+def shapes(n, size=40, seed=0):
+    "Pictures (size size 3, uint8) of noise with a bright square or a bright bar, in turn."
+    import numpy as np
+    rng, out = np.random.default_rng(seed), []
+    for i in range(n):
+        picture = rng.integers(0, 90, (size, size, 3), dtype=np.uint8)
+        x, y = rng.integers(2, size // 2, 2)
+        picture[y:y + 14, x:x + (14 if i % 2 else 4)] = rng.integers(150, 256, 3)
+        out.append(picture)
+    return out
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -156,8 +216,8 @@ def tiny(tmp_path_factory):
         from sft_nb.task import torch_seed
         folder = tmp_path_factory.mktemp("checkpoints")/name
         with quiet(), torch_seed("tiny", name):
-            model, tokenizer = CHECKPOINTS[name]()
-            model.save_pretrained(folder); tokenizer.save_pretrained(folder)
+            model, processor = CHECKPOINTS[name]()
+            model.save_pretrained(folder); processor.save_pretrained(folder)
         return folder
     return make
 

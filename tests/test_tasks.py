@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SENTENCES, alike
+from conftest import SENTENCES, alike, shapes
 
-from sft_nb.all import FineTuner, Recipe, SequenceLabelling, TextClassification, TextRegression, read_table, suggest_checkpoint, suggest_loss
+from sft_nb.all import FineTuner, ImageClassification, Recipe, SequenceLabelling, TextClassification, TextRegression, read_table, suggest_checkpoint, suggest_loss
 from sft_nb.cli import main
 from sft_nb.task import Task, task_class
 from sft_nb.tasks import ALL
@@ -34,6 +34,7 @@ EXAMPLES = {
     TextClassification: Example(TextClassification(), pd.DataFrame({"text": SENTENCES, "label": ["good", "bad"] * 4})),
     TextRegression: Example(TextRegression(number="minutes"), pd.DataFrame({"text": SENTENCES, "minutes": [95.5, 140, 88, 122, 101, 133.5, 79, 151]}), recipe=BY_HEART.but(epochs=300, learning_rate=7e-4), least=.9),
     SequenceLabelling: Example(SequenceLabelling(), pd.DataFrame({"words": [s.split() for s in SENTENCES], "tags": [["B-LONG" if len(w) > 4 else "O" for w in s.split()] for s in SENTENCES]}), suffix=".jsonl"),
+    ImageClassification: Example(ImageClassification(), pd.DataFrame({"image": shapes(8), "label": ["bar", "square"] * 4}), checkpoints=["efficientnet-lite", "vit", "resnet", "convnext", "swin"], suffix=".jsonl"),
 }
 ROADS = [(t, c) for t, e in EXAMPLES.items() for c in e.checkpoints]
 named = pytest.mark.parametrize("task, checkpoint", ROADS, ids=[f"{t.name}-{c}" for t, c in ROADS])
@@ -49,7 +50,7 @@ def test_every_task_has_an_example():
 def test_found_by_name_and_says_what_suits_it(task):
     assert task_class(task.name) is task and task().metric[1] in ("max", "min")
     assert len(suggest_checkpoint(task)) and len(suggest_checkpoint(task, language="zh")) and suggest_loss(task)
-    assert suggest_checkpoint(task).index[0] == "minilm"
+    assert suggest_checkpoint(task).index[0] == task.first
 
 
 # --- in Python ---

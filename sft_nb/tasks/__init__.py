@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['ALL']
 
-# %% ../../nbs/tasks/99_table.ipynb #2e24d087
+# %% ../../nbs/tasks/99_table.ipynb #f70c31cd
+from .image_classification import ImageClassification
 from .sequence_labelling import SequenceLabelling
 from .text_classification import TextClassification
 from .text_regression import TextRegression
 
-# %% ../../nbs/tasks/99_table.ipynb #fa184761
-ALL = [TextClassification, TextRegression, SequenceLabelling]  # in reading order
+# %% ../../nbs/tasks/99_table.ipynb #91a59b1d
+ALL = [TextClassification, TextRegression, SequenceLabelling, ImageClassification]  # in reading order
