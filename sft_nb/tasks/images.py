@@ -145,7 +145,7 @@ def draw_change(
     left, top = float(x * (1 - w)), float(y * (1 - h))
     return Change((left, top, left + w, top + h) if "crop" in names else (0., 0., 1., 1.), bool("flip" in names and mirror < .5), light if "colour" in names else (1., 1., 1.))
 
-# %% ../../nbs/tasks/03a_images.ipynb #f8e1fe51
+# %% ../../nbs/tasks/03a_images.ipynb #913602a2
 def plot_pictures(
     pictures: list,  # PIL images or arrays
     titles: list[str] | None = None,  # one above each
@@ -155,11 +155,12 @@ def plot_pictures(
     draw=None,  # called with (axes, number of the picture)
 ):  # a matplotlib Figure
     "Pictures in a grid."
-    from matplotlib.figure import Figure
+    import matplotlib.pyplot as plt  # not at the top: drawing is slow to import
     columns = min(columns, len(pictures)) or 1
     lines = -(-len(pictures) // columns)
-    fig = Figure((columns * side, lines * side * (1.25 if titles else 1)), layout="constrained")
-    axes = np.ravel(fig.subplots(lines, columns, squeeze=False))
+    fig, axes = plt.subplots(lines, columns, figsize=(columns * side, lines * side * (1.25 if titles else 1)), squeeze=False, layout="constrained", facecolor="white")
+    plt.close(fig)  # it is shown once, where a cell ends with it
+    axes = axes.ravel()
     for ax in axes: ax.set_axis_off()
     for i, (ax, picture) in enumerate(zip(axes, pictures)):
         ax.imshow(np.asarray(picture), cmap="gray", vmin=0, vmax=255, interpolation="nearest" if max(np.asarray(picture).shape[:2]) < 64 else None)
