@@ -52,7 +52,7 @@ def missing_body_keys(
     body = model.base_model is not model
     return sorted(k for k in missing if not _BETWEEN.search(k) and (k.startswith(prefix) or not body))
 
-# %% ../nbs/03_models.ipynb #18247290
+# %% ../nbs/03_models.ipynb #72e2ced1
 def converted(
     name: str,  # an asset of the kind "checkpoint"
 ) -> Path:  # a folder that transformers reads
@@ -67,7 +67,9 @@ def converted(
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{place}.lock"), tempfile.TemporaryDirectory(dir=place.parent) as work:
             if not place.is_dir():
-                with quiet(): getattr(module, function)(folder, Path(work) / "new")
+                try:
+                    with quiet(): getattr(module, function)(folder, Path(work) / "new")
+                except (UnpicklingError, RuntimeError, ValueError, KeyError, EOFError) as e: raise CheckpointError(f"{name} in {folder} cannot be read ({type(e).__name__}): its files are damaged. Delete the folder, and get it again.") from e
                 os.replace(Path(work) / "new", place)
     except OSError as e: raise CheckpointError(f"The converted {name} cannot be kept in {place.parent}: {e.strerror or e}. Free some space, or set SFT_NB_HOME to a folder on another disk.") from e
     return place
