@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['ImageClassification', 'top_k', 'grey_pixels', 'right_and_wrong']
 
-# %% ../../nbs/tasks/03_image_classification.ipynb #6916fa4c
+# %% ../../nbs/tasks/03_image_classification.ipynb #5cb0b4ee
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import torch
 from fastcore.basics import patch
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
@@ -20,12 +21,12 @@ from .. import models
 from ..baselines import STRENGTHS, tuned
 from ..columns import cells
 from ..evaluation import Evaluation
-from ..task import DataError
-from .images import Images, open_picture, resize_to
+from ..task import CheckpointError, DataError
+from .images import Images, open_picture, resize_to, scaled, sized
 from .labels import Labels
 from . import efficientnet  # noqa: F401  makes transformers know this architecture
 
-# %% ../../nbs/tasks/03_image_classification.ipynb #f09735d4
+# %% ../../nbs/tasks/03_image_classification.ipynb #a3d8d02b
 @dataclass
 class ImageClassification(Labels, Images):
     "One or several labels for a picture."
@@ -43,7 +44,11 @@ def build(
 ):
     "A network with one output per label, and its image processor, set to `size`."
     model, processor = models.load(checkpoint, "image-classification", **self.head_options(), **options)
-    return model, resize_to(processor, self.size)
+    resize_to(processor, self.size)
+    try:
+        with torch.inference_mode(): model(pixel_values=scaled(processor, [sized(processor, Image.new("RGB", (64, 64)))]))
+    except (ValueError, RuntimeError) as e: raise CheckpointError(f"{type(model).__name__} cannot see pictures of this size ({str(e).splitlines()[0].rstrip('.')}). Leave `size` out, or take a network of convolutions.") from e
+    return model, processor
 
 # %% ../../nbs/tasks/03_image_classification.ipynb #cde8a1e9
 def top_k(
