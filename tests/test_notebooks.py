@@ -1,20 +1,35 @@
 """Every notebook is a test: all cells run, in order, in a process of their own."""
+import multiprocessing
 import os
-import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted(p.relative_to(ROOT / "nbs").as_posix() for p in (ROOT / "nbs").rglob("*.ipynb") if not any(s.startswith((".", "_")) for s in p.parts))
-RUN = "import sys; from pathlib import Path; from nbdev.test import test_nb; ok, seconds = test_nb(Path(sys.argv[1]), skip_flags=set(sys.argv[2].split()), do_print=True); sys.exit(not ok)"
+# What most notebooks import and none of them defines: loaded once, in a process from which each notebook's own is forked.
+LIBRARIES = ["accelerate", "matplotlib.pyplot", "nbdev.test", "pandas", "scipy.stats", "sklearn.feature_extraction.text", "sklearn.linear_model", "torch", "transformers.models.bert.modeling_bert", "transformers.trainer"]
+
+
+def execute(path, skip, output):
+    "In the notebook's own process: all its cells; what they print goes to a file."
+    with open(output, "w") as file:
+        os.dup2(file.fileno(), 1); os.dup2(file.fileno(), 2)
+    os.chdir(path.parent); os.environ["TQDM_DISABLE"] = "1"
+    from nbdev.test import test_nb
+    ok, _ = test_nb(path, skip_flags=set(skip.split()), do_print=True)
+    sys.stdout.flush(); os._exit(not ok)
 
 
 def run(name, skip, limit):
-    env = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "TQDM_DISABLE": "1"}
-    done = subprocess.run([sys.executable, "-c", RUN, str(ROOT / "nbs" / name), skip], cwd=(ROOT / "nbs" / name).parent, env=env, capture_output=True, text=True, timeout=limit)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+    context = multiprocessing.get_context("forkserver"); context.set_forkserver_preload(LIBRARIES)
+    with tempfile.NamedTemporaryFile() as output:
+        process = context.Process(target=execute, args=(ROOT / "nbs" / name, skip, output.name))
+        process.start(); process.join(limit)
+        late = process.is_alive(); process.kill(); process.join()
+        assert not late and process.exitcode == 0, f"{name}: " + (f"more than {limit} seconds. " if late else "") + Path(output.name).read_text()[-6000:]
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

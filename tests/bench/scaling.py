@@ -3,8 +3,9 @@
 python tests/bench/scaling.py [--only rows,length,parameters,ranks]
 
 Every measurement is a fresh process with one thread; what is in the file is skipped, so that the series survives being cut off.
+Processor seconds are what a clock shows on a machine that does nothing else, but they leave out the time in which a rank waits.
 """
-import argparse, json, os, resource, statistics, subprocess, sys, time
+import argparse, json, os, resource, subprocess, sys, time
 from pathlib import Path
 
 from series import RESULTS, machine, save, stored
@@ -43,8 +44,9 @@ def measure(layers, hidden, length, batch, rows, ranks):
         def encode_all(self, rows, processor): return [{"input_ids": list(t), "classes": self.class_ids(y)} for t, y in zip(rows.text, rows.label)]
 
     class Clock(Listener):
-        def start(self, tuner): self.at, self.base = [time.perf_counter()], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        def step(self, tuner): self.at.append(time.perf_counter())
+        def start(self, tuner): self.at = [self.now()]
+        def step(self, tuner): self.at.append(self.now())
+        def now(self): return np.array([time.perf_counter(), time.process_time()])
 
     clock, rng = Clock(), np.random.default_rng(0)
     sft_nb.training.watcher = lambda: clock
@@ -52,9 +54,10 @@ def measure(layers, hidden, length, batch, rows, ranks):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     tuner = FineTuner(Tokens(), "random", Recipe(epochs=1, batch_size=batch, precision="fp32"), device="cpu").fit(table)
     if here().is_main_process:
-        steps = [b - a for a, b in zip(clock.at, clock.at[1:])][1:]  # the first update warms up
-        print(json.dumps({"million_parameters": sum(p.numel() for p in tuner.model.parameters()) / 1e6, "update_seconds": statistics.median(steps), "epoch_seconds": clock.at[-1] - clock.at[0],
-                          "peak_megabytes": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024}))
+        steps = np.diff(clock.at, axis=0)[1:]  # the first update warms up
+        seconds = {"update": np.median(steps, axis=0), "epoch": clock.at[-1] - clock.at[0]}
+        print(json.dumps({"million_parameters": sum(p.numel() for p in tuner.model.parameters()) / 1e6} | {f"{k}_{kind}seconds": v[i] for k, v in seconds.items() for i, kind in enumerate(("", "processor_"))}
+                         | {"peak_megabytes": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024}))
 
 
 def launch(case):
