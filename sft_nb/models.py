@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 from transformers import PreTrainedModel
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForImageClassification, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForImageClassification, AutoModelForObjectDetection, AutoModelForSequenceClassification
 from transformers import AutoModelForTokenClassification, AutoProcessor, AutoTokenizer
 from transformers.utils import logging as hf_logging
 from huggingface_hub.utils import logging as hub_logging
@@ -92,6 +92,7 @@ HEADS = {
     "token-classification": AutoModelForTokenClassification,
     "causal-lm": AutoModelForCausalLM,
     "image-classification": AutoModelForImageClassification,
+    "object-detection": AutoModelForObjectDetection,
 }
 
 # %% ../nbs/03_models.ipynb #f92f69df
