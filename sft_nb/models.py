@@ -41,7 +41,7 @@ def quiet():
         if bars: hf_logging.enable_progress_bar()
 
 # %% ../nbs/03_models.ipynb #c46351c1
-_BETWEEN = re.compile(r"(^|\.)(pooler|head|score|pre_classifier|classifier)(\.|$)")  # parts that some pretraining tasks do not have
+_BETWEEN = re.compile(r"(^|\.)(pooler|head|score|pre_classifier|classifier|class_embed|enc_score_head|denoising_class_embed)(\.|$)")  # parts that some pretraining tasks do not have, or that have a row per label
 
 def missing_body_keys(
     model: nn.Module,  # a transformers model with a head

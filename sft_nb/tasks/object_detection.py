@@ -3,7 +3,7 @@
 # %% auto #0
 __all__ = ['LEFT', 'BOX', 'MOST', 'COPIES', 'ObjectDetection', 'picture_size', 'moved', 'best_boxes']
 
-# %% ../../nbs/tasks/04_object_detection.ipynb #e74a9828
+# %% ../../nbs/tasks/04_object_detection.ipynb #d39dd6fb
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -16,9 +16,10 @@ from PIL import Image
 
 from .. import data, models
 from ..columns import cells, records
-from ..task import Batch, CheckpointError, DataError, Finding, Prediction, learned
+from ..task import Batch, CheckpointError, DataError, Finding, Prediction, SFTError, learned, rng_for
 from .boxes import _listed, box_entries, box_patches, coco_figures, coco_table, draw_boxes, nms
 from .dense_head import corners, dense_terms
+from .detection_baselines import blobs, place_features, place_probe, place_rows
 from .detection_errors import error_table, picture_f1, plot_errors
 from .detection_formats import detection_layout, write_coco_results
 from .images import Change, Images, open_picture, plot_pictures, read_folder, resize_to, scaled, sized
@@ -266,3 +267,35 @@ def writers(self: ObjectDetection) -> dict:
         ids = list(table["image_id"]) if "image_id" in table else list(range(1, len(table) + 1))
         write_coco_results(list(table["prediction"]), ids, self.numbers, path)
     return {".boxes.csv": boxes, ".coco.json": coco}
+
+# %% ../../nbs/tasks/04_object_detection.ipynb #9d22bb99
+@patch
+def baselines(self: ObjectDetection) -> dict:
+    "Spots that stand out, and a straight line through their pixels; tuned on valid."
+    def spots(train, valid, rows):
+        pictures, (true, right) = [list(cells(r[self.image])) for r in (train, valid, rows)], [[self.target(r) for r in records(part)] for part in (train, valid)]
+        found = blobs(pictures, true, lambda said: coco_figures(said, right, self.labels)["ap"])
+        return [Prediction(f, max((b["score"] for b in f), default=None)) for f in found]
+    return {"blobs": spots}
+
+@patch
+def features(self: ObjectDetection, model, batch: Batch) -> list[torch.Tensor]:
+    "What the body says of each place; in the last two columns, width and height of the picture."
+    if not hasattr(model, "maps"): raise SFTError(f"{type(model).__name__} has no maps of features: leave the rung 'frozen' out of the ladder.")
+    said = place_features(model.maps(**batch.inputs))
+    across = said.new_tensor(batch.about)[:, None].expand(-1, said.shape[1], -1)
+    return list(torch.cat([said, across], -1))
+
+@patch
+def probe(self: ObjectDetection, train: tuple, valid: tuple, features: list) -> list[Prediction]:
+    "A linear dense head on frozen features."
+    def examples(part):
+        return [place_rows(f[:, :-2], *self._shares(row), rng_for("empty places", i)) for i, (f, row) in enumerate(zip(part[0], records(part[1])))]
+    answers = place_probe(examples(train), examples(valid), [f[:, :-2] for f in features], len(self.labels))
+    found = [best_boxes(l, b, tuple(f[0, -2:].tolist()), self.labels, self.least) for (l, b), f in zip(answers, features)]
+    return [Prediction(f, f[0]["score"] if f else None) for f in found]
+
+@patch
+def _shares(self: ObjectDetection, row):  # class numbers, and boxes as centre and size in shares
+    labels, boxes = box_entries(row[self.boxes], picture_size(row[self.image]))
+    return [self.labels.index(l) for l in labels], torch.tensor(boxes.to("cxcywh", relative=True).values, dtype=torch.float32)
