@@ -227,7 +227,7 @@ def boxed(n, size=64, seed=0, empty=0.25):
     import numpy as np
     import pandas as pd
     rng, rows = np.random.default_rng(seed), []
-    for i in range(n):
+    for _ in range(n):
         picture, boxes = rng.integers(0, 90, (size, size, 3), dtype=np.uint8), []
         for corner in [(2, 2), (size // 2, size // 2)][:0 if rng.random() < empty else rng.integers(1, 3)]:
             x, y = (int(c + d) for c, d in zip(corner, rng.integers(0, 6, 2)))
