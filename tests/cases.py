@@ -73,6 +73,5 @@ CASES = {
     "object detection": Case(ObjectDetection(size=64), _boxes(), "efficientnet-lite"),
     "object detection, augmented": Case(ObjectDetection(size=48, augment="crop, flip, colour"), _boxes(), "efficientnet-lite"),
     "object detection, queries": Case(ObjectDetection(size=64), _boxes(), "conditional-detr"),
-    "object detection, proposals": Case(ObjectDetection(size=64), _boxes(), "rt-detr"),
     "toy detection": Case(ToyDetection(), pd.DataFrame(scenes(12, seed=3)), "toy"),
 }

@@ -100,7 +100,7 @@ def corners(
     centre, half = boxes[..., :2], boxes[..., 2:] / 2
     return torch.cat([centre - half, centre + half], -1)
 
-# %% ../../nbs/tasks/04d_dense_head.ipynb #4c64a4c0
+# %% ../../nbs/tasks/04d_dense_head.ipynb #7316d004
 class EfficientNetLiteForObjectDetection(EfficientNetLitePreTrainedModel):
     "An EfficientNet-Lite whose maps are read by a dense head."
     def __init__(self, config):
@@ -117,7 +117,11 @@ class EfficientNetLiteForObjectDetection(EfficientNetLitePreTrainedModel):
         if isinstance(module, Answer): init.normal_(module.weight, std=.01); init.constant_(module.bias, module.start)
         else: super()._init_weights(module)
 
-    def maps(self, pixel_values):  # b 3 h w -> maps, coarsest first
+    def maps(
+        self,
+        pixel_values: torch.Tensor,  # b 3 h w
+    ) -> list[torch.Tensor]:  # b d h w each, coarsest first
+        "The body's maps that the head reads."
         x, said = self.efficientnet.embeddings(pixel_values.contiguous(memory_format=torch.channels_last)), []
         for block in self.efficientnet.blocks: x = block(x); said.append(x)
         return [said[i] for i in self.ends]
