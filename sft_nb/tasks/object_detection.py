@@ -33,6 +33,7 @@ class ObjectDetection(Images):
     "Boxes with labels for a picture."
     name: ClassVar[str] = "object-detection"
     metric: ClassVar[tuple[str, str]] = ("ap", "max")
+    suited: ClassVar[tuple[str, ...]] = ("image detector",)
     upright: ClassVar[bool] = False  # boxes count pixels as the file has them
     formats: ClassVar[tuple[str, ...]] = (".json",)
     loss_name: ClassVar[str] = "focal loss for the classes, since nearly every place is empty, and GIoU for the boxes, since it counts by a box's own size"
