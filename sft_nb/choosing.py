@@ -21,7 +21,7 @@ from .task import DataError, Task
 class Known:
     "What we need to know of a checkpoint to say what it costs."
     name: str  # a bundled name or a hub id
-    kind: str  # "text encoder", "text decoder" or "image encoder"
+    kind: str  # "text encoder", "text decoder", "image encoder" or "image detector"
     language: str  # "en", "zh" …, or "many"
     parameters: float  # of the body, in all
     embeddings: float  # of these, rows of tables, which cost memory and hardly any time
@@ -71,6 +71,8 @@ KNOWN = (
     Known("jhu-clsp/mmBERT-base", "text encoder", "many", 306.9e6, 196.6e6, 22, 768, 1728, 12, 8192, "today's first choice for other languages and mixed ones: more than 1,800"),
     Known("jhu-clsp/mmBERT-small", "text encoder", "many", 140.5e6, 98.3e6, 22, 384, 1728, 6, 8192, "the same, small enough for a laptop"),
     Known("xlm-roberta-base", "text encoder", "many", 278.0e6, 192.4e6, 12, 768, 3072, 12, 512, "100 languages, known everywhere, to compare with"),
+    Known("efficientnet-lite0", "image detector", "many", .86e6, 0, 0, 0, 0, 0, 256, "bundled, no hub needed; its lower blocks with a dense head, learns in minutes on a laptop: try it first", 25.2e6, 1.65e9),
+    Known("PekingU/rtdetr_r50vd", "image detector", "many", 42.7e6, 0, 0, 0, 0, 0, 640, "a detection transformer trained on COCO's 80 classes; wants a GPU", 192e6, 137e9),
     _seeing("efficientnet-lite0", 3.4e6, 19.9e6, .77e9, "bundled, no hub needed; made for phones, learns in minutes on a laptop: try it first"),
     _seeing("facebook/convnextv2-tiny-22k-224", 27.9e6, 42.4e6, 8.9e9, "today's first choice of this size; trained on 22,000 classes"),
     _seeing("microsoft/swin-tiny-patch4-window7-224", 27.5e6, 26.7e6, 9.0e9, "attention in windows; a good body for detection too"),
@@ -101,7 +103,7 @@ def rough_lengths(
 
 # %% ../nbs/03a_choosing.ipynb #2db3bfd0
 def _cost(model, lengths, batch_size, speed, fused):
-    short, text = lambda x: float(f"{x:.2g}"), model.kind != "image encoder"  # two digits: it is an estimate
+    short, text = lambda x: float(f"{x:.2g}"), not model.kind.startswith("image")  # two digits: it is an estimate
     read = np.minimum(lengths, model.reads) if text else np.full(len(lengths), model.reads)
     return {"checkpoint": model.name, "from": "package index" if model.name in assets.names("checkpoint") else "model hub", "why": model.why, "language": model.language,
             "million parameters": round(model.parameters / 1e6, 1), "reads (tokens)" if text else "reads (pixels a side)": model.reads, **({"texts cut": float((lengths > model.reads).mean())} if text else {}),

@@ -99,15 +99,15 @@ def tokens_read(
 ) -> str | None:  # "first", "last" or "all"; None: the model cannot be cut there
     "Which tokens does the loss depend on? The others are poisoned with NaN, which spreads to whatever reads it."
     states, real = states_of(model, frozen, batch), _real(batch)
-    if len(states) != len(batch): return None
-    if "attention_mask" not in batch.inputs: return "all"
-    if states.ndim != 3 or states.shape[:2] != real.shape: return None
+    picture = "attention_mask" not in batch.inputs
+    if len(states) != len(batch) or not picture and (states.ndim != 3 or states.shape[:2] != real.shape): return None
     def total(states):
         with torch.no_grad(), _asleep(model), skipping(frozen, states): return sum(task.loss(model(**batch.inputs), batch).values()).double()
     clean = lambda kept: total(states.masked_fill(~kept[..., None], torch.nan)).isfinite()
-    name = next((n for n in ("first", "last") if clean(_READ[n](real))), "all")
+    name = "all" if picture else next((n for n in ("first", "last") if clean(_READ[n](real))), "all")
     with torch.no_grad(), _asleep(model): whole = sum(task.loss(model(**batch.inputs), batch).values()).double()
-    cut = total(states * _READ[name](real)[..., None])
+    try: cut = total(states if picture else states * _READ[name](real)[..., None])
+    except RuntimeError: return None  # the head reads a lower block too, whose states have another shape
     return name if (cut - whole).abs() <= 1e-4 * max(1, whole.abs()) else None
 
 # %% ../nbs/05c_features.ipynb #7aeb37f1

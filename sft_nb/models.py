@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 from transformers import PreTrainedModel
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForImageClassification, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForImageClassification, AutoModelForObjectDetection, AutoModelForSequenceClassification
 from transformers import AutoModelForTokenClassification, AutoProcessor, AutoTokenizer
 from transformers.utils import logging as hf_logging
 from huggingface_hub.utils import logging as hub_logging
@@ -41,7 +41,7 @@ def quiet():
         if bars: hf_logging.enable_progress_bar()
 
 # %% ../nbs/03_models.ipynb #c46351c1
-_BETWEEN = re.compile(r"(^|\.)(pooler|head|score|pre_classifier|classifier)(\.|$)")  # parts that some pretraining tasks do not have
+_BETWEEN = re.compile(r"(^|\.)(pooler|head|score|pre_classifier|classifier|class_embed|enc_score_head|denoising_class_embed)(\.|$)")  # parts that some pretraining tasks do not have, or that have a row per label
 
 def missing_body_keys(
     model: nn.Module,  # a transformers model with a head
@@ -92,6 +92,7 @@ HEADS = {
     "token-classification": AutoModelForTokenClassification,
     "causal-lm": AutoModelForCausalLM,
     "image-classification": AutoModelForImageClassification,
+    "object-detection": AutoModelForObjectDetection,
 }
 
 # %% ../nbs/03_models.ipynb #f92f69df

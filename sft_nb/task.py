@@ -356,6 +356,12 @@ def show(
     shown = rows[[c for c in [*self.inputs(), *self.outputs()] if c in rows]].copy()
     return shown if predictions is None else shown.assign(prediction=[p.value for p in predictions], score=[p.score for p in predictions])
 
+# %% ../nbs/00_task.ipynb #b11d2d09
+@patch
+def writers(self: Task) -> dict[str, Callable]:  # ending, e.g. ".coco.json" -> f(table with a column `prediction`, path)
+    "Further forms in which answers can be written to a file."
+    return {}
+
 # %% ../nbs/00_task.ipynb #8adf55b9
 @patch
 def to_dict(self: Task) -> dict:  # JSON-ready

@@ -2,12 +2,12 @@
 from dataclasses import dataclass
 
 import pandas as pd
-from conftest import LONG, shapes
+from conftest import LONG, boxed, shapes
 from toy_detection import ToyDetection, scenes
 
 from sft_nb.models import set_dropout
 from sft_nb.task import Task
-from sft_nb.tasks import ImageClassification, SequenceLabelling, TextClassification, TextRegression
+from sft_nb.tasks import ImageClassification, ObjectDetection, SequenceLabelling, TextClassification, TextRegression
 from sft_nb.training import train_mode
 
 SHORT = "fine"
@@ -45,6 +45,12 @@ def _sentences():
 def _pictures(): return pd.DataFrame({"image": shapes(12, seed=3), "label": ["square", "bar", "other"] * 4, "labels": ["square;dark", "", "bar"] * 4})
 
 
+def _boxes():
+    "Twelve pictures; of the first eight, the last four have no box, so that a cut puts all boxes on one side."
+    some, none = boxed(8, seed=3, empty=0), boxed(4, seed=4, empty=1)
+    return pd.concat([some[:4], none, some[4:]], ignore_index=True)
+
+
 CASES = {
     "text classification": Case(TextClassification(), _reviews(), "bert"),
     "text classification, balanced and smoothed": Case(TextClassification(balanced=True, label_smoothing=0.1), _reviews(), "roberta"),
@@ -64,5 +70,8 @@ CASES = {
     "image classification, several labels": Case(ImageClassification(label="labels", multi_label=True), _pictures(), "resnet"),
     "image classification, layer norm": Case(ImageClassification(size=48), _pictures(), "convnext"),
     "image classification, windows": Case(ImageClassification(augment="crop"), _pictures(), "swin"),
+    "object detection": Case(ObjectDetection(size=64), _boxes(), "efficientnet-lite"),
+    "object detection, augmented": Case(ObjectDetection(size=48, augment="crop, flip, colour"), _boxes(), "efficientnet-lite"),
+    "object detection, queries": Case(ObjectDetection(size=64), _boxes(), "conditional-detr"),
     "toy detection": Case(ToyDetection(), pd.DataFrame(scenes(12, seed=3)), "toy"),
 }

@@ -170,18 +170,43 @@ def _lite_pair():
     return _with_statistics(model), EfficientNetLiteImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
 
 
-def _with_statistics(model):
+_BODY = dict(embedding_size=16, hidden_sizes=[16, 16, 32, 32], depths=[1, 1, 1, 1], layer_type="basic")
+_DETR = dict(num_labels=5, num_queries=4, encoder_ffn_dim=64, decoder_ffn_dim=64, encoder_attention_heads=4, decoder_attention_heads=4, decoder_layers=2)
+
+
+def _conditional_detr_pair():
+    import torch
+    from transformers import ConditionalDetrConfig, ConditionalDetrForObjectDetection, ResNetConfig
+    from transformers.models.conditional_detr.image_processing_pil_conditional_detr import ConditionalDetrImageProcessorPil
+    body = ResNetConfig(**_BODY, out_features=["stage3"])
+    model = ConditionalDetrForObjectDetection(ConditionalDetrConfig(use_timm_backbone=False, backbone_config=body, d_model=64, encoder_layers=1, dropout=SIZES["drop"], auxiliary_loss=False, **_DETR))
+    torch.nn.init.normal_(model.model.query_position_embeddings.weight)  # queries that differ, as in a trained one
+    return _with_statistics(model, 64), ConditionalDetrImageProcessorPil(size={"height": 64, "width": 64}, do_pad=False)
+
+
+def _rt_detr_pair():
+    import torch
+    from transformers import RTDetrConfig, RTDetrForObjectDetection, RTDetrResNetConfig
+    from transformers.models.rt_detr.image_processing_pil_rt_detr import RTDetrImageProcessorPil
+    body = RTDetrResNetConfig(**_BODY, out_features=["stage2", "stage3", "stage4"])
+    model = RTDetrForObjectDetection(RTDetrConfig(backbone_config=body, d_model=32, encoder_hidden_dim=32, encoder_in_channels=[16, 32, 32], decoder_in_channels=[32, 32, 32], num_denoising=0, **_DETR))
+    for name, p in model.named_parameters():
+        if ("bbox" in name or "sampling_offsets" in name) and p.ndim == 2: torch.nn.init.normal_(p, std=0.1)  # as in a trained one, boxes have left their anchors and samples the middles of pixels, where there are kinks
+    return _with_statistics(model, 64), RTDetrImageProcessorPil(size={"height": 64, "width": 64})
+
+
+def _with_statistics(model, size=32):
     "A network whose BatchNorm has seen some pictures, as a pretrained one has."
     import torch
     norms = [m for m in model.train().modules() if isinstance(m, torch.nn.BatchNorm2d)]
     momentum = [m.momentum for m in norms]
     for m in norms: m.momentum = 1.
-    with torch.no_grad(): model(pixel_values=torch.randn(32, 3, 32, 32))
+    with torch.no_grad(): model(pixel_values=torch.randn(32, 3, size, size))
     for m, p in zip(norms, momentum): m.momentum = p
     return model.eval()
 
 
-CHECKPOINTS = {"vit": _vit_pair, "resnet": _resnet_pair, "convnext": _convnext_pair, "swin": _swin_pair, "efficientnet-lite": _lite_pair,
+CHECKPOINTS = {"vit": _vit_pair, "resnet": _resnet_pair, "convnext": _convnext_pair, "swin": _swin_pair, "efficientnet-lite": _lite_pair, "conditional-detr": _conditional_detr_pair, "rt-detr": _rt_detr_pair,
                "bert": _bert_pair, "roberta": _roberta_pair, "distilbert": _distilbert_pair, "modernbert": _modernbert_pair, "deberta-v2": _deberta_pair, "gpt2": _gpt2_pair, "chinese-bert": _chinese_pair}
 
 
@@ -195,6 +220,22 @@ def shapes(n, size=40, seed=0):
         picture[y:y + 14, x:x + (14 if i % 2 else 4)] = rng.integers(150, 256, 3)
         out.append(picture)
     return out
+
+
+def boxed(n, size=64, seed=0, empty=0.25):
+    "Rows (image, boxes) of noise with up to two bright shapes: a square, a bar lying or standing. Some have none."
+    import numpy as np
+    import pandas as pd
+    rng, rows = np.random.default_rng(seed), []
+    for _ in range(n):
+        picture, boxes = rng.integers(0, 90, (size, size, 3), dtype=np.uint8), []
+        for corner in [(2, 2), (size // 2, size // 2)][:0 if rng.random() < empty else rng.integers(1, 3)]:
+            x, y = (int(c + d) for c, d in zip(corner, rng.integers(0, 6, 2)))
+            label, (w, h) = [("square", (20, 20)), ("lying", (22, 10)), ("standing", (10, 22))][rng.integers(3)]
+            picture[y:y + h, x:x + w] = rng.integers(150, 256, 3)
+            boxes.append({"label": label, "xyxy": [x, y, x + w, y + h]})
+        rows.append({"image": picture, "boxes": boxes})
+    return pd.DataFrame(rows)
 
 
 @pytest.fixture(scope="session", autouse=True)

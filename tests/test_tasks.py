@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SENTENCES, alike, shapes
+from conftest import SENTENCES, alike, boxed, shapes
 
-from sft_nb.all import FineTuner, ImageClassification, Recipe, SequenceLabelling, TextClassification, TextRegression, read_table, suggest_checkpoint, suggest_loss
+from sft_nb.all import FineTuner, ImageClassification, ObjectDetection, Recipe, SequenceLabelling, TextClassification, TextRegression, read_table, suggest_checkpoint, suggest_loss
 from sft_nb.cli import main
 from sft_nb.task import Task, task_class
 from sft_nb.tasks import ALL
@@ -34,6 +34,7 @@ EXAMPLES = {
     TextClassification: Example(TextClassification(), pd.DataFrame({"text": SENTENCES, "label": ["good", "bad"] * 4})),
     TextRegression: Example(TextRegression(number="minutes"), pd.DataFrame({"text": SENTENCES, "minutes": [95.5, 140, 88, 122, 101, 133.5, 79, 151]}), recipe=BY_HEART.but(epochs=300, learning_rate=7e-4), least=.9),
     SequenceLabelling: Example(SequenceLabelling(), pd.DataFrame({"words": [s.split() for s in SENTENCES], "tags": [["B-LONG" if len(w) > 4 else "O" for w in s.split()] for s in SENTENCES]}), suffix=".jsonl"),
+    ObjectDetection: Example(ObjectDetection(size=64), boxed(8, seed=2), checkpoints=["efficientnet-lite"], suffix=".jsonl"),
     ImageClassification: Example(ImageClassification(), pd.DataFrame({"image": shapes(8), "label": ["bar", "square"] * 4}), checkpoints=["efficientnet-lite", "vit", "resnet", "convnext", "swin"], suffix=".jsonl"),
 }
 ROADS = [(t, c) for t, e in EXAMPLES.items() for c in e.checkpoints]

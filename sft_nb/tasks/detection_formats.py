@@ -92,7 +92,7 @@ def _annotation(where, entry, images, names, sizes):  # -> id of the picture, bo
 def read_coco(
     path: str | Path,  # JSON with images, annotations and categories
     pictures: str | Path | None = None,  # folder from which `file_name` counts; None: looked for near the JSON
-) -> pd.DataFrame:  # image (path), boxes (list of {"label", "xyxy" in pixels}), size (width, height); attrs["left_out"]: reason -> count
+) -> pd.DataFrame:  # image (path), boxes (list of {"label", "xyxy" in pixels}), size (width, height); attrs: left_out (reason -> count), ids (path -> image_id), numbers (label -> category_id)
     "COCO's layout. Crowds and boxes without area are left out and counted. Raises DataError with the entry."
     path = Path(path).expanduser().absolute()
     content = _load(path, ("images", "annotations", "categories"))
@@ -108,7 +108,9 @@ def read_coco(
         image, box = _annotation(where, entry, images, names, sizes)
         if isinstance(box, str): left_out[box] += 1
         else: found[image].append(box)
-    return _table([(files[i], found[i], sizes[i]) for i in images], left_out, path)
+    table = _table([(files[i], found[i], sizes[i]) for i in images], left_out, path)
+    table.attrs |= {"ids": {str(files[i]): i for i in images}, "numbers": {str(names[n]["name"]): n for n in names}}
+    return table
 
 # %% ../../nbs/tasks/04c_detection_formats.ipynb #60a5834d
 def _xml(path):
@@ -231,12 +233,12 @@ def detection_layout(
 def write_coco_results(
     predictions: list[list[dict]],  # per picture: {"label", "xyxy" in pixels, "score"}
     ids: list[int],  # id of each picture in the COCO file
-    labels: list[str],  # a label's category_id is its position here, from 1
+    labels: list[str] | dict[str, int],  # label -> category_id; of a list, its position from 1
     path: str | Path,  # of the JSON to write
 ):
     "Write answers in the form of COCO's results."
     if len(predictions) != len(ids): raise DataError(f"{len(predictions)} lists of predictions, but {len(ids)} ids: one for each picture is needed.")
-    numbers, results = {label: k for k, label in enumerate(labels, 1)}, []
+    numbers, results = labels if isinstance(labels, dict) else {label: k for k, label in enumerate(labels, 1)}, []
     for i, found in zip(ids, predictions):
         for answer in found:
             if answer["label"] not in numbers: raise DataError(f"A prediction for picture {i} has the label {answer['label']!r}, which is not among the {len(labels)} labels.")
