@@ -2,12 +2,12 @@
 from dataclasses import dataclass
 
 import pandas as pd
-from conftest import LONG, shapes
+from conftest import CHINESE, LONG, SENTENCES, shapes
 from toy_detection import ToyDetection, scenes
 
 from sft_nb.models import set_dropout
 from sft_nb.task import Task
-from sft_nb.tasks import ImageClassification, SequenceLabelling, TextClassification, TextRegression
+from sft_nb.tasks import ImageClassification, InstructionTuning, SequenceLabelling, TextClassification, TextRegression, Translation
 from sft_nb.training import train_mode
 
 SHORT = "fine"
@@ -45,6 +45,16 @@ def _sentences():
 def _pictures(): return pd.DataFrame({"image": shapes(12, seed=3), "label": ["square", "bar", "other"] * 4, "labels": ["square;dark", "", "bar"] * 4})
 
 
+def _translations():
+    return pd.DataFrame({"source": [*SENTENCES, SHORT, LONG], "target": [*CHINESE, "好", CHINESE[0] + CHINESE[1]]})
+
+
+def _conversations():
+    asked = [*_reviews()["text"][:8], [{"role": "system", "content": "be brief"}, {"role": "user", "content": "no"}, {"role": "assistant", "content": "a lazy sequel"}, {"role": "user", "content": SHORT}], SHORT]
+    return pd.DataFrame({"prompt": [[{"role": "user", "content": a}, {"role": "assistant", "content": "what a joy"}, {"role": "user", "content": "and"}] if i == 2 else a for i, a in enumerate(asked)],
+                         "completion": ["good", "dull " * 9, "no", "tender and clever", LONG[:30], "a", "the plot is dull", "so so", "yes", "money"]})
+
+
 CASES = {
     "text classification": Case(TextClassification(), _reviews(), "bert"),
     "text classification, balanced and smoothed": Case(TextClassification(balanced=True, label_smoothing=0.1), _reviews(), "roberta"),
@@ -64,5 +74,11 @@ CASES = {
     "image classification, several labels": Case(ImageClassification(label="labels", multi_label=True), _pictures(), "resnet"),
     "image classification, layer norm": Case(ImageClassification(size=48), _pictures(), "convnext"),
     "image classification, windows": Case(ImageClassification(augment="crop"), _pictures(), "swin"),
+    "translation, a new decoder": Case(Translation(max_new_tokens=12), _translations(), "bert"),
+    "translation, marian": Case(Translation(max_new_tokens=12), _translations(), "marian"),
+    "translation, t5": Case(Translation(max_new_tokens=12, beams=2), _translations(), "t5"),
+    "translation, language model": Case(Translation(max_new_tokens=12), _translations(), "llama-chat"),
+    "instruction tuning": Case(InstructionTuning(max_new_tokens=12), _conversations(), "llama-chat"),
+    "instruction tuning, pad token of its own": Case(InstructionTuning(max_new_tokens=12), _conversations(), "qwen-chat"),
     "toy detection": Case(ToyDetection(), pd.DataFrame(scenes(12, seed=3)), "toy"),
 }

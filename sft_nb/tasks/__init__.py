@@ -7,9 +7,11 @@ __all__ = ['ALL']
 
 # %% ../../nbs/tasks/99_table.ipynb #f70c31cd
 from .image_classification import ImageClassification
+from .instruction_tuning import InstructionTuning
 from .sequence_labelling import SequenceLabelling
 from .text_classification import TextClassification
 from .text_regression import TextRegression
+from .translation import Translation
 
 # %% ../../nbs/tasks/99_table.ipynb #91a59b1d
-ALL = [TextClassification, TextRegression, SequenceLabelling, ImageClassification]  # in reading order
+ALL = [TextClassification, TextRegression, SequenceLabelling, ImageClassification, Translation, InstructionTuning]  # in reading order

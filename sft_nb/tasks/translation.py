@@ -25,18 +25,18 @@ from .chat import Chat, positions, stop_tokens
 from .decoding import Generating, must_fit
 from .texts import read_length
 
-# %% ../../nbs/tasks/05_translation.ipynb #64af4da1
+# %% ../../nbs/tasks/05_translation.ipynb #a8974c21
 @dataclass
 class Translation(Generating):
     "A text in another language for a text."
     name: ClassVar[str] = "translation"
-    suited: ClassVar[tuple[str, ...]] = ("text encoder", "translator", "text decoder")
+    suited: ClassVar[tuple[str, ...]] = ("text encoder", "translator", "chat decoder")
     formats: ClassVar[tuple[str, ...]] = (".po",)
     source: str = "source"  # column with the text to translate
     target_text: str = "target"  # column with its translation
     _: KW_ONLY
     prompt: str = "Translate to Chinese: {}"  # what a language model is asked; {} is the text
-    zh: bool = True  # BLEU counts Chinese characters; False: words between blanks
+    tokenize: str = "zh"  # how BLEU cuts a target into words: "zh", or "13a" for languages with blanks
     characters: list = learned()  # of the training targets: what a new decoder can write
 
     def inputs(self): return [self.source]
