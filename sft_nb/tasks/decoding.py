@@ -60,11 +60,12 @@ def signatures(
         metric.corpus_score(["a"], [["a"]]); out[name] = str(metric.get_signature())
     return out
 
-# %% ../../nbs/tasks/05a_decoding.ipynb #5d10254f
+# %% ../../nbs/tasks/05a_decoding.ipynb #db3437ce
 @dataclass
 class Generating(Task):
     "What tasks that write their answer have in common."
     per_token: ClassVar[bool] = True
+    writes: ClassVar[bool] = True
     metric: ClassVar[tuple[str, str]] = ("exact_match", "max")
     loss_name: ClassVar[str] = "cross-entropy of every token of the answer and of its end, given the right tokens before it: the answer's probability is the product of theirs, and the question's tokens are given, so they are not learned"
     _: KW_ONLY
