@@ -12,12 +12,18 @@ from ..models import parameter_groups
 from ..recipe import Method
 from ..task import TrainingError
 
-# %% ../../nbs/methods/01_rates.ipynb #062122c8
+# %% ../../nbs/methods/01_rates.ipynb #2d227641
 @dataclass(frozen=True)
 class SlowBody(Method):
     "Pretrained weights learn at a share of the learning rate, new ones at all of it."
     share: float = 0.3  # of the learning rate, above 0
+    words: bool = True  # do the pretrained word embeddings learn? They are half of a small encoder, and cost time in every update
     weight_decay: float = 0.01  # of matrices
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        "Freeze the word embeddings, if so wished."
+        if not self.words: model.get_input_embeddings().requires_grad_(False)
+        return model
 
     def groups(self, model: nn.Module, learning_rate: float) -> list[dict]:
         "Four groups at most: pretrained or new, with or without decay."
