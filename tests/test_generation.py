@@ -67,7 +67,7 @@ def test_aligned_files_and_catalogues(tmp_path):
     with pytest.raises(DataError, match="a.en has 3 lines and .*a.zh has 4"): Translation().read((ours, theirs))
     theirs.write_text("一\n\n\n", encoding="utf-8")
     with pytest.raises(DataError, match="a.zh, line 2: empty"): Translation().read((ours, theirs))
-    theirs.write_bytes("一".encode("gbk"))
+    theirs.write_bytes("好的".encode("gbk"))
     with pytest.raises(DataError, match="a.zh, line 1: This file is not UTF-8"): Translation().read((ours, theirs))
     (tmp_path/"x.po").write_text('msgid "a"\nmsgstr "b"\n\nmsgid "one %d"\nmsgid_plural "many"\nmsgstr[0] "un"\nmsgstr[1] "plus"\n')
     assert Translation().read(tmp_path/"x.po").target.tolist() == ["b", "un"]
