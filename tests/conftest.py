@@ -172,9 +172,9 @@ def _marian_pair():
         pieces += [sp.id_to_piece(i) for i in range(sp.get_piece_size())]
     vocab = ["</s>", "<unk>", *dict.fromkeys(p for p in pieces if p not in ("<s>", "</s>", "<unk>")), "<pad>"]
     (d/"vocab.json").write_text(json.dumps({p: i for i, p in enumerate(vocab)}))
-    tok = MarianTokenizer(str(d/"source.spm"), str(d/"target.spm"), str(d/"vocab.json"), model_max_length=s["positions"])
+    tok = MarianTokenizer(str(d/"source.spm"), str(d/"target.spm"), str(d/"vocab.json"), model_max_length=128)
     return MarianMTModel(MarianConfig(vocab_size=len(vocab), decoder_vocab_size=len(vocab), d_model=s["hidden"], encoder_layers=2, decoder_layers=2, encoder_attention_heads=s["heads"], decoder_attention_heads=s["heads"],
-                                      encoder_ffn_dim=s["inner"], decoder_ffn_dim=s["inner"], max_position_embeddings=s["positions"], pad_token_id=tok.pad_token_id, eos_token_id=0, forced_eos_token_id=0,
+                                      encoder_ffn_dim=s["inner"], decoder_ffn_dim=s["inner"], max_position_embeddings=128, pad_token_id=tok.pad_token_id, eos_token_id=0, forced_eos_token_id=0,
                                       decoder_start_token_id=tok.pad_token_id, dropout=s["drop"], scale_embedding=True)), tok
 
 

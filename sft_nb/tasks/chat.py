@@ -52,7 +52,7 @@ def rendered(
     try: return tokenizer.apply_chat_template(messages, add_generation_prompt=ask, tokenize=False)
     except Exception as e: raise DataError(f"The chat template cannot write this conversation ({str(e).splitlines()[0].rstrip('.')}). Does it know the roles {', '.join(sorted({m['role'] for m in messages}))}?") from e
 
-# %% ../../nbs/tasks/06a_chat.ipynb #a0621214
+# %% ../../nbs/tasks/06a_chat.ipynb #94403c45
 def parts(
     tokenizer,  # with a chat template
     messages: list[dict],  # a conversation
@@ -68,7 +68,7 @@ def parts(
     return out + [(text[at:], False)] * (at < len(text))
 
 def ids_of(
-    tokenizer,
+    tokenizer,  # of the checkpoint
     text: str,  # a part of a conversation
 ) -> list[int]:
     "Token ids of a text in which the template has written all marks."

@@ -6,13 +6,12 @@
 __all__ = ['WITH_DAY', 'WITHOUT_YEAR', 'MONTHS', 'WEEKDAYS', 'TIMES', 'CURRENCIES', 'UNITS', 'date_pair', 'time_pair',
            'amount_pair', 'side_of', 'date_side', 'variant', 'cldr_pairs']
 
-# %% ../../nbs/tasks/05c_cldr.ipynb #b85a03fa
+# %% ../../nbs/tasks/05c_cldr.ipynb #d64c2fe0
 import datetime as dt
 import re
 from functools import cache
 
 import pandas as pd
-from babel import Locale
 from babel.dates import format_date, format_skeleton, format_time
 from babel.numbers import format_currency
 from babel.units import format_unit
@@ -29,11 +28,11 @@ CURRENCIES = ("USD", "EUR", "GBP", "JPY", "CNY", "KRW", "INR", "BRL", "CAD", "AU
 UNITS = ("length-kilometer", "length-meter", "length-centimeter", "mass-kilogram", "mass-gram", "temperature-celsius", "temperature-fahrenheit", "duration-second", "duration-minute", "duration-hour", "duration-day",
          "duration-week", "duration-month", "duration-year", "volume-liter", "volume-milliliter", "speed-kilometer-per-hour", "digital-megabyte", "digital-gigabyte", "area-square-meter", "energy-kilowatt-hour", "power-watt")
 
-# %% ../../nbs/tasks/05c_cldr.ipynb #5cb71248
+# %% ../../nbs/tasks/05c_cldr.ipynb #f902561c
 _plain = lambda s: re.sub(r"[\u202f\u00a0]", " ", s)  # narrow and hard blanks as blanks
 
 def date_pair(
-    day: dt.date,
+    day: dt.date,  # in the calendar of both
     form: str,  # "full" … "short", or a CLDR skeleton
 ) -> tuple[str, str]:  # English, Chinese
     "A date in both languages."
@@ -49,7 +48,7 @@ def time_pair(
     return _plain(write("en")), _plain(write("zh"))
 
 def amount_pair(
-    number: float,
+    number: float,  # how many or how much
     form: str,  # "USD", "USD name", "length-meter", "length-meter short"
 ) -> tuple[str, str]:  # English, Chinese
     "An amount of money or of something else in both languages."
@@ -57,7 +56,7 @@ def amount_pair(
     if what in CURRENCIES: return tuple(_plain(format_currency(number, what, locale=l, format_type="name" if how else "standard")) for l in ("en", "zh"))
     return tuple(_plain(format_unit(number, what, how or "long", locale=l)) for l in ("en", "zh"))
 
-# %% ../../nbs/tasks/05c_cldr.ipynb #dbd3a43d
+# %% ../../nbs/tasks/05c_cldr.ipynb #c059ec83
 def _share(*key): return rng_for("cldr", *key).random()  # the same number in [0, 1) for the same key, always
 
 def side_of(
@@ -68,7 +67,7 @@ def side_of(
     return "certify" if x < .15 else "valid" if x < .2 else "train"
 
 def date_side(
-    day: dt.date,
+    day: dt.date,  # what the string says
     form: str,  # one of the forms of dates
 ) -> tuple[str, str]:  # role, and why it is held out
     "Whole months of whole years are held out; then pairs of weekday and form; then dates."
@@ -96,9 +95,9 @@ def _amounts(rng, n):
         source, target = amount_pair(number, forms[k])
         yield source, target, "amount", forms[k], side_of("amount", re.sub(r"\D", "", source)), "number"
 
-# %% ../../nbs/tasks/05c_cldr.ipynb #b6e35c61
+# %% ../../nbs/tasks/05c_cldr.ipynb #feb10472
 def variant(
-    text: str,
+    text: str,  # as it is written
 ) -> str:
     "What is left of a string if case, blanks, commas and full stops do not count."
     return re.sub(r"[\s,.]", "", text.casefold())
@@ -114,8 +113,8 @@ def _cldr(seed, dates, times, amounts):
 def cldr_pairs(
     seed: int = 0,  # draws the strings; what is held out is always the same
     dates: int = 6000,  # strings to draw; those drawn twice count once
-    times: int = 4000,
-    amounts: int = 3000,
+    times: int = 4000,  # likewise
+    amounts: int = 3000,  # likewise
 ) -> pd.DataFrame:  # source (English), target (Chinese), kind, form, role ("train", "valid", "certify"), held (what is new about a certify row)
     "Dates, times and amounts in English and Chinese, as CLDR writes them."
     return _cldr(seed, dates, times, amounts).copy()

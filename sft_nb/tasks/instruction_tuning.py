@@ -164,10 +164,10 @@ def bundled_instructions(
     rows = pd.DataFrame([{"prompt": ASK[kind].format(q), "completion": a, "kind": kind, "source": s} for kind, q, a, s in made])
     return rows.sample(frac=1, random_state=seed).reset_index(drop=True)
 
-# %% ../../nbs/tasks/06_instruction_tuning.ipynb #a1178b4e
+# %% ../../nbs/tasks/06_instruction_tuning.ipynb #eb11d9d0
 def token_f1(
-    said: str,
-    true: str,
+    said: str,  # an answer
+    true: str,  # the right one
 ) -> float:  # in [0, 1]
     "F1 of words, each as often as it occurs (Rajpurkar et al. 2016): 1 for two answers without any."
     a, b = (Counter(re.findall(r"\w+", t.casefold())) for t in (said, true))
@@ -201,12 +201,12 @@ def by_kind(
     right = lambda part: float(np.mean([bare(s) == bare(t) for s, t in zip(part.said, part.true)]))
     return {k: parsed_f1(list(part.said), list(part.true)) if k == "entities" else right(part) for k, part in rows.groupby("kind")}
 
-# %% ../../nbs/tasks/06_instruction_tuning.ipynb #faeb034f
+# %% ../../nbs/tasks/06_instruction_tuning.ipynb #91899730
 @torch.no_grad()
 def text_loss(
     model,  # a language model
     tokenizer,  # its own
-    texts: list[str],
+    texts: list[str],  # of each, the first 128 tokens are read
     batch_size: int = 16,  # texts at a time; does not change the figure
 ) -> float:  # nats per token
     "How well a model foresees other text: looked at before and after, it shows what was forgotten."

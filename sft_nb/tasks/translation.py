@@ -63,7 +63,7 @@ def digits_apart(
     special = {k: v for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)}
     return PreTrainedTokenizerFast(tokenizer_object=inner, model_max_length=tokenizer.model_max_length, **special)
 
-# %% ../../nbs/tasks/05_translation.ipynb #398e84ac
+# %% ../../nbs/tasks/05_translation.ipynb #0289d7cd
 class Pair:
     "Two tokenizers, one to read with and one to write with: the processor of models with an encoder and a decoder."
     side = "right"
@@ -82,7 +82,7 @@ class Pair:
 
     def example(
         self,
-        question: str,
+        question: str,  # the source
         answer: str | None = None,  # None: the translation is not known
     ) -> dict:  # input_ids; and decoder_input_ids and labels, if there is a translation
         "One row; nothing is cut."
@@ -93,13 +93,40 @@ class Pair:
         must_fit(len(labels), self.limits[1], "The target")
         return out | {"decoder_input_ids": [self.start, *labels[:-1]], "labels": labels}
 
-    def room(self, width, wanted): "Tokens that may be written."; return min(wanted, self.limits[1] - 1)
-    def skip(self, asked): "Where the answer begins."; return 1
-    def read(self, ids): "Ids as text."; return self.target.decode(ids, skip_special_tokens=True).strip()
-    def save_pretrained(self, folder):
-        "A folder for each tokenizer; one that does both stays beside the model."
-        if self.source is self.target: return self.source.save_pretrained(folder)
-        for name in ("source", "target"): getattr(self, name).save_pretrained(Path(folder) / name)
+# %% ../../nbs/tasks/05_translation.ipynb #cb8d3475
+@patch
+def room(
+    self: Pair,
+    width: int,  # tokens of the sources; they take no room from the targets
+    wanted: int,  # tokens that a target may have
+) -> int:
+    "Tokens that may be written."
+    return min(wanted, self.limits[1] - 1)
+
+@patch
+def skip(
+    self: Pair,
+    asked: torch.Tensor,  # b t: ids of the sources
+) -> int:
+    "Where the targets begin in what `generate` returns: behind the start token."
+    return 1
+
+@patch
+def read(
+    self: Pair,
+    ids: list[int],  # of a target
+) -> str:
+    "Token ids as text."
+    return self.target.decode(ids, skip_special_tokens=True).strip()
+
+@patch
+def save_pretrained(
+    self: Pair,
+    folder,  # of the model
+):
+    "A folder for each tokenizer; one that does both stays beside the model."
+    if self.source is self.target: return self.source.save_pretrained(folder)
+    for name in ("source", "target"): getattr(self, name).save_pretrained(Path(folder) / name)
 
 # %% ../../nbs/tasks/05_translation.ipynb #6113e54a
 def kind_of(
@@ -120,7 +147,7 @@ def build(
     kind = kind_of(models.config_of(checkpoint))
     return {"encoder": self._with_decoder, "translator": self._translator, "decoder": self._language_model}[kind](checkpoint, options)
 
-# %% ../../nbs/tasks/05_translation.ipynb #845b181b
+# %% ../../nbs/tasks/05_translation.ipynb #acdb4628
 @patch
 def _with_decoder(self: Translation, checkpoint, options):
     if not self.characters: raise DataError("This task has no characters to write with yet: call `task.learn(training_rows)` first; `fit` does.")
@@ -135,7 +162,7 @@ def _with_decoder(self: Translation, checkpoint, options):
 def small_decoder(
     width: int,  # of the encoder
     tokenizer,  # to write with
-    layers: int = 2,
+    layers: int = 2,  # how many blocks
 ) -> GPT2LMHeadModel:  # random weights
     "A decoder that looks at an encoder: norms before each part, and first weights that keep the size of what they are given."
     return GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=width, n_layer=layers, n_head=max(1, width // 64), n_inner=2 * width, n_positions=256, add_cross_attention=True, initializer_range=width**-.5,
@@ -247,12 +274,12 @@ class Attention:
         body = "".join(f"<tr>{heads([t])}{''.join(map(cell, row))}</tr>" for t, row in zip(self.written, self.weights.tolist()))
         return f"<table><tr>{heads(['', *self.read])}</tr>{body}</table>"
 
-# %% ../../nbs/tasks/05_translation.ipynb #d944c2cb
+# %% ../../nbs/tasks/05_translation.ipynb #f42a8008
 @torch.no_grad()
 def attention_of(
     model,  # an encoder with a decoder
     processor: Pair,  # its own
-    source: str,
+    source: str,  # what is read
     target: str,  # what is written, or should be
 ) -> Attention:
     "Where the decoder's last layer looks, as a mean over its heads."
