@@ -6,8 +6,8 @@
 __all__ = ['load_data', 'Ladder', 'ladder', 'suggest_checkpoint', 'suggest_loss', 'Splits', 'folds', 'read_table', 'split',
            'Difference', 'Evaluation', 'paired_bootstrap', 'AssetError', 'Batch', 'CheckpointError', 'DataError',
            'Finding', 'Prediction', 'SFTError', 'Task', 'TrainingError', 'learned', 'ImageClassification',
-           'ObjectDetection', 'SequenceLabelling', 'TextClassification', 'TextRegression', 'RECIPES', 'FineTuner',
-           'History', 'Listener', 'Method', 'Recipe']
+           'ObjectDetection', 'InstructionTuning', 'SequenceLabelling', 'TextClassification', 'TextRegression',
+           'Translation', 'RECIPES', 'FineTuner', 'History', 'Listener', 'Method', 'Recipe']
 
 # %% ../nbs/99_all.ipynb #b6de9e1e
 from . import checkpointing  # gives the tuner save, load and resume
@@ -17,7 +17,7 @@ from .choosing import suggest_checkpoint, suggest_loss
 from .data import Splits, folds, read_table, split
 from .evaluation import Difference, Evaluation, paired_bootstrap
 from .task import AssetError, Batch, CheckpointError, DataError, Finding, Prediction, SFTError, Task, TrainingError, learned
-from .tasks import ImageClassification, ObjectDetection, SequenceLabelling, TextClassification, TextRegression
+from .tasks import ImageClassification, ObjectDetection, InstructionTuning, SequenceLabelling, TextClassification, TextRegression, Translation
 from .recipe import RECIPES, Method, Recipe
 from .training import FineTuner
 from .watching import History, Listener
@@ -25,4 +25,4 @@ from .watching import History, Listener
 # %% ../nbs/99_all.ipynb #ca2bb6fa
 _all_ = ["load_data", "Ladder", "ladder", "suggest_checkpoint", "suggest_loss", "Splits", "folds", "read_table", "split", "Difference", "Evaluation", "paired_bootstrap",
          "AssetError", "Batch", "CheckpointError", "DataError", "Finding", "Prediction", "SFTError", "Task", "TrainingError", "learned",
-         "ImageClassification", "ObjectDetection", "SequenceLabelling", "TextClassification", "TextRegression", "RECIPES", "FineTuner", "History", "Listener", "Method", "Recipe"]
+         "ImageClassification", "ObjectDetection", "InstructionTuning", "SequenceLabelling", "TextClassification", "TextRegression", "Translation", "RECIPES", "FineTuner", "History", "Listener", "Method", "Recipe"]

@@ -204,7 +204,8 @@ def ladder(
     for part, role in ((valid, "valid"), (rows, "answered")): usable(learned, part, role)
     climb, simple = _Climb(task, train, valid, rows, checkpoint or task.first, recipe, device), learned.baselines()
     ways = {name: lambda f=f: f(train, valid, rows) for name, f in simple.items()}
-    ways |= {"frozen": climb.frozen, "scratch": lambda: climb.tuned(fresh=True, depth_decay=1.0, train_batchnorm=True), "fine-tuned": climb.tuned}
+    if type(task).features is not Task.features: ways["frozen"] = climb.frozen
+    ways |= {"scratch": lambda: climb.tuned(fresh=True, depth_decay=1.0, train_batchnorm=True), "fine-tuned": climb.tuned}
     if unknown := [r for r in rungs or () if r not in ways]: raise DataError(f"No rung is called {', '.join(unknown)}. Known: {', '.join(ways)}.")
     result = Ladder(n=len(rows), metric=learned.metric[0])
     targets = [learned.target(r) for r in rows.to_dict("records")]

@@ -21,7 +21,7 @@ from .task import DataError, Task
 class Known:
     "What we need to know of a checkpoint to say what it costs."
     name: str  # a bundled name or a hub id
-    kind: str  # "text encoder", "text decoder", "image encoder" or "image detector"
+    kind: str  # "text encoder", "text decoder", "chat decoder" (trained to answer), "translator" (encoder and decoder), "image encoder" or "image detector"
     language: str  # "en", "zh" …, or "many"
     parameters: float  # of the body, in all
     embeddings: float  # of these, rows of tables, which cost memory and hardly any time
@@ -66,6 +66,10 @@ KNOWN = (
     Known("answerdotai/ModernBERT-large", "text encoder", "en", 394.8e6, 51.6e6, 28, 1024, 3936, 16, 8192, "when base is not enough and there are thousands of labels"),
     Known("bert-large-uncased", "text encoder", "en", 335.1e6, 31.8e6, 24, 1024, 4096, 16, 512, "to compare with; some runs fail with few labels"),
     Known("gpt2", "text decoder", "en", 124.4e6, 39.4e6, 12, 768, 3072, 12, 1024, "writes texts; for labels an encoder of this size is usually better, since here a word sees only what stands before it"),
+    Known("smollm2", "chat decoder", "en", 134.5e6, 28.3e6, 30, 576, 2304, 9, 8192, "bundled, no hub needed; chats, and follows simple instructions: try it first"),
+    Known("Qwen/Qwen2.5-0.5B-Instruct", "chat decoder", "many", 494.0e6, 136.1e6, 24, 896, 7296, 14, 32768, "chats in 29 languages, Chinese among them"),
+    Known("google-t5/t5-small", "translator", "en", 60.5e6, 16.5e6, 12, 512, 2048, 8, 512, "encoder and decoder; knows German, French and Romanian from its pretraining"),
+    Known("Helsinki-NLP/opus-mt-en-zh", "translator", "zh", 77.9e6, 33.8e6, 12, 512, 2048, 8, 512, "encoder and decoder, trained to translate English into Chinese"),
     Known("bert-base-chinese", "text encoder", "zh", 102.3e6, 16.6e6, 12, 768, 3072, 12, 512, "one token per character: robust, known everywhere"),
     Known("hfl/chinese-roberta-wwm-ext", "text encoder", "zh", 102.3e6, 16.6e6, 12, 768, 3072, 12, 512, "as bert-base-chinese, trained longer and on masked words; loads as BERT"),
     Known("jhu-clsp/mmBERT-base", "text encoder", "many", 306.9e6, 196.6e6, 22, 768, 1728, 12, 8192, "today's first choice for other languages and mixed ones: more than 1,800"),

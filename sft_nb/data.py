@@ -659,7 +659,7 @@ def _met(task, splits, role, earlier, near, limit):  # rows of `role` that stand
 
 # %% ../nbs/02_data.ipynb #74cb8272
 def _classes(task, rows):  # the different labels of these rows; none where targets are no labels
-    targets = map(task.target, records(rows.dropna(subset=task.outputs()))) if set(task.outputs()) <= set(rows) else []
+    targets = map(task.target, records(rows.dropna(subset=task.outputs()))) if set(task.outputs()) <= set(rows) and not task.writes else []
     return {cell_text(label) for t in targets for label in (t if isinstance(t, list) else [t]) if isinstance(label, (str, int))}
 
 def _absent(task, splits):  # classes that one role has and another has not

@@ -170,6 +170,14 @@ def after(
     "After every update."
 
 @patch
+def finish(
+    self: Method,
+    model: nn.Module,  # with the weights that are kept
+) -> nn.Module:  # the model as it is used and saved
+    "Called last in every fit: take out what only training needed."
+    return model
+
+@patch
 def averaged(
     self: Method,
     model: nn.Module,  # with its current weights

@@ -124,6 +124,7 @@ class Task:
     metric: ClassVar[tuple[str, str]] = ("loss", "min")  # what selects the best epoch, and the direction
     augments: ClassVar[bool] = False  # does `encode` draw from `rng`?
     per_token: ClassVar[bool] = False  # one target per token: several examples may share a row
+    writes: ClassVar[bool] = False  # are the answers free texts, so that an answer that training never saw is no mistake of the split?
     suited: ClassVar[tuple[str, ...]] = ()  # kinds of checkpoint that suit it, best first, e.g. ("text encoder",): see `choosing`
     first: ClassVar[str] = "minilm"  # the bundled checkpoint to begin with
     loss_name: ClassVar[str] = ""  # its loss in words, and why this one

@@ -370,7 +370,9 @@ def _finish(self: FineTuner):
     best = self.best_weights if self.recipe.keep_best else None
     state = best if best is not None else self._averaged()
     if state is not None: self.model.load_state_dict(state)
-    self.quick.undo(); self.model.eval()
+    self.quick.undo()
+    for m in reversed(self.recipe.methods): self.model = m.finish(self.model)
+    self.model.eval()
 
 # %% ../nbs/07_training.ipynb #f4274bd1
 @patch(as_prop=True)

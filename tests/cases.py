@@ -2,12 +2,12 @@
 from dataclasses import dataclass
 
 import pandas as pd
-from conftest import LONG, boxed, shapes
+from conftest import CHINESE, LONG, SENTENCES, boxed, shapes
 from toy_detection import ToyDetection, scenes
 
 from sft_nb.models import set_dropout
 from sft_nb.task import Task
-from sft_nb.tasks import ImageClassification, ObjectDetection, SequenceLabelling, TextClassification, TextRegression
+from sft_nb.tasks import ImageClassification, ObjectDetection, InstructionTuning, SequenceLabelling, TextClassification, TextRegression, Translation
 from sft_nb.training import train_mode
 
 SHORT = "fine"
@@ -51,6 +51,16 @@ def _boxes():
     return pd.concat([some[:4], none, some[4:]], ignore_index=True)
 
 
+def _translations():
+    return pd.DataFrame({"source": [*SENTENCES, SHORT, LONG], "target": [*CHINESE, "好", CHINESE[0] + CHINESE[1]]})
+
+
+def _conversations():
+    asked = [*_reviews()["text"][:8], [{"role": "system", "content": "be brief"}, {"role": "user", "content": "no"}, {"role": "assistant", "content": "a lazy sequel"}, {"role": "user", "content": SHORT}], SHORT]
+    return pd.DataFrame({"prompt": [[{"role": "user", "content": a}, {"role": "assistant", "content": "what a joy"}, {"role": "user", "content": "and"}] if i == 2 else a for i, a in enumerate(asked)],
+                         "completion": ["good", "dull " * 9, "no", "tender and clever", LONG[:30], "a", "the plot is dull", "so so", "yes", "money"]})
+
+
 CASES = {
     "text classification": Case(TextClassification(), _reviews(), "bert"),
     "text classification, balanced and smoothed": Case(TextClassification(balanced=True, label_smoothing=0.1), _reviews(), "roberta"),
@@ -73,5 +83,11 @@ CASES = {
     "object detection": Case(ObjectDetection(size=64), _boxes(), "efficientnet-lite"),
     "object detection, augmented": Case(ObjectDetection(size=48, augment="crop, flip, colour"), _boxes(), "efficientnet-lite"),
     "object detection, queries": Case(ObjectDetection(size=64), _boxes(), "conditional-detr"),
+    "translation, a new decoder": Case(Translation(max_new_tokens=12), _translations(), "bert"),
+    "translation, marian": Case(Translation(max_new_tokens=12), _translations(), "marian"),
+    "translation, t5": Case(Translation(max_new_tokens=12, beams=2), _translations(), "t5"),
+    "translation, language model": Case(Translation(max_new_tokens=12), _translations(), "llama-chat"),
+    "instruction tuning": Case(InstructionTuning(max_new_tokens=12), _conversations(), "llama-chat"),
+    "instruction tuning, pad token of its own": Case(InstructionTuning(max_new_tokens=12), _conversations(), "qwen-chat"),
     "toy detection": Case(ToyDetection(), pd.DataFrame(scenes(12, seed=3)), "toy"),
 }

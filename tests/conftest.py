@@ -134,6 +134,58 @@ def _gpt2_pair():
                                       bos_token_id=0, eos_token_id=0, embd_pdrop=s["drop"], attn_pdrop=s["drop"], resid_pdrop=s["drop"])), tok
 
 
+CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+
+
+def _chat_tokenizer(**special):
+    "Byte-level BPE with the marks of a conversation; like SmolLM2's, it pads with its stop token."
+    from transformers import PreTrainedTokenizerFast
+    trained = byte_level(["<|endoftext|>", "<|im_start|>", "<|im_end|>"], [*SENTENCES, *["user assistant system Translate to Chinese:"] * 8, *CHINESE])
+    return PreTrainedTokenizerFast(tokenizer_object=trained, eos_token="<|im_end|>", pad_token="<|im_end|>", chat_template=CHATML, model_max_length=256, **special)
+
+
+def _llama_pair():
+    from transformers import LlamaConfig, LlamaForCausalLM
+    s, tok = SIZES, _chat_tokenizer()
+    return LlamaForCausalLM(LlamaConfig(vocab_size=len(tok), hidden_size=s["hidden"], num_hidden_layers=s["layers"], num_attention_heads=s["heads"], num_key_value_heads=2, intermediate_size=s["inner"], max_position_embeddings=256,
+                                        pad_token_id=tok.pad_token_id, bos_token_id=0, eos_token_id=tok.eos_token_id, tie_word_embeddings=True)), tok
+
+
+def _qwen_pair():
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+    s, tok = SIZES, _chat_tokenizer()
+    tok.pad_token = "<|endoftext|>"
+    return Qwen2ForCausalLM(Qwen2Config(vocab_size=len(tok), hidden_size=s["hidden"], num_hidden_layers=s["layers"], num_attention_heads=s["heads"], num_key_value_heads=2, intermediate_size=s["inner"], max_position_embeddings=256,
+                                        pad_token_id=tok.pad_token_id, bos_token_id=0, eos_token_id=tok.eos_token_id)), tok
+
+
+def _marian_pair():
+    "As opus-mt has it: a sentencepiece model for each side, and one vocabulary."
+    import tempfile
+    from pathlib import Path
+    import sentencepiece as spm
+    from transformers import MarianConfig, MarianMTModel, MarianTokenizer
+    s, d, pieces = SIZES, Path(tempfile.mkdtemp()), []
+    for name, texts in (("source", SENTENCES), ("target", CHINESE)):
+        with open(d/f"{name}.spm", "wb") as f: spm.SentencePieceTrainer.train(sentence_iterator=iter(texts), model_writer=f, vocab_size=80, model_type="char", hard_vocab_limit=False, character_coverage=1.0, minloglevel=2)
+        sp = spm.SentencePieceProcessor(model_file=str(d/f"{name}.spm"))
+        pieces += [sp.id_to_piece(i) for i in range(sp.get_piece_size())]
+    vocab = ["</s>", "<unk>", *dict.fromkeys(p for p in pieces if p not in ("<s>", "</s>", "<unk>")), "<pad>"]
+    (d/"vocab.json").write_text(json.dumps({p: i for i, p in enumerate(vocab)}))
+    tok = MarianTokenizer(str(d/"source.spm"), str(d/"target.spm"), str(d/"vocab.json"), model_max_length=128)
+    return MarianMTModel(MarianConfig(vocab_size=len(vocab), decoder_vocab_size=len(vocab), d_model=s["hidden"], encoder_layers=2, decoder_layers=2, encoder_attention_heads=s["heads"], decoder_attention_heads=s["heads"],
+                                      encoder_ffn_dim=s["inner"], decoder_ffn_dim=s["inner"], max_position_embeddings=128, pad_token_id=tok.pad_token_id, eos_token_id=0, forced_eos_token_id=0,
+                                      decoder_start_token_id=tok.pad_token_id, dropout=s["drop"], scale_embedding=True)), tok
+
+
+def _t5_pair():
+    from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
+    s, (begin, end, letters) = SIZES, halves([*SENTENCES, LONG])
+    words = [*("\u2581" + p for p in begin), *end, "\u2581", *letters, *sorted(set("".join(CHINESE)))]
+    tok = T5Tokenizer(vocab=[(p, 0.) for p in ["<pad>", "</s>", "<unk>"]] + [(p, -9.) for p in dict.fromkeys(words)], extra_ids=0, model_max_length=s["positions"])
+    return T5ForConditionalGeneration(T5Config(vocab_size=len(tok), d_model=s["hidden"], d_kv=16, d_ff=s["inner"], num_layers=2, num_heads=s["heads"], dropout_rate=s["drop"], decoder_start_token_id=0)), tok
+
+
 def _pictures(processor, **size):
     "A PIL image processor for pictures of 32 pixels."
     from transformers.models.convnext.image_processing_pil_convnext import ConvNextImageProcessorPil
@@ -206,7 +258,7 @@ def _with_statistics(model, size=32):
     return model.eval()
 
 
-CHECKPOINTS = {"vit": _vit_pair, "resnet": _resnet_pair, "convnext": _convnext_pair, "swin": _swin_pair, "efficientnet-lite": _lite_pair, "conditional-detr": _conditional_detr_pair, "rt-detr": _rt_detr_pair,
+CHECKPOINTS = {"marian": _marian_pair, "t5": _t5_pair, "llama-chat": _llama_pair, "qwen-chat": _qwen_pair, "vit": _vit_pair, "resnet": _resnet_pair, "convnext": _convnext_pair, "swin": _swin_pair, "efficientnet-lite": _lite_pair, "conditional-detr": _conditional_detr_pair, "rt-detr": _rt_detr_pair,
                "bert": _bert_pair, "roberta": _roberta_pair, "distilbert": _distilbert_pair, "modernbert": _modernbert_pair, "deberta-v2": _deberta_pair, "gpt2": _gpt2_pair, "chinese-bert": _chinese_pair}
 
 

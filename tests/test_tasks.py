@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SENTENCES, alike, boxed, shapes
+from conftest import CHINESE, SENTENCES, alike, boxed, shapes
 
-from sft_nb.all import FineTuner, ImageClassification, ObjectDetection, Recipe, SequenceLabelling, TextClassification, TextRegression, read_table, suggest_checkpoint, suggest_loss
+from sft_nb.all import FineTuner, ImageClassification, ObjectDetection, InstructionTuning, Recipe, SequenceLabelling, TextClassification, TextRegression, Translation, read_table, suggest_checkpoint, suggest_loss
 from sft_nb.cli import main
 from sft_nb.task import Task, task_class
 from sft_nb.tasks import ALL
@@ -36,6 +36,8 @@ EXAMPLES = {
     SequenceLabelling: Example(SequenceLabelling(), pd.DataFrame({"words": [s.split() for s in SENTENCES], "tags": [["B-LONG" if len(w) > 4 else "O" for w in s.split()] for s in SENTENCES]}), suffix=".jsonl"),
     ObjectDetection: Example(ObjectDetection(size=64), boxed(8, seed=2), checkpoints=["efficientnet-lite"], suffix=".jsonl"),
     ImageClassification: Example(ImageClassification(), pd.DataFrame({"image": shapes(8), "label": ["bar", "square"] * 4}), checkpoints=["efficientnet-lite", "vit", "resnet", "convnext", "swin"], suffix=".jsonl"),
+    Translation: Example(Translation(max_new_tokens=40), pd.DataFrame({"source": SENTENCES, "target": CHINESE}), checkpoints=["bert", "marian", "t5", "llama-chat"], recipe=BY_HEART.but(epochs=150)),
+    InstructionTuning: Example(InstructionTuning(max_new_tokens=40), pd.DataFrame({"prompt": SENTENCES, "completion": [s[::-1][:9].strip() for s in SENTENCES]}), checkpoints=["llama-chat", "qwen-chat"], recipe=BY_HEART.but(epochs=100, packing=True), suffix=".jsonl"),
 }
 ROADS = [(t, c) for t, e in EXAMPLES.items() for c in e.checkpoints]
 named = pytest.mark.parametrize("task, checkpoint", ROADS, ids=[f"{t.name}-{c}" for t, c in ROADS])
@@ -91,7 +93,8 @@ def test_the_ladder_of_every_task(task, tiny):
     example = EXAMPLES[task]
     rows = example.task.read(example.rows)
     climb = ladder(example.task, rows, rows, rows, tiny(example.checkpoints[0]), example.recipe.but(epochs=1))
-    assert {"frozen", "scratch", "fine-tuned"} < set(climb.table.index) and len(climb.table) >= 4 and climb.plot()
+    frozen = {"frozen"} if task.features is not Task.features else set()
+    assert frozen | {"scratch", "fine-tuned"} < set(climb.table.index) and len(climb.table) >= 4 and climb.plot()
 
 
 # --- by command line ---
@@ -125,7 +128,7 @@ def test_the_whole_road_by_command_line(task, tiny, sft, tmp_path):
     result = json.loads(sft("evaluate", run, table, "--json").splitlines()[-1])
     assert result["n"] == 40 and np.isfinite(result["loss"]) and example.task.metric[0] in result["metrics"]
     said = list(csv.DictReader(io.StringIO(sft("predict", run, table))))
-    assert len(said) == 40 and all(row["prediction"] for row in said)
+    assert len(said) == 40 and (task.writes or all(row["prediction"] for row in said))  # after two epochs, silence is an answer
     sft("predict", run, table, "--out", tmp_path/"answers.jsonl")
     assert len(read_table(tmp_path/"answers.jsonl")) == 40
     ours = FineTuner.load(run).predict(table)

@@ -8,9 +8,11 @@ __all__ = ['ALL']
 # %% ../../nbs/tasks/99_table.ipynb #f70c31cd
 from .image_classification import ImageClassification
 from .object_detection import ObjectDetection
+from .instruction_tuning import InstructionTuning
 from .sequence_labelling import SequenceLabelling
 from .text_classification import TextClassification
 from .text_regression import TextRegression
+from .translation import Translation
 
 # %% ../../nbs/tasks/99_table.ipynb #91a59b1d
-ALL = [TextClassification, TextRegression, SequenceLabelling, ImageClassification, ObjectDetection]  # in reading order
+ALL = [TextClassification, TextRegression, SequenceLabelling, ImageClassification, ObjectDetection, Translation, InstructionTuning]  # in reading order

@@ -1,0 +1,74 @@
+"""Instruction tuning of smollm2 over several seeds: writes results/instruction_tuning.json, a finished run at a time.
+
+python tests/bench/instruction_tuning.py [--ways LoRA,full] [--seeds 3] [--train 60] [--certify 20] [--epochs N] [--out FILE]
+
+Sizes are rows of each of three kinds: judge a review, list the names in a tweet, translate a date. A seed draws the rows (no film, tweet or day on both sides), the adapters and the order.
+What is already in the file is skipped, so that the series survives being cut off. Sizes other than the defaults are for trying out: give another --out.
+"""
+import argparse, time
+from pathlib import Path
+
+from series import RESULTS, machine, save, stored
+
+from sft_nb.assets import load_data
+from sft_nb.data import split
+from sft_nb.evaluation import evaluate
+from sft_nb.methods.lora import Lora
+from sft_nb.recipe import Recipe
+from sft_nb.tasks.instruction_tuning import InstructionTuning, bundled_instructions, by_kind, text_loss
+from sft_nb.training import FineTuner
+
+COMMON = Recipe(epochs=2, batch_size=8, dropout=0., keep_best=False, packing=True)
+RECIPES = {"LoRA": COMMON.but(learning_rate=1e-3, methods=(Lora(16, 32),)), "full": COMMON.but(learning_rate=5e-5)}
+TASK = InstructionTuning(max_new_tokens=48, max_length=512)
+
+
+def rows_of(seed, train, certify):
+    "Training and certify rows, so many of each kind; what they are made from stays on one side."
+    rows = bundled_instructions(seed, train + 3 * certify)
+    parts = split(rows, valid_size=0, certify_size=.4, seed=seed, group="source", stratify=None)
+    first = lambda part, n: part.groupby("kind").head(n).reset_index(drop=True)
+    return first(parts.train, train), first(parts.certify, certify)
+
+
+def judged(task, model, processor, rows):
+    "A figure per kind, and the loss on the answers."
+    result = evaluate(task, model, processor, rows, batch_size=30)
+    said, true = [p.value for p in result.predictions], result.targets
+    return {"kinds": by_kind(rows.kind.tolist(), said, true), "exact_match": result.metrics["exact_match"], "loss": result.loss}, said, true
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ways", default="LoRA,full")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--train", type=int, default=60)
+    parser.add_argument("--certify", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=COMMON.epochs)
+    parser.add_argument("--out", type=Path, default=RESULTS / "instruction_tuning.json")
+    args = parser.parse_args()
+    other = load_data("rated-sentences").query("source == 'products'").text.iloc[:48].tolist()
+    for seed in range(args.seeds):
+        for way in args.ways.split(","):
+            file = stored(args.out, {"before": [], "runs": []})
+            if any(r["seed"] == seed and r["way"] == way for r in file["runs"]): continue
+            train, certify = rows_of(seed, args.train, args.certify)
+            if not any(r["seed"] == seed for r in file["before"]):
+                model, processor = TASK.build("smollm2")
+                figures, said, true = judged(TASK, model, processor, certify)
+                file["before"].append({"seed": seed, **figures, "other_text": text_loss(model, processor.tokenizer, other), "answers": [[k, t, s[:200]] for k, t, s in zip(certify.kind, true, said)][:12]})
+                save(file, args.out); del model
+                print(seed, "before", file["before"][-1]["kinds"], flush=True)
+            recipe = RECIPES[way].but(seed=seed, epochs=args.epochs)
+            start, began = time.perf_counter(), time.process_time()
+            tuner = FineTuner(TASK, "smollm2", recipe).fit(train)
+            spent = {"seconds": round(time.perf_counter() - start, 1), "processor_seconds": round(time.process_time() - began, 1)}
+            figures, said, true = judged(tuner.task, tuner.model, tuner.processor, certify)
+            run = {"seed": seed, "way": way, "n": {"train": len(train), "certify": len(certify)}, "recipe": recipe.to_dict(), **spent, **figures, "other_text": text_loss(tuner.model, tuner.processor.tokenizer, other),
+                   "answers": [[k, t, s[:200]] for k, t, s in zip(certify.kind, true, said)][:12], "machine": machine()}
+            file["runs"].append(run); save(file, args.out)
+            print(seed, way, run["kinds"], run["other_text"], run["seconds"], flush=True)
+
+
+if __name__ == "__main__":
+    main()
