@@ -1,0 +1,151 @@
+"""What certificates are tried out on: writes results/certification_pool.json and results/certification_seeds.json, one finished step at a time.
+
+python tests/bench/certification.py [--steps tuned,before,memoriser,tweets,frozen,tfidf] [--seeds 25]
+
+The pool is most of rotten-tomatoes: thousands of labelled snippets of films that no model here has seen. It stands in for "the population",
+so that we can draw from it a thousand times and look how often a guarantee is broken. What is already in the files is skipped.
+"""
+import argparse, time
+from dataclasses import replace
+
+import numpy as np
+from series import RESULTS, machine, save, stored
+
+from sft_nb.baselines import frozen_features, ladder
+from sft_nb.data import split
+from sft_nb.evaluation import predict
+from sft_nb.recipe import Recipe
+from sft_nb.task import rng_for
+from sft_nb.tasks.sequence_labelling import SequenceLabelling, tweets
+from sft_nb.tasks.text_classification import TextClassification, film_reviews
+from sft_nb.training import FineTuner
+
+POOL, SEEDS = RESULTS / "certification_pool.json", RESULTS / "certification_seeds.json"
+TUNED = Recipe(epochs=2, learning_rate=1e-4, depth_decay=0.8)
+BY_HEART = Recipe(epochs=40, learning_rate=2e-4, batch_size=20, dropout=0.0, weight_decay=0.0, keep_best=False)
+RECIPES = {  # 200 labels each: the article's settings, and more and larger steps with a warm-up
+    "article": Recipe(learning_rate=1e-5, warmup=0.0, schedule="constant", max_grad_norm=None, keep_best=False, epochs=3, batch_size=16),
+    "longer": Recipe(learning_rate=1e-4, epochs=8, batch_size=16, depth_decay=0.8, keep_best=False),
+}
+
+
+def rows_by_role():
+    "Task, and rows: about 4,000 to learn from, 600 to choose with, the rest is the pool; split by film."
+    task = TextClassification()
+    parts = split(task.read(film_reviews()), valid_size=.05, certify_size=.62, seed=42, group="movie")
+    return task, parts
+
+
+def log_odds(answers): return np.array([np.log(p.probs["fresh"] / p.probs["rotten"]) for p in answers]).clip(-30, 30)
+def packed(values): return " ".join(str(int(round(1000 * v))) for v in values)  # thousandths
+def bits(flags): return "".join("1" if f else "0" for f in flags)
+
+
+def begin(file):
+    "Labels and films of the rows, by role."
+    task, parts = rows_by_role()
+    films = {f: i for i, f in enumerate(sorted(parts.certify.movie.unique()))}
+    file["pool"] = {"fresh": bits(parts.certify.label == "fresh"), "film": " ".join(str(films[f]) for f in parts.certify.movie)}
+    file["valid"] = {"fresh": bits(parts.valid.label == "fresh")}
+    file["train"] = {"fresh": bits(parts.train.label == "fresh")}
+    file["n"] = {role: len(rows) for role, rows in parts.roles.items()}
+    file["log odds of fresh, in thousandths"] = {}
+    return file
+
+
+def tuned(file, task, parts):
+    "minilm, fine-tuned on all training rows."
+    tuner = FineTuner(task, "minilm", TUNED).fit(parts.train, parts.valid)
+    file["recipe"] = TUNED.to_dict()
+    return {name: packed(log_odds(tuner.evaluate(rows).predictions)) for name, rows in (("train", parts.train), ("valid", parts.valid), ("pool", parts.certify))}
+
+
+def rung(name):
+    "A rung of the ladder without fine-tuning, answering pool and valid."
+    def run(file, task, parts):
+        return {role: packed(log_odds(ladder(task, parts.train, parts.valid, rows, "minilm", rungs=(name,)).answers[name])) for role, rows in (("pool", parts.certify), ("valid", parts.valid))}
+    return run
+
+
+def before(file, task, parts):
+    "The network with its new head, before any step."
+    learned = task.learn(parts.train)
+    model, processor = learned.build("minilm", seed=42)
+    return {"pool": packed(log_odds(predict(learned, model, processor, parts.certify)))}
+
+
+def memoriser(file, task, parts):
+    "The same network learns 200 snippets by heart: with their own labels, and with labels dealt out at random."
+    few, out = parts.train.sample(200, random_state=0).reset_index(drop=True), {}
+    for name, labels in (("true labels", few.label), ("shuffled labels", few.label.sample(frac=1, random_state=1).to_numpy())):
+        rows = few.assign(label=labels)
+        tuner = FineTuner(task, "minilm", BY_HEART).fit(rows)
+        seen, unseen = tuner.evaluate(rows), tuner.evaluate(parts.certify.head(2000))
+        out[name] = {role: {"n": e.n, "loss": round(e.loss, 5), "accuracy": e.metrics["accuracy"]} for role, e in (("train", seen), ("pool", unseen))}
+        print(name, out[name], flush=True)
+    return out
+
+
+class Words(SequenceLabelling):
+    "Keeps the confidence of every word beside its tag."
+    name = ""  # not on the command line
+
+    def answer(self, text, places, tags, probs=None):
+        whole = super().answer(text, places, tags, probs)
+        return replace(whole, value=whole.value | {"probs": probs})
+
+
+def entity_tweets(file, task, parts):
+    "Per tweet that neither training nor selection saw: how sure the model is that a word belongs to an entity (1 where it says so, else 1 minus its confidence in O)."
+    task = Words()
+    drawn = split(task.read(tweets()), valid_size=200, certify_size=1000, seed=42)
+    tuner = FineTuner(task, "minilm", Recipe(epochs=5, learning_rate=1e-3, depth_decay=0.7, batch_size=16)).fit(drawn.train, drawn.valid)
+    result = tuner.evaluate(drawn.certify)
+    sure = [[1.0 if t != "O" else 1 - p for t, p in zip(a.value["tags"], a.value["probs"])] for a in result.predictions]
+    true = [[t != "O" for t in target["tags"]] for target in result.targets]
+    chosen = lambda want: [packed(s for s, t in zip(ss, ts) if t == want) for ss, ts in zip(sure, true)]
+    return {"f1": result.metrics["f1"], "n": {role: len(rows) for role, rows in drawn.roles.items()}, "words of entities": chosen(True), "other words": chosen(False)}
+
+
+STEPS = {"tuned": tuned, "before": before, "memoriser": memoriser, "tweets": entity_tweets, "frozen": rung("frozen"), "tfidf": rung("tfidf")}
+
+
+def one_seed(task, parts, rows, recipe, seed):
+    "200 snippets drawn by the seed, its own head, order and dropout; right or wrong on the same rows."
+    few = parts.train.iloc[rng_for("200 labels", seed).permutation(len(parts.train))[:200]].reset_index(drop=True)
+    tuner = FineTuner(task, "minilm", recipe.but(seed=seed)).fit(few)
+    return {"train_loss": round(tuner.history.epochs[-1]["train_loss"], 4), "fresh": bits(p.value == "fresh" for p in tuner.evaluate(rows).predictions)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", default=",".join(STEPS))
+    parser.add_argument("--seeds", type=int, default=25)
+    args = parser.parse_args()
+    task, parts = rows_by_role()
+    file = stored(POOL, None) or begin({})
+    for name in filter(None, args.steps.split(",")):
+        into = file if name in ("memoriser", "tweets") else file["log odds of fresh, in thousandths"]
+        if name in into: continue
+        start = time.perf_counter()
+        found = STEPS[name](file, task, parts)
+        into[name] = found
+        file["machine"], file.setdefault("seconds", {})[name] = machine(), round(time.perf_counter() - start, 1)
+        save(file, POOL)
+        print(name, file["seconds"][name], flush=True)
+    runs = stored(SEEDS, {"recipes": {k: r.to_dict() for k, r in RECIPES.items()}, "rows": "the first 1,000 of the pool", "runs": {}})
+    rows = parts.certify.head(1000)
+    runs["truth"] = bits(rows.label == "fresh")
+    for seed in range(args.seeds):
+        for name, recipe in RECIPES.items():
+            done = runs["runs"].setdefault(name, {})
+            if str(seed) in done: continue
+            start = time.perf_counter()
+            done[str(seed)] = one_seed(task, parts, rows, recipe, seed) | {"seconds": round(time.perf_counter() - start, 1)}
+            runs["machine"] = machine()
+            save(runs, SEEDS)
+            print(name, seed, done[str(seed)]["train_loss"], np.mean([a == b for a, b in zip(done[str(seed)]["fresh"], runs["truth"])]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
