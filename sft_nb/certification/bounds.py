@@ -10,7 +10,6 @@ __all__ = ['exact_bound', 'hb_p_value', 'hb_bound', 'Bound', 'risk_bound', 'tria
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 from scipy.optimize import brentq
 

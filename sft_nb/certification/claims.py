@@ -7,13 +7,11 @@ __all__ = ['Part', 'parse_claim', 'is_mean', 'Found', 'examine', 'rows_needed', 
 
 # %% ../../nbs/certification/04_claims.ipynb #2e479aa1
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
-from fastcore.basics import patch
 
-from .bounds import Bound, cluster_bound, exact_bound, mean_bound, one_per_group, plot_bounds, risk_bound, units_needed
+from .bounds import cluster_bound, exact_bound, mean_bound, one_per_group, plot_bounds, risk_bound, units_needed
 from .roles import Certify, Refused
 from ..evaluation import _units
 from ..task import DataError, Task, rng_for

@@ -15,7 +15,6 @@ from scipy import stats
 from .. import evaluation
 from ..baselines import ladder
 from .roles import Certify, only
-from ..data import COLORS, new_figure
 from ..evaluation import _units
 from ..task import DataError, rng_for
 

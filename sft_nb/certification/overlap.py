@@ -14,9 +14,9 @@ from fastcore.basics import patch
 
 from ..baselines import frozen_features
 from ..columns import records
-from ..data import COLORS, _count, near_duplicates, new_figure, row_hashes
+from ..data import _count, near_duplicates, row_hashes
 from ..evaluation import _units
-from ..task import DataError, SFTError, Task, rng_for
+from ..task import Task, rng_for
 
 # %% ../../nbs/certification/02_overlap.ipynb #aaea1fc7
 @dataclass(frozen=True, eq=False, repr=False)

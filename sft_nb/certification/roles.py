@@ -6,14 +6,12 @@
 __all__ = ['Refused', 'Judged', 'Calibrate', 'Certify', 'only', 'refuse_seen', 'group_of', 'judge']
 
 # %% ../../nbs/certification/00_roles.ipynb #dac6cc0e
-import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
-from fastcore.basics import patch
 
 from ..data import _count, row_hashes
 from ..task import DataError, Prediction, SFTError, Task
