@@ -9,11 +9,10 @@ __all__ = ['conformal_quantile', 'prediction_sets', 'coverage_spread', 'alpha_fo
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
+from .bounds import one_per_group
 from .roles import Calibrate, Refused, only
-from ..data import COLORS, new_figure
 from ..task import DataError
 
 # %% ../../nbs/certification/11_sets.ipynb #ef0af700
@@ -98,7 +97,6 @@ def sets_of(
     alpha: float = 0.1,  # share of rows whose set may lack the right label
 ) -> Sets:
     "Split conformal prediction for a run. With groups, one random row of each counts. Raises Refused for rows of another role, or answers without probabilities."
-    from sft_nb.certification.bounds import one_per_group
     only(Calibrate, calibrate, "The size of prediction sets")
     at = range(len(calibrate)) if calibrate.groups is None else one_per_group(calibrate.groups, "sets", *sorted(calibrate.hashes))
     chosen = [(calibrate.predictions[i].probs, str(calibrate.targets[i])) for i in at]
