@@ -11,8 +11,9 @@ from conftest import SENTENCES
 from scipy import stats
 
 from sft_nb.all import FineTuner, Recipe, TextClassification, split
-from sft_nb.certification import bounds, calibration, claims, comparison, overlap, selective, sets
+from sft_nb.certification import bounds, calibration, claims, comparison, selective, sets
 from sft_nb.certification.certificate import SCHEMA, Certificate, misfits, verify
+from sft_nb.certification.overlap import shift_test
 from sft_nb.certification.roles import Calibrate, Certify, Refused, judge
 from sft_nb.cli import main
 from sft_nb.task import DataError
@@ -122,6 +123,19 @@ def test_the_other_promises_hold_by_rows_and_the_obvious_threshold_does_not():
     assert bounds.trials(draw, lambda at: (strange <= sets.conformal_quantile(strange[at], promise)).mean() < .9, 300) <= bounds.allowed(.05, 300)
 
 
+def test_sets_and_risk_control_by_whole_groups():
+    "One random row of each drawn film: the promise is about a random row of a random film."
+    strange, sizes = 1 - PROBS[np.arange(len(FRESH)), FRESH.astype(int)], np.bincount(FILM)
+    order, weight = np.argsort(FILM, kind="stable"), (1 / sizes)[FILM] / len(sizes)
+    starts, settings = np.cumsum(sizes) - sizes, np.linspace(.02, .98, 97)
+    def draw(rng): f = rng.integers(0, len(sizes), 300); return order[starts[f] + (rng.random(300) * sizes[f]).astype(int)]
+    promise = sets.alpha_for(.9, 300)
+    assert bounds.trials(draw, lambda at: weight[strange <= sets.conformal_quantile(strange[at], promise)].sum() < .9, 300) <= bounds.allowed(.05, 300)
+    losses = (strange[:, None] > settings).astype(float)
+    means = [weight @ losses[:, sets.control_risk(losses[draw(np.random.default_rng(i))], .1)] for i in range(300)]
+    assert np.mean(means) <= .1 + 3 * np.std(means) / np.sqrt(300)
+
+
 # --- every task of the table ---
 
 RECIPE = Recipe(epochs=1, learning_rate=1e-3, batch_size=8, precision="fp32", keep_best=False)
@@ -206,12 +220,15 @@ def test_the_books_halve_delta_for_every_further_model(made, tiny, tmp_path):
 
 def test_slices_against_and_conjunctions(made):
     _, data, _ = made
-    found = certify(made, data.certify, "accuracy >= 0.1 for every label and f1_macro >= 0.05", valid=data.valid, against=("majority", "before tuning"), slices=("label",))
-    assert found.verdict == "ESTIMATED" and [f["slice"] for f in found.body["findings"]] == ["bad", "good", None]
-    assert sum(f["delta"] for f in found.body["findings"]) == pytest.approx(.05)
+    kept = data.certify.head(120); kept.attrs["group"] = "author"
+    found = certify(made, kept, "accuracy >= 0.1 and f1_macro >= 0.05", valid=data.valid, against=("majority", "before tuning"), slices=("label",))
+    assert found.verdict == "ESTIMATED" and [f["finite"] for f in found.body["findings"]] == [True, False]
+    assert sum(f["delta"] for f in found.body["findings"]) == pytest.approx(found.body["ledger"]["delta"])
     assert set(found.body["against"]) == {"majority", "before tuning"} and set(found.body["slices"]) == {"label: bad", "label: good"}
-    assert verify(found, made[0], data.certify, train=data.train, valid=data.valid).ok
+    assert verify(found, made[0], kept, train=data.train, valid=data.valid).ok
     jsonschema.validate(found.body, SCHEMA)
+    apart = certify(made, kept, "accuracy >= 0.1 for every label").body
+    assert [f["slice"] for f in apart["findings"]] == ["bad", "good"] and sum(f["delta"] for f in apart["findings"]) == pytest.approx(apart["ledger"]["delta"])
 
 
 def test_a_certificate_survives_the_disk_and_refuses_rubbish(made, tmp_path):
@@ -256,9 +273,9 @@ def test_command_line(made, tmp_path, capsys):
 # --- small things ---
 
 def test_refusals_name_their_reason():
-    with pytest.raises(Refused, match="rises") if False else pytest.raises(DataError, match="rises"): sets.control_risk(np.array([[0., 1.]]), .5)
+    with pytest.raises(DataError, match="rises"): sets.control_risk(np.array([[0., 1.]]), .5)
     with pytest.raises(Refused): sets.alpha_for(.99, 20)
     with pytest.raises(Refused): selective.learn_threshold(np.array([.9]), np.array([0.]), .1, np.array([.5]))
     with pytest.raises(DataError): claims.parse_claim("accuracy == 1")
-    assert claims.rows_needed("accuracy >= 0.95", 1.0) == 59 and overlap.shift_test(np.eye(4), np.eye(4)).p == 1
+    assert claims.rows_needed("accuracy >= 0.95", 1.0) == 59 and shift_test(np.eye(4), np.eye(4)).p == 1
     assert calibration.calibration_error(np.array([.8] * 10), np.array([1] * 8 + [0] * 2)) == pytest.approx(0)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FORMAT', 'SCHEMA', 'in_order', 'margin', 'Certificate', 'misfits', 'Verification', 'same', 'verify']
 
-# %% ../../nbs/certification/07_certificate.ipynb #ac95b48e
+# %% ../../nbs/certification/07_certificate.ipynb #466ee490
 import datetime, json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,9 +16,9 @@ from fastcore.basics import patch
 
 from .claims import examine, parse_claim
 from .comparison import against_baselines
-from .overlap import Shift, overlap, row_features, shift_test
-from .provenance import Ledger, code_hash, data_hash, digest, settings_hash, weights_hash
-from .report import VERDICTS, card_section, report_page, sentence
+from .overlap import Shift, find_doubles, row_features, shift_test
+from .provenance import Ledger, Spent, code_hash, data_hash, digest, settings_hash, weights_hash
+from .report import VERDICTS, card_section, report_page, sentence, summary_html
 from .roles import Certify, Refused, group_of, judge
 from ..checkpointing import versions
 from ..data import _count, row_hashes
@@ -45,7 +45,7 @@ def margin(
     if abs(sum(probs) - 1) > 1e-3: return min(abs(p - .5) for p in probs)
     return probs[0] - probs[1] if len(probs) > 1 else np.inf
 
-# %% ../../nbs/certification/07_certificate.ipynb #d0f4cd7f
+# %% ../../nbs/certification/07_certificate.ipynb #db9e75b4
 FORMAT = 1
 
 def _canonical(body): return json.dumps({k: v for k, v in body.items() if k != "digest"}, sort_keys=True, ensure_ascii=False, allow_nan=False)
@@ -62,7 +62,7 @@ class Certificate:
     def findings(self) -> pd.DataFrame: "A row per part of the claim and slice."; return pd.DataFrame(self.body["findings"])
     def __bool__(self): return self.verdict in ("CERTIFIED", "ESTIMATED")
     def __repr__(self): return "\n".join([f"{self.verdict}: {self.body['claim']}, confidence {self.body['confidence']:g}", *([self.body["reason"]] if self.body["reason"] else []), *map(sentence, self.body["findings"]), *(f"warning: {w}" for w in self.body["warnings"])])
-    def _repr_html_(self): return report_page(self.body).split("<h1", 1)[1].join(["<h1", ""]).replace("</html>", "")
+    def _repr_html_(self): return summary_html(self.body)
 
 # %% ../../nbs/certification/07_certificate.ipynb #5d238457
 @patch
@@ -121,18 +121,17 @@ def misfits(
     missing = [f"{where} has no {k!r}" for k in schema.get("required", ()) if k not in body] + [f"{where} has an unknown {k!r}" for k in body if schema.get("additionalProperties") is False and k not in known]
     return missing + [m for k, v in body.items() if k in known for m in misfits(v, known[k], k)]
 
-# %% ../../nbs/certification/07_certificate.ipynb #0f12590c
-def _ask(tuner, rows, claim, delta, group, ledger, weights):
-    "Judged rows, what the books say, and the findings."
+# %% ../../nbs/certification/07_certificate.ipynb #060cabc6
+def _ask(tuner, rows, claim, group, spend):
+    "Judged rows, what the books say, and the findings; `spend` is (hash of the data, what is asked, enter it?) -> Spent."
     try: usable(tuner.task, rows, "certify")
     except DataError as e: raise Refused(f"These rows do not fit the task {tuner.task.name}. {e}") from e
     group = group_of(rows, tuner, group)
     rows = in_order(rows, _columns(tuner.task, group))
     certify, data = judge(tuner, rows, Certify, group), data_hash(rows, _columns(tuner.task, group))
     asked = " and ".join(map(str, parse_claim(claim)))
-    spent = ledger.spend(data, weights, asked, delta, enter=False)
-    found = examine(claim, certify, spent.delta, data)
-    return certify, data, ledger.spend(data, weights, asked, delta), found
+    found = examine(claim, certify, spend(data, asked, False).delta, data)
+    return certify, data, spend(data, asked, True), found
 
 # %% ../../nbs/certification/07_certificate.ipynb #6082a6f4
 def _about_rows(certify, data):
@@ -157,7 +156,7 @@ def _seen(tuner, rows):
 def _look_around(tuner, certify, train, new):
     "Doubles, shift, and what to warn of."
     if train is None: return {}, {}, ["Near doubles and shift were not looked for: give the training rows, train=…"]
-    met, warnings = overlap(tuner.task, train, certify.rows), []
+    met, warnings = find_doubles(tuner.task, train, certify.rows), []
     if met.either.any(): warnings.append(f"{met} of train. Look at the score without them.")
     doubles = {name: {"rows": int(r.rows), "score": float(r.score) if np.isfinite(r.score) else None} for name, r in met.table(certify.scores).iterrows()} if met.either.any() else {}
     if isinstance(new[0], str): return doubles, {}, [*warnings, f"Shift was not looked for. {new[0]}"]
@@ -185,7 +184,7 @@ def applies_to(
     if not new or not self.body["sketch"]: raise SFTError("This task has no features, so nothing can be compared.")
     return shift_test(np.array(self.body["sketch"]["numbers"]), np.array(new["numbers"]), self.body["sketch"]["groups"], new["groups"])
 
-# %% ../../nbs/certification/07_certificate.ipynb #2833a90b
+# %% ../../nbs/certification/07_certificate.ipynb #7bba8ec2
 @patch
 def certify(
     self: FineTuner,
@@ -206,7 +205,8 @@ def certify(
     weights = weights_hash(self.task, self.model)
     body = {"format": FORMAT, "verdict": "REFUSED", "claim": claim, "confidence": confidence, "reason": "", "task": self.task.name, "issued": datetime.date.today().isoformat(), "findings": [], "rows": {}, "ledger": {}, "warnings": [],
             "doubles": {}, "shift": {}, "against": {}, "slices": {}, "sketch": {}, "fingerprints": {"weights": weights, "settings": settings_hash(self), "code": code_hash()}, "versions": versions()}
-    try: judged, data, spent, found = _ask(self, rows, claim, 1 - confidence, group, Ledger(ledger), weights)
+    spend = lambda data, asked, enter: Ledger(ledger).spend(data, weights, asked, 1 - confidence, enter)
+    try: judged, data, spent, found = _ask(self, rows, claim, group, spend)
     except Refused as e: return Certificate(_sealed(body | {"reason": str(e)}), self)
     train = train if train is not None else self.examples.rows if hasattr(self, "examples") else None
     doubles, shift, warnings = _look_around(self, judged, train, seen := _seen(self, judged.rows))
@@ -278,7 +278,7 @@ def verify(
     more, further = _check_numbers(body, tuner, rows, train, valid)
     return Verification(checks | more, (*notes, *further))
 
-# %% ../../nbs/certification/07_certificate.ipynb #73f1d471
+# %% ../../nbs/certification/07_certificate.ipynb #7611e30a
 def _check_numbers(body, tuner, rows, train, valid):
     if body["verdict"] == "REFUSED": return _check_refusal(body, tuner, rows), []
     try: fresh, certify, data, seen = _again(body, tuner, rows)
@@ -297,8 +297,8 @@ def _check_numbers(body, tuner, rows, train, valid):
     return checks, notes
 
 def _check_refusal(body, tuner, rows):
-    with_books = Ledger.__new__(Ledger); with_books.spend = lambda *a, **k: type("Spent", (), {"delta": 1 - body["confidence"]})()
-    try: _ask(tuner, rows, body["claim"], 1 - body["confidence"], None, with_books, "")
+    alone = Spent(1, 1 - body["confidence"], 1 - body["confidence"])  # as if nothing had been asked before
+    try: _ask(tuner, rows, body["claim"], None, lambda *_: alone)
     except Refused as e: return {"reason": "" if str(e) == body["reason"] else "it would be refused for another reason", "empty": "" if not (body["findings"] or body["rows"]) else "a refusal has no findings"}
     return {"verdict": "nothing speaks against an answer"}
 

@@ -5,18 +5,16 @@
 # %% auto #0
 __all__ = ['TEXT_CHANGES', 'Slices', 'worst_group', 'Behaviour', 'invariance', 'direction', 'minimum', 'templates', 'behave']
 
-# %% ../../nbs/certification/12_groups.ipynb #ba79a573
-from dataclasses import dataclass, replace
+# %% ../../nbs/certification/12_groups.ipynb #d4696d53
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from fastcore.basics import patch
 
-from .bounds import Bound, one_per_group, risk_bound
+from .bounds import one_per_group, risk_bound
 from .provenance import digest
 from .roles import Certify, Refused, only
-from ..data import COLORS, new_figure
-from ..task import DataError, Prediction, rng_for
+from ..task import rng_for
 
 # %% ../../nbs/certification/12_groups.ipynb #e0773c79
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['digest', 'data_hash', 'weights_hash', 'settings_hash', 'code_hash', 'Spent', 'Ledger']
 
-# %% ../../nbs/certification/05_provenance.ipynb #b016495f
+# %% ../../nbs/certification/05_provenance.ipynb #eb37ffc2
 import hashlib, json, os
 from dataclasses import dataclass
 from functools import cache

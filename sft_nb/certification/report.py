@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['VERDICTS', 'LIMITS', 'STYLE', 'COLOURS', 'sentence', 'summary_html', 'report_page', 'card_section']
 
-# %% ../../nbs/certification/06_report.ipynb #be48fc61
+# %% ../../nbs/certification/06_report.ipynb #41334c22
 import html
 
 from ..task import SFTError
@@ -83,7 +83,7 @@ def _sections(body):
     yield "What this does not say, for a student", _items(LIMITS["student"])
     yield "What this does not say, for a manager", _items(LIMITS["manager"])
 
-# %% ../../nbs/certification/06_report.ipynb #a302c170
+# %% ../../nbs/certification/06_report.ipynb #6fe94c66
 def summary_html(
     body: dict,  # a certificate's content
 ) -> str:  # a piece of HTML

@@ -7,7 +7,6 @@ __all__ = ['LEAST', 'Seeds', 'plot_seeds', 'over_seeds']
 
 # %% ../../nbs/certification/08_seeds.ipynb #cceb30ac
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -80,7 +79,7 @@ def plot_seeds(
 ):  # a matplotlib Figure
     "A point per run, and the score of the most frequent answer."
     fig, ax = new_figure(6, 1 + .6 * len(recipes))
-    for i, (name, s) in enumerate(recipes.items()):
+    for i, s in enumerate(recipes.values()):
         ax.plot(s.means, np.full(len(s), i) + np.linspace(-.15, .15, len(s)), "o", ms=4, color=COLORS["certify"])
         ax.annotate(f"worst {s.means.min():.3f}", (s.means.min(), i), xytext=(0, 12), textcoords="offset points", ha="center", fontsize=8)
         ax.axvline(s.chance, color=COLORS["baseline"], lw=1)
@@ -97,8 +96,7 @@ def over_seeds(
     if len(runs) < 2: raise DataError(f"{len(runs)} run says nothing about other seeds: give at least 2.")
     tuners = (r if isinstance(r, FineTuner) else FineTuner.load(r) for r in runs)
     judged = {(str(r) if not isinstance(r, FineTuner) else f"run {i}"): judge(t, rows, Certify, group) for i, (r, t) in enumerate(zip(runs, tuners))}
-    first = next(iter(judged.values()))
-    said = {name: [p.value for p in j.predictions] for name, j in judged.items()}
+    first, said = next(iter(judged.values())), [[p.value for p in j.predictions] for j in judged.values()]
     common = max(first.targets, key=lambda t: sum(u == t for u in first.targets))
     chance = np.mean([first.task.score(type(first.predictions[0])(common), t) for t in first.targets])
-    return Seeds(np.array([j.scores for j in judged.values()]), list(said.values()), float(chance), list(judged))
+    return Seeds(np.array([j.scores for j in judged.values()]), said, float(chance), list(judged))
