@@ -6,7 +6,7 @@
 __all__ = ['reliability', 'calibration_error', 'perfect_error', 'log_loss', 'fit_temperature', 'tempered', 'brier',
            'plot_reliability', 'class_logits', 'temperature_of']
 
-# %% ../../nbs/certification/09_calibration.ipynb #9617e851
+# %% ../../nbs/certification/09_calibration.ipynb #284cdbc8
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
@@ -80,19 +80,20 @@ def brier(
     "Mean squared distance between probabilities and the truth (Brier, 1950)."
     return float(((probs - np.eye(probs.shape[1])[classes])**2).sum(1).mean())
 
-# %% ../../nbs/certification/09_calibration.ipynb #3c8607be
+# %% ../../nbs/certification/09_calibration.ipynb #d15cdde0
 def plot_reliability(
     groups: dict,  # name -> (confidence n, right n)
     bins: int = 15,  # equally wide
 ):  # a matplotlib Figure
     "Share right by score, a line per system, and the diagonal of perfection; the area of a point is its share of the rows."
     fig, ax = new_figure(4, 3.4)
-    ax.plot([0, 1], [0, 1], color=COLORS["reference"], lw=1); ax.annotate("perfect", (.52, .46), fontsize=8)
-    for (name, (confidence, right)), colour in zip(groups.items(), (COLORS["valid"], COLORS["certify"], COLORS["train"])):
-        t = reliability(confidence, right, bins)
+    low = 1.0
+    ax.plot([0, 1], [0, 1], color=COLORS["reference"], lw=1); ax.annotate("perfect", (.75, .75), xytext=(-8, 8), textcoords="offset points", ha="right", fontsize=8)
+    for i, ((name, (confidence, right)), colour) in enumerate(zip(groups.items(), (COLORS["valid"], COLORS["certify"], COLORS["train"]))):
+        t = reliability(confidence, right, bins); low = min(low, t.right.min())
         ax.plot(t.confidence, t.right, color=colour, lw=1); ax.scatter(t.confidence, t.right, 300 * t.rows / t.rows.sum(), color=colour)
-        ax.annotate(name, (t.confidence.iloc[-1], t.right.iloc[-1]), xytext=(-5, -14), textcoords="offset points", ha="right", color=colour, fontsize=8)
-    ax.set(xlabel="score", ylabel="share right", xlim=(min(.48, *(c.min() for c, _ in groups.values())), 1.01))
+        ax.annotate(name, (1, low), xytext=(0, 4 + 12 * i), textcoords="offset points", ha="right", color=colour, fontsize=8)
+    ax.set(xlabel="score", ylabel="share right", xlim=(min(.48, *(c.min() for c, _ in groups.values())), 1.03), ylim=(low - .05, 1.03))
     return fig
 
 # %% ../../nbs/certification/09_calibration.ipynb #2b268388
