@@ -6,7 +6,7 @@
 __all__ = ['exact_bound', 'hb_p_value', 'hb_bound', 'Bound', 'risk_bound', 'trials', 'allowed', 'one_per_group', 'cluster_bound',
            'units_needed', 'mean_bound', 'plot_bounds']
 
-# %% ../../nbs/certification/01_bounds.ipynb #d6c905d8
+# %% ../../nbs/certification/01_bounds.ipynb #7ee43289
 from dataclasses import dataclass
 
 import numpy as np
@@ -147,7 +147,7 @@ def mean_bound(
     "`hb_bound`, asked like `exact_bound`."
     return hb_bound(min(total / n, 1.0), n, delta)
 
-# %% ../../nbs/certification/01_bounds.ipynb #21d130aa
+# %% ../../nbs/certification/01_bounds.ipynb #c8a600e1
 def plot_bounds(
     observed: float = 0.18,  # share of errors that was seen
     claimed: float | None = 0.25,  # the largest risk that a claim allows; None: no line
@@ -157,11 +157,11 @@ def plot_bounds(
     "How the bound comes down with the number of units, and where it meets the claim."
     ns = np.unique(np.geomspace(*sizes, 80).astype(int))
     fig, ax = new_figure(5.5, 2.8)
-    for way, name, style in ((exact_bound, "right or wrong", "-"), (mean_bound, "scores in [0, 1]", "--")):
+    for way, name, style, place in ((exact_bound, "right or wrong", "-", (-6, -12)), (mean_bound, "scores in [0, 1]", "--", (8, 8))):
         ax.plot(ns, y := [way(observed * n, n, delta) for n in ns], style, color=COLORS["certify"])
-        ax.annotate(name, (ns[12], y[12]), xytext=(6, 4), textcoords="offset points", color=COLORS["certify"])
-    for level, name, colour in ((observed, "observed", "baseline"), (claimed, "claimed", "reference")):
-        if level is not None: ax.axhline(level, color=COLORS[colour], lw=1); ax.annotate(name, (sizes[1], level), xytext=(-4, 3), textcoords="offset points", ha="right", color=COLORS[colour])
+        ax.annotate(name, (ns[16], y[16]), xytext=place, textcoords="offset points", color=COLORS["certify"], ha="right" if place[0] < 0 else "left")
+    for level, name, colour, at, side in ((observed, "observed", "baseline", sizes[0], "left"), (claimed, "claimed", "reference", sizes[1], "right")):
+        if level is not None: ax.axhline(level, color=COLORS[colour], lw=1); ax.annotate(name, (at, level), xytext=(0, 3), textcoords="offset points", ha=side, color=COLORS[colour])
     if claimed is not None and (need := units_needed(claimed, observed, delta)): ax.plot(need, claimed, "o", color=COLORS["reference"]); ax.annotate(f"{need:,}", (need, claimed), xytext=(5, 5), textcoords="offset points")
     ax.set(xscale="log", xlabel="units judged", ylabel="risk", title=f"bound with confidence {1 - delta:g}")
     return fig

@@ -158,6 +158,7 @@ def _look_around(tuner, certify, train, new):
     if train is None: return {}, {}, ["Near doubles and shift were not looked for: give the training rows, train=…"]
     met, warnings = find_doubles(tuner.task, train, certify.rows), []
     if met.either.any(): warnings.append(f"{met} of train. Look at the score without them.")
+    if not met.looked: warnings.append("Near doubles were not looked for: too many rows.")
     doubles = {name: {"rows": int(r.rows), "score": float(r.score) if np.isfinite(r.score) else None} for name, r in met.table(certify.scores).iterrows()} if met.either.any() else {}
     if isinstance(new[0], str): return doubles, {}, [*warnings, f"Shift was not looked for. {new[0]}"]
     old, groups = _seen(tuner, train), lambda r: r[certify.group] if certify.group in r else None

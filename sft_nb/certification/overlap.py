@@ -25,6 +25,7 @@ class Overlap:
     exact: np.ndarray  # positions of exact doubles among the new rows
     near: np.ndarray  # positions of near doubles
     m: int  # new rows in all
+    looked: bool = True  # were near doubles looked for?
 
     @property
     def either(self) -> np.ndarray: "m: True for a double of either kind."; return np.isin(np.arange(self.m), [*self.exact, *self.near])
@@ -38,10 +39,12 @@ def find_doubles(
     earlier: pd.DataFrame,  # n rows that the model has learned from or was chosen with
     rows: pd.DataFrame,  # m rows that should be new
     near: float = 0.7,  # similarity of word pairs, from which two texts count as nearly the same
+    limit: int = 50_000,  # with more rows than this, near doubles are not looked for
 ) -> Overlap:
     "Exact doubles by hash, near ones by shared word pairs."
     old = set(row_hashes(earlier, task.inputs()))
     exact = np.array([h in old for h in row_hashes(rows, task.inputs())])
+    if len(earlier) + len(rows) > limit: return Overlap(np.flatnonzero(exact), np.array([], dtype=int), len(rows), False)
     texts = _texts(task, rows)
     there = [i for i, t in enumerate(texts) if t and not exact[i]]
     pairs = near_duplicates([t for t in _texts(task, earlier) if t], [texts[i] for i in there], near)

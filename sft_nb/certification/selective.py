@@ -38,7 +38,7 @@ def candidates(
     "Thresholds to try, in the order in which they are tried."
     return np.unique(np.quantile(confidence, np.clip(1 - np.asarray(shares), 0, 1)))[::-1]
 
-# %% ../../nbs/certification/10_selective.ipynb #622678e9
+# %% ../../nbs/certification/10_selective.ipynb #1707f3be
 @dataclass(frozen=True)
 class Threshold:
     "From which score on answers are given, and what that promises."
@@ -50,7 +50,7 @@ class Threshold:
     n: int  # calibrate rows that it accepts
     unit: str = "row"  # what was counted
 
-    def __repr__(self): return f"answers from score {self.value:.4f} on: at most {self.alpha:g} wrong among them with confidence {1 - self.delta:g}; {self.coverage:.1%} of {self.unit}s get an answer"
+    def __repr__(self): return f"answers from score {self.value:.4f} on: at most {self.alpha:g} wrong among them with confidence {1 - self.delta:g}; {self.coverage:.1%} get an answer (unit: {self.unit})"
 
 # %% ../../nbs/certification/10_selective.ipynb #fd51bdf0
 def _p_value(losses, alpha):
