@@ -11,7 +11,7 @@ __all__ = ['Bound', 'cluster_bound', 'exact_bound', 'hb_bound', 'risk_bound', 'c
            'candidates', 'learn_threshold', 'plot_coverage', 'risk_coverage', 'alpha_for', 'control_risk', 'missed',
            'sets_of']
 
-# %% ../../nbs/10_certification.ipynb #f0358593
+# %% ../../nbs/10_certification.ipynb #97ce3629
 from .bounds import Bound, cluster_bound, exact_bound, hb_bound, risk_bound
 from .calibration import calibration_error, fit_temperature, perfect_error, plot_reliability, temperature_of
 from .certificate import SCHEMA, Certificate, Verification, verify
@@ -25,7 +25,7 @@ from .seeds import Seeds, over_seeds, plot_seeds
 from .selective import candidates, learn_threshold, plot_coverage, risk_coverage
 from .sets import alpha_for, control_risk, missed, sets_of
 
-# %% ../../nbs/10_certification.ipynb #ffd664dc
+# %% ../../nbs/10_certification.ipynb #08dfb923
 _all_ = ["Bound", "cluster_bound", "exact_bound", "hb_bound", "risk_bound", "calibration_error", "fit_temperature", "perfect_error", "plot_reliability", "temperature_of", "SCHEMA", "Certificate", "Verification", "verify",
          "parse_claim", "plot_rows_needed", "rows_needed", "Comparison", "against_baselines", "compare", "Behaviour", "Slices", "behave", "direction", "invariance", "minimum", "templates", "worst_group", "find_doubles", "shift_test",
          "Ledger", "Calibrate", "Certify", "Refused", "judge", "Seeds", "over_seeds", "plot_seeds", "candidates", "learn_threshold", "plot_coverage", "risk_coverage", "alpha_for", "control_risk", "missed", "sets_of"]
