@@ -7,12 +7,14 @@ __all__ = ['load_data', 'Ladder', 'ladder', 'suggest_checkpoint', 'suggest_loss'
            'Difference', 'Evaluation', 'paired_bootstrap', 'AssetError', 'Batch', 'CheckpointError', 'DataError',
            'Finding', 'Prediction', 'SFTError', 'Task', 'TrainingError', 'learned', 'ImageClassification',
            'ObjectDetection', 'InstructionTuning', 'SequenceLabelling', 'TextClassification', 'TextRegression',
-           'Translation', 'RECIPES', 'FineTuner', 'History', 'Listener', 'Method', 'Recipe']
+           'Translation', 'RECIPES', 'FineTuner', 'History', 'Listener', 'Method', 'Recipe', 'Calibrate', 'Certificate',
+           'Certify', 'judge', 'over_seeds', 'rows_needed', 'verify']
 
 # %% ../nbs/99_all.ipynb #b6de9e1e
 from . import checkpointing  # gives the tuner save, load and resume
 from .assets import load_data
 from .baselines import Ladder, ladder
+from .certification import Calibrate, Certificate, Certify, judge, over_seeds, rows_needed, verify
 from .choosing import suggest_checkpoint, suggest_loss
 from .data import Splits, folds, read_table, split
 from .evaluation import Difference, Evaluation, paired_bootstrap
@@ -25,4 +27,5 @@ from .watching import History, Listener
 # %% ../nbs/99_all.ipynb #ca2bb6fa
 _all_ = ["load_data", "Ladder", "ladder", "suggest_checkpoint", "suggest_loss", "Splits", "folds", "read_table", "split", "Difference", "Evaluation", "paired_bootstrap",
          "AssetError", "Batch", "CheckpointError", "DataError", "Finding", "Prediction", "SFTError", "Task", "TrainingError", "learned",
-         "ImageClassification", "ObjectDetection", "InstructionTuning", "SequenceLabelling", "TextClassification", "TextRegression", "Translation", "RECIPES", "FineTuner", "History", "Listener", "Method", "Recipe"]
+         "ImageClassification", "ObjectDetection", "InstructionTuning", "SequenceLabelling", "TextClassification", "TextRegression", "Translation", "RECIPES", "FineTuner", "History", "Listener", "Method", "Recipe",
+         "Calibrate", "Certificate", "Certify", "judge", "over_seeds", "rows_needed", "verify"]

@@ -531,6 +531,7 @@ def split(
     part, order = _parts(rows, [sizes[r] for r in roles], seed, group, stratify)
     at = {role: order[part[order] == k] for k, role in enumerate(roles)}
     tables = {role: rows.iloc[i].reset_index(drop=True) for role, i in at.items()}
+    for t in tables.values(): t.attrs["group"] = group  # whoever judges these rows knows their unit
     return Splits(**tables, seed=seed, group=group, stratify=stratify, positions=at)
 
 # %% ../nbs/02_data.ipynb #2c67b882

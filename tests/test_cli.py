@@ -68,7 +68,7 @@ def test_version(sft): assert sft("--version") == (f"{sft_nb.__version__}\n", ""
 
 def test_help_of_everything(sft):
     out, err = sft("--help")
-    assert all(word in out for word in ("fine-tune", "evaluate", "predict", "assets", "demo", "--version")) and not err
+    assert all(word in out for word in ("fine-tune", "evaluate", "predict", "certify", "verify", "assets", "demo", "--version")) and not err
 
 
 def test_help_shows_the_columns_of_the_task(sft, monkeypatch):
@@ -80,7 +80,7 @@ def test_help_shows_the_columns_of_the_task(sft, monkeypatch):
     assert not {"--labels", "--class-weights"} & options  # learned, not asked
 
 
-@pytest.mark.parametrize("argv", [["fine-tune", "--help"], ["evaluate", "--help"], ["predict", "--help"], ["assets", "--help"], ["demo", "--help"]])
+@pytest.mark.parametrize("argv", [["fine-tune", "--help"], ["evaluate", "--help"], ["predict", "--help"], ["certify", "--help"], ["verify", "--help"], ["assets", "--help"], ["demo", "--help"]])
 def test_help(sft, argv): assert "Usage" in sft(*argv)[0]
 
 
