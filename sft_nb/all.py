@@ -7,7 +7,7 @@ __all__ = ['load_data', 'Ladder', 'ladder', 'suggest_checkpoint', 'suggest_loss'
            'Difference', 'Evaluation', 'paired_bootstrap', 'AssetError', 'Batch', 'CheckpointError', 'DataError',
            'Finding', 'Prediction', 'SFTError', 'Task', 'TrainingError', 'learned', 'ImageClassification',
            'InstructionTuning', 'SequenceLabelling', 'TextClassification', 'TextRegression', 'Translation', 'RECIPES',
-           'FineTuner', 'History', 'Listener', 'Method', 'Recipe']
+           'FineTuner', 'History', 'Listener', 'Lora', 'Method', 'Recipe', 'SlowBody', 'Talk']
 
 # %% ../nbs/99_all.ipynb #b6de9e1e
 from . import checkpointing  # gives the tuner save, load and resume
@@ -17,6 +17,9 @@ from .choosing import suggest_checkpoint, suggest_loss
 from .data import Splits, folds, read_table, split
 from .evaluation import Difference, Evaluation, paired_bootstrap
 from .task import AssetError, Batch, CheckpointError, DataError, Finding, Prediction, SFTError, Task, TrainingError, learned
+from .methods.lora import Lora
+from .methods.rates import SlowBody
+from .tasks.chat import Talk
 from .tasks import ImageClassification, InstructionTuning, SequenceLabelling, TextClassification, TextRegression, Translation
 from .recipe import RECIPES, Method, Recipe
 from .training import FineTuner
@@ -25,4 +28,4 @@ from .watching import History, Listener
 # %% ../nbs/99_all.ipynb #ca2bb6fa
 _all_ = ["load_data", "Ladder", "ladder", "suggest_checkpoint", "suggest_loss", "Splits", "folds", "read_table", "split", "Difference", "Evaluation", "paired_bootstrap",
          "AssetError", "Batch", "CheckpointError", "DataError", "Finding", "Prediction", "SFTError", "Task", "TrainingError", "learned",
-         "ImageClassification", "InstructionTuning", "SequenceLabelling", "TextClassification", "TextRegression", "Translation", "RECIPES", "FineTuner", "History", "Listener", "Method", "Recipe"]
+         "ImageClassification", "InstructionTuning", "SequenceLabelling", "TextClassification", "TextRegression", "Translation", "RECIPES", "FineTuner", "History", "Listener", "Lora", "Method", "Recipe", "SlowBody", "Talk"]
