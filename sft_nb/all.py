@@ -6,9 +6,9 @@
 __all__ = ['load_data', 'Ladder', 'ladder', 'suggest_checkpoint', 'suggest_loss', 'Splits', 'folds', 'read_table', 'split',
            'Difference', 'Evaluation', 'paired_bootstrap', 'AssetError', 'Batch', 'CheckpointError', 'DataError',
            'Finding', 'Prediction', 'SFTError', 'Task', 'TrainingError', 'learned', 'ImageClassification',
-           'ObjectDetection', 'InstructionTuning', 'SequenceLabelling', 'TextClassification', 'TextRegression',
-           'Translation', 'RECIPES', 'FineTuner', 'History', 'Listener', 'Method', 'Recipe', 'Calibrate', 'Certificate',
-           'Certify', 'judge', 'over_seeds', 'rows_needed', 'verify']
+           'InstructionTuning', 'ObjectDetection', 'SequenceLabelling', 'TextClassification', 'TextRegression',
+           'Translation', 'RECIPES', 'FineTuner', 'History', 'Listener', 'Lora', 'Method', 'Recipe', 'SlowBody', 'Talk',
+           'Calibrate', 'Certificate', 'Certify', 'judge', 'over_seeds', 'rows_needed', 'verify']
 
 # %% ../nbs/99_all.ipynb #b6de9e1e
 from . import checkpointing  # gives the tuner save, load and resume
@@ -19,6 +19,9 @@ from .choosing import suggest_checkpoint, suggest_loss
 from .data import Splits, folds, read_table, split
 from .evaluation import Difference, Evaluation, paired_bootstrap
 from .task import AssetError, Batch, CheckpointError, DataError, Finding, Prediction, SFTError, Task, TrainingError, learned
+from .methods.lora import Lora
+from .methods.rates import SlowBody
+from .tasks.chat import Talk
 from .tasks import ImageClassification, ObjectDetection, InstructionTuning, SequenceLabelling, TextClassification, TextRegression, Translation
 from .recipe import RECIPES, Method, Recipe
 from .training import FineTuner
@@ -27,5 +30,5 @@ from .watching import History, Listener
 # %% ../nbs/99_all.ipynb #ca2bb6fa
 _all_ = ["load_data", "Ladder", "ladder", "suggest_checkpoint", "suggest_loss", "Splits", "folds", "read_table", "split", "Difference", "Evaluation", "paired_bootstrap",
          "AssetError", "Batch", "CheckpointError", "DataError", "Finding", "Prediction", "SFTError", "Task", "TrainingError", "learned",
-         "ImageClassification", "ObjectDetection", "InstructionTuning", "SequenceLabelling", "TextClassification", "TextRegression", "Translation", "RECIPES", "FineTuner", "History", "Listener", "Method", "Recipe",
+         "ImageClassification", "InstructionTuning", "ObjectDetection", "SequenceLabelling", "TextClassification", "TextRegression", "Translation", "RECIPES", "FineTuner", "History", "Listener", "Lora", "Method", "Recipe", "SlowBody", "Talk",
          "Calibrate", "Certificate", "Certify", "judge", "over_seeds", "rows_needed", "verify"]
