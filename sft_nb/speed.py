@@ -104,7 +104,8 @@ def touched_rows(
     if type(layer) is not nn.Embedding or not layer.weight.requires_grad or layer.max_norm or layer.sparse or _tied(model, layer.weight): return None
     if examples.task.augments or getattr(model.config, "is_encoder_decoder", False) or len(examples) > 50_000 or "input_ids" not in examples.plain[0]: return None
     special = getattr(examples.processor, "all_special_ids", None) or []
-    ids = np.unique(np.concatenate([np.asarray(special, dtype=int), *(e["input_ids"] for e in examples.plain)]))
+    side_by_side = examples.batch([examples.lengths.argmax(), examples.lengths.argmin()]).inputs["input_ids"].cpu().numpy().ravel()  # two rows, with the task's own pads
+    ids = np.unique(np.concatenate([np.asarray(special, dtype=int), side_by_side, *(e["input_ids"] for e in examples.plain)]))
     return torch.from_numpy(ids).to(layer.weight.device) if len(ids) <= most * layer.num_embeddings else None
 
 # %% ../nbs/06c_speed.ipynb #0df5fc2d

@@ -56,7 +56,7 @@ def _translations():
 
 
 def _conversations():
-    asked = [*_reviews()["text"][:8], [{"role": "system", "content": "be brief"}, {"role": "user", "content": "no"}, {"role": "assistant", "content": "a lazy sequel"}, {"role": "user", "content": SHORT}], SHORT]
+    asked = [*_reviews()["text"][:8], [{"role": "system", "content": "be brief"}, {"role": "user", "content": "no"}, {"role": "assistant", "content": "a lazy sequel"}, {"role": "user", "content": SHORT}], _reviews()["text"][9]]
     return pd.DataFrame({"prompt": [[{"role": "user", "content": a}, {"role": "assistant", "content": "what a joy"}, {"role": "user", "content": "and"}] if i == 2 else a for i, a in enumerate(asked)],
                          "completion": ["good", "dull " * 9, "no", "tender and clever", LONG[:30], "a", "the plot is dull", "so so", "yes", "money"]})
 

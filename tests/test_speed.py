@@ -56,7 +56,7 @@ def flat(state): return torch.cat([v.flatten().double() for v in state.values()]
 def apart(a, b): return ((flat(a) - flat(b)).norm() / flat(b).norm()).item()
 
 
-RECIPE = Recipe(epochs=2, learning_rate=1e-3, batch_size=8, keep_best=False, weight_decay=0.1)
+RECIPE = Recipe(precision="fp32", epochs=2, learning_rate=1e-3, batch_size=8, keep_best=False, weight_decay=0.1)
 
 
 # --- dropout ---
