@@ -107,33 +107,49 @@ def test_hoeffding_bentkus_is_mapies():
 
 # --- validity of what is chosen on calibrate rows ---
 
-def test_the_other_promises_hold_by_rows_and_the_obvious_threshold_does_not():
-    confidence = PROBS.max(1)
+STRANGE, SIZES = 1 - PROBS[np.arange(len(FRESH)), FRESH.astype(int)], np.bincount(FILM)
+ORDER, STARTS = np.argsort(FILM, kind="stable"), np.cumsum(SIZES) - SIZES
+
+
+def drawn(unit, n):
+    "rng -> n rows of the population, and the weight of each of its rows: rows, or one random row of each of n films drawn whole."
+    if unit == "row": return lambda rng: rng.integers(0, len(WRONG), n), np.full(len(WRONG), 1 / len(WRONG))
+    def one_each(rng): films = rng.integers(0, len(SIZES), n); return ORDER[STARTS[films] + (rng.random(n) * SIZES[films]).astype(int)]
+    return one_each, (1 / SIZES)[FILM] / len(SIZES)
+
+
+by_unit = pytest.mark.parametrize("unit", ["row", "film"])
+by_size = pytest.mark.parametrize("n", [100, 300, 1000])
+
+
+@by_unit
+@by_size
+def test_thresholds_keep_their_promise_and_the_obvious_one_does_not(n, unit):
+    (draw, weight), confidence = drawn(unit, n), PROBS.max(1)
     tries = selective.candidates(confidence[::7], np.arange(.1, 1.001, .05))
-    risk = lambda t: 0. if t is None else WRONG[confidence >= t].mean()
+    def risk(t): kept = confidence >= (2 if t is None else t); return np.average(WRONG[kept], weights=weight[kept]) if kept.any() else 0.
     def tested(at):
         try: return selective.learn_threshold(confidence[at], WRONG[at], .1, tries).value
         except Refused: return None
-    obvious = lambda at: min((t for t in tries if WRONG[at][confidence[at] >= t].mean() <= .1), default=None)
-    draw = lambda rng: rng.integers(0, len(WRONG), 400)
-    assert bounds.trials(draw, lambda at: risk(tested(at)) > .1, 300) <= bounds.allowed(.05, 300)
-    assert bounds.trials(draw, lambda at: risk(obvious(at)) > .1, 300) > .2
-    strange = 1 - PROBS[np.arange(len(FRESH)), FRESH.astype(int)]
-    promise = sets.alpha_for(.9, 400)
-    assert bounds.trials(draw, lambda at: (strange <= sets.conformal_quantile(strange[at], promise)).mean() < .9, 300) <= bounds.allowed(.05, 300)
+    obvious = lambda at: min((t for t in tries if (confidence[at] >= t).any() and WRONG[at][confidence[at] >= t].mean() <= .1), default=None)
+    assert bounds.trials(draw, lambda at: risk(tested(at)) > .1) <= bounds.allowed(.05)
+    assert bounds.trials(draw, lambda at: risk(obvious(at)) > .1, 200) > .2
 
 
-def test_sets_and_risk_control_by_whole_groups():
-    "One random row of each drawn film: the promise is about a random row of a random film."
-    strange, sizes = 1 - PROBS[np.arange(len(FRESH)), FRESH.astype(int)], np.bincount(FILM)
-    order, weight = np.argsort(FILM, kind="stable"), (1 / sizes)[FILM] / len(sizes)
-    starts, settings = np.cumsum(sizes) - sizes, np.linspace(.02, .98, 97)
-    def draw(rng): f = rng.integers(0, len(sizes), 300); return order[starts[f] + (rng.random(300) * sizes[f]).astype(int)]
-    promise = sets.alpha_for(.9, 300)
-    assert bounds.trials(draw, lambda at: weight[strange <= sets.conformal_quantile(strange[at], promise)].sum() < .9, 300) <= bounds.allowed(.05, 300)
-    losses = (strange[:, None] > settings).astype(float)
-    means = [weight @ losses[:, sets.control_risk(losses[draw(np.random.default_rng(i))], .1)] for i in range(300)]
-    assert np.mean(means) <= .1 + 3 * np.std(means) / np.sqrt(300)
+@by_unit
+@by_size
+def test_sets_and_risk_control_keep_their_promises(n, unit):
+    "Coverage with confidence, coverage on average, and the expected loss."
+    (draw, weight), settings = drawn(unit, n), np.linspace(.02, .98, 97)
+    covered = lambda quantile: weight[STRANGE <= quantile].sum()
+    promise = sets.alpha_for(.9, n)
+    assert bounds.trials(draw, lambda at: covered(sets.conformal_quantile(STRANGE[at], promise)) < .9) <= bounds.allowed(.05)
+    losses = (STRANGE[:, None] > settings).astype(float)
+    expected, samples = weight @ losses, [draw(np.random.default_rng(i)) for i in range(1000)]
+    coverage = np.array([covered(sets.conformal_quantile(STRANGE[at], .1)) for at in samples])
+    assert coverage.mean() >= .9 - 3 * coverage.std() / np.sqrt(1000)
+    risk = np.array([expected[sets.control_risk(losses[at], .1)] for at in samples])
+    assert risk.mean() <= .1 + 3 * risk.std() / np.sqrt(1000)
 
 
 # --- every task of the table ---
