@@ -1,6 +1,6 @@
 """What certificates are tried out on: writes results/certification_pool.json and results/certification_seeds.json, one finished step at a time.
 
-python tests/bench/certification.py [--steps tuned,before,memoriser,tweets,frozen,tfidf] [--seeds 25]
+python tests/bench/certification.py [--steps tuned,before,memoriser,tweets,scenes,frozen,tfidf] [--seeds 25]
 
 The pool is most of rotten-tomatoes: thousands of labelled snippets of films that no model here has seen. It stands in for "the population",
 so that we can draw from it a thousand times and look how often a guarantee is broken. What is already in the files is skipped.
@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from object_detection import RECIPE as DETECTOR
 from series import RESULTS, machine, save, stored
 
 from sft_nb.baselines import frozen_features, ladder
@@ -17,6 +18,9 @@ from sft_nb.data import split
 from sft_nb.evaluation import predict
 from sft_nb.recipe import Recipe, rate_factor
 from sft_nb.task import rng_for, torch_seed
+from sft_nb.tasks.detection_errors import found_scores, sort_answers
+from sft_nb.tasks.object_detection import ObjectDetection
+from sft_nb.tasks.scenes import digit_scenes
 from sft_nb.tasks.sequence_labelling import SequenceLabelling, tweets
 from sft_nb.tasks.text_classification import TextClassification, film_reviews
 from sft_nb.training import FineTuner
@@ -108,7 +112,17 @@ def entity_tweets(file, task, parts):
     return {"f1": result.metrics["f1"], "n": {role: len(rows) for role, rows in drawn.roles.items()}, "words of entities": chosen(True), "other words": chosen(False)}
 
 
-STEPS = {"tuned": tuned, "before": before, "memoriser": memoriser, "tweets": entity_tweets, "frozen": rung("frozen"), "tfidf": rung("tfidf")}
+def digits_in_scenes(file, task, parts):
+    "Per scene made of digits that training never saw: the score that finds each digit (0: none does), and the scores of the answers that find nothing."
+    train, new = digit_scenes(2000, "train", 0), digit_scenes(1000, "certify")
+    tuner = FineTuner(ObjectDetection(size=128, least=.01), "efficientnet-lite0", DETECTOR).fit(train)
+    result = tuner.evaluate(new)
+    pairs = [(a.value, t) for a, t in zip(result.predictions, result.targets)]
+    wrong = [[a["score"] for a, kind in zip(said, sort_answers(said, true)[0]) if kind != "right"] for said, true in pairs]
+    return {"ap50": result.metrics["ap50"], "n": {"train": len(train), "certify": len(new)}, "objects": [packed(found_scores(*p)) for p in pairs], "other boxes": [packed(w) for w in wrong]}
+
+
+STEPS = {"tuned": tuned, "before": before, "memoriser": memoriser, "tweets": entity_tweets, "scenes": digits_in_scenes, "frozen": rung("frozen"), "tfidf": rung("tfidf")}
 
 
 def one_seed(train, fresh, pool, settings, seed, batch=16):
@@ -144,7 +158,7 @@ def main():
     task, parts = rows_by_role()
     file = stored(POOL, None) or begin({})
     for name in filter(None, args.steps.split(",")):
-        into = file if name in ("memoriser", "tweets") else file["log odds of fresh, in thousandths"]
+        into = file if name in ("memoriser", "tweets", "scenes") else file["log odds of fresh, in thousandths"]
         if name in into: continue
         start = time.perf_counter()
         found = STEPS[name](file, task, parts)

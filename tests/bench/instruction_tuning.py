@@ -1,6 +1,6 @@
 """Instruction tuning of smollm2 over several seeds: writes results/instruction_tuning.json, a finished run at a time.
 
-python tests/bench/instruction_tuning.py [--ways LoRA,full] [--seeds 3] [--train 60] [--certify 20] [--epochs N] [--out FILE]
+python tests/bench/instruction_tuning.py [--ways LoRA,full] [--seeds 3] [--train 200] [--certify 50] [--epochs N] [--out FILE]
 
 Sizes are rows of each of three kinds: judge a review, list the names in a tweet, translate a date. A seed draws the rows (no film, tweet or day on both sides), the adapters and the order.
 What is already in the file is skipped, so that the series survives being cut off. Sizes other than the defaults are for trying out: give another --out.
@@ -19,7 +19,7 @@ from sft_nb.tasks.instruction_tuning import InstructionTuning, bundled_instructi
 from sft_nb.training import FineTuner
 
 COMMON = Recipe(epochs=2, batch_size=8, dropout=0., keep_best=False, packing=True)
-RECIPES = {"LoRA": COMMON.but(learning_rate=1e-3, methods=(Lora(16, 32),)), "full": COMMON.but(learning_rate=5e-5)}
+RECIPES = {"LoRA": COMMON.but(learning_rate=1e-3, methods=(Lora(16, 32),)), "full": COMMON.but(learning_rate=1e-4)}
 TASK = InstructionTuning(max_new_tokens=48, max_length=512)
 
 
@@ -38,12 +38,18 @@ def judged(task, model, processor, rows):
     return {"kinds": by_kind(rows.kind.tolist(), said, true), "exact_match": result.metrics["exact_match"], "loss": result.loss}, said, true
 
 
+def add(path, where, what):
+    "One more finished thing; what another process has stored meanwhile stays."
+    file = stored(path, {"before": [], "runs": []})
+    file[where].append(what); save(file, path)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ways", default="LoRA,full")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--train", type=int, default=60)
-    parser.add_argument("--certify", type=int, default=20)
+    parser.add_argument("--train", type=int, default=200)
+    parser.add_argument("--certify", type=int, default=50)
     parser.add_argument("--epochs", type=int, default=COMMON.epochs)
     parser.add_argument("--out", type=Path, default=RESULTS / "instruction_tuning.json")
     args = parser.parse_args()
@@ -56,9 +62,9 @@ def main():
             if not any(r["seed"] == seed for r in file["before"]):
                 model, processor = TASK.build("smollm2")
                 figures, said, true = judged(TASK, model, processor, certify)
-                file["before"].append({"seed": seed, **figures, "other_text": text_loss(model, processor.tokenizer, other), "answers": [[k, t, s[:200]] for k, t, s in zip(certify.kind, true, said)][:12]})
-                save(file, args.out); del model
-                print(seed, "before", file["before"][-1]["kinds"], flush=True)
+                add(args.out, "before", {"seed": seed, **figures, "other_text": text_loss(model, processor.tokenizer, other), "answers": [[k, t, s[:200]] for k, t, s in zip(certify.kind, true, said)][:12]})
+                del model
+                print(seed, "before", figures["kinds"], flush=True)
             recipe = RECIPES[way].but(seed=seed, epochs=args.epochs)
             start, began = time.perf_counter(), time.process_time()
             tuner = FineTuner(TASK, "smollm2", recipe).fit(train)
@@ -66,7 +72,7 @@ def main():
             figures, said, true = judged(tuner.task, tuner.model, tuner.processor, certify)
             run = {"seed": seed, "way": way, "n": {"train": len(train), "certify": len(certify)}, "recipe": recipe.to_dict(), **spent, **figures, "other_text": text_loss(tuner.model, tuner.processor.tokenizer, other),
                    "answers": [[k, t, s[:200]] for k, t, s in zip(certify.kind, true, said)][:12], "machine": machine()}
-            file["runs"].append(run); save(file, args.out)
+            add(args.out, "runs", run)
             print(seed, way, run["kinds"], run["other_text"], run["seconds"], flush=True)
 
 
