@@ -299,6 +299,21 @@ def metrics(
     "Figures for the whole set; `self.metric` names one of them, or the loss."
     return {"score": float(np.mean([self.score(p, t) for p, t in zip(predictions, targets)]))}
 
+# %% ../nbs/00_task.ipynb #1aa3bbe6
+@patch
+def harmless(self: Task) -> dict[str, Callable]:  # name -> f(row, rng) -> the changed row
+    "Changes of a row that should not change the answer, for tests of behaviour."
+    return {}
+
+@patch
+def same(
+    self: Task,
+    one: Prediction,  # an answer
+    other: Prediction,  # an answer to the same question, put differently
+) -> bool:
+    "Do two answers say the same?"
+    return one.value == other.value
+
 # %% ../nbs/00_task.ipynb #f0780d48
 @patch
 def features(

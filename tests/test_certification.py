@@ -13,6 +13,7 @@ from scipy import stats
 from sft_nb.all import FineTuner, Recipe, TextClassification, split
 from sft_nb.certification import bounds, calibration, claims, comparison, selective, sets
 from sft_nb.certification.certificate import SCHEMA, Certificate, misfits, verify
+from sft_nb.certification.groups import behave, invariance, templates
 from sft_nb.certification.overlap import shift_test
 from sft_nb.certification.roles import Calibrate, Certify, Refused, judge
 from sft_nb.cli import main
@@ -172,6 +173,9 @@ def test_every_task_certifies_and_verifies(case, tiny, tmp_path):
     metric = one.task.learn(train).metric[0]
     again = tuner.certify(kept, f"{metric} >= 0.1", ledger=tmp_path / "ledger.json")
     assert again.verdict in VERDICTS_BY_NEED(again), again
+    behaviour = behave(tuner, judge(tuner, kept), [invariance("nothing", lambda row, rng: row, tuner.task.same), *templates(tuner.task)])
+    assert behaviour.failed["invariance: nothing"] == 0 and len(behaviour) == 1 + len(tuner.task.harmless())
+    assert (behaviour.failed <= behaviour.cases).all() and (behaviour["at most"] > 0).all()
 
 
 def VERDICTS_BY_NEED(found):

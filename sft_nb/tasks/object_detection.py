@@ -230,6 +230,11 @@ def score(self: ObjectDetection, prediction: Prediction, target: list[dict]) -> 
     return picture_f1(self._counted([prediction])[0], target)
 
 @patch
+def same(self: ObjectDetection, one: Prediction, other: Prediction) -> bool:
+    "Do both see the same objects, with an IoU of at least 0.5? Only answers that are sure count."
+    return picture_f1(*self._counted([one, other])) == 1
+
+@patch
 def metrics(self: ObjectDetection, predictions: list[Prediction], targets: list) -> dict[str, float]:
     "COCO's average precision over all answers, and the mean F1 of a picture."
     figures = coco_figures([p.value for p in predictions], targets, self.labels)

@@ -211,6 +211,12 @@ def score(self: TextRegression, prediction: Prediction, target) -> float:
     scores = [1 - min(1., abs(said[0] - true[0]) / (REACH * s)) for (said, true), s in zip(pairs, self.spreads) if np.isfinite(true[0])]
     return float(np.mean(scores)) if scores else 1.
 
+# %% ../../nbs/tasks/01_text_regression.ipynb #44de19e1
+@patch
+def same(self: TextRegression, one: Prediction, other: Prediction) -> bool:
+    "Do all numbers agree to a tenth of their training spread?"
+    return all(abs(a[0] - b[0]) <= .1 * s for (a, b), s in zip(self._pairs([one], [other.value]).values(), self.spreads))
+
 # %% ../../nbs/tasks/01_text_regression.ipynb #943ecef3
 def _cloud(ax, x, y, n): ax.plot(x, y, "o", color=data.COLORS["valid"], ms=3, mew=0, alpha=max(.1, min(.7, 150 / max(n, 1))), rasterized=n > 500)
 
