@@ -345,7 +345,7 @@ def read(
     self: Task,
     source,  # a path, a DataFrame or a list of dicts
     labelled: bool = True,  # False: rows to predict; target columns may be absent, and no row may be left out
-) -> pd.DataFrame:  # index 0 … n-1; attrs: "target" (column or None), "left_out" (reason -> positions in the source)
+) -> pd.DataFrame:  # index 0 … n-1; attrs: "source" (its path, or None), "target" (column or None), "left_out" (reason -> positions in the source)
     "Read and check a table. Raises `DataError` with all errors at once; rows that cannot be used are left out and named."
     rows, where = self.table(source, labelled), f"{source}: " if isinstance(source, (str, Path)) else ""
     findings = self.check(rows, labelled)
@@ -353,7 +353,7 @@ def read(
     report([f for f in findings if f.level != "skip"], where)
     rows, left_out = _leave_out(rows, findings)
     target = next((c for c in self.outputs() if c in rows), None)
-    rows.attrs = {"target": target, "left_out": left_out}
+    rows.attrs = {"source": str(source) if where else None, "target": target, "left_out": left_out}
     return rows
 
 # %% ../nbs/02_data.ipynb #4406e631

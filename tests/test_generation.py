@@ -7,7 +7,7 @@ import torch
 from cases import CASES
 from conftest import CHINESE, SENTENCES
 
-from sft_nb.all import CheckpointError, DataError, FineTuner, InstructionTuning, Recipe, TrainingError, Translation
+from sft_nb.all import CheckpointError, DataError, FineTuner, InstructionTuning, Recipe, TrainingError, Translation, split
 from sft_nb.batching import Examples
 from sft_nb.methods.lora import Lora
 from sft_nb.methods.rates import SlowBody
@@ -86,6 +86,21 @@ def test_what_is_too_long_is_refused_with_its_row_and_never_cut(tiny):
     with pytest.raises(DataError, match=r"Row 0 .*The source has .* the model reads 64"): FineTuner(Translation(), tiny("bert"), QUICK).fit(PAIRS.assign(source=["dull " * 80, *SENTENCES[1:]]))
     tuner = FineTuner(InstructionTuning(max_new_tokens=4), tiny("llama-chat"), QUICK).fit(TALKS)
     with pytest.raises(DataError, match="Row 1 .*The question has"): tuner.predict(["fine", "dull " * 300])
+
+
+def test_what_is_too_long_is_named_by_file_and_line(tiny, tmp_path):
+    "Also after a split has moved the rows; by its row, where the file has changed since."
+    lines = [json.dumps({"messages": [{"role": "user", "content": f"dull {n}"}, {"role": "assistant", "content": "good " * (300 if n == 7 else 1)}]}) for n in range(1, 11)]
+    (tmp_path/"talks.jsonl").write_text("\n".join([*lines[:3], "", *lines[3:]]))  # an empty line counts as a line
+    rows = InstructionTuning().read(tmp_path/"talks.jsonl")
+    for seed in range(3):
+        parts = split(rows, valid_size=2, certify_size=2, seed=seed)
+        role = next(p for p in parts.roles.values() if p.completion.str.len().max() > 999)
+        with pytest.raises(DataError, match=r"talks\.jsonl, line 8: .* with its answer has .* tokens"): FineTuner(InstructionTuning(), tiny("llama-chat"), QUICK).fit(role)
+    (tmp_path/"talks.jsonl").write_text("\n".join(lines[:3]))
+    with pytest.raises(DataError, match=r"Row 6 \(counting from 0\)"): FineTuner(InstructionTuning(), tiny("llama-chat"), QUICK).fit(rows)
+    PAIRS.assign(source=[*SENTENCES[:-1], "dull " * 80]).to_csv(tmp_path/"pairs.csv", index=False)
+    with pytest.raises(DataError, match=rf"pairs\.csv, line {len(PAIRS) + 1}: The source has"): FineTuner(Translation(), tiny("bert"), QUICK).fit(Translation().read(tmp_path/"pairs.csv"))
 
 
 def test_a_template_that_is_missing_and_one_of_ones_own(tiny, tmp_path):

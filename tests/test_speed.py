@@ -301,9 +301,10 @@ def test_resumed_is_bitwise_uninterrupted(wide, rows, tmp_path, monkeypatch, at)
     for k in whole: assert torch.equal(whole[k], again[k]) and torch.equal(whole[k], resumed[k]), k
 
 
-def test_it_learns(wide, rows):
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_it_learns(wide, rows, precision):
     "Forty rows by heart, with dropout and all shortcuts."
-    tuner = tuner_with(SHORTCUTS, wide, RECIPE.but(epochs=25, learning_rate=3e-3)).fit(rows)
+    tuner = tuner_with(SHORTCUTS, wide, RECIPE.but(epochs=25, precision=precision)).fit(rows)
     assert tuner.evaluate(rows).metrics["accuracy"] > 0.95
 
 

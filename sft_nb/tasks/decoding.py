@@ -23,7 +23,8 @@ from ..baselines import majority
 from ..batching import pad
 from ..columns import cells, records
 from ..models import quiet
-from ..task import Batch, DataError, Prediction, Task
+from ..task import Batch, DataError, Prediction, SFTError, Task
+from .tags import place_of
 
 # %% ../../nbs/tasks/05a_decoding.ipynb #1e166e53
 def until_stop(
@@ -86,13 +87,21 @@ def loss(self: Generating, outputs, batch: Batch) -> dict[str, torch.Tensor]:
     return {"loss": losses.cross_entropy(outputs.logits, batch.targets["labels"])}
 
 # %% ../../nbs/tasks/05a_decoding.ipynb #dbc3d665
+def _whereabouts(task, rows, i):  # "file, line 7" if the rows came from a file, else "Row 3 (counting from 0)"
+    source, columns = rows.attrs.get("source"), [c for c in [*task.inputs(), *task.outputs()] if c in rows]
+    try: found = pd.DataFrame() if source is None else task.table(source, set(task.outputs()) <= set(rows))
+    except SFTError: found = pd.DataFrame()  # the file has moved on since
+    if not set(columns) <= set(found): return f"Row {i} (counting from 0)"
+    same = (found[columns].astype(str) == rows[columns].iloc[i].astype(str)).all(axis=1)
+    return place_of(source, int(same.argmax())) if same.any() else f"Row {i} (counting from 0)"
+
 @patch
 def encode_all(self: Generating, rows: pd.DataFrame, processor) -> list[dict]:
-    "All rows; what cannot be read is told with its row."
+    "All rows; what cannot be read is told with its file and line."
     out = []
     for i, row in enumerate(records(rows)):
         try: out.append(self.encode(row, processor))
-        except DataError as e: raise DataError(f"Row {i} (counting from 0): {e}") from None
+        except DataError as e: raise DataError(f"{_whereabouts(self, rows, i)}: {e}") from None
     return out
 
 def must_fit(

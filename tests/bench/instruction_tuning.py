@@ -39,9 +39,9 @@ def judged(task, model, processor, rows):
 
 
 def add(path, where, what):
-    "One more finished thing; what another process has stored meanwhile stays."
+    "One more finished thing; what another process has stored meanwhile stays, and is not stored twice."
     file = stored(path, {"before": [], "runs": []})
-    file[where].append(what); save(file, path)
+    if not any((r["seed"], r.get("way")) == (what["seed"], what.get("way")) for r in file[where]): file[where].append(what); save(file, path)
 
 
 def main():
