@@ -7,7 +7,7 @@ __all__ = ['SHORTCUTS', 'keep_mask', 'FastDropout', 'TouchedRows', 'touched_rows
            'Quick', 'quicken', 'training_flops', 'plot_speeds']
 
 # %% ../nbs/06c_speed.ipynb #a68022ee
-import math
+import math, os
 from contextlib import nullcontext
 
 import numpy as np
@@ -216,6 +216,9 @@ def ragged_attention(
     return ragged.everyone(_attend(q, spread(key), spread(value), bias[:, :1], scaling, dropout).view(1, ragged.b, h, d)), None
 
 AttentionInterface.register("ragged", ragged_attention); AttentionMaskInterface.register("ragged", sdpa_mask)
+
+# %% ../nbs/06c_speed.ipynb #54b96aed
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "384")  # pieces of code, one for each shape of a product
 
 # %% ../nbs/06c_speed.ipynb #9f47765e
 class RaggedBlocks:

@@ -148,9 +148,9 @@ def _verdict(found):
 def _sealed(body): return body | {"digest": digest(_canonical(body))}
 
 # %% ../../nbs/certification/07_certificate.ipynb #812f4017
-def _seen(tuner, rows):
-    "Features of at most 300 rows, and these rows; a sentence where the task has none."
-    try: return row_features(tuner, rows, 300)
+def _seen(tuner, rows, group):
+    "Features of at most 300 rows (one of each group), and these rows; a sentence where the task has none."
+    try: return row_features(tuner, rows, 300, group)
     except SFTError as e: return str(e), rows
 
 def _look_around(tuner, certify, train, new):
@@ -161,7 +161,7 @@ def _look_around(tuner, certify, train, new):
     if not met.looked: warnings.append("Near doubles were not looked for: too many rows.")
     doubles = {name: {"rows": int(r.rows), "score": float(r.score) if np.isfinite(r.score) else None} for name, r in met.table(certify.scores).iterrows()} if met.either.any() else {}
     if isinstance(new[0], str): return doubles, {}, [*warnings, f"Shift was not looked for. {new[0]}"]
-    old, groups = _seen(tuner, train), lambda r: r[certify.group] if certify.group in r else None
+    old, groups = _seen(tuner, train, certify.group), lambda r: r[certify.group] if certify.group in r else None
     shift = shift_test(old[0], new[0], groups(old[1]), groups(new[1]))
     if shift.p <= .01: warnings.append(f"The certified rows are unlike the training rows ({shift}). The bound speaks of rows like the certified ones.")
     return doubles, asdict(shift), warnings
@@ -181,7 +181,7 @@ def applies_to(
 ) -> Shift:  # a small p says no: these rows are unlike the certified ones
     "Do new rows look like those that were certified? Raises SFTError without a model, or if its task has no features."
     if self.tuner is None: raise SFTError("Which model? Load the certificate with one: Certificate.load(path, tuner).")
-    new = _sketch(_seen(self.tuner, rows), group)
+    new = _sketch(_seen(self.tuner, rows, group), group)
     if not new or not self.body["sketch"]: raise SFTError("This task has no features, so nothing can be compared.")
     return shift_test(np.array(self.body["sketch"]["numbers"]), np.array(new["numbers"]), self.body["sketch"]["groups"], new["groups"])
 
@@ -210,7 +210,7 @@ def certify(
     try: judged, data, spent, found = _ask(self, rows, claim, group, spend)
     except Refused as e: return Certificate(_sealed(body | {"reason": str(e)}), self)
     train = train if train is not None else self.examples.rows if hasattr(self, "examples") else None
-    doubles, shift, warnings = _look_around(self, judged, train, seen := _seen(self, judged.rows))
+    doubles, shift, warnings = _look_around(self, judged, train, seen := _seen(self, judged.rows, judged.group))
     compared = against_baselines(self, judged, train, valid, tuple(against), (1 - confidence) / len(against)) if against else {}
     return Certificate(_sealed(body | {"verdict": _verdict(found), "findings": [asdict(f) for f in found], "rows": _about_rows(judged, data), "ledger": asdict(spent), "warnings": warnings, "doubles": doubles, "shift": shift,
         "against": {k: asdict(c) for k, c in compared.items()}, "slices": _slices_of(judged, slices), "sketch": _sketch(seen, judged.group), "fingerprints": body["fingerprints"] | {"data": data}}), self)
@@ -251,7 +251,7 @@ def _again(body, tuner, rows):
     rows = in_order(rows, columns)
     certify, data = judge(tuner, rows, Certify, body["rows"]["group"]), data_hash(rows, columns)
     found = examine(body["claim"], certify, body["ledger"]["delta"], data)
-    return {"verdict": _verdict(found), "findings": [asdict(f) for f in found], "rows": _about_rows(certify, data), "task": tuner.task.name, "sketch": _sketch(seen := _seen(tuner, certify.rows), certify.group)}, certify, data, seen
+    return {"verdict": _verdict(found), "findings": [asdict(f) for f in found], "rows": _about_rows(certify, data), "task": tuner.task.name, "sketch": _sketch(seen := _seen(tuner, certify.rows, certify.group), certify.group)}, certify, data, seen
 
 def _books_wrong(body):
     k, delta, total, wished = body["ledger"]["k"], body["ledger"]["delta"], body["ledger"]["total"], 1 - body["confidence"]

@@ -13,6 +13,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ..baselines import frozen_features
+from .bounds import one_per_group
 from ..columns import records
 from ..data import _count, near_duplicates, row_hashes
 from ..evaluation import _units
@@ -100,8 +101,10 @@ def row_features(
     tuner,  # a FineTuner with its model
     rows: pd.DataFrame,  # n rows
     most: int = 1000,  # of a longer table, so many rows, evenly spread, are looked at
+    group: str | None = None,  # a column of groups: one random row of each is looked at, so that large and small groups are alike
 ) -> tuple[np.ndarray, pd.DataFrame]:  # n d, and the rows they belong to
     "What the body of the model makes of each row. Raises SFTError if the task has no features."
+    if group in rows: rows = rows.iloc[one_per_group(rows[group], "features")]
     rows = rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))].reset_index(drop=True)
     found = frozen_features(tuner.task, tuner.model, tuner.processor, rows, device=tuner.device)
     return np.stack([v if v.ndim == 1 else v.mean(0) for v in found]).astype(float), rows

@@ -66,7 +66,7 @@ def code_hash() -> str:
 @dataclass(frozen=True)
 class Spent:
     "What the books say about one question to some rows."
-    k: int  # the how-manieth (model, metric) on these rows it is, from 1
+    k: int  # which (model, metric) in turn it is on these rows, from 1
     delta: float  # how often this certificate may fail
     total: float  # and how often any of those on these rows so far
 
