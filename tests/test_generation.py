@@ -1,5 +1,7 @@
 """Tasks that write: folders that others can read, rows that are no conversations, prompts that are too long, packed rows, streams, adapters."""
+import io
 import json
+import sys
 
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from conftest import CHINESE, SENTENCES
 
 from sft_nb.all import CheckpointError, DataError, FineTuner, InstructionTuning, Recipe, TrainingError, Translation, split
 from sft_nb.batching import Examples
+from sft_nb.cli import main
 from sft_nb.methods.lora import Lora
 from sft_nb.methods.rates import SlowBody
 from sft_nb.packing import packer
@@ -155,6 +158,28 @@ def test_talk_streams_and_remembers(tiny, capsys):
     quiet("a joy")
     assert capsys.readouterr().out == "" and len(quiet.messages) == 3
     with pytest.raises(DataError): quiet(" ")
+
+
+def test_a_terminal_talks(tiny, tmp_path, capsys, monkeypatch):
+    "Lines in, answers out; an empty line, the end of the input or Ctrl-C end it; a run that does not chat says so."
+    rows = pd.DataFrame({"prompt": ["a joy", "so dull"] * 4, "completion": ["good film", "bad film"] * 4})
+    run = FineTuner(InstructionTuning(max_new_tokens=12), tiny("llama-chat"), QUICK.but(epochs=60)).fit(rows).save(tmp_path/"run")
+    other = FineTuner(Translation(), tiny("marian"), QUICK).fit(PAIRS).save(tmp_path/"other")
+
+    def chat(folder, lines):
+        capsys.readouterr(); monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
+        with pytest.raises(SystemExit) as end: main(["chat", str(folder)])
+        said = capsys.readouterr()
+        return end.value.code, said.out.split("\n"), said.err
+
+    assert chat(run, "a joy\n\nso dull\n")[:2] == (0, ["good film", ""])
+    code, said, _ = chat(run, "so dull\na joy\n")
+    assert code == 0 and said[0] == "bad film" and len(said) == 3
+    code, said, error = chat(other, "a joy\n")
+    assert code == 2 and "does not chat: its task is translation" in error and "Traceback" not in error
+    monkeypatch.setattr("builtins.input", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert chat(run, "")[0] == 130
+
 
 
 # --- adapters ---
