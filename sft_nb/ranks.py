@@ -6,7 +6,7 @@
 __all__ = ['ranks', 'alone', 'share', 'add_up', 'over_ranks', 'on_any_rank', 'gathered', 'sum_gradients', 'one_voice']
 
 # %% ../nbs/05d_ranks.ipynb #c4848e8f
-import os
+import atexit, os
 from contextlib import contextmanager, redirect_stdout
 
 import torch
@@ -19,6 +19,11 @@ def ranks() -> PartialState:  # num_processes, process_index, device, is_main_pr
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
 
 def alone() -> bool: "Is this the only process?"; return ranks().num_processes == 1
+
+# %% ../nbs/05d_ranks.ipynb #a701d4e0
+@atexit.register
+def _leave():
+    if torch.distributed.is_available() and torch.distributed.is_initialized(): torch.distributed.destroy_process_group()
 
 # %% ../nbs/05d_ranks.ipynb #9a745969
 def share(
