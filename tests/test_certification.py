@@ -14,7 +14,7 @@ from sft_nb.all import FineTuner, Recipe, TextClassification, split
 from sft_nb.certification import bounds, calibration, claims, comparison, selective, sets
 from sft_nb.certification.certificate import SCHEMA, Certificate, misfits, verify
 from sft_nb.certification.groups import behave, invariance, templates
-from sft_nb.certification.overlap import shift_test
+from sft_nb.certification.overlap import row_features, shift_test
 from sft_nb.certification.roles import Calibrate, Certify, Refused, judge
 from sft_nb.cli import main
 from sft_nb.task import DataError
@@ -228,6 +228,20 @@ def test_near_doubles_and_shift_are_warned_of(made):
     strange = data.certify.assign(text=[" ".join(np.random.default_rng(i).choice(words, 3)) + f" {words[i % len(words)]}" for i in range(len(data.certify))])
     strange.attrs["group"] = "author"
     assert any("unlike the training rows" in w for w in certify(made, strange.drop_duplicates("text")).body["warnings"])
+
+
+def test_one_row_of_each_group_is_compared(made):
+    "Groups that are thinned on one side alone look like no shift: without any, p is spread evenly."
+    tuner, data, _ = made
+    found, rows = row_features(tuner, data.certify, group="author")
+    assert len(found) == len(rows) == data.certify.author.nunique() and rows.author.is_unique
+    ps = []
+    for s in range(40):
+        mine = data.certify.author.isin(np.random.default_rng(s).permutation(data.certify.author.unique())[:50])
+        sides = data.certify[mine], data.certify[~mine].drop_duplicates("author")
+        (a, ra), (b, rb) = (row_features(tuner, side, group="author") for side in sides)
+        ps.append(shift_test(a, b, ra.author, rb.author, draws=99, seed=s).p)
+    assert .3 < np.mean(ps) < .7 and np.mean(np.array(ps) <= .1) <= .25
 
 
 def test_the_books_halve_delta_for_every_further_model(made, tiny, tmp_path):
