@@ -127,13 +127,17 @@ class Ragged:
     def __init__(
         self,
         mask: torch.Tensor,  # b t: 1 for tokens, 0 for pads; no row is empty
+        tokens: int = 1,  # keep as many pads as make n a multiple of this, if there are so many
+        width: int = 1,  # widen attention's rectangle to a multiple of this
     ):
-        self.b, self.t = mask.shape
-        self.row, self.column = mask.nonzero().unbind(1)  # n each: whose token, and which of its tokens
+        (self.b, self.t), pads = mask.shape, ~mask.bool()
+        kept = ~pads | (pads.flatten().cumsum(0) <= int(pads.sum() - pads.numel()) % tokens).view_as(pads)
+        self.row, self.column = kept.nonzero().unbind(1)  # n each: whose token, and which of its tokens
         self.n, self.place = len(self.row), self.row * self.t + self.column
         self.source = self._back(self.place, self.b * self.t)
-        lengths = mask.bool().sum(1); self.first = lengths.cumsum(0) - lengths  # b: where each row's first token is
-        self.hidden = ~mask.bool()[:, None]  # b 1 t: what nobody may look at
+        lengths = kept.sum(1); self.first = lengths.cumsum(0) - lengths  # b: where each row's first token is
+        self.wide = -(-self.t // width) * width  # w
+        self.hidden = nn.functional.pad(pads, (0, self.wide - self.t), value=True)[:, None]  # b 1 w: what nobody may look at
         self._heads = {}
 
     def _back(self, place, size): source = place.new_zeros(size); source[place] = torch.arange(len(place), device=place.device); return source
@@ -178,18 +182,19 @@ def by_head(
     self: Ragged,
     heads: int,  # h
     causal: bool = False,  # may a token look back only?
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # source (b h t) and place (n h) of every head's part of a token; bias (b h, 1 or t, t)
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # source (b h w) and place (n h) of every head's part of a token; bias (b h, 1 or w, w)
     "The places again, for every head."
     if (heads, causal) not in self._heads:
-        place = ((self.row[:, None] * heads + torch.arange(heads, device=self.row.device)) * self.t + self.column[:, None]).flatten()
-        hidden = self.hidden | torch.ones(self.t, self.t, dtype=torch.bool, device=place.device).triu(1) if causal else self.hidden
+        place = ((self.row[:, None] * heads + torch.arange(heads, device=self.row.device)) * self.wide + self.column[:, None]).flatten()
+        hidden = self.hidden | torch.ones(self.wide, self.wide, dtype=torch.bool, device=place.device).triu(1) if causal else self.hidden
         bias = torch.zeros(hidden.shape, device=place.device).masked_fill_(hidden, torch.finfo(torch.float32).min)
-        self._heads[heads, causal] = self._back(place, self.b * heads * self.t), place, bias.repeat_interleave(heads, 0)
+        self._heads[heads, causal] = self._back(place, self.b * heads * self.wide), place, bias.repeat_interleave(heads, 0)
     return self._heads[heads, causal]
 
 # %% ../nbs/06c_speed.ipynb #1064ba80
-def _attend(q, k, v, bias, scaling, dropout):  # each b·h t d
-    weights = torch.baddbmm(bias.to(q.dtype), q, k.transpose(1, 2), alpha=scaling).softmax(-1)
+def _attend(q, k, v, bias, scaling, dropout):  # each b·h w d
+    scores = torch.baddbmm(bias.to(q.dtype), q, k.transpose(1, 2), alpha=scaling)
+    weights = scores.softmax(-1, dtype=torch.promote_types(q.dtype, torch.float32)).to(q.dtype)  # torch's 16-bit softmax is slow on short rows
     return torch.bmm(_drop(weights, dropout) if dropout else weights, v)
 
 def ragged_attention(
@@ -210,7 +215,7 @@ def ragged_attention(
     causal = kwargs.get("is_causal"); causal = getattr(module, "is_causal", False) if causal is None else causal
     (source, place, bias), scaling = ragged.by_head(h, causal), d**-0.5 if scaling is None else scaling
     each = lambda x: x.transpose(1, 2).reshape(n * h, d)  # a view: this is how the layer made it
-    spread = lambda x: _Spread.apply(each(x), source, place).view(ragged.b * h, ragged.t, d)
+    spread = lambda x: _Spread.apply(each(x), source, place).view(ragged.b * h, ragged.wide, d)
     if not first_only: return _Take.apply(_attend(spread(query), spread(key), spread(value), bias, scaling, dropout).flatten(0, 1), place).view(1, n, h, d), None
     q = ragged.firsts(query.transpose(1, 2)).reshape(ragged.b * h, 1, d)
     return ragged.everyone(_attend(q, spread(key), spread(value), bias[:, :1], scaling, dropout).view(1, ragged.b, h, d)), None
@@ -250,7 +255,7 @@ class RaggedBlocks:
 def _begin(self: RaggedBlocks, model, args, kwargs):
     mask = kwargs.get("attention_mask")
     plain = args or not kwargs.keys() <= self.usual or mask is None or mask.ndim != 2 or not mask[:, 0].all()
-    self.now = None if plain or not (model.training or self.always) else Ragged(mask)
+    self.now = None if plain or not (model.training or self.always) else Ragged(mask, tokens=16, width=4)
 
 @patch
 def _end(self: RaggedBlocks, *_): self.now = None
