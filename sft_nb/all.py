@@ -19,6 +19,7 @@ from .choosing import suggest_checkpoint, suggest_loss
 from .data import Splits, folds, read_table, split
 from .evaluation import Difference, Evaluation, paired_bootstrap
 from .task import AssetError, Batch, CheckpointError, DataError, Finding, Prediction, SFTError, Task, TrainingError, learned
+from .methods.agreement import RDrop
 from .methods.lora import Lora
 from .methods.rates import SlowBody
 from .tasks.chat import Talk
