@@ -7,8 +7,8 @@ __all__ = ['load_data', 'Ladder', 'ladder', 'suggest_checkpoint', 'suggest_loss'
            'Difference', 'Evaluation', 'paired_bootstrap', 'AssetError', 'Batch', 'CheckpointError', 'DataError',
            'Finding', 'Prediction', 'SFTError', 'Task', 'TrainingError', 'learned', 'ImageClassification',
            'InstructionTuning', 'ObjectDetection', 'SequenceLabelling', 'TextClassification', 'TextRegression',
-           'Translation', 'RECIPES', 'FineTuner', 'History', 'Listener', 'Lora', 'Method', 'Recipe', 'SlowBody', 'Talk',
-           'Calibrate', 'Certificate', 'Certify', 'judge', 'over_seeds', 'rows_needed', 'verify']
+           'Translation', 'RECIPES', 'FineTuner', 'History', 'Listener', 'Lora', 'Method', 'RDrop', 'Recipe',
+           'SlowBody', 'Talk', 'Calibrate', 'Certificate', 'Certify', 'judge', 'over_seeds', 'rows_needed', 'verify']
 
 # %% ../nbs/99_all.ipynb #b6de9e1e
 from . import checkpointing  # gives the tuner save, load and resume
@@ -31,5 +31,5 @@ from .watching import History, Listener
 # %% ../nbs/99_all.ipynb #ca2bb6fa
 _all_ = ["load_data", "Ladder", "ladder", "suggest_checkpoint", "suggest_loss", "Splits", "folds", "read_table", "split", "Difference", "Evaluation", "paired_bootstrap",
          "AssetError", "Batch", "CheckpointError", "DataError", "Finding", "Prediction", "SFTError", "Task", "TrainingError", "learned",
-         "ImageClassification", "InstructionTuning", "ObjectDetection", "SequenceLabelling", "TextClassification", "TextRegression", "Translation", "RECIPES", "FineTuner", "History", "Listener", "Lora", "Method", "Recipe", "SlowBody", "Talk",
+         "ImageClassification", "InstructionTuning", "ObjectDetection", "SequenceLabelling", "TextClassification", "TextRegression", "Translation", "RECIPES", "FineTuner", "History", "Listener", "Lora", "Method", "RDrop", "Recipe", "SlowBody", "Talk",
          "Calibrate", "Certificate", "Certify", "judge", "over_seeds", "rows_needed", "verify"]

@@ -20,7 +20,7 @@ from sft_nb.training import FineTuner
 OUT = RESULTS / "text_classification.json"
 FIRST = Recipe(epochs=2, learning_rate=1e-4, depth_decay=0.8)
 CHOICE = {"2 epochs, rate 1e-4, depth decay 0.8": FIRST, "rate 1.5e-4": FIRST.but(learning_rate=1.5e-4), "3 epochs": FIRST.but(epochs=3), "3 epochs, rate 1.5e-4": FIRST.but(epochs=3, learning_rate=1.5e-4),
-          "rate 1.5e-4, depth decay 0.9": FIRST.but(learning_rate=1.5e-4, depth_decay=.9), "3 epochs, R-Drop": FIRST.but(epochs=3, methods=(RDrop(4),)),
+          "rate 1.5e-4, depth decay 0.9": FIRST.but(learning_rate=1.5e-4, depth_decay=.9), "3 epochs, rate 1.5e-4, depth decay 0.9": FIRST.but(epochs=3, learning_rate=1.5e-4, depth_decay=.9), "3 epochs, R-Drop": FIRST.but(epochs=3, methods=(RDrop(4),)),
           "3 epochs, rate 1.5e-4, depth decay 0.9, R-Drop": FIRST.but(epochs=3, learning_rate=1.5e-4, depth_decay=.9, methods=(RDrop(4),))}
 
 
