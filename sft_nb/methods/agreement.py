@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['disagreement', 'RDrop']
 
-# %% ../../nbs/methods/02_agreement.ipynb #9aeeecd7
+# %% ../../nbs/methods/02_agreement.ipynb #f48e07d7
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ import torch
 from ..recipe import Method
 from ..task import TrainingError
 
-# %% ../../nbs/methods/02_agreement.ipynb #81516df7
+# %% ../../nbs/methods/02_agreement.ipynb #7075bfc1
 def disagreement(
     first: torch.Tensor,  # n … c: logits of one pass
     second: torch.Tensor,  # n … c: logits of another
@@ -22,7 +22,7 @@ def disagreement(
     p, q = first.float().log_softmax(-1), second.float().log_softmax(-1)
     return ((p.exp() - q.exp()) * (p - q)).sum() / 2
 
-# %% ../../nbs/methods/02_agreement.ipynb #ae165775
+# %% ../../nbs/methods/02_agreement.ipynb #6f656a25
 def _answers(outputs, batch):
     "Logits whose softmax is the answer for a row, or for each of its labels."
     logits, classes = getattr(outputs, "logits", None), batch.targets.get("classes")
