@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WRITERS', 'DEMO', 'QUICK', 'task_options', 'fine_tune', 'evaluate', 'predict', 'write_table', 'draw_answers', 'chat',
-           'certify', 'verify', 'demo_data', 'run_demo', 'report_page', 'demo', 'make_app', 'main']
+           'certify', 'verify', 'demo_films', 'demo_data', 'run_demo', 'report_page', 'demo', 'make_app', 'main']
 
 # %% ../nbs/90_cli.ipynb #f0e8f884
 import base64, functools, html, inspect, io, json, math, sys, time
@@ -336,13 +336,19 @@ def _assets_app():
 DEMO = Recipe(epochs=3, learning_rate=1.5e-4, depth_decay=0.9, methods=(RDrop(alpha=4),))  # chosen on valid: see methods/02_agreement
 QUICK = Recipe(epochs=3, learning_rate=1e-4, depth_decay=0.8, batch_size=8)  # few rows need small batches, to move at all
 
+def demo_films(
+    task: TextClassification,  # reads the rows
+) -> Splits:
+    "All of rotten-tomatoes, split by film; the same films on every machine."
+    return split(task.read(film_reviews()), valid_size=.15, certify_size=.2, seed=42, group="movie")
+
 def demo_data(
     seed: int,  # draws the training snippets; the films of valid and certify are always the same
     quick: bool = False,  # a few hundred rows
 ) -> tuple[TextClassification, Splits]:
     "The demo's task and rows: rotten-tomatoes, split by film."
     task = TextClassification()
-    parts = split(task.read(film_reviews()), valid_size=.15, certify_size=.2, seed=42, group="movie")
+    parts = demo_films(task)
     draw = lambda rows, n, s: rows.sample(min(n, len(rows)), random_state=s).reset_index(drop=True)
     train, valid = draw(parts.train, 200 if quick else 4000, seed), draw(parts.valid, 100 if quick else 1000, 0)
     return task, replace(parts, train=train, valid=valid, certify=draw(parts.certify, 200 if quick else len(parts.certify), 0))

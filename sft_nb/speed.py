@@ -194,7 +194,7 @@ def by_head(
 # %% ../nbs/06c_speed.ipynb #1064ba80
 def _attend(q, k, v, bias, scaling, dropout):  # each b·h w d
     scores = torch.baddbmm(bias.to(q.dtype), q, k.transpose(1, 2), alpha=scaling)
-    weights = scores.softmax(-1, dtype=torch.promote_types(q.dtype, torch.float32)).to(q.dtype)  # torch's 16-bit softmax is slow on short rows
+    weights = scores.softmax(-1, dtype=torch.promote_types(q.dtype, torch.float32)).to(q.dtype)
     return torch.bmm(_drop(weights, dropout) if dropout else weights, v)
 
 def ragged_attention(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['disagreement', 'RDrop']
 
-# %% ../../nbs/methods/02_agreement.ipynb #f48e07d7
+# %% ../../nbs/methods/02_agreement.ipynb #da0c2c9c
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ import torch
 from ..recipe import Method
 from ..task import TrainingError
 
-# %% ../../nbs/methods/02_agreement.ipynb #7075bfc1
+# %% ../../nbs/methods/02_agreement.ipynb #ebaa8c60
 def disagreement(
     first: torch.Tensor,  # n … c: logits of one pass
     second: torch.Tensor,  # n … c: logits of another
@@ -22,7 +22,7 @@ def disagreement(
     p, q = first.float().log_softmax(-1), second.float().log_softmax(-1)
     return ((p.exp() - q.exp()) * (p - q)).sum() / 2
 
-# %% ../../nbs/methods/02_agreement.ipynb #6f656a25
+# %% ../../nbs/methods/02_agreement.ipynb #7a13bfa7
 def _answers(outputs, batch):
     "Logits whose softmax is the answer for a row, or for each of its labels."
     logits, classes = getattr(outputs, "logits", None), batch.targets.get("classes")
@@ -34,6 +34,9 @@ class RDrop(Method):
     "Regularised dropout (Liang et al. 2021): two passes with their own dropout answer each row, and pay for their disagreement."
     alpha: float = 4.0  # what disagreement costs, 0 or more; cross-entropy costs 1
 
+    def __post_init__(self):
+        if not (isinstance(self.alpha, (int, float)) and self.alpha >= 0): raise TrainingError(f"RDrop(alpha={self.alpha!r}): give a number of 0 or more.")
+
     def objective(self, inner):
         "Raises TrainingError where the task is no classification."
         def both(model, batch):
@@ -41,5 +44,5 @@ class RDrop(Method):
             watch = model.register_forward_hook(lambda _, args, outputs: seen.append(_answers(outputs, batch)))
             try: a, b = inner(model, batch), inner(model, batch)
             finally: watch.remove()
-            return {name: (a[name] + b[name] + self.alpha * disagreement(*seen)) / 2 for name in a}
+            return {name: (a[name] + b[name] + self.alpha * disagreement(*seen) * (name == next(iter(a)))) / 2 for name in a}
         return both

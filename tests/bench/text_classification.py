@@ -10,11 +10,9 @@ import argparse, contextlib, sys, time
 from series import RESULTS, machine, save, stored
 
 from sft_nb.baselines import ladder
-from sft_nb.cli import DEMO, demo_data
-from sft_nb.data import split
+from sft_nb.cli import DEMO, demo_data, demo_films
 from sft_nb.methods.agreement import RDrop
 from sft_nb.recipe import Recipe
-from sft_nb.tasks.text_classification import film_reviews
 from sft_nb.training import FineTuner
 
 OUT = RESULTS / "text_classification.json"
@@ -31,7 +29,7 @@ def choose(seeds):
             file = stored(OUT, {"runs": []}); lines = file.setdefault("choice", [])
             if any((r["recipe"], r["seed"]) == (name, seed) for r in lines): continue
             task, parts = demo_data(seed)
-            valid = split(task.read(film_reviews()), valid_size=.15, certify_size=.2, seed=42, group="movie").valid
+            valid = demo_films(task).valid
             tuner, start = FineTuner(task, "minilm", recipe.but(seed=seed, keep_best=False)), time.process_time()
             with contextlib.redirect_stdout(sys.stderr): tuner.fit(parts.train)
             spent, result = time.process_time() - start, tuner.evaluate(valid)

@@ -271,7 +271,9 @@ def attention(args, tries=25):
     packed = [torch.randn(1, ragged.n, h, d, requires_grad=True) for _ in range(3)]
     additive = torch.zeros(mask.shape).masked_fill(mask == 0, torch.finfo(torch.float32).min)[:, None, None]
     heads = lambda x: [y.transpose(1, 2) for y in x]
-    ways = {"eager": lambda: eager_attention_forward(layer, *heads(padded), additive, dropout=0.1, scaling=d**-0.5)[0],
+    scores = torch.randn(len(mask) * h, mask.shape[1], mask.shape[1], dtype=torch.bfloat16, requires_grad=True)
+    ways = {"softmax alone, in 16 bits": lambda: scores.softmax(-1), "softmax alone, in 32 bits, and casts": lambda: scores.softmax(-1, dtype=torch.float32).to(scores.dtype),
+            "eager": lambda: eager_attention_forward(layer, *heads(padded), additive, dropout=0.1, scaling=d**-0.5)[0],
             "sdpa": lambda: sdpa_attention_forward(layer, *heads(padded), additive > -1, dropout=0.1, scaling=d**-0.5)[0],
             "ours": lambda: ragged_attention(layer, *heads(packed), dropout=0.1, scaling=d**-0.5, ragged=ragged)[0]}
     spent = {name: [] for name in ways}
