@@ -87,7 +87,7 @@ def check(self: Recipe):
 
 # %% ../nbs/06a_recipe.ipynb #a9071d2d
 def _mistyped(recipe):
-    if any(not isinstance(m, Method) for m in recipe.methods if isinstance(recipe.methods, tuple)): return [f"methods={recipe.methods!r}: give Method objects, with parentheses"]
+    if not (isinstance(recipe.methods, tuple) and all(isinstance(m, Method) for m in recipe.methods)): return [f"methods={recipe.methods!r}: give a tuple of Method objects, with parentheses and a comma, such as (SomeMethod(),)"]
     fits = lambda v, t: isinstance(v, t) or isinstance(v, Integral) and isinstance(1, t) or isinstance(v, Real) and isinstance(1., t)
     return [f"{f.name}={v!r}: not of type {getattr(f.type, '__name__', f.type)}" for f in fields(recipe) if not fits(v := getattr(recipe, f.name), f.type)]
 

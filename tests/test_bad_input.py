@@ -386,6 +386,7 @@ PYTHON = {
     "a recipe by name": (lambda tiny, run: FineTuner(TextClassification(), tiny("bert"), "default"), ["recipe should be a Recipe", 'RECIPES["default"]', "not 'default'"]),
     "a task by name": (lambda tiny, run: FineTuner("text-classification", tiny("bert")), ["task should be a task with its columns", "not 'text-classification'"]),
     "a task without parentheses": (lambda tiny, run: FineTuner(TextClassification, tiny("bert")), ["task should be a task with its columns", "TextClassification("]),
+    "a method alone": (lambda tiny, run: Recipe(methods=Method()), ["methods=", "tuple of Method objects"]),
     "a method without parentheses": (lambda tiny, run: Recipe(methods=(Method,)), ["methods=", "with parentheses"]),
     "a device that is not here": (lambda tiny, run: FineTuner(TextClassification(), tiny("bert"), device="gpu"), ["The device 'gpu' is not here", "Give None"]),
     "lists of labels": (lambda tiny, run: tuner(tiny).fit(ROWS.assign(label=[["good"], ["bad", "dull"]] * 4)), ["Column 'label' holds lists of labels", "multi_label=True"]),
