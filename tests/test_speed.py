@@ -281,7 +281,6 @@ def test_ragged_there_and_back():
     ragged = Ragged(mask)
     assert torch.equal(ragged.unpack(ragged.pack(x))[mask.bool()], x[mask.bool()])
     assert torch.equal(ragged.firsts(ragged.pack(x))[0], x[:, 0])
-    assert torch.equal(ragged.everyone(ragged.firsts(ragged.pack(x)))[0], x[:, 0].repeat_interleave(mask.sum(1), 0))
 
 
 # --- the run as a whole ---
