@@ -389,7 +389,7 @@ def quicken(
 def training_flops(
     model: nn.Module,  # a transformers encoder or decoder
     lengths,  # tokens of every row
-    first_only: bool = False,  # count only what a head that reads the first token needs
+    first_only: bool = False,  # count only what `first_attention` leaves for a head that reads the first token
 ) -> float:  # additions and multiplications for one pass over the rows, forward and backward
     "What the model's definition asks for: matrix products of real tokens. No pads, no lookups, nothing elementwise."
     stack, lengths, d = blocks(model)[1], np.asarray(lengths, dtype=float), model.config.hidden_size

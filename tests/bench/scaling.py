@@ -17,7 +17,7 @@ SERIES = {
     "rows": [PLAIN | {"rows": n} for n in (64, 128, 256, 512)],
     "length": [PLAIN | {"length": n, "batch": 8} for n in (32, 64, 128, 256, 512)],
     "parameters": [PLAIN | {"hidden": h, "layers": l} for h, l in ((128, 2), (256, 4), (384, 6), (512, 8), (768, 12), (1024, 12))],
-    "ranks": [PLAIN | {"rows": 256, "ranks": n} for n in (1, 2)],
+    "ranks": [PLAIN | {"batch": b, "rows": 16 * b, "ranks": n} for b in (16, 64) for n in (1, 2)],
 }
 
 
