@@ -409,7 +409,7 @@ def plot_speeds(
     fig, ax = new_figure(6, .35 * len(table) + .8)
     speed = table.tokens_per_second[::-1]
     ax.barh(speed.index, speed, color=[COLORS["train" if n == ours else "baseline"] for n in speed.index])
-    for i, v in enumerate(speed): ax.annotate(f"{v:,.0f}", (v, i), xytext=(-4, 0), textcoords="offset points", ha="right", va="center", color="white")
+    for i, v in enumerate(speed): ax.annotate(f"{v:,.0f}", (v, i), xytext=(4, 0), textcoords="offset points", va="center")
     ax.axvline(limit, color=COLORS["reference"], ls="--", lw=1); ax.annotate("matrices alone", (limit, len(speed) - .55), xytext=(-3, 0), textcoords="offset points", ha="right", va="bottom")
     ax.set(xlabel="real tokens per second", xlim=(0, limit * 1.12), ylim=(-.6, len(speed) - .1))
     return fig
