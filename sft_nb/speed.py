@@ -225,7 +225,8 @@ def first_attention(
     query = module.query(ragged.firsts(hidden)).view(b, h, -1)  # b h e
     source, place, bias = ragged.by_head(1)
     x = _Spread.apply(hidden[0].to(query.dtype), source, place).view(b, ragged.wide, -1)  # b w d
-    if not type(module.key) is type(module.value) is nn.Linear:
+    plain = lambda layer: type(layer) is nn.Linear and not (layer._forward_pre_hooks or layer._forward_hooks)  # no adapter, and nobody listens
+    if not (plain(module.key) and plain(module.value)):
         by_head = lambda layer: layer(x).unflatten(-1, (h, -1)).transpose(1, 2).flatten(0, 1)  # b·h w e
         return _attend(query.reshape(b * h, 1, -1), by_head(module.key), by_head(module.value), bias.repeat_interleave(h, 0), module.scaling, p).view(1, b, -1)
     x = nn.functional.pad(x, (0, 1), value=1.0)  # b w d+1
