@@ -284,8 +284,9 @@ def _leave(self: RaggedBlocks, block, args, out):
 def _narrow(self: RaggedBlocks, attention):
     layer, usual = attention.self, attention.self.forward
     layer.forward = lambda hidden, *args, **kwargs: usual(hidden, *args, **kwargs) if self.now is None else (first_attention(layer, hidden, self.now), None)
+    self.back.append(lambda: delattr(layer, "forward"))
     firsts = lambda _, args: None if self.now is None else (args[0], self.now.firsts(args[1]))  # what attention says, and what it is added to
-    self.back += [attention.output.register_forward_pre_hook(firsts).remove, lambda: delattr(layer, "forward")]
+    self.back.append(attention.output.register_forward_pre_hook(firsts).remove)
 
 # %% ../nbs/06c_speed.ipynb #7617e539
 def _same(a, b, mask):
