@@ -25,6 +25,16 @@ def pytest_collection_modifyitems(config, items):
                     item.add_marker(skip)
 
 
+@pytest.fixture
+def said(capsys, caplog):
+    "All that was printed or logged since the last question: said()."
+    def ask():
+        text = "".join(capsys.readouterr()) + caplog.text
+        caplog.clear()
+        return text
+    return ask
+
+
 # --- small checkpoints, as their authors would publish them: random weights, a real tokenizer, the model class of pretraining ---
 
 SENTENCES = ["a warm and funny film that earns every laugh", "the plot is dull and the jokes are older than the hills",
