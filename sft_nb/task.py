@@ -220,6 +220,15 @@ def length(
     "How long an example is (tokens): batches are made of examples of similar length."
     return len(example.get("input_ids", ()))
 
+# %% ../nbs/00_task.ipynb #5a9d0c12
+@patch
+def pace(
+    self: Task,
+    model,  # what `build` returned
+) -> dict[str, float]:  # `updates` that it takes to learn from few rows, and the top of the `learning_rate`
+    "What the default recipe takes for this task and this model."
+    return {"updates": 200, "learning_rate": 1e-4}
+
 # %% ../nbs/00_task.ipynb #b8be5509
 @patch
 def collate(
