@@ -10,15 +10,15 @@ import argparse
 import ast
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Callable
 
-import pandas as pd
 from series import RESULTS, machine, save, stored
 
 from sft_nb.assets import load_data
-from sft_nb.baselines import majority
 from sft_nb.data import split
+from sft_nb.evaluation import predict
 from sft_nb.recipe import Recipe
 from sft_nb.task import Prediction, Task
 from sft_nb.tasks.cldr import cldr_pairs
@@ -66,10 +66,16 @@ def drawn(rows, judged, group=None):
     return table, lambda: both()[1]
 
 
-def talks(n, seed):
-    "Instructions of three kinds, shuffled."
-    rows = bundled_instructions(seed, -(-n // 3))
-    return rows.groupby("kind").head(-(-n // 3)).sample(n, random_state=seed).reset_index(drop=True)
+def talks(seed, n):
+    "Instructions of three kinds, shuffled, made of other reviews, tweets and days than those that are judged."
+    rows = bundled_instructions(seed, 2 * n)
+    fresh = rows[~rows.source.isin(judged_talks().source)]
+    return fresh.groupby("kind").head(-(-n // 3)).sample(n, random_state=seed).reset_index(drop=True)
+
+
+@cache
+def judged_talks():
+    return bundled_instructions(10_000, 20)
 
 
 def dates(seed, role):
@@ -84,7 +90,7 @@ TRIALS = {
     "image-classification": Trial(ImageClassification(), *drawn(lambda: load_data("mnist-5k"), 500)),
     "object-detection": Trial(ObjectDetection(), lambda seed, n: digit_scenes(n, "train", seed), lambda: digit_scenes(100, "certify")),
     "translation": Trial(Translation(max_new_tokens=40), lambda seed, n: dates(seed, "train").head(n), lambda: dates(0, "certify").head(200)),
-    "instruction-tuning": Trial(InstructionTuning(max_new_tokens=48), lambda seed, n: talks(n, seed), lambda: talks(60, 10_000), "source"),
+    "instruction-tuning": Trial(InstructionTuning(max_new_tokens=48), talks, judged_talks, "source"),
 }
 
 
@@ -104,12 +110,13 @@ def run(name, n, seed, changes):
     start, clock = time.process_time(), time.perf_counter()
     tuner = FineTuner(trial.task, recipe=Recipe(seed=seed).but(**changes)).fit(parts.train, parts.valid)
     spent = {"processor_seconds": round(time.process_time() - start, 1), "seconds": round(time.perf_counter() - clock, 1)}
-    rows = tuner.task.read(trial.judged())
-    targets = [tuner.task.target(row) for row in rows.to_dict("records")]
-    plain = tuner.task.metrics(without_learning(tuner.task, parts.train, rows), targets)
-    metric, _ = tuner.task.metric
-    reached = tuner.evaluate(rows).metrics
-    sizes = {role: len(rows) for role, rows in parts.roles.items()}
+    rows = trial.judged()
+    task, (metric, _) = tuner.task, tuner.task.metric
+    targets = [task.target(row) for row in task.read(rows).to_dict("records")]
+    answers = predict(task, tuner.model, tuner.processor, task.read(rows, labelled=False))
+    reached = task.metrics(answers, targets)
+    plain = task.metrics(without_learning(task, parts.train, rows), targets)
+    sizes = {role: len(part) for role, part in parts.roles.items()}
     chosen = {k: getattr(tuner.plan, k) for k in ("epochs", "learning_rate", "batch_size")}
     return {"task": name, "rows": n, "seed": seed, "n": sizes | {"judged": len(rows)}, "recipe": chosen, "updates": tuner.updates, "kept": tuner.kept_epoch,
             "metric": metric, "reached": reached[metric], "without learning": plain[metric], "metrics": clean(reached), **spent, "machine": machine()}
