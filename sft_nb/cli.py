@@ -249,8 +249,10 @@ def draw_answers(
 
 # %% ../nbs/90_cli.ipynb #24cb993c
 def _turn():
+    if sys.stdin is None or sys.stdin.closed: return ""  # there is nobody to talk with
     try: return input("> " if sys.stdin.isatty() else "").strip()
     except EOFError: return ""
+    except UnicodeDecodeError as e: raise DataError(f"Standard input is not {e.encoding}. Convert it first, for instance with iconv -t UTF-8.") from e
 
 @_command
 def chat(
