@@ -345,7 +345,7 @@ def read(
     self: Task,
     source,  # a path, a DataFrame or a list of dicts
     labelled: bool = True,  # False: rows to predict; target columns may be absent, and no row may be left out
-) -> pd.DataFrame:  # index 0 … n-1; attrs: "source" (its path, or None), "target" (column or None), "left_out" (reason -> positions in the source)
+) -> pd.DataFrame:  # index 0 … n-1; attrs: "source" (its path, or None), "target" (column or None), "left_out" (reason -> positions in the source), "classes" where the file declares them
     "Read and check a table. Raises `DataError` with all errors at once; rows that cannot be used are left out and named."
     rows, where = self.table(source, labelled), f"{source}: " if isinstance(source, (str, Path)) else ""
     findings = self.check(rows, labelled)
@@ -353,7 +353,8 @@ def read(
     report([f for f in findings if f.level != "skip"], where)
     rows, left_out = _leave_out(rows, findings)
     target = next((c for c in self.outputs() if c in rows), None)
-    rows.attrs = {"source": str(source) if where else None, "target": target, "left_out": left_out}
+    declared = {k: rows.attrs[k] for k in ("classes", "numbers") if k in rows.attrs}  # what the file says of its classes
+    rows.attrs = {"source": str(source) if where else None, "target": target, "left_out": left_out} | declared
     return rows
 
 # %% ../nbs/02_data.ipynb #4406e631
@@ -661,16 +662,21 @@ def _met(task, splits, role, earlier, near, limit):  # rows of `role` that stand
 # %% ../nbs/02_data.ipynb #74cb8272
 def _classes(task, rows):  # the different labels of these rows; none where targets are no labels
     targets = map(task.target, records(rows.dropna(subset=task.outputs()))) if set(task.outputs()) <= set(rows) and not task.writes else []
-    return {cell_text(label) for t in targets for label in (t if isinstance(t, list) else [t]) if isinstance(label, (str, int))}
+    found = (label for t in targets for label in (t if isinstance(t, list) else [t]))
+    found = (label.get("label") if isinstance(label, dict) else label for label in found)
+    return {cell_text(label) for label in found if isinstance(label, (str, int))}
 
-def _absent(task, splits):  # classes that one role has and another has not
+def _absent(task, splits):  # classes that one role has and another has not, or that are declared and have no training row
     seen = {role: _classes(task, rows) for role, rows in splits.roles.items() if len(rows)}
-    target, every = (task.outputs() or [""])[0], sorted(set().union(*seen.values()))
-    if len(every) > 100: return []
+    declared = splits.train.attrs.get("classes") or getattr(task, "declared", [])
+    target, every = (task.outputs() or [""])[0], set().union(*seen.values())
     name = lambda labels: ", ".join(map(repr, sorted(labels)[:5])) + (" …" if len(labels) > 5 else "")
-    gone = {role: set(every) - mine for role, mine in seen.items() if set(every) - mine}
-    return [Finding("error", f"train has no row with {target} {name(gone[role])}: it cannot be learned. Collect more rows, merge or remove it, or draw with another seed.") if role == "train" else
-            Finding("warning", f"{role} has no row with {target} {name(gone[role])}: its figures will say nothing about it.") for role in gone]
+    found, untaught = [], set(declared) - seen.get("train", set())
+    if untaught: found.append(Finding("warning", f"train has no row with {target} {name(untaught)} ({len(untaught)} of {len(declared)} declared classes): the model will not know {'it' if len(untaught) == 1 else 'them'}."))
+    if len(every) > 100: return found
+    gone = {role: every - mine - (set(declared) if role == "train" else set()) for role, mine in seen.items()}
+    return found + [Finding("error", f"train has no row with {target} {name(labels)}: it cannot be learned. Collect more rows, merge or remove it, or draw with another seed.") if role == "train" else
+            Finding("warning", f"{role} has no row with {target} {name(labels)}: its figures will say nothing about it.") for role, labels in gone.items() if labels]
 
 def check_splits(
     task: Task,  # says which columns are the question and the answer
