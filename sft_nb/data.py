@@ -133,7 +133,7 @@ def _csv_lines(path, reader):  # (number of the last line, cells) of each row th
     except csv.Error as e:
         raise DataError(f"{path}: the row that starts in line {line + 1} has a stray double quote ({e}). Put double quotes around the whole cell, and write a quote inside it twice.") from None
 
-# %% ../nbs/02_data.ipynb #4943850c
+# %% ../nbs/02_data.ipynb #930cf863
 DELIMITERS = ",;\t|"  # which a table may have between its cells
 
 def _cut_by(line, delimiter):  # how many cells a line has; 0: it cannot be cut like this
@@ -150,7 +150,7 @@ def _must_cut(path, file, delimiter):  # raise if another delimiter cuts the fir
     named = {"\t": "\\t"}.get(other, other)
     raise DataError(f"{path}: the header is one cell, {_short(first.strip())}. If {other!r} separates the columns, say so: {_way_out('delimiter', named)}.")
 
-# %% ../nbs/02_data.ipynb #8656c269
+# %% ../nbs/02_data.ipynb #cfad8d26
 class _Kept:  # the lines of a file; `row` holds those that were read since it was last emptied
     def __init__(self, file): self.file, self.row = file, []
     def __iter__(self): return self
@@ -173,7 +173,7 @@ def _reads_otherwise(row, lines, delimiter):  # without blanks before quotes, ar
     except csv.Error: return False
     return len(other) != len(row) or any(_loose(mine) and mine != its for mine, its in zip(row, other))
 
-# %% ../nbs/02_data.ipynb #14faaecc
+# %% ../nbs/02_data.ipynb #644a9301
 class _Swallowed:  # rows that stand inside a cell, because a double quote was left open
     def __init__(self, header, delimiter):
         self.delimiter, self.width = delimiter, len(header)
@@ -243,7 +243,7 @@ def _from_json(text, where, wanted):  # what a text of JSON means; DataError beg
     if "\\ud" in text.lower() and _half(found): raise DataError(f"{where}: half of a character, a lone \\ud800 to \\udfff, which no text may hold. Correct it where the file was made.")
     return found
 
-# %% ../nbs/02_data.ipynb #199009b7
+# %% ../nbs/02_data.ipynb #441a44d2
 _LINES = "Every line must be one object, such as {\"text\": \"…\", \"label\": \"…\"}."
 _ARRAY = "A .json file holds one array of objects, [{\"text\": \"…\", \"label\": \"…\"}, …], or one object per line."
 
@@ -275,7 +275,8 @@ def _table(objects):  # ints stay ints beside a missing cell, texts stay texts
     slices = iter(lambda: list(islice(objects, STEP)), [])
     parts = [pd.DataFrame(rows, dtype=object) for rows in slices]
     rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    return pd.DataFrame({c: rows[c] if rows[c].isna().any() else rows[c].infer_objects() for c in rows}) if rows.columns.is_unique else rows
+    try: return pd.DataFrame({c: rows[c] if rows[c].isna().any() else rows[c].infer_objects() for c in rows}) if rows.columns.is_unique else rows
+    except UnicodeEncodeError: return rows  # half of a character: `check_text` tells where
 
 def _read_parquet(path, encoding, delimiter):
     try: return pd.read_parquet(path)
@@ -364,7 +365,7 @@ def _one_sign(delimiter):  # as the csv reader takes it; a shell writes a tab as
     if delimiter is None or len(delimiter) == 1 and delimiter not in '"\r\n': return delimiter
     raise DataError(f"delimiter={_short(delimiter)}: one sign is needed, such as ';' or '\\t'.")
 
-# %% ../nbs/02_data.ipynb #903cf79c
+# %% ../nbs/02_data.ipynb #6478c65a
 def _noted(rows, remark, **more):  # the same rows, with a remark in attrs
     rows.attrs = {**rows.attrs, "remarks": [*rows.attrs.get("remarks", ()), remark], **more}
     return rows
@@ -464,7 +465,7 @@ def check_text(
         if broken: found.append(Finding("warning", f"{_count(len(broken), 'text')} in {_short(c)} with the sign \ufffd ({_name_rows(broken)}, counting from 0): characters were lost when the file was made. Make it again, in UTF-8.", broken))
     return found
 
-# %% ../nbs/02_data.ipynb #e6a2d1bc
+# %% ../nbs/02_data.ipynb #034d016e
 _NUMERAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _DURATION = re.compile(r"-?\d+ days?,? [+-]?\d+:\d\d:\d\d(\.\d+)?", re.ASCII)  # as pandas and Python write it
 _TRUTH = {"true": 1., "false": 0.}
@@ -550,7 +551,7 @@ def _nested_text(value):
     try: return json.dumps(_plain(value), ensure_ascii=False)
     except RecursionError: raise DataError("A cell holds brackets inside brackets without end. Store a plain list or dictionary.") from None
 
-# %% ../nbs/02_data.ipynb #b5dfce0d
+# %% ../nbs/02_data.ipynb #0b6262f3
 def _maybe_picture(value):  # is it an array of pixels, a PIL image, bytes, or {"bytes": …} as in Parquet files of pictures?
     if isinstance(value, np.ndarray): return value.ndim in (2, 3) and value.dtype.kind in "iu" and value.size > 0
     if isinstance(value, dict): return set(value) <= {"bytes", "path"} and isinstance(value.get("bytes"), bytes)
@@ -588,7 +589,7 @@ def _pixel_hash(pixels):
     if pixels is None: return None
     return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:32]
 
-# %% ../nbs/02_data.ipynb #a68dfa40
+# %% ../nbs/02_data.ipynb #53a3a3c1
 _NEVER_MEANT = dict.fromkeys(map(ord, "\u00ad\u180e\u200b\u2060\ufeff"))  # soft hyphen, zero-width blanks, word joiner, byte order mark
 _WHOLE = re.compile(r"(-?)(0|[1-9]\d{0,14})\.0+", re.ASCII)  # a whole number with a decimal point
 
@@ -786,7 +787,7 @@ def _hashes(rows, columns):  # the same, one by one
 
 _json = json.JSONEncoder(ensure_ascii=False).encode  # made once: json.dumps would make it anew for every cell
 
-# %% ../nbs/02_data.ipynb #4e9555b6
+# %% ../nbs/02_data.ipynb #9d33ef0b
 def _as_json(value, keep):  # what JSON can write; `keep` writes a picture and gives its path
     if isinstance(value, str): return str(value)
     if _maybe_picture(value) and (path := keep(value)): return path
@@ -807,7 +808,7 @@ def _as_text(value, keep):  # the same, for a cell of CSV
     if isinstance(value, (dict, list, tuple, set, frozenset, np.ndarray)): return _json(_as_json(value, keep))
     return cell_text(value)
 
-# %% ../nbs/02_data.ipynb #e6e7e1a9
+# %% ../nbs/02_data.ipynb #296069ca
 @contextmanager
 def whole_file(
     path,  # where the file shall be
@@ -828,7 +829,7 @@ def whole_file(
     except UnicodeEncodeError: raise DataError(f"{path}: half of a character, a lone \\ud800 to \\udfff, stands in the table, and no file of text may hold it. Take it out.") from None
     finally: hidden.unlink(missing_ok=True)
 
-# %% ../nbs/02_data.ipynb #eff1f489
+# %% ../nbs/02_data.ipynb #23b287be
 def _ending_of(content):  # of bytes that are a picture; None for others
     from PIL import Image
     try: return Image.open(io.BytesIO(content)).format.lower()
@@ -858,7 +859,7 @@ def _beside(path):  # a function that writes a picture into a folder beside this
         return f"{folder.name}/{file.name}"
     return keep
 
-# %% ../nbs/02_data.ipynb #a3e4e3c2
+# %% ../nbs/02_data.ipynb #5ca084b3
 class _Lines:  # takes rows that end in \r\n, so that the csv module puts quotes around both signs; writes \n
     def __init__(self, file): self.file = file
     def write(self, line): self.file.write(line.removesuffix("\r\n") + "\n")
@@ -884,13 +885,13 @@ def _write_jsonl(rows, path):
 def _write_delimited(rows, path, delimiter):
     with whole_file(path) as file: write_csv(rows, file, delimiter, _beside(path))
 
-# %% ../nbs/02_data.ipynb #83a9ec8b
+# %% ../nbs/02_data.ipynb #83585582
 def _holds(value, kinds): return isinstance(value, kinds) or isinstance(value, (list, tuple, set, frozenset, np.ndarray)) and any(_holds(v, kinds) for v in value)
 
 def _for_parquet(column):  # the same cells, in a form that Parquet keeps
     if column.dtype != object: return column if _fits(column) else _texts(column)
     values = [None if not isinstance(v, str) and _empty(v) else v for v in cells(column)]
-    if any(map(_maybe_picture, values)): return pd.Series(_with_bytes(values), dtype=object)
+    if any(map(_maybe_picture, values)): return _of_pictures(values, column)
     if any(_holds(v, (dict, Decimal)) for v in values): return _texts(column)
     plain = [_as_json(v, lambda value: None) for v in values]
     if all(v is None or isinstance(v, int) and not isinstance(v, bool) for v in plain) and None in plain: plain = pd.array(plain, dtype="Int64") if _small(plain) else list(map(cell_text, plain))
@@ -899,13 +900,16 @@ def _for_parquet(column):  # the same cells, in a form that Parquet keeps
 
 def _small(numbers): return all(n is None or abs(n) < 2**63 for n in numbers)
 
-def _with_bytes(values):
-    kept = []
-    for v in values:
-        found = _picture_bytes(v) if _maybe_picture(v) else None
-        raw = isinstance(v, bytes) or not _maybe_picture(v)
-        kept.append(v if raw or not found else {"bytes": found[0], "path": None})
-    return kept
+def _as_bytes(value):  # a picture in the form that Parquet files of pictures have; False for anything else
+    if value is None: return None
+    if hasattr(value, "fingerprint"): return {"bytes": Path(value).read_bytes() if Path(value).is_file() else None, "path": str(value)}
+    found = _picture_bytes(value) if _maybe_picture(value) else None
+    return {"bytes": found[0], "path": None} if found else False
+
+def _of_pictures(values, column):
+    if all(v is None or isinstance(v, bytes) for v in values): return column
+    made = [_as_bytes(v) for v in values]
+    return _texts(column) if False in made else pd.Series(made, dtype=object)
 
 def _texts(column): return pd.Series([_as_text(v, lambda value: None) for v in cells(column)], dtype=object)
 
@@ -920,7 +924,7 @@ def _write_parquet(rows, path):
         made = pd.DataFrame({c: _for_parquet(rows[c].reset_index(drop=True)) for c in rows})
         made.to_parquet(file, index=False)
 
-# %% ../nbs/02_data.ipynb #68951c9a
+# %% ../nbs/02_data.ipynb #519ebb29
 TABLE_WRITERS = {  # ending -> f(rows, path)
     ".csv": lambda rows, path: _write_delimited(rows, path, ","),
     ".tsv": lambda rows, path: _write_delimited(rows, path, "\t"),
