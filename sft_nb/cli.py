@@ -30,6 +30,9 @@ from .tasks.text_classification import TextClassification, film_reviews
 from .recipe import RECIPES, Recipe
 from .training import FineTuner
 
+# %% ../nbs/90_cli.ipynb #1986ba72
+from .data import TABLE_WRITERS, write_csv, write_table as write_rows
+
 # %% ../nbs/90_cli.ipynb #92f6f7ac
 def _command(f):
     "Errors as sentences, interruptions as 130."
@@ -203,16 +206,14 @@ def _save_result(result, out):
     except OSError as e: raise DataError(f"{out} cannot be made a folder: {e.strerror or e}. Give another one.") from e
 
 # %% ../nbs/90_cli.ipynb #2112c0f5
-def _to_csv(table, file=None, sep=","):  # lists and dictionaries as JSON
-    nested = [c for c in table if pd.api.types.is_object_dtype(table[c])]
-    return table.assign(**{c: table[c].map(_plain) for c in nested}).to_csv(file, index=False, sep=sep)
+def _to_csv(table, file=None, sep=","):
+    "A table as CSV, in a file or as text; lists and dictionaries as JSON."
+    if file is not None: return write_rows(table, file)
+    text = io.StringIO()
+    write_csv(table, text, sep)
+    return text.getvalue()
 
-WRITERS = {
-    ".csv": _to_csv,
-    ".tsv": lambda t, f: _to_csv(t, f, "\t"),
-    ".jsonl": lambda t, f: t.to_json(f, orient="records", lines=True, force_ascii=False),
-    ".parquet": lambda t, f: t.to_parquet(f, index=False),
-}
+WRITERS = TABLE_WRITERS
 
 # %% ../nbs/90_cli.ipynb #2ea70960
 def write_table(
@@ -222,7 +223,8 @@ def write_table(
 ):
     "Write a table. Raises DataError for an unknown ending or a place that cannot be written."
     if out is None: return print(_to_csv(table), end="")
-    try: writers[_ending(out, writers)](table, out)
+    ending = _ending(out, writers)
+    try: write_rows(table, out) if ending in WRITERS else writers[ending](table, out)
     except OSError as e: raise DataError(f"{out} cannot be written: {e.strerror or e}.") from e
     print(f"{len(table):,} predictions in {out}.", file=sys.stderr)
 
