@@ -16,6 +16,7 @@ from IPython.display import display
 from tqdm import tqdm
 
 from .data import COLORS, new_figure
+from .telling import is_quiet
 
 # %% ../nbs/06b_watching.ipynb #287054e4
 @dataclass
@@ -95,6 +96,7 @@ class Curve(Lines):
 
 # %% ../nbs/06b_watching.ipynb #c63f74cb
 def watcher() -> Listener:
-    "The listener that suits where we are: notebook, terminal or log."
+    "The listener that suits where we are: notebook, terminal or log; none after `quiet()`."
+    if is_quiet(): return Listener()
     if getattr(get_ipython(), "kernel", None) is not None: return Curve()
     return Bar() if sys.stderr.isatty() else Lines()
