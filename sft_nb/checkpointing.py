@@ -150,7 +150,7 @@ def claim(
         raise CheckpointError(f"{folder} holds other files ({', '.join(sorted(names - OURS)[:3])}). Give an empty or a new folder.")
     return folder
 
-# %% ../nbs/08_checkpointing.ipynb #acc2748f
+# %% ../nbs/08_checkpointing.ipynb #8480560c
 _HELD = {}  # folder -> who is at work in it: process and thread
 
 def _me(): return os.getpid(), threading.get_ident()
@@ -370,7 +370,7 @@ def _held_out(tuner):
 
 def _reading(tuner): return f"## Without sft_nb\n\n{tuner.notes['reading']}\n\n" if "reading" in tuner.notes else ""
 
-# %% ../nbs/08_checkpointing.ipynb #8fa05749
+# %% ../nbs/08_checkpointing.ipynb #8cb17ce8
 READY = "ready.json"  # in .saving: the list of what is to be moved, and what has to go
 
 def settle(
@@ -388,7 +388,7 @@ def settle(
     (staged / READY).unlink()
     shutil.rmtree(staged)
 
-# %% ../nbs/08_checkpointing.ipynb #7cfe205a
+# %% ../nbs/08_checkpointing.ipynb #5064d297
 def _inside(name):  # a name from a file of somebody: does it stay inside the folder?
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name: raise CheckpointError(f"{name!r} is no name of a file in a run's folder: somebody has changed the list. Delete the folder .saving, or give another folder.")
@@ -409,7 +409,7 @@ def _settled(folder):  # the same for whoever comes by: only if nobody is just d
     if not (folder / ".saving" / READY).is_file(): return
     with held(folder, wait=60): settle(folder)
 
-# %% ../nbs/08_checkpointing.ipynb #c7a44f9a
+# %% ../nbs/08_checkpointing.ipynb #90dc1f89
 def finished(
     folder,  # of a run
 ) -> dict | None:  # what `sft_nb.json` says; None: there is no finished run
@@ -458,7 +458,7 @@ def save(
     ranks().wait_for_everyone()
     return folder
 
-# %% ../nbs/08_checkpointing.ipynb #d8df6657
+# %% ../nbs/08_checkpointing.ipynb #c25a10de
 @patch
 def _save(self: FineTuner, folder, overwrite, beside, forget):
     staged = folder / ".saving"
@@ -500,7 +500,7 @@ def _nothing_lost(self: FineTuner, folder, files):
     alike = _weights(old) == _weights(files) and old.get("rows.json") == files["rows.json"]
     return alike or self.home == (str(folder.resolve()), _weights(old))
 
-# %% ../nbs/08_checkpointing.ipynb #dc42a4e6
+# %% ../nbs/08_checkpointing.ipynb #3a6900e6
 def rewrite(
     folder,  # of a finished run
     name: str,  # one of its files

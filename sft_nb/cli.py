@@ -35,7 +35,7 @@ from .tasks.text_classification import TextClassification, film_reviews
 from .recipe import RECIPES, Recipe
 from .training import FineTuner
 
-# %% ../nbs/90_cli.ipynb #c3d08741
+# %% ../nbs/90_cli.ipynb #cc653fe7
 _READING = re.compile(r"""(?:use |read it with )read_table\(path, (\w+=(?:'[^']*'|"[^"]*"))\)(?: and pass the DataFrame)?""")
 
 def in_terminal(
@@ -48,7 +48,7 @@ def in_terminal(
     known = "|".join(map(re.escape, sorted(options, key=len, reverse=True)))
     return re.sub(rf"(?<![\w.-])({known})=(?!None)(True\b|(?=\S)[^\s,;.:)]*)", dashed, text) if known else text
 
-# %% ../nbs/90_cli.ipynb #d7e7772b
+# %% ../nbs/90_cli.ipynb #10934dee
 @contextmanager
 def _warnings_on_stderr(options):
     "Inside the block the package's warnings go to standard error."
@@ -164,7 +164,7 @@ def _told(parts, data, valid, certify):
     n, m = count(parts.valid), count(parts.certify)
     return f"{len(parts.train):,} rows to learn from; {n:,} to choose the epoch with, {apart(valid, n, '--valid-size')}; {m:,} for a certificate, {apart(certify, m, '--certify-size')}."
 
-# %% ../nbs/90_cli.ipynb #0dccb461
+# %% ../nbs/90_cli.ipynb #bc76fc71
 OUT = typer.Option(help="Folder for the run")
 OVERWRITE = typer.Option("--overwrite", help="Replace a finished run in OUT")
 ENCODING = typer.Option(help="Of text files, such as gbk or cp1252; else UTF-8")
@@ -235,7 +235,7 @@ def _stopped(out, overwrite):
     typer.echo(f"Go on with: --resume auto --out {out}" + " --overwrite" * overwrite, err=True)
     raise typer.Exit(130)
 
-# %% ../nbs/90_cli.ipynb #d354e833
+# %% ../nbs/90_cli.ipynb #54d73d95
 def _ended(out, resume, overwrite):
     "The finished run in `out` that --resume found; None: there is something to do. Raises CheckpointError if it may not be replaced."
     if not out.expanduser().is_dir(): return None
@@ -279,7 +279,7 @@ def _beside(folder, tuner, parts, split_off, result):
     tuner.history.plot().savefig(folder / "history.svg", bbox_inches="tight")
     (folder / "report.html").write_text(report_page(tuner, result), encoding="utf-8")
 
-# %% ../nbs/90_cli.ipynb #56e458ba
+# %% ../nbs/90_cli.ipynb #22c79c1f
 def _same_file(a, b):
     try: return Path(a).expanduser().samefile(Path(b).expanduser())
     except OSError: return False
@@ -293,7 +293,7 @@ def _may_write(option, out, ours, what, **inputs):
     if out.exists() and not ours(out): raise DataError(f"{option} {out}: there is a file of this name, and it is no {what} of ours. Give another name, or move it away.")
     if not out.parent.is_dir(): raise DataError(f"{option} {out}: there is no folder {out.parent}. Make it first.")
 
-# %% ../nbs/90_cli.ipynb #50edd6f8
+# %% ../nbs/90_cli.ipynb #4ebb30fc
 def _keys(record): return set(record) if isinstance(record, dict) else set()
 
 def _answers(path):
@@ -368,7 +368,7 @@ def _asked(task, data, text, encoding=None, delimiter=None):
     rows = task.as_rows([tuple(l.split("\t")) if several else l for l in lines])
     return rows if data in (None, "-") else pd.concat([rows, table(data)], ignore_index=True)
 
-# %% ../nbs/90_cli.ipynb #6923f3c1
+# %% ../nbs/90_cli.ipynb #26513bd2
 def _lines(encoding=None):
     "The lines of standard input, as text."
     encoding = encoding or "utf-8"
@@ -391,7 +391,7 @@ def _decoded(data, encoding):
         line = data[:e.start].count(10) + 1
         raise DataError(f"Standard input, line {line}, is not {e.encoding}. Convert it first, for instance with iconv -t UTF-8, or give --encoding.") from e
 
-# %% ../nbs/90_cli.ipynb #fe70e973
+# %% ../nbs/90_cli.ipynb #73480221
 def _show_table(table):
     "A table as CSV on standard output."
     buffer = io.StringIO()
@@ -507,7 +507,7 @@ def certify(
     _say_json(json_, {k: found.body[k] for k in ("verdict", "claim", "confidence", "reason", "findings", "warnings", "digest")})
     raise typer.Exit(int(not found))
 
-# %% ../nbs/90_cli.ipynb #485121c9
+# %% ../nbs/90_cli.ipynb #dc34e13d
 def _room_for_certificate(out, data, train, ledger):
     "Certificate, page and books: none of them over something that is read, none over something that is not ours."
     out.expanduser().parent.mkdir(parents=True, exist_ok=True)
@@ -519,10 +519,10 @@ def _room_for_certificate(out, data, train, ledger):
     _may_write("--ledger", ledger, _books, "ledger", DATA=data, **{"--train": train})
 
 def _books(path):
-    "Is this file a ledger? Damaged ones are for the ledger itself to name."
+    "Is this file a ledger? One that is cut short is for the ledger itself to name."
     try: book = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError): return True
-    return not isinstance(book, dict) or all(re.fullmatch("[0-9a-f]{64}", k) for k in book)
+    return isinstance(book, dict) and all(re.fullmatch("[0-9a-f]{64}", k) for k in book)
 
 def _training_rows(task, run, train, encoding=None, delimiter=None):
     "What --train names; else the rows that lie in the run."
@@ -566,7 +566,7 @@ def _listed(table, width=100):
         lines += textwrap.wrap(a.what, width, initial_indent=" " * wide, subsequent_indent=" " * wide)
     return "\n".join(lines)
 
-# %% ../nbs/90_cli.ipynb #5fbe9b1d
+# %% ../nbs/90_cli.ipynb #ea9485a4
 def _assets_app():
     "list, get, verify, export."
     app = typer.Typer(help="Checkpoints and data sets from the package index.", no_args_is_help=True)
@@ -681,7 +681,7 @@ def _demo_files(folder, climb, result):
     for name, fig in (("ladder", climb.plot()), ("history", climb.tuner.history.plot())): fig.savefig(folder / f"{name}.svg", bbox_inches="tight")
     (folder / "report.html").write_text(report_page(climb.tuner, result, climb), encoding="utf-8")
 
-# %% ../nbs/90_cli.ipynb #df4dd8a6
+# %% ../nbs/90_cli.ipynb #a91a7825
 @_command
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for model, plots and report")] = Path("runs/demo"),
