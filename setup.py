@@ -24,7 +24,7 @@ setup(
     license_files=["LICENSE"],
     classifiers=["Development Status :: 3 - Alpha", "Intended Audience :: Education", "Programming Language :: Python :: 3"],
     packages=find_packages(include=["sft_nb", "sft_nb.*"]),
-    package_data={"sft_nb": ["*.toml"]},
+    package_data={"sft_nb": ["*.toml", "py.typed"]},
     include_package_data=True,
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),

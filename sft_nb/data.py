@@ -27,6 +27,7 @@ from fastcore.basics import patch
 
 from .columns import STEP, cells, mapped, records
 from .task import DataError, Finding, Task, derive_seed
+from .telling import warn
 
 # %% ../nbs/02_data.ipynb #49a0c55b
 def _codec(data):  # what bytes that are not UTF-8 most likely are: (name, Python's name)
@@ -681,20 +682,20 @@ def report(
     findings: list[Finding],  # what checks returned
     where: str = "",  # begins every message, e.g. a file name
 ) -> None:
-    "Print the warnings and skips; raise one `DataError` that tells all the errors."
+    "Warn of the warnings and skips; raise one `DataError` that tells all the errors."
     errors = [where + f.message for f in findings if f.level == "error"]
     for f in findings:
-        if f.level != "error": print(f"{f.level}: {where}{f.message}")
+        if f.level != "error": warn(f"{where}{f.message}")
     if errors: raise DataError("\n".join(errors))
 
 # %% ../nbs/02_data.ipynb #d5973939
-def _leave_out(rows, findings):  # the rows without those of the "skip" findings, and one printed line
+def _leave_out(rows, findings):  # the rows without those of the "skip" findings, and one warning
     skips = [f for f in findings if f.level == "skip"]
     at = sorted({i for f in skips for i in f.rows})
     if not at: return rows, {}
     told = "; ".join(f.message for f in skips)
     if len(at) == len(rows): raise DataError(f"No row is left: {told}.")
-    print(f"left out: {len(at):,} of {_count(len(rows), 'row')}: {told}")
+    warn(f"left out: {len(at):,} of {_count(len(rows), 'row')}: {told}")
     return rows.drop(index=at).reset_index(drop=True), {f.message: list(f.rows) for f in skips}
 
 # %% ../nbs/02_data.ipynb #41c04c93

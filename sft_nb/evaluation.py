@@ -21,6 +21,7 @@ from sklearn.preprocessing import MultiLabelBinarizer
 
 from .batching import Examples
 from .data import new_figure
+from .files import replacing
 from .ranks import gathered, over_ranks, share
 from .task import DataError, Prediction, SFTError, Task, TrainingError, rng_for
 
@@ -354,15 +355,32 @@ def save(
     self: Evaluation,
     folder: str | Path,  # made if it is not there; files of the same names are replaced
 ) -> Path:  # the folder
-    "Write metrics.json, predictions.csv, a CSV for each of the task's tables, and plot.svg if the task has a picture."
-    folder = Path(folder)
+    "Write metrics.json, predictions.csv, a CSV for each of the task's tables, and plot.svg if the task has a picture. Raises DataError if files of these names are somebody else's."
+    folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "metrics.json").write_text(json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    self.table.map(_plain).to_csv(folder / "predictions.csv", index_label="row", encoding="utf-8")
-    for name, table in self.tables.items():
-        file = "table_" + re.sub(r"[^\w-]+", "_", name) + ".csv"
-        table.to_csv(folder / file, encoding="utf-8")
-    if (fig := self.plot()) is not None:
-        from matplotlib import rc_context  # not at the top: drawing is slow to import
-        with rc_context({"svg.hashsalt": "sft_nb"}): fig.savefig(folder / "plot.svg", metadata={"Date": None})
+    writers = self._writers()
+    _ours_or_free(folder, writers)
+    for name, write in writers.items():
+        with replacing(folder / name) as new: write(new)
     return folder
+
+@patch
+def _writers(self: Evaluation):  # file -> f(path)
+    csv = lambda table, **how: lambda path: table.to_csv(path, encoding="utf-8", **how)
+    figures = json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n"
+    writers = {"predictions.csv": csv(self.table.map(_plain), index_label="row")}
+    for name, table in self.tables.items(): writers["table_" + re.sub(r"[^\w-]+", "_", name) + ".csv"] = csv(table)
+    if (fig := self.plot()) is not None: writers["plot.svg"] = lambda path: _drawn(fig, path)
+    return {"metrics.json": lambda path: path.write_text(figures, encoding="utf-8"), **writers}
+
+def _drawn(fig, path):
+    from matplotlib import rc_context  # not at the top: drawing is slow to import
+    with rc_context({"svg.hashsalt": "sft_nb"}): fig.savefig(path, metadata={"Date": None})
+
+def _ours_or_free(folder, names):
+    "Is the folder one of an evaluation, or free of these names?"
+    there = sorted(n for n in names if (folder / n).exists())
+    if not there: return
+    try: ours = set(json.loads((folder / "metrics.json").read_text(encoding="utf-8"))) == {"n", "loss", "metrics"}
+    except (OSError, ValueError, TypeError): ours = False
+    if not ours: raise DataError(f"{folder} holds {', '.join(there[:3])}, and no evaluation of ours. Give another folder.")

@@ -13,6 +13,8 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object, parse_flag_from_env, reduce
 
+from .telling import quiet
+
 # %% ../nbs/05d_ranks.ipynb #8152a7fb
 def ranks() -> PartialState:  # num_processes, process_index, device, is_main_process, wait_for_everyone()
     "This process among those that were launched together; without a launcher, one of one."
@@ -79,6 +81,6 @@ def sum_gradients(
 # %% ../nbs/05d_ranks.ipynb #71e933d1
 @contextmanager
 def one_voice():
-    "Inside a `with` block only rank 0 prints."
+    "Inside a `with` block only rank 0 prints and warns."
     if ranks().is_main_process: yield; return
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere): yield
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), quiet(): yield

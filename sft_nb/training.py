@@ -31,6 +31,7 @@ from .ranks import add_up, on_any_rank, one_voice, over_ranks, ranks, share, sum
 from .recipe import Method, Recipe, rate_factor
 from .speed import SHORTCUTS, quicken
 from .task import Batch, DataError, Prediction, Task, TrainingError, derive_seed, torch_seed
+from .telling import warn
 from .watching import History, watcher
 
 # %% ../nbs/07_training.ipynb #b9aef8f8
@@ -224,7 +225,7 @@ def _check(self: FineTuner, task, rows, role):
     self.seen[role] = row_hashes(rows, task.inputs())
     self.fingerprint[role] = derive_seed(*row_hashes(rows, [*task.inputs(), *task.outputs()]))
     both = len(set(self.seen[role]) & set(self.seen["train"])) if role != "train" else 0
-    if both: print(f"warning: {both} of {len(rows)} {role} rows also stand in train; their figures will look better than they are.")
+    if both: warn(f"{both} of {len(rows)} {role} rows also stand in train; their figures will look better than they are.")
 
 # %% ../nbs/07_training.ipynb #649c0b91
 @patch
@@ -286,7 +287,7 @@ def _smaller(self: FineTuner, pieces):
     if (largest := max(map(len, pieces))) == 1: raise TrainingError(f"The memory of {self.device} does not suffice for one row of update {self.position.step + 1} (rows {sorted(indices.tolist())[:8]}). Take a smaller model, or shorter inputs.")
     self.micro = largest // 2
     if self.device.type == "cuda": torch.cuda.empty_cache()
-    print(f"Memory ran out at update {self.position.step + 1}: it is repeated with micro-batches of {self.micro} rows, and so are all that follow. The gradient is the same.")
+    warn(f"Memory ran out at update {self.position.step + 1}: it is repeated with micro-batches of {self.micro} rows, and so are all that follow. The gradient is the same.")
     return self._pieces(indices)
 
 # %% ../nbs/07_training.ipynb #ee5567ce
@@ -507,6 +508,7 @@ def predict(
     self: FineTuner,
     items,  # a DataFrame or a path to a table (gives a DataFrame), or a list of inputs (gives a list)
     batch_size: int = 64,  # rows at a time; does not change the answers
+    probs: bool = False,  # a column `prob_NAME` per class in a DataFrame; in a list, each answer has them anyway
 ) -> pd.DataFrame | list[Prediction]:
     "Answers for new rows, in their order. A DataFrame comes back with the columns `prediction` and `score`; its own of such a name get `_in_rows`."
     self._ready()
@@ -518,7 +520,21 @@ def predict(
     rows = self.task.read(self.task.as_rows(list(items)) if plain else items, labelled=False)
     answers = evaluation.predict(self.task, self.model, self.processor, rows, batch_size=batch_size, device=self.device)
     told = {"prediction": [a.value for a in answers], "score": [a.score for a in answers]}
-    return answers if plain else rows.rename(columns={c: f"{c}_in_rows" for c in told}).assign(**told)
+    if probs and not plain: told |= _probabilities(answers, self.task)
+    return answers if plain else rows.rename(columns=_aside(rows, told)).assign(**told)
+
+def _probabilities(answers, task):  # class -> its column
+    names = dict.fromkeys(name for a in answers for name in a.probs or ())
+    if not names: raise DataError(f"The answers of {task.name} have no probabilities by class. Leave probs out; the column `score` says how sure each answer is.")
+    return {f"prob_{name}": [a.probs[name] for a in answers] for name in names}
+
+def _aside(rows, told):  # the table's own columns of such names, and how they are called from now on
+    taken, names = {*rows.columns, *told}, {}
+    for column in [c for c in told if c in rows]:
+        names[column] = f"{column}_in_rows"
+        while names[column] in taken: names[column] += "_in_rows"
+        taken.add(names[column])
+    return names
 
 # %% ../nbs/07_training.ipynb #c993bc36
 @patch

@@ -88,7 +88,8 @@ DEATHS = {  # name -> n -> arms this process: it ends at the nth such moment
     "half of an old checkpoint is deleted": lambda n: around("shutil.rmtree", before=nth(n, lose_a_file, die, where=leaving)),
     "in evaluation": lambda n: around("kill_run.DroppedWords.loss", before=nth(-(-n // 3), die, where=judging)),
 }
-LAST = {"in the final save": lambda n: around("sft_nb.checkpointing._remove_old", after=nth(n, die))}  # of the command line
+LAST = {"before the new run is whole": lambda n: around("sft_nb.checkpointing.FineTuner._stage", after=nth(n, die)),
+        "while it is moved": lambda n: around("sft_nb.checkpointing._move", after=nth(n, die))}  # of the command line
 MISHAPS = {  # what it survives, with a sentence
     "the disk takes no large file": lambda n: around("sft_nb.checkpointing.write_checkpoint", before=nth(n, small_files_only)),
     "Ctrl-C": lambda n: around("torch.Tensor.backward", before=nth(n, press_ctrl_c)),

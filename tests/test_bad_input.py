@@ -433,16 +433,16 @@ def test_numbers(mistake, tiny, tmp_path, capsys):
     assert not (tmp_path/"new").exists()
 
 
-def test_rows_without_a_number_are_left_out_and_named(tmp_path, capsys):
+def test_rows_without_a_number_are_left_out_and_named(tmp_path, said):
     (path := tmp_path/"reviews.csv").write_text(stars(1, "", 3, 4))
     rows = TextRegression(number="stars").read(path)
-    assert len(rows) == 3 and "left out: 1 of 4 rows: 1 row without stars (row 1, counting from 0)" in capsys.readouterr().out
+    assert len(rows) == 3 and "left out: 1 of 4 rows: 1 row without stars (row 1, counting from 0)" in said()
 
 
-def test_rows_with_some_of_their_numbers_are_kept_and_counted(tmp_path, capsys):
+def test_rows_with_some_of_their_numbers_are_kept_and_counted(tmp_path, said):
     (path := tmp_path/"reviews.csv").write_text("text,stars,year\na,1,2000\nb,,2001\nc,3,\nd,,\n")
     rows = TextRegression(number="stars, year").read(path)
-    out = capsys.readouterr().out
+    out = said()
     assert len(rows) == 3 and "1 row without stars or year (row 3, counting from 0)" in out and "2 rows without some of stars, year (rows 1 and 2, counting from 0)" in out
 
 

@@ -269,25 +269,25 @@ def test_malformed_input_is_a_sentence_on_the_command_line(tiny, sft, tmp_path):
     refused(["holds pictures without boxes"], file=data.parent / "images")
 
 
-def test_or_is_left_out_and_counted(tmp_path, capsys):
+def test_or_is_left_out_and_counted(tmp_path, said):
     data = as_coco(tmp_path / "data", boxed(6, seed=3, empty=0))
     picture = data.parent / "images" / "p1.png"
     picture.write_bytes(picture.read_bytes()[:600])
     rows = ObjectDetection(unreadable="skip").read(data)
-    assert len(rows) == 5 and "1 picture cannot be used" in "".join(rows.attrs["left_out"]) and "p1.png" in capsys.readouterr().out
+    assert len(rows) == 5 and "1 picture cannot be used" in "".join(rows.attrs["left_out"]) and "p1.png" in said()
     table = boxed(3, seed=3, empty=0)
     table.at[1, "boxes"] = [{"label": "square", "xyxy": [60, 2, 90, 20]}]
     assert len(ObjectDetection(unreadable="skip").read(table)) == 2
     with pytest.raises(DataError, match=r"row 1, .*entry 0.*outside"): ObjectDetection().read(table)
 
 
-def test_crowds_are_counted_when_they_are_read(tmp_path, capsys):
+def test_crowds_are_counted_when_they_are_read(tmp_path, said):
     data = as_coco(tmp_path / "data", boxed(6, seed=3, empty=0))
     content = json.loads(data.read_text())
     content["annotations"][0]["iscrowd"] = 1
     data.write_text(json.dumps(content))
     ObjectDetection().read(data)
-    assert "1 crowds (iscrowd) left out" in capsys.readouterr().out
+    assert "1 crowds (iscrowd) left out" in said()
 
 
 def test_a_class_that_nobody_learned(tiny):

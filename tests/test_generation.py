@@ -76,9 +76,9 @@ def test_aligned_files_and_catalogues(tmp_path):
     assert Translation().read(tmp_path/"x.po").target.tolist() == ["b", "un"]
 
 
-def test_a_tsv_and_an_empty_cell(tmp_path, capsys):
+def test_a_tsv_and_an_empty_cell(tmp_path, said):
     (tmp_path/"a.tsv").write_text("source\ttarget\nyes\toui\nno\t\n")
-    assert len(Translation().read(tmp_path/"a.tsv")) == 1 and "1 row without target (row 1" in capsys.readouterr().out
+    assert len(Translation().read(tmp_path/"a.tsv")) == 1 and "1 row without target (row 1" in said()
 
 
 # --- lengths and templates ---

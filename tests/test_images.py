@@ -141,11 +141,11 @@ def test_each_is_an_error_that_names_file_and_row(tmp_path, recwarn):
     assert not recwarn.list
 
 
-def test_or_is_left_out_and_counted(tmp_path, capsys):
+def test_or_is_left_out_and_counted(tmp_path, said):
     names = broken(tmp_path)
     rows = ImageClassification(unreadable="skip").read(pd.DataFrame({"image": [str(tmp_path / n) for n in ("whole.jpg", *names, "whole.png")], "label": ["a", *"b" * len(names), "c"]}))
     assert rows.label.tolist() == ["a", "c"] and f"{len(names)} pictures cannot be used" in "".join(rows.attrs["left_out"])
-    assert "short.jpg" in capsys.readouterr().out
+    assert "short.jpg" in said()
 
 
 def test_rows_to_predict_are_never_left_out(tmp_path):

@@ -74,7 +74,7 @@ def stopped(tiny, tmp_path_factory):
 @pytest.mark.parametrize("forged", [False, True])
 @pytest.mark.parametrize("parcel", PARCELS)
 @pytest.mark.parametrize("name", ["tensors.safetensors", "state.json", "manifest.json"])
-def test_checkpoints(name, parcel, forged, stopped, tiny, tmp_path, marker, capsys):
+def test_checkpoints(name, parcel, forged, stopped, tiny, tmp_path, marker, said):
     "Also where the manifest has been written anew, so that the hash is right."
     out = shutil.copytree(stopped, tmp_path/"run")
     for folder in (out/"checkpoints").iterdir():
@@ -82,7 +82,7 @@ def test_checkpoints(name, parcel, forged, stopped, tiny, tmp_path, marker, caps
         if forged and name != "manifest.json": (folder/"manifest.json").write_text(json.dumps({"format": 1, "sha256": {f: sha256(folder/f) for f in ("state.json", "tensors.safetensors")}}))
         with pytest.raises(SFTError, match=folder.name): read_checkpoint(folder)
     with pytest.raises(SFTError, match="There is no usable checkpoint in"): FineTuner(TextClassification(), tiny("bert"), ONCE.but(epochs=2), out=out, device="cpu").fit(ROWS, resume="auto")
-    assert capsys.readouterr().out.count("warning: ") == 2
+    assert said().count("WARNING") == 2
 
 
 # --- saved runs, and checkpoints of others ---

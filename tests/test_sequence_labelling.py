@@ -96,10 +96,10 @@ def test_the_table_is_an_ordinary_one(tmp_path):
     assert row_hashes(read_table(tmp_path/"a.parquet"), ["words", "tags"]) == row_hashes(rows, ["words", "tags"])
 
 
-def test_rows_without_tags_are_left_out_and_named(tmp_path, capsys):
+def test_rows_without_tags_are_left_out_and_named(tmp_path, said):
     path = write(tmp_path/"a.jsonl", '{"text": "Ada", "spans": [[0, 3, "PER"]]}\n{"text": " ", "spans": []}\n{"text": "Bob and"}\n{"text": "so it is", "spans": []}\n')
     rows = SequenceLabelling().read(path)
-    assert rows.words.tolist() == [["Ada"], ["so", "it", "is"]] and "rows 1 and 2" in capsys.readouterr().out
+    assert rows.words.tolist() == [["Ada"], ["so", "it", "is"]] and "rows 1 and 2" in said()
     assert SequenceLabelling().learn(rows).labels == ["O", "B-PER", "I-PER"]
 
 

@@ -18,9 +18,10 @@ from .claims import examine, parse_claim
 from .comparison import against_baselines
 from .overlap import Shift, find_doubles, row_features, shift_test
 from .provenance import Ledger, Spent, code_hash, data_hash, digest, settings_hash, weights_hash
-from .report import VERDICTS, card_section, report_page, sentence, summary_html
+from .report import VERDICTS, card_section, free_for_certificate, report_page, sentence, summary_html
 from .roles import Certify, Refused, group_of, judge
-from ..checkpointing import versions
+from ..checkpointing import rewrite, versions
+from ..files import write_file
 from ..data import _count, row_hashes
 from ..task import DataError, SFTError, rng_for
 from ..training import FineTuner, usable
@@ -75,8 +76,10 @@ def save(
     if path.suffix != ".json": raise DataError(f"{path}: a certificate is saved as NAME.json.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self.body, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-        path.with_suffix(".html").write_text(report_page(self.body), encoding="utf-8")
+        free_for_certificate(path)
+        page = report_page(self.body)
+        write_file(path, json.dumps(self.body, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        write_file(path.with_suffix(".html"), page)
     except OSError as e: raise DataError(f"{path} cannot be written: {e.strerror or e}.") from e
     return path
 
@@ -155,7 +158,7 @@ def _seen(tuner, rows, group):
 
 def _look_around(tuner, certify, train, new):
     "Doubles, shift, and what to warn of."
-    if train is None: return {}, {}, ["Near doubles and shift were not looked for: give the training rows, train=…"]
+    if train is None: return {}, {}, ["Near doubles and shift were not looked for: the training rows were not given (train)."]
     met, warnings = find_doubles(tuner.task, train, certify.rows), []
     if met.either.any(): warnings.append(f"{met} of train. Look at the score without them.")
     if not met.looked: warnings.append("Near doubles were not looked for: too many rows.")
@@ -289,7 +292,7 @@ def _check_numbers(body, tuner, rows, train, valid):
     checks["reason"] = "" if body["reason"] == "" else "a verdict that is no refusal has no reason"
     checks["slices"] = "" if same(body["slices"], _slices_of(certify, dict.fromkeys(k.split(": ")[0] for k in body["slices"]))) else "slices differ"
     notes = [f"{_count(len(body['rows']['close']), 'row')} within 1e-5 of another answer: another machine may answer them otherwise"] if body["rows"]["close"] else []
-    if train is None: return checks, [*notes, "doubles, shift, warnings and comparisons were not computed anew: give train= and valid="]
+    if train is None: return checks, [*notes, "doubles, shift, warnings and comparisons were not computed anew: the rows of train and valid were not given"]
     around = dict(zip(("doubles", "shift", "warnings"), _look_around(tuner, certify, train, seen)))
     checks |= {k: "" if same(body[k], v) else f"{k} computed anew differ" for k, v in around.items()}
     if body["against"] and valid is not None:
@@ -315,5 +318,5 @@ def card(
     path = Path(folder).expanduser() / "README.md"
     try: old = path.read_text(encoding="utf-8").split("\n## Certificate\n")[0].rstrip()
     except OSError as e: raise DataError(f"{path} cannot be read: save the run first, tuner.save(folder).") from e
-    path.write_text(f"{old}\n\n{text}", encoding="utf-8")
+    rewrite(path.parent, path.name, f"{old}\n\n{text}")
     return text

@@ -116,10 +116,11 @@ def predict(
     self: FineTuner,
     items,  # a DataFrame or a path to a table (gives a DataFrame), or a list of inputs (gives a list)
     batch_size: int = 64,  # rows at a time; does not change the answers
+    probs: bool = False,  # a column per class in a DataFrame
     abstain: bool = False,  # give None instead of an answer whose score lies below the run's threshold
 ) -> pd.DataFrame | list[Prediction]:
     "Answers for new rows, in their order; see `07_training`. Raises DataError if it should abstain and has no threshold."
-    said = _predict(self, items, batch_size)
+    said = _predict(self, items, batch_size, probs)
     if not abstain: return said
     if "abstain" not in self.notes: raise DataError("This run has no threshold to abstain by: choose one with abstain_above(judge(tuner, rows, Calibrate), …).")
     below = self.notes["abstain"]["below"]
