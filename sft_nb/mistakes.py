@@ -220,7 +220,7 @@ def look_at(
     f: Callable,  # the function that is called
     args: tuple,  # its arguments by position, as a list
     kwargs: dict,  # and by name
-    name: str | None = None,  # what it is called in a message; None: its own name
+    owner: type | None = None,  # the class, where the function is its `__init__`
 ) -> tuple[list, dict]:  # the arguments, with paths and arrays made of what stood for them
     "Compare the arguments of a call with the annotations. Raises the kind of SFTError that belongs to the function's module."
     order, by_name, rest = _plan(f)
@@ -228,25 +228,25 @@ def look_at(
     for i, value in enumerate(args):
         p = order[i] if i < len(order) else rest
         if p is None: continue
-        if wrong := p.wrong(value): _refuse(f, name, p.name, wrong, value)
+        if wrong := p.wrong(value): _refuse(f, owner, p.name, wrong, value)
         if p.change and value is not p.default: args[i] = p.change(value)
     for key, value in kwargs.items():
         p = by_name.get(key)
         if p is None: continue
-        if wrong := p.wrong(value): _refuse(f, name, key, wrong, value)
+        if wrong := p.wrong(value): _refuse(f, owner, key, wrong, value)
         if p.change and value is not p.default: kwargs[key] = p.change(value)
     return args, kwargs
 
 # %% ../nbs/00a_mistakes.ipynb #78d85927
-def _refuse(f, name, key, wrong, value):
-    comment = _comment(f, key)
+def _refuse(f, owner, key, wrong, value):
+    comment = next((c for thing in (owner.__mro__ if owner else [f]) if (c := _comment(thing, key))), "")
     error = _RAISES.get((f.__module__ or "").rpartition(".")[2], DataError)
-    raise error(f"{name or _called(f)}: {key} should be {wrong}{f' ({comment})' if comment else ''}, not {shown(value)}.") from None
+    raise error(f"{owner.__name__ if owner else _called(f)}: {key} should be {wrong}{f' ({comment})' if comment else ''}, not {shown(value)}.") from None
 
-def _comment(f, key):
-    "What the author says about a parameter, where there is such a comment."
-    try: said = docments(f).get(key)
-    except Exception: return ""  # a function without a source
+def _comment(thing, key):
+    "What the author says about a parameter or a field, where there is such a comment."
+    try: said = docments(thing).get(key)
+    except Exception: return ""  # nothing to read: no source
     return shown(said, 200)[1:-1] if isinstance(said, str) else ""
 
 def _called(f):
@@ -260,11 +260,14 @@ def checked(
 ):  # the same, and a wrong argument is a sentence
     "Compare the arguments of every call with the function's annotations, before it runs."
     if inspect.isclass(f):
-        f.__init__ = checked(f.__init__)
+        f.__init__ = _guarded(f.__init__, f)
         return f
+    return _guarded(f)
+
+def _guarded(f, owner=None):
     @functools.wraps(f)
     def call(*args, **kwargs):
-        args, kwargs = look_at(f, args, kwargs)
+        args, kwargs = look_at(f, args, kwargs, owner)
         return f(*args, **kwargs)
     return call
 

@@ -127,7 +127,7 @@ class Task:
 
     def __new__(cls, *args, **kwargs):
         "Every field is compared with its annotation, whatever a subclass does after that."
-        look_at(cls.__init__, (None, *args), kwargs, cls.__name__)
+        look_at(cls.__init__, (None, *args), kwargs, cls)
         return super().__new__(cls)
 
 # %% ../nbs/00_task.ipynb #d158f880
