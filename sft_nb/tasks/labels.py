@@ -96,8 +96,8 @@ def _learned_name(self: Labels, name):  # as the training rows spelt it: runs of
 # %% ../../nbs/tasks/00b_labels.ipynb #5591d741
 @patch
 def table(self: Labels, source, labelled: bool = True, **options) -> pd.DataFrame:
-    "As the task's other parent reads it; each label in one spelling."
-    rows = super(Labels, self).table(source, labelled, **options)
+    "As the task's other parent reads it; numbers of classes by the names that a file has for them, and each label in one spelling."
+    rows = _named(super(Labels, self).table(source, labelled, **options), source, self.label)
     if not labelled or self.multi_label or self.label not in rows: return rows
     return _in_one_spelling(rows, self.label)
 
@@ -260,16 +260,14 @@ def parquet_classes(
     names = feature[0].get("names") if isinstance(feature, list) and feature and isinstance(feature[0], dict) else feature.get("names") if isinstance(feature, dict) else None
     return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []
 
-@patch
-def table(self: Labels, source, labelled: bool = True, **how) -> pd.DataFrame:
-    "As the other parts of the task read it; numbers of classes that have names in the file become these."
-    rows = super(Labels, self).table(source, labelled, **how)
+def _named(rows, source, column):  # numbers of classes that have names in the file become these
     is_parquet = isinstance(source, (str, Path)) and str(source).lower().endswith(".parquet")
-    names = parquet_classes(source, self.label) if is_parquet and self.label in rows else []
-    if not names: return rows
+    names = parquet_classes(source, column) if is_parquet and column in rows else []
+    if not names:
+        return rows
     name = lambda n: names[n] if isinstance(n, (int, np.integer)) and 0 <= n < len(names) else n
     several = lambda cell: [name(n) for n in cell] if isinstance(cell, (list, np.ndarray)) else name(cell)
-    rows[self.label] = pd.Series([several(cell) for cell in cells(rows[self.label])], dtype=object)
+    rows[column] = pd.Series([several(cell) for cell in cells(rows[column])], dtype=object)
     rows.attrs["classes"] = names
     return rows
 

@@ -112,10 +112,11 @@ def run(name, n, seed, changes):
     spent = {"processor_seconds": round(time.process_time() - start, 1), "seconds": round(time.perf_counter() - clock, 1)}
     rows = trial.judged()
     task, (metric, _) = tuner.task, tuner.task.metric
-    targets = [task.target(row) for row in task.read(rows).to_dict("records")]
+    truth = trial.task.read(rows)  # the learned task would refuse tags that few rows did not show
+    targets = [task.target(row) for row in truth.to_dict("records")]
     answers = predict(task, tuner.model, tuner.processor, task.read(rows, labelled=False))
     reached = task.metrics(answers, targets)
-    plain = task.metrics(without_learning(task, parts.train, rows), targets)
+    plain = task.metrics(without_learning(task, parts.train, truth), targets)
     sizes = {role: len(part) for role, part in parts.roles.items()}
     chosen = {k: getattr(tuner.plan, k) for k in ("epochs", "learning_rate", "batch_size")}
     return {"task": name, "rows": n, "seed": seed, "n": sizes | {"judged": len(rows)}, "recipe": chosen, "updates": tuner.updates, "kept": tuner.kept_epoch,
