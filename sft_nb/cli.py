@@ -22,7 +22,7 @@ from . import checkpointing  # gives the tuner save, load and resume
 from .baselines import Ladder, ladder
 from .certification.certificate import Certificate, verify as verify_certificate
 from .data import Splits, check_splits, report, row_hashes, split
-from .evaluation import Evaluation, _plain
+from .evaluation import Evaluation
 from .methods.agreement import RDrop
 from .ranks import one_voice, ranks
 from .task import DataError, Prediction, SFTError, task_class
@@ -30,7 +30,7 @@ from .tasks.text_classification import TextClassification, film_reviews
 from .recipe import RECIPES, Recipe
 from .training import FineTuner
 
-# %% ../nbs/90_cli.ipynb #1986ba72
+# %% ../nbs/90_cli.ipynb #38c2857b
 from .data import TABLE_WRITERS, write_csv, write_table as write_rows
 
 # %% ../nbs/90_cli.ipynb #92f6f7ac
