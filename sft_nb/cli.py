@@ -26,7 +26,7 @@ from .baselines import Ladder, ladder
 from .certification.certificate import Certificate, verify as verify_certificate
 from .certification.report import is_certificate, is_page
 from .data import Splits, check_splits, report, row_hashes, split
-from .evaluation import Evaluation, _plain
+from .evaluation import Evaluation
 from .files import replacing
 from .methods.agreement import RDrop
 from .ranks import one_voice, ranks
@@ -35,7 +35,7 @@ from .tasks.text_classification import TextClassification, film_reviews
 from .recipe import RECIPES, Recipe
 from .training import FineTuner
 
-# %% ../nbs/90_cli.ipynb #1986ba72
+# %% ../nbs/90_cli.ipynb #38c2857b
 from .data import TABLE_WRITERS, write_csv, write_table as write_rows
 
 # %% ../nbs/90_cli.ipynb #cc653fe7

@@ -449,11 +449,11 @@ def more_than_chance(
     better: list[float],  # n scores
     other: list[float],  # n scores of the same rows
 ) -> bool:
-    "Is the mean difference more than one standard error of it?"
+    "Is the mean difference more than two standard errors of it?"
     difference = np.subtract(better, other)
     if len(difference) < 2:
         return False
-    return bool(difference.mean() > difference.std(ddof=1) / math.sqrt(len(difference)))
+    return bool(difference.mean() > 2 * difference.std(ddof=1) / math.sqrt(len(difference)))
 
 # %% ../nbs/07_training.ipynb #9f8f3ac0
 @patch
