@@ -63,6 +63,7 @@ class SequenceLabelling(Task):
     labels: list = learned()  # tags in IOB2 or plain; class k is labels[k]
 
     def __post_init__(self):
+        if isinstance(self.scheme, str): self.scheme = _OTHER_NAMES.get(self.scheme.upper(), self.scheme)
         if isinstance(self.tag_names, str): self.tag_names = [name.strip() for name in self.tag_names.split(",")]
         _check_settings(self)
 
@@ -77,6 +78,9 @@ class SequenceLabelling(Task):
     def outputs(self): return [self.tags]
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #a2fa3597
+_OTHER_NAMES = {"BIO": "IOB2", "BIO2": "IOB2", "BIO1": "IOB1", "IOBES": "BIOES", "BILUO": "BILOU", "BMESO": "BMES"}  # of schemes
+_OTHER_NAMES |= {scheme: scheme for scheme in SCHEMES} | {"PLAIN": "plain", "AUTO": "auto"}  # capitals do not matter
+
 def _are_entities(kinds):  # are these tags IOB2, and not all of them O?
     return all(tag == "O" or tag_parts(tag)[0] in ("B", "I") and tag_parts(tag)[1] for tag in kinds) and set(kinds) != {"O"}
 
@@ -114,7 +118,7 @@ def _each(rows, where, make, *columns):  # make(cells of a row) per row; a DataE
         except DataError as e: raise DataError(f"{where(i)}: {e}.") from None
     return pd.Series(out, index=rows.index, dtype=object)
 
-# %% ../../nbs/tasks/02_sequence_labelling.ipynb #3060a61b
+# %% ../../nbs/tasks/02_sequence_labelling.ipynb #a9588cc2
 @patch
 def _joined(self: SequenceLabelling, rows, path, how):  # as `_open`; a table with a word per row gets a row per sentence
     place = lambda i: place_of(path, i, **how)
@@ -224,7 +228,7 @@ def _lonely(words, tags):  # what there is to say where every sentence has one w
     lonely = tags is not None and len(words) > 1 and all(w is None or len(w) == 1 for w in words)
     return ["every sentence has one word, so no word has neighbours. If a row is a word, name the column that tells sentences apart: sentence=\"…\" (--sentence)"] if lonely else []
 
-# %% ../../nbs/tasks/02_sequence_labelling.ipynb #5007b6e5
+# %% ../../nbs/tasks/02_sequence_labelling.ipynb #fd20d194
 def _strange(given, reading, where):  # about a tag that is none
     i, k = reading.strange
     tag, scheme, spelling = given[i][k], reading.scheme, reading.spelling
@@ -252,7 +256,7 @@ def _slips(given, reading, where):  # about contradictions
     name = f"{reading.many:,} of {data._count(words, 'tag')} contradict{'s' if reading.many == 1 else ''} {reading.scheme}, the scheme that they fit best; the first: {where(i, k - last)}, {pair}"
     return f"{name}. They are read mildly: an entity begins where none of its type goes on"
 
-# %% ../../nbs/tasks/02_sequence_labelling.ipynb #e4ed2597
+# %% ../../nbs/tasks/02_sequence_labelling.ipynb #0ca13816
 @patch
 def read(
     self: SequenceLabelling,
@@ -292,7 +296,9 @@ def _check_lists(rows, column):
     found = [Finding("skip", f"{data._count(len(missing), 'row')} without {column} ({data._name_rows(missing)}, counting from 0)", missing)] if missing else []
     return found + ([Finding("error", f"{column!r} should hold lists of words, but {data._name_rows(other)} (counting from 0) {'holds' if len(other) == 1 else 'hold'} {data._short(rows[column].iloc[other[0]])}: read the table with task.read(…), and leave no entry empty", other)] if other else [])
 
-def _is_word(w): return isinstance(w, str) and bool(w.strip()) and not regex.search(r"\p{Cs}", w)  # Cs: half of a character
+_HALF = regex.compile(r"\p{Cs}")  # of a character
+
+def _is_word(w): return isinstance(w, str) and bool(w.strip()) and not _HALF.search(w)
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #7fd30f54
 @patch
@@ -328,13 +334,14 @@ def _stranger(self: SequenceLabelling, tag): return f"Tag {tag!r} in column {sel
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #12769eb5
 @patch
 def learn(self: SequenceLabelling, rows: pd.DataFrame) -> SequenceLabelling:
-    "The tags of the training rows, and those that are declared: O, then B- and I- of every type; plain tags as they are, sorted."
+    "The tags of the training rows, and those that are declared (which are remembered): O, then B- and I- of every type; plain tags as they are, sorted."
     kinds = {t for row in cells(rows[self.tags]) for t in row}
-    declared = self.tag_names or rows.attrs.get("classes", [])
-    named = set(read_tags([declared]).tags[0])
-    if self.scheme == "plain" or not _are_entities(kinds | named): return replace(self, labels=list(dict.fromkeys([*declared, *sorted(kinds)])))
+    names = self.tag_names or rows.attrs.get("classes")
+    named = set(read_tags([names]).tags[0] or ())
+    plain = list(dict.fromkeys([*(names or ()), *sorted(kinds)]))
+    if self.scheme == "plain" or not _are_entities(kinds | named): return replace(self, tag_names=names, labels=plain)
     types = sorted({tag_parts(t)[1] for t in kinds | named} - {""})
-    return replace(self, labels=["O", *(f"{letter}-{kind}" for kind in types for letter in "BI")])
+    return replace(self, tag_names=names, labels=["O", *(f"{letter}-{kind}" for kind in types for letter in "BI")])
 
 @patch
 def class_ids(

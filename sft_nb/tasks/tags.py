@@ -12,6 +12,7 @@ __all__ = ['SCHEMES', 'ONE', 'CONLL', 'tag_parts', 'may_follow', 'wrong_tag', 'e
 import ast, csv, json
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import numpy as np
 import pandas as pd
 import regex
 
-from ..data import _READERS, _count, _csv_lines, _empty, _opened, _short, cell_text
+from ..data import _READERS, _count, _empty, _opened, _short, cell_text
 from ..task import DataError
 
 # %% ../../nbs/tasks/02a_tagging_formats.ipynb #c6bfeefe
@@ -35,6 +36,7 @@ def tag_parts(
     letter, _, kind = tag.partition("-")
     return letter, kind
 
+@lru_cache(2**12)
 def _in_bies(tag, scheme):  # letter and type, with the letters of BIOES: "U-PER" in BILOU is ("S", "PER")
     letter, kind = tag_parts(tag)
     letters = SCHEMES[scheme]
@@ -116,7 +118,7 @@ def to_iob2(
         out.append("O" if tag == "O" else f"{'B' if begins else 'I'}-{y}")
     return out
 
-# %% ../../nbs/tasks/02a_tagging_formats.ipynb #5b1d90b0
+# %% ../../nbs/tasks/02a_tagging_formats.ipynb #bfd96ec2
 def from_iob2(
     tags: list[str],  # correct IOB2
     scheme: str,  # a key of SCHEMES
@@ -139,7 +141,7 @@ def _letter(scheme, letter, ends, touches_before, touches_after):  # of a word o
     if letter == "B": return single if ends else begin
     return end if ends else inside
 
-# %% ../../nbs/tasks/02a_tagging_formats.ipynb #3428342b
+# %% ../../nbs/tasks/02a_tagging_formats.ipynb #d2529f4c
 def contradictions(
     pairs: Counter,  # (a tag, the next one) -> how often they are neighbours; "O" stands before and after each sentence
     scheme: str,  # a key of SCHEMES
@@ -153,7 +155,7 @@ def tag_pairs(
     "Neighbouring tags, counted."
     return Counter(pair for tags in sentences for pair in pairwise(["O", *tags, "O"]))
 
-# %% ../../nbs/tasks/02a_tagging_formats.ipynb #3b4cdecc
+# %% ../../nbs/tasks/02a_tagging_formats.ipynb #47ef66c4
 ONE = "ENTITY"  # the type of entities whose tags name none
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ class Spelling:
 
 def _is_out(tag): return tag in ("O", "o")
 
-# %% ../../nbs/tasks/02a_tagging_formats.ipynb #98d0c358
+# %% ../../nbs/tasks/02a_tagging_formats.ipynb #1e0e217c
 def spelling_of(
     counts: Counter,  # tag -> how often it occurs
     letters: list[str] = tuple(dict.fromkeys(SCHEMES.values())),  # the letters that may occur together
@@ -198,7 +200,7 @@ def _convincing(spelling, inside, fitting, strange, out):  # are these entities?
     usual = spelling.place == "first" and spelling.mark == "-"
     return usual and not strange or out and fitting > strange
 
-# %% ../../nbs/tasks/02a_tagging_formats.ipynb #581648d1
+# %% ../../nbs/tasks/02a_tagging_formats.ipynb #bbd3dc8b
 @dataclass(frozen=True)
 class Reading:
     "Tags that were read, and what there is to say about them."
@@ -335,7 +337,7 @@ def tags_to_spans(
 # %% ../../nbs/tasks/02a_tagging_formats.ipynb #72c64398
 CONLL = (".conll", ".conllu", ".iob", ".bio", ".txt")  # endings of files with a word per line
 _RANGE = regex.compile(r"\d+[-.]\d+\s")  # in CoNLL-U: words that stand for several, or that nobody has written
-_KEY = regex.compile(r"#\s+[^\s=]+\s*=|#.*\s[\w.-]+=\S")  # "# sent_id = 1", "# id 77aa domain=en"
+_KEY = regex.compile(r"#\s*[^\s=]+\s*=|#.*\s[\w.-]+=\S")  # "# sent_id = 1", "# id 77aa domain=en"
 
 @dataclass(frozen=True)
 class _Columns:
@@ -362,7 +364,7 @@ def _layout(path, encoding, delimiter):
 
 def _is_break(line): return line.startswith("-DOCSTART-")
 
-# %% ../../nbs/tasks/02a_tagging_formats.ipynb #589e2f8e
+# %% ../../nbs/tasks/02a_tagging_formats.ipynb #4f3dc9b0
 def conll_sentences(
     path: str | Path,  # a file with a word per line, and a blank line between sentences
     encoding: str = "utf-8",  # of the file
@@ -384,19 +386,20 @@ def _sentences(path, file):
         if len(cells) != file.many or "" in cells: raise DataError(_ragged(path, n, cells, file))
         sentence.append((n, cells))
 
-def _wide_comments(file):  # lines "# …" that are as wide as the columns and comments all the same: by their "=", by their end
-    above, tags, begun = {}, set(), False
+def _wide_comments(file):  # lines "#…" that are as wide as the columns and comments all the same: by their "=", by their end
+    above, keyed, tags, begun = {}, {}, set(), False
     for n, line in enumerate(file.lines, 1):
         cells = [] if _is_break(line) else file.cut(line)
         wide = bool(cells) and len(cells) == file.many
+        sure = line.startswith("# ") and not begun
         if not line.strip(): begun = False
-        elif wide and line.startswith("# ") and not begun: above[n] = cells
+        elif wide and _KEY.match(line): keyed[n] = None if sure else cells[-1]
+        elif wide and sure: above[n] = cells
         elif wide: begun = bool(tags.add(cells[-1]) or cells)
-    named = {n for n in above if _KEY.match(file.lines[n - 1])}
+    named = {n for n, end in keyed.items() if end not in tags | {"O"}}
     others = {n: cells[-1] for n, cells in above.items() if cells[-1] not in tags | {"O"} and "#" not in cells[1:]}
-    ends = [end for n, end in others.items() if n not in named]
-    telling = file.many > 2 or "O" in tags or len(set(ends)) == len(ends) > 1  # else it may be a rare tag of the word "#"
-    return named, {n for n in others if telling and n not in named}
+    telling = file.many > 2 or "O" in tags or len(set(others.values())) == len(others) > 1  # else it may be a rare tag of the word "#"
+    return named, set(others if telling else ())
 
 def _ragged(path, n, cells, file):
     what = "an empty column" if "" in cells else f"{_count(len(cells), 'column')}, where line {file.first} has {_count(file.many, 'column').split()[0]}"
@@ -430,7 +433,7 @@ def read_conll(
     table = {"words": column(word)} | ({"tags": column(tag)} if tag % many != word % many else {})
     return pd.DataFrame(table), [[n for n, _ in s] for s in sentences], told
 
-# %% ../../nbs/tasks/02a_tagging_formats.ipynb #b0a04b90
+# %% ../../nbs/tasks/02a_tagging_formats.ipynb #c91ff851
 _WORD_NAMES = {"word", "words", "token", "tokens", "form"}
 _TAG_NAMES = {"tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags", "pos", "pos_tag", "upos", "xpos", "iob"}
 
@@ -452,7 +455,7 @@ def _column_names(file):  # of CoNLL-U Plus, where the first line tells them
     first = file.lines[0]
     return first.split("=")[1].split() if first.startswith("# global.columns") and "=" in first else []
 
-# %% ../../nbs/tasks/02a_tagging_formats.ipynb #c2bfc5c5
+# %% ../../nbs/tasks/02a_tagging_formats.ipynb #6f0c7fa9
 _SENTENCE = regex.compile(r"(sent|sentence)[ _.#-]*(id|ids|idx|index|no|nr|num|number|n)?[ _.#:]*", regex.IGNORECASE)
 
 def sentence_column(
@@ -473,7 +476,7 @@ def runs(
         out[-1].append(i)
     return out
 
-# %% ../../nbs/tasks/02a_tagging_formats.ipynb #c9b54a94
+# %% ../../nbs/tasks/02a_tagging_formats.ipynb #c18ae383
 def is_in_columns(
     path: str | Path,  # a .csv or .tsv file
     names: list[str],  # columns that a header would name
@@ -491,7 +494,7 @@ def is_in_columns(
     words = (len(cells) == file.many > 1 and not any(c.strip("[(").count(" ") or c[:1] == "[" for c in (cells[0], cells[-1])) for cells in map(file.cut, used))
     return between and all(words)
 
-# %% ../../nbs/tasks/02a_tagging_formats.ipynb #09817d0c
+# %% ../../nbs/tasks/02a_tagging_formats.ipynb #645fd84c
 def declared_names(
     path: str | Path,  # a .parquet file
     column: str,  # of numbers, or of lists of them
