@@ -17,7 +17,8 @@ import pandas as pd
 import torch
 from fastcore.basics import patch
 
-from .mistakes import AssetError, CheckpointError, DataError, SFTError, TrainingError, checked, limited, look_at, shown
+from .mistakes import AssetError, CheckpointError, DataError, SFTError, TrainingError  # noqa: F401  also for those that import them from here
+from .mistakes import checked, limited, look_at, shown
 
 # %% ../nbs/00_task.ipynb #9b920172
 def derive_seed(
