@@ -11,6 +11,7 @@ from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -26,7 +27,11 @@ def cells(
     for i in range(0, len(column), STEP):
         part = column.iloc[i:i + STEP]
         if getattr(part.dtype, "na_value", None) is pd.NA: part = part.astype(object).where(part.notna(), None)  # as pandas does in to_dict
-        yield from part.tolist()
+        values = part.tolist()
+        yield from map(_own, values) if part.dtype == object else values
+
+def _own(value):  # numpy's numbers as Python's own, which a column of one type gives anyway
+    return value.item() if isinstance(value, (np.floating, np.integer, np.bool_)) else value
 
 # %% ../nbs/01a_columns.ipynb #8b7ed6a6
 def records(

@@ -20,6 +20,7 @@ from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_err
 from .. import data, losses, models
 from ..assets import load_data
 from ..baselines import ridge_probe, ridge_words
+from ..columns import cells
 from ..task import Batch, DataError, Finding, Prediction, learned
 from .texts import Texts
 
@@ -48,7 +49,7 @@ def numbers(
     rows: pd.DataFrame,  # n rows
 ) -> np.ndarray:  # n k: in the user's unit; NaN where the cell is empty or no number
     "The numbers of a table, a column per target."
-    return np.stack([pd.to_numeric(rows[c], errors="coerce").to_numpy(dtype=float, na_value=np.nan) for c in self.outputs()], axis=1)
+    return np.stack([data.column_numbers(rows[c]) for c in self.outputs()], axis=1)
 
 @patch
 def named(
@@ -62,11 +63,22 @@ def named(
 @patch
 def target(self: TextRegression, row: dict):
     "The row's number, or a dictionary of its numbers when there are several."
-    return self.named([_float(row[c]) for c in self.outputs()])
+    return self.named([data.cell_number(row[c]) for c in self.outputs()])
 
-def _float(cell):
-    try: return float(cell)
-    except (TypeError, ValueError): return np.nan
+# %% ../../nbs/tasks/01_text_regression.ipynb #6bf41032
+@patch
+def table(self: TextRegression, source, labelled: bool = True, **options) -> pd.DataFrame:
+    "A table whose columns of targets hold numbers, where all their cells are numbers; what is none is left for `check`."
+    rows = Texts.table(self, source, labelled, **options)
+    for c in [c for c in self.outputs() if labelled and c in rows]: rows = _in_numbers(rows, c)
+    return rows
+
+def _in_numbers(rows, column):
+    values = data.column_numbers(rows[column])
+    if (np.isnan(values) & ~data._blank(rows[column])).any(): return rows
+    timed = any(map(data.is_duration, cells(rows[column])))
+    rows = rows.assign(**{column: values})
+    return data._noted(rows, f"{data._short(column)} holds durations: they are read as seconds") if timed else rows
 
 # %% ../../nbs/tasks/01_text_regression.ipynb #1773de9d
 @patch
