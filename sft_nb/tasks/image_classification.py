@@ -16,6 +16,7 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import nn
 
 from .. import models
 from ..baselines import STRENGTHS, tuned
@@ -51,6 +52,16 @@ def build(
 def learn(self: ImageClassification, rows: pd.DataFrame) -> ImageClassification:
     "The labels, and how large the pictures are. `part` has done its work: other data may have other parts."
     return replace(Labels.learn(self, rows), side=median_side(list(cells(rows[self.image]))), part="")
+
+# %% ../../nbs/tasks/03_image_classification.ipynb #5a9d0d04
+@patch
+def pace(
+    self: ImageClassification,
+    model,  # what `build` returned
+) -> dict[str, float]:  # `updates` and `learning_rate`
+    "What the default recipe takes; measured by `tests/bench/small_data.py`."
+    convolutional = any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
+    return {"updates": 200, "learning_rate": 5e-4 if convolutional else 1e-4}
 
 # %% ../../nbs/tasks/03_image_classification.ipynb #cde8a1e9
 def top_k(

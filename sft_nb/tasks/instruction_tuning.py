@@ -176,6 +176,15 @@ def build(
     must_have_room(self, processor.limit)
     return model, processor
 
+# %% ../../nbs/tasks/06_instruction_tuning.ipynb #5a9d0d0a
+@patch
+def pace(
+    self: InstructionTuning,
+    model,  # what `build` returned
+) -> dict[str, float]:  # `updates` and `learning_rate`
+    "What the default recipe takes; measured by `tests/bench/small_data.py`."
+    return {"updates": 60, "learning_rate": 1e-4}
+
 # %% ../../nbs/tasks/06_instruction_tuning.ipynb #48b5e171
 @patch
 def encode(self: InstructionTuning, row: dict, processor, rng=None) -> dict:

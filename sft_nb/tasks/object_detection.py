@@ -136,6 +136,16 @@ def build(
     if out.logits.shape[-1] != len(names): raise CheckpointError(f"{type(model).__name__} answers {out.logits.shape[-1]} classes for {len(names)} labels: it has a class for \"nothing\". Take a detector with a yes or no per class, such as Conditional DETR, RT-DETR or efficientnet-lite0.")
     return model, processor
 
+# %% ../../nbs/tasks/04_object_detection.ipynb #5a9d0d06
+@patch
+def pace(
+    self: ObjectDetection,
+    model,  # what `build` returned
+) -> dict[str, float]:  # `updates` and `learning_rate`
+    "What the default recipe takes; measured by `tests/bench/small_data.py`."
+    new = hasattr(model, "maps")  # our dense head, on a body that was trained on something else
+    return {"updates": 400, "learning_rate": 3e-3 if new else 1e-4}
+
 # %% ../../nbs/tasks/04_object_detection.ipynb #894ff609
 LEFT = .3  # share of a box that must be left in a cut-out, or the box is dropped
 
@@ -279,12 +289,13 @@ def writers(self: ObjectDetection) -> dict:
 # %% ../../nbs/tasks/04_object_detection.ipynb #9d22bb99
 @patch
 def baselines(self: ObjectDetection) -> dict:
-    "Spots that stand out, and a straight line through their pixels; tuned on valid."
+    "No box at all; and spots that stand out, named by a straight line through their pixels, tuned on valid."
     def spots(train, valid, rows):
         pictures, (true, right) = [list(cells(r[self.image])) for r in (train, valid, rows)], [[self.target(r) for r in records(part)] for part in (train, valid)]
         found = blobs(pictures, true, lambda said: coco_figures(said, right, self.labels)["ap"])
         return [Prediction(f, max((b["score"] for b in f), default=None)) for f in found]
-    return {"blobs": spots}
+    def nothing(train, valid, rows): return [Prediction([]) for _ in range(len(rows))]
+    return {"nothing": nothing, "blobs": spots}
 
 @patch
 def features(self: ObjectDetection, model, batch: Batch) -> list[torch.Tensor]:

@@ -366,6 +366,15 @@ def build(
     if not getattr(processor, "is_fast", False): raise CheckpointError(f"The tokenizer of {checkpoint!r} cannot say which piece belongs to which word: a fast one is needed, with a tokenizer.json.")
     return model, processor
 
+# %% ../../nbs/tasks/02_sequence_labelling.ipynb #5a9d0d02
+@patch
+def pace(
+    self: SequenceLabelling,
+    model,  # what `build` returned
+) -> dict[str, float]:  # `updates` and `learning_rate`
+    "What the default recipe takes; measured by `tests/bench/small_data.py`."
+    return {"updates": 300, "learning_rate": 5e-4}
+
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #97e03470
 def _glue(processor):  # what has to stand before a word, after the first, for it to be read as in a text
     ids = lambda given, **options: processor(given, add_special_tokens=False, **options)["input_ids"]

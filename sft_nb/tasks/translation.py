@@ -167,6 +167,16 @@ def build(
     must_have_room(self, processor.limit if isinstance(processor, Chat) else processor.limits[1])
     return model, processor
 
+# %% ../../nbs/tasks/05_translation.ipynb #5a9d0d08
+@patch
+def pace(
+    self: Translation,
+    model,  # what `build` returned
+) -> dict[str, float]:  # `updates` and `learning_rate`
+    "What the default recipe takes; measured by `tests/bench/small_data.py`."
+    fresh = bool(getattr(model, "new_parameters", ()))
+    return {"updates": 600, "learning_rate": 1e-3} if fresh else {"updates": 60, "learning_rate": 1e-4}
+
 # %% ../../nbs/tasks/05_translation.ipynb #acdb4628
 @patch
 def _with_decoder(self: Translation, checkpoint, options):
