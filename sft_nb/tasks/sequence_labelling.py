@@ -133,6 +133,7 @@ def _joined(self: SequenceLabelling, rows, path, how):  # as `_open`; a table wi
     if not by and len(groups) in (0, 1, sum(not e for e in empty)): return as_it_is
     how_told = f"the column {by!r} tells" if by else "blank lines tell"
     told = f"a row is a word, and {how_told} the sentences apart: {data._count(sum(map(len, groups)), 'word')} in {data._count(len(groups), 'sentence')}"
+    if by and len({data.cell_text(rows[by].iloc[group[0]]) for group in groups}) < len(groups): told += ". Some of its values come back further down, and are taken for other sentences there; if they are not, sort the rows by it"
     return _by_sentence(rows, groups, asked), lambda i, k=0: place(groups[i][k]), [told]
 
 def _is_one(value): return not isinstance(value, (list, tuple, dict, np.ndarray)) and not (isinstance(value, str) and value.strip()[:1] == "[" and value.strip()[1:])
@@ -178,8 +179,8 @@ def _tags_of(self: SequenceLabelling, words, text, given, spans, names):
 
 @patch
 def _named(self: SequenceLabelling, tag, names):  # the name of a tag that is a number
-    if not names or tag in names or not tag.isdecimal(): return tag
-    if int(tag) >= len(names): raise DataError(f"the tag {tag} has no name: there are {data._count(len(names), 'name')}, for 0 to {len(names) - 1}")
+    if not names or tag in names or not _is_number(tag): return tag
+    if not tag.isdecimal() or int(tag) >= len(names): raise DataError(f"the tag {tag} has no name: there are {data._count(len(names), 'name')}, for 0 to {len(names) - 1}")
     return names[int(tag)]
 
 @patch
@@ -210,7 +211,8 @@ def table(
         rows[self.words] = _each(rows, where, self._words_of, self.words, self.text)
         if labelled: told += self._read_tags(rows, where, self._names_in(source)) + _lonely(rows[self.words], rows.get(self.tags))
     name = f"{source}: " if isinstance(source, (str, Path)) else ""
-    data.report([Finding("warning", f"{sentence[0].upper()}{sentence[1:]}.") for sentence in told], name)
+    said = [sentence.replace(f"{source}, ", "") for sentence in told]  # the file is named once, in front
+    data.report([Finding("warning", f"{sentence[0].upper()}{sentence[1:]}.") for sentence in said], name)
     return rows
 
 @patch
@@ -253,8 +255,8 @@ def _slips(given, reading, where):  # about contradictions
     (i, k), words = reading.first, sum(len(tags) for tags in given if tags)
     tags, last = given[i], reading.first[1] == len(given[i])
     pair = f"{tags[-1]!r} at the end" if last else f"{tags[k]!r} after {tags[k - 1]!r}" if k else f"{tags[0]!r} at the beginning"
-    name = f"{reading.many:,} of {data._count(words, 'tag')} contradict{'s' if reading.many == 1 else ''} {reading.scheme}, the scheme that they fit best; the first: {where(i, k - last)}, {pair}"
-    return f"{name}. They are read mildly: an entity begins where none of its type goes on"
+    name = f"{reading.many:,} of {data._count(words, 'tag')} contradict{'s' if reading.many == 1 else ''} {reading.scheme}; the first: {where(i, k - last)}, {pair}"
+    return f"{name}. Where tags contradict it, an entity begins where none of its type goes on"
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #0ca13816
 @patch
@@ -321,7 +323,7 @@ def _about_plain(kinds):  # a warning where somebody may have meant entities
     alone = "every word is judged by itself, and neighbours with the same tag are not one entity"
     if all(map(_is_number, kinds)): text = "The tags are numbers: they are counted as plain tags, and no entities. If they stand for tags such as B-PER, name them in the order of their numbers, for instance tag_names=\"O,B-PER,I-PER\" (--tag-names)"
     elif letters: text = f"The tags are the letters {', '.join(sorted(kinds))}, without an O: {alone}. To read them as entities of one type, set scheme={letters!r}"
-    elif begun and other: text = f"Some tags look like those of entities ({begun[0]!r}), others do not ({other[0]!r}): {alone}"
+    elif begun and other: text = f"Some tags look like those of entities ({begun[0]!r}), others do not ({other[0]!r}): {alone}. If they are entities, every other tag has to be O"
     elif "O" in kinds: text = f"The tags have an 'O', but no B- and I-: {alone}"
     else: return []
     return [Finding("warning", f"{text}.")]
