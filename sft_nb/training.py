@@ -197,6 +197,7 @@ def _begin(self: FineTuner, train, valid):
     self.model.to(self.device)
     self.examples = Examples(self.task, train, self.processor, seed=r.seed)
     report(self.task.check_lengths(train, self.processor, self.examples.lengths))
+    if valid is not None and self.task.writes: self.task.encode_all(valid, self.processor)  # what is too long is refused now, not after an epoch
     self.pack = packer(self.task, self.model, self.examples) if r.packing else lambda batch: batch
     self.valid, self.history, self.position, self.interrupted, self.best_weights = valid, History(), Position(), False, None
     self.updates, self.micro = r.epochs * math.ceil(len(self.examples) / r.batch_size), r.micro_batch_size or r.batch_size

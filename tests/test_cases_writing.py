@@ -66,7 +66,7 @@ READ = {
     "Alpaca": ([{"instruction": "Add.", "input": "1 2", "output": "3"}], [{"role": "user", "content": "Add.\n\n1 2"}], "3"),
     "content as parts of text": ([{"messages": [{"role": "user", "content": [{"type": "text", "text": "H"}, {"type": "text", "text": "i"}]}, HO]}], [HI], "Hello"),
     "no calls of tools": ([{"messages": [HI, HO | {"tool_calls": None, "name": "x"}]}], [HI], "Hello"),
-    "arrays, as Parquet gives them": ([{"messages": np.array([HI, HO], dtype=object)}], [HI], "Hello"),
+    "arrays, as Parquet gives them": ([{"messages": np.array([HI | {"weight": None, "tool_calls": None}, HO | {"weight": 1., "tool_calls": np.array([])}], dtype=object)}], [HI], "Hello"),
 }
 
 
@@ -96,6 +96,7 @@ CALL = [{"function": {"name": "w", "arguments": "{}"}}]
 REFUSED = {
     "a call of a tool": ([HI, {"role": "assistant", "content": None, "tool_calls": CALL}], "Message 2, by the assistant, has tool_calls"),
     "a call beside a text": ([HI, HO | {"tool_calls": CALL}], "Message 2, by the assistant, has tool_calls"),
+    "calls of tools in arrays": (str([HI, HO | {"tool_calls": [1, 2]}]), "Message 2, by the assistant, has tool_calls"),
     "what a tool says": ([HI, {"role": "tool", "content": "sun"}, HO], "Message 2 has the role 'tool': what tools say is not read"),
     "what a tool says in ShareGPT": ([HUMAN, {"from": "observation", "value": "sun"}, GPT], "Message 2 has the role 'observation': what tools say"),
     "an empty content": ([HI, {"role": "assistant", "content": None}], "Message 2, by the assistant, is empty"),
@@ -123,6 +124,11 @@ def test_a_conversation_is_refused_by_name(kind, tmp_path):
     assert "role None" not in str(told.value) and len(str(told.value)) < 500
 
 
+def test_calls_of_tools_in_arrays_are_refused_too():
+    messages = np.array([HI, HO | {"tool_calls": np.array([{"function": "w"}, {"function": "v"}])}], dtype=object)
+    with pytest.raises(DataError, match="Message 2, by the assistant, has tool_calls"): InstructionTuning().read([{"messages": messages}])
+
+
 def test_a_file_with_tools_is_refused_by_name():
     with pytest.raises(DataError, match="line 1: Message 2, by the assistant, has tool_calls"): InstructionTuning().read(INPUTS/"c02-tool-calls"/"d.jsonl")
 
@@ -147,6 +153,11 @@ FORMS = {
     "whole texts": ([{"text": "Hi Ho"}], "There is no column 'prompt'.*in a column 'messages' or 'conversations'"),
     "instructions without answers": ([{"instruction": "Hi", "reply": "Ho"}], "answers to the column 'instruction' are looked for in 'completion', 'output' or 'response'.*'reply'"),
 }
+
+
+def test_instructions_that_are_no_text_are_refused():
+    for row in ({"instruction": 3, "input": "a"}, {"instruction": "a", "input": {"b": 1}}, {"instruction": 3}):
+        with pytest.raises(DataError, match="hold texts, not|a text or a list of messages, not"): InstructionTuning().read([row | {"output": "x"}])
 
 
 @pytest.mark.parametrize("kind", FORMS)
@@ -249,6 +260,12 @@ def test_settings_that_cannot_work_are_refused_before_training(settings, task, t
     told = capsys.readouterr()
     assert end.value.code == 2 and "Epoch" not in told.out
     assert told.err.startswith("error: ") and re.search(SETTINGS[settings], told.err), told.err
+
+
+def test_valid_rows_that_are_too_long_are_refused_before_training_too(tiny, said):
+    long = TALKS.assign(completion=["good " * 300, *TALKS.completion[1:]], prompt=TALKS.prompt + "!")
+    with pytest.raises(DataError, match="Row 0 .* with its answer has"): FineTuner(InstructionTuning(), tiny("llama-chat"), QUICK).fit(TALKS, long)
+    assert "Epoch" not in said()
 
 
 @pytest.mark.parametrize("task", [Translation, InstructionTuning])

@@ -50,7 +50,8 @@ def _message(message, n):
     if not isinstance(message, dict): raise DataError(f"Message {n} is {_short(message)}, where {MESSAGE} should stand")
     role = _role(message, n)
     by = f"Message {n}, by the {role},"
-    unread = [k for k in UNREAD if message.get(k) not in (None, [], {}, "", True)]
+    given = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in message.items()}
+    unread = [k for k in UNREAD if given.get(k) not in (None, [], {}, "", True)]
     if unread: raise DataError(f"{by} has {unread[0]}, which is not read here: only role, content and weight are. Write it into the content as text, or leave the conversation out")
     content = message.get("content", message.get("value"))
     return {"role": role, "content": _content(content, by)} | _weight(message.get("weight"), role, by)
@@ -106,7 +107,7 @@ def read_messages(
     return found if isinstance(found, list) and any(keys <= set(m) for m in found if isinstance(m, dict) for keys in _KEYS) else None
 
 # %% ../../nbs/tasks/06a_chat.ipynb #3b0a7d94
-OTHER = "Take a checkpoint that was trained to chat, or give a template of your own: template=\"chat.jinja\"."
+OTHER = "Take a checkpoint that was trained to chat; for instruction tuning you may also give a template of your own: template=\"chat.jinja\"."
 
 def rendered(
     tokenizer,  # with a chat template

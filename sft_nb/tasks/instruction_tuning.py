@@ -69,8 +69,10 @@ def _instruction(self: InstructionTuning, columns):  # the same, for Alpaca's an
     def read(row, labelled):
         if labelled and answer is None: raise DataError(f"The answers to the column 'instruction' are looked for in {self.completion!r}, 'output' or 'response', and there is none of them. There is: {', '.join(map(repr, columns))}")
         asked, beside = row["instruction"], row.get(more)
-        question = asked if data._empty(beside) or data._empty(asked) else f"{asked}\n\n{beside}"
-        return _pair(question, row.get(answer))
+        if data._empty(beside) or data._empty(asked): return _pair(asked, row.get(answer))
+        other = [v for v in (asked, beside) if not isinstance(v, str)]
+        if other: raise DataError(f"The columns 'instruction' and {more!r} hold texts, not {data._short(other[0])}")
+        return _pair(f"{asked}\n\n{beside}", row.get(answer))
     return read
 
 # %% ../../nbs/tasks/06_instruction_tuning.ipynb #1f6f5776
