@@ -15,7 +15,7 @@ from PIL import Image
 from sft_nb.all import DataError, FineTuner, ImageClassification, ObjectDetection, Recipe, TextClassification, split
 from sft_nb.cli import main
 from sft_nb.data import check_splits
-from sft_nb.task import CheckpointError
+from sft_nb.task import CheckpointError, SFTError
 from sft_nb.tasks.images import own_size, size_for
 
 CASES = Path(__file__).parent / "inputs"
@@ -246,3 +246,319 @@ def test_baselines_know_only_what_they_saw():
     task = ImageClassification(classes="a, b, c").learn(rows)
     answers = task.baselines()["pixels"](rows, rows, rows)
     assert {p.value for p in answers} <= {"b", "c"} and all(p.probs["a"] == 0 for p in answers)
+
+
+# --- boxes: layouts ---
+
+SIZE = (32, 24)
+
+
+def picture(path, size=SIZE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size).save(path)
+
+
+def coco(path, *files, boxes=((3, (2, 3, 10, 8)),), categories=((3, "cat"), (90, "dog"))):
+    "A COCO file; every picture has the same boxes (category, bbox)."
+    images = [{"id": i, "file_name": str(name), "width": SIZE[0], "height": SIZE[1]} for i, name in enumerate(files, 7)]
+    notes = [{"image_id": image["id"], "category_id": number, "bbox": bbox} for image in images for number, bbox in boxes]
+    content = {"images": images, "annotations": [{"id": n, "iscrowd": 0} | note for n, note in enumerate(notes)], "categories": [{"id": n, "name": name} for n, name in categories]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def xml(path, filename, box=(3, 4, 12, 11), size=SIZE, label="cat"):
+    edges = "".join(f"<{tag}>{n}</{tag}>" for tag, n in zip(("xmin", "ymin", "xmax", "ymax"), box))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"<annotation><filename>{filename}</filename><size><width>{size[0]}</width><height>{size[1]}</height></size>"
+                    f"<object><name>{label}</name><bndbox>{edges}</bndbox></object></annotation>")
+
+
+def text(path, line="0 0.5 0.5 0.25 0.25"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(line)
+
+
+def names(rows): return sorted(Path(p).name for p in rows.image)
+
+
+def first_box(rows): return rows.boxes[0][0]["xyxy"]
+
+
+def test_given_layouts(said):
+    read = lambda case, *inside, **fields: ObjectDetection(**fields).read(CASES.joinpath(case, *inside))
+    rows = read("d06-ultralytics-coco", "D", "annotations", "instances_train2017.json")
+    assert names(rows) == ["a.jpg", "b.jpg"]
+    assert first_box(read("d10b-voc-no-extension", "V")) == [2, 3, 12, 11] == first_box(read("d10g-voc-lower-folders", "V"))
+    said()
+    assert first_box(read("d10d-voc-size-zero", "V")) == [2, 3, 12, 11] and "0 × 0" in said()
+    assert names(read("d10n-voc-picture-without-xml", "V")) == ["a.jpg"] and "2 pictures without an XML file left out (b.jpg, c.jpg)" in said()
+    with pytest.raises(DataError, match="--part train"): read("d20e-yolo-split-folders", "Y")
+    assert names(read("d20e-yolo-split-folders", "Y", part="val")) == ["b.jpg"] == names(read("d20e-yolo-split-folders", "Y", "images", "val"))
+
+
+COCO_PLACES = {
+    "archives of COCO": ("annotations/instances_train2017.json", "train2017/a.jpg"), "inside images": ("annotations/instances_train2017.json", "images/train2017/a.jpg"),
+    "without the year": ("annotations/instances_train2017.json", "images/train/a.jpg"), "beside the folder": ("train.json", "train/a.jpg"), "Roboflow": ("train/_annotations.coco.json", "train/a.jpg"),
+    "FiftyOne": ("labels.json", "data/a.jpg"), "images beside": ("annotations.json", "images/a.jpg"), "another word order": ("annotations_train.json", "train/images/a.jpg"), "one folder up": ("annotations/train.json", "a.jpg"),
+}
+
+
+@pytest.mark.parametrize("case", COCO_PLACES)
+def test_where_the_pictures_of_a_coco_file_lie(case, tmp_path):
+    file, place = COCO_PLACES[case]
+    picture(tmp_path / place)
+    assert names(ObjectDetection().read(coco(tmp_path / file, "a.jpg"))) == ["a.jpg"]
+
+
+def test_the_folder_that_the_name_speaks_of_comes_first(tmp_path):
+    for part in ("train2017", "val2017"):
+        picture(tmp_path / "images" / part / "a.jpg")
+        rows = ObjectDetection().read(coco(tmp_path / "annotations" / f"instances_{part}.json", "a.jpg"))
+        assert Path(rows.image[0]).parent.name == part
+
+
+def test_pictures_somewhere_else_are_named(tmp_path):
+    picture(tmp_path / "far" / "off" / "a.jpg")
+    file = coco(tmp_path / "set" / "train.json", "a.jpg")
+    with pytest.raises(DataError, match="first picture, 'a.jpg'.*--pictures FOLDER"): ObjectDetection().read(file)
+    assert names(ObjectDetection(pictures=str(tmp_path / "far" / "off")).read(file)) == ["a.jpg"]
+
+
+def test_a_folder_of_coco_files(tmp_path):
+    for part in ("train", "valid"):
+        picture(tmp_path / part / f"{part}.jpg")
+        coco(tmp_path / part / "_annotations.coco.json", f"{part}.jpg")
+    with pytest.raises(DataError, match="--part train"): ObjectDetection().read(tmp_path)
+    assert names(ObjectDetection(part="valid").read(tmp_path)) == ["valid.jpg"] == names(ObjectDetection().read(tmp_path / "valid"))
+
+
+VOCS = {
+    "usual": ("Annotations/a.xml", "JPEGImages/a.jpg"), "small letters": ("annotations/a.xml", "images/a.jpg"), "beside": ("a.xml", "a.jpg"),
+    "pictures above": ("annotations/a.xml", "a.jpg"), "a devkit": ("VOC2012/Annotations/a.xml", "VOC2012/JPEGImages/a.jpg"),
+}
+
+
+@pytest.mark.parametrize("filename", ["a.jpg", "a", "C:\\data\\a.jpg", "/home/me/a.jpg", "a.png"])
+@pytest.mark.parametrize("case", VOCS)
+def test_where_the_parts_of_a_voc_set_lie(case, filename, tmp_path):
+    note, place = VOCS[case]
+    picture(tmp_path / place), xml(tmp_path / note, filename)
+    rows = ObjectDetection().read(tmp_path)
+    assert names(rows) == ["a.jpg"] and first_box(rows) == [2, 3, 12, 11]
+
+
+def test_a_stem_that_two_pictures_have(tmp_path):
+    picture(tmp_path / "images" / "a.jpg"), picture(tmp_path / "images" / "a.png"), xml(tmp_path / "annotations" / "a.xml", "a")
+    with pytest.raises(DataError, match="several pictures are called 'a'"): ObjectDetection().read(tmp_path)
+
+
+def test_parts_of_a_voc_set(tmp_path, said):
+    for i, part in enumerate(("train", "val")):
+        picture(tmp_path / "V" / "JPEGImages" / f"{i}.jpg"), xml(tmp_path / "V" / "Annotations" / f"{i}.xml", f"{i}.jpg")
+        text(tmp_path / "V" / "ImageSets" / "Main" / f"{part}.txt", f"{i} 1\n")
+        picture(tmp_path / "R" / part / f"{i}.jpg"), xml(tmp_path / "R" / part / f"{i}.xml", f"{i}.jpg")
+    assert names(ObjectDetection(part="val").read(tmp_path / "V")) == ["1.jpg"] and "left out" not in said()
+    assert names(ObjectDetection().read(tmp_path / "V")) == ["0.jpg", "1.jpg"] and "all were read" in said()
+    assert names(ObjectDetection(part="val").read(tmp_path / "R")) == ["1.jpg"]
+    with pytest.raises(DataError, match="--part train"): ObjectDetection().read(tmp_path / "R")
+
+
+YOLOS = {
+    "images, labels": ("images/{}.jpg", "labels/{}.txt", False), "parts inside": ("images/train/{}.jpg", "labels/train/{}.txt", True),
+    "parts outside": ("train/images/{}.jpg", "train/labels/{}.txt", True), "years": ("images/train2017/{}.jpg", "labels/train2017/{}.txt", True), "beside": ("{}.jpg", "{}.txt", False),
+}
+
+
+@pytest.mark.parametrize("case", YOLOS)
+def test_where_the_parts_of_a_yolo_set_lie(case, tmp_path, said):
+    images, labels, parts = YOLOS[case]
+    (tmp_path / "data.yaml").write_text("names: [cat, dog]\n")
+    other = lambda place: place.replace("train", "val")
+    for name in "ab": picture(tmp_path / images.format(name))
+    text(tmp_path / labels.format("a"))
+    if parts: picture(tmp_path / other(images).format("c")), text(tmp_path / other(labels).format("c"))
+    rows = ObjectDetection(part="train" if parts else "").read(tmp_path)
+    assert names(rows) == ["a.jpg", "b.jpg"] and rows.attrs["classes"] == ["cat", "dog"]
+    assert "1 picture without a label file (b.jpg): kept as a picture without objects" in said()
+    if not parts: return
+    with pytest.raises(DataError, match="--part train"): ObjectDetection().read(tmp_path)
+    with pytest.raises(DataError, match="has no part 'test'"): ObjectDetection(part="test").read(tmp_path)
+
+
+@pytest.mark.parametrize("lines", ["path: .\ntrain: pics/one\nval: pics/two\n", "train: pics/one  # to learn\nval: pics/two\n", "path: /nowhere\ntrain: ../pics/one\nval: ../pics/two\n"])
+def test_places_that_a_yaml_file_names(lines, tmp_path):
+    (tmp_path / "set.yaml").write_text(lines + "names:\n  0: cat\n")
+    for part in ("one", "two"): picture(tmp_path / "pics" / part / f"{part}.jpg"), text(tmp_path / "pics" / part / f"{part}.txt")
+    for source in (tmp_path / "set.yaml", tmp_path):
+        assert names(ObjectDetection(part="val").read(source)) == ["two.jpg"]
+
+
+def test_a_part_that_is_none(tmp_path):
+    (tmp_path / "data.yaml").write_text("names: [cat]\n")
+    picture(tmp_path / "images" / "a.jpg"), text(tmp_path / "labels" / "a.txt")
+    with pytest.raises(DataError, match="has no parts.*leave part='trian' out"): ObjectDetection(part="trian").read(tmp_path)
+
+
+# --- boxes: over the edge, from 0, names ---
+
+OVER = {"four in ten thousand": (1.0004, True), "a pixel": (1.03, True), "two pixels": (1.07, False)}
+
+
+@pytest.mark.parametrize("case", OVER)
+@pytest.mark.parametrize("layout", ["coco", "voc", "yolo", "table"])
+def test_a_small_overhang_is_cut_off_and_told_in_every_layout(case, layout, tmp_path, said):
+    "A box over the whole width and a little more: to the right, up to a pixel of 32."
+    (share, fine), box = OVER[case], (4, 4)
+    right = share * SIZE[0]
+    picture(tmp_path / "images" / "a.jpg")
+    if layout == "coco": source = coco(tmp_path / "x.json", "a.jpg", boxes=[(3, (*box, right - 4, 10))])
+    elif layout == "voc": source = tmp_path; xml(tmp_path / "annotations" / "a.xml", "a.jpg", (5, 5, right, 14))
+    elif layout == "yolo":
+        source = tmp_path
+        (tmp_path / "data.yaml").write_text("names: [cat]\n")
+        text(tmp_path / "labels" / "a.txt", f"0 {(4 + right) / 2 / 32} {9 / 24} {(right - 4) / 32} {10 / 24}")
+    else: source = [{"image": str(tmp_path / "images" / "a.jpg"), "boxes": [{"label": "cat", "xyxy": [4, 4, right, 14]}]}]
+    if not fine:
+        with pytest.raises(DataError, match="outside"): ObjectDetection().read(source)
+        return
+    task = ObjectDetection()
+    rows = task.read(source)
+    assert "1 box reaches over the edge of its picture" in said()
+    assert task.target(rows.to_dict("records")[0])[0]["xyxy"] == pytest.approx([4, 4, 32, 14], abs=1e-6)
+
+
+def test_a_hundredth_of_a_large_picture(tmp_path):
+    Image.new("RGB", (1000, 100)).save(tmp_path / "a.png")
+    read = lambda right: ObjectDetection().read([{"image": str(tmp_path / "a.png"), "boxes": [{"label": "cat", "xyxy": [4, 4, right, 14]}]}])
+    assert len(read(1009)) == 1
+    with pytest.raises(DataError, match="outside"): read(1012)
+
+
+def test_given_overhangs(said):
+    rows = ObjectDetection().read(CASES / "d05-slightly-outside" / "c.json")
+    assert "2 boxes reach over the edge of their picture" in said() and first_box(rows) == [22, 3, 32, 11]
+    rows = ObjectDetection().read(CASES / "d20b-yolo-outside" / "Y")
+    assert "1 box reaches over the edge" in said() and first_box(rows) == pytest.approx([0, 0, 19.457, 24], abs=.01)
+
+
+def test_rounding_of_floating_point_is_no_news(tmp_path, said):
+    picture(tmp_path / "a.jpg")
+    ObjectDetection().read(coco(tmp_path / "x.json", "a.jpg", boxes=[(3, (2, 3, 30.0000001, 21.0000000001))]))
+    assert "edge" not in said()
+
+
+@pytest.mark.parametrize("box, wanted, told", [((1, 1, 32, 24), [0, 0, 32, 24], False), ((0, 4, 12, 11), [0, 4, 12, 11], True), ((3, 0, 32, 24), [3, 0, 32, 24], True)])
+def test_boxes_from_0_and_from_1(box, wanted, told, tmp_path, said):
+    picture(tmp_path / "images" / "a.jpg"), xml(tmp_path / "annotations" / "a.xml", "a.jpg", box)
+    picture(tmp_path / "images" / "b.jpg"), xml(tmp_path / "annotations" / "b.xml", "b.jpg", (5, 5, 9, 9))
+    rows = ObjectDetection().read(tmp_path)
+    assert first_box(rows) == wanted and ("counted from 0 here (1 of 2" in said()) == told
+    assert rows.boxes[1][0]["xyxy"] == ([5, 5, 9, 9] if told else [4, 4, 9, 9]), "one rule for the whole set"
+
+
+def test_two_categories_of_one_name(tmp_path, said):
+    picture(tmp_path / "a.jpg")
+    rows = ObjectDetection().read(coco(tmp_path / "x.json", "a.jpg", boxes=[(3, (2, 3, 5, 5)), (7, (12, 3, 5, 5))], categories=((3, "cat"), (7, "cat"), (8, "dog"))))
+    assert "2 classes are called 'cat' (numbers 3, 7): they are one class" in said()
+    assert ObjectDetection().learn(rows).numbers == {"cat": 3, "dog": 8}
+
+
+@pytest.mark.parametrize("name", [{"a": 1}, ["a"], True, "", " "])
+def test_names_that_are_none(name, tmp_path):
+    picture(tmp_path / "a.jpg")
+    file = coco(tmp_path / "x.json", "a.jpg")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"categories": [{"id": 3, "name": name}, {"id": 90, "name": "dog"}]}))
+    with pytest.raises(DataError, match=r"categories\[0\] has the name"): ObjectDetection().read(file)
+
+
+@pytest.mark.parametrize("place", ["a.json", "images/a.jpg", "labels/a.txt", "annotations/a.xml"])
+def test_pipes_among_the_files_of_a_set(place, tmp_path):
+    picture(tmp_path / "images" / "b.jpg")
+    (tmp_path / "data.yaml").write_text("names: [cat]\n")
+    if place == "labels/a.txt": picture(tmp_path / "images" / "a.jpg")
+    if place == "images/a.jpg": xml(tmp_path / "annotations" / "a.xml", "a.jpg")
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    os.mkfifo(tmp_path / place)
+    source = tmp_path / place if place.endswith(".json") else tmp_path
+    with pytest.raises(DataError, match="a pipe or a device"): ObjectDetection().read(source)
+
+
+def test_a_json_that_is_no_coco_file(tmp_path):
+    (tmp_path / "x.json").write_text('{"a": 1}')
+    with pytest.raises(DataError, match="x.json"): ObjectDetection().read(tmp_path / "x.json")
+
+
+# --- boxes: classes that the file lists ---
+
+@pytest.fixture
+def many(tmp_path):
+    "128 pictures, 80 classes, a box or two in each: a random part lacks some of them."
+    rng, files = np.random.default_rng(0), [f"{i}.png" for i in range(128)]
+    for i, name in enumerate(files): Image.fromarray(np.full((64, 64, 3), 2 * i, np.uint8)).save(tmp_path / name)
+    images = [{"id": i, "file_name": name} for i, name in enumerate(files)]
+    notes = [{"id": i, "image_id": i, "category_id": 2 * int(rng.integers(80)) + 1, "bbox": [4, 4, 20, 20], "iscrowd": 0} for i in range(128)]
+    categories = [{"id": 2 * k + 1, "name": f"class {k:02}"} for k in range(80)]
+    (tmp_path / "set.json").write_text(json.dumps({"images": images, "annotations": notes, "categories": categories}))
+    return tmp_path / "set.json"
+
+
+def test_all_classes_that_a_coco_file_lists(many, tiny, tmp_path, said):
+    task = ObjectDetection(size=64)
+    parts = split(task.read(many), valid_size=.2, certify_size=.2)
+    assert len(parts.train.attrs["classes"]) == 80
+    found = check_splits(task, parts)
+    assert "error" not in {f.level for f in found} and any("declared classes" in f.message for f in found)
+    said()
+    tuner = FineTuner(task, tiny("efficientnet-lite"), SHORT).fit(parts.train, parts.valid)
+    assert "of 80 classes have no training row" in said()
+    again = FineTuner.load(tuner.save(tmp_path / "run"))
+    assert len(again.task.labels) == 80 and again.task.numbers["class 79"] == 159
+    assert again.evaluate(parts.certify).n == len(parts.certify)
+
+
+def test_all_classes_of_a_yolo_and_a_voc_set(tmp_path):
+    (tmp_path / "Y").mkdir()
+    (tmp_path / "Y" / "data.yaml").write_text("names: [cat, dog, bird]\n")
+    for i in range(4):
+        picture(tmp_path / "Y" / "images" / f"{i}.jpg"), text(tmp_path / "Y" / "labels" / f"{i}.txt")
+        picture(tmp_path / "V" / "JPEGImages" / f"{i}.jpg"), xml(tmp_path / "V" / "Annotations" / f"{i}.xml", f"{i}.jpg", label=f"class {i}")
+    for folder, wanted in (("Y", ["bird", "cat", "dog"]), ("V", [f"class {i}" for i in range(4)])):
+        rows = ObjectDetection().read(tmp_path / folder)
+        assert ObjectDetection().learn(rows.head(2)).labels == wanted
+    assert ObjectDetection(classes="cat, dog").learn(ObjectDetection().read(tmp_path / "Y")).labels == ["cat", "dog"]
+
+
+def test_a_table_lists_the_classes_that_stand_in_it():
+    rows = boxed(20, seed=3)
+    one = next(i for i, b in enumerate(rows.boxes) if b)
+    read = ObjectDetection().read(rows)
+    assert ObjectDetection().learn(read.iloc[[one]]).labels == ["lying", "square", "standing"]
+
+
+# --- a network that says nothing ---
+
+def test_weights_that_are_no_numbers(tiny, tmp_path):
+    from safetensors.torch import load_file, save_file
+    rows = boxed(4, seed=1, empty=0)
+    run = FineTuner(ObjectDetection(size=64), tiny("efficientnet-lite"), SHORT).fit(rows).save(tmp_path / "run")
+    weights = load_file(run / "model.safetensors")
+    save_file({k: v * float("nan") if v.is_floating_point() else v for k, v in weights.items()}, run / "model.safetensors", {"format": "pt"})
+    for ask in (lambda t: t.predict(list(rows.image)), lambda t: t.evaluate(rows)):
+        with pytest.raises(SFTError, match="finite"): ask(FineTuner.load(run))
+
+
+# --- from the command line ---
+
+def test_parts_on_the_command_line(tiny, tmp_path, capsys):
+    root = folder_of([f"{part}/{label}/{i}.jpg" for part in ("train", "val") for label in ("cat", "dog") for i in range(6)], tmp_path / "D")
+    def sft(*argv):
+        with pytest.raises(SystemExit) as e: main([str(a) for a in argv])
+        return (e.value.code or 0), "".join(capsys.readouterr())
+    base = ("fine-tune", root, "--task", "image-classification", "--model", tiny("efficientnet-lite"), "--out", tmp_path / "run", "--epochs", 1, "--batch-size", 4)
+    code, said = sft(*base)
+    assert code == 2 and "--part train" in said
+    code, said = sft(*base, "--part", "train", "--valid", root / "val", "--certify", root / "val", "--classes", "cat,dog,bird")
+    assert code == 0 and "'bird'" in said, said
+    assert FineTuner.load(tmp_path / "run").task.labels == ["cat", "dog", "bird"]

@@ -6,44 +6,67 @@
 __all__ = ['read_coco', 'read_voc', 'read_yolo', 'detection_layout', 'write_coco_results']
 
 # %% ../../nbs/tasks/04c_detection_formats.ipynb #41e6509f
-import json, re, warnings
+import json, re
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from ..data import _short
+from ..data import _count, _short, cell_text
 from ..task import DataError
-from .boxes import _entry
-from .images import ENDINGS
+from .boxes import _entry, edge_note
+from .images import PARTS, choose_part, no_file, picture_size, pictures_below
 
 # %% ../../nbs/tasks/04c_detection_formats.ipynb #aa6d2bad
-def _box(where, entry, size):  # {"label", "xyxy"} in pixels
-    try: label, place = _entry(entry, size)
+@dataclass
+class _Reading:  # what a reader collects on its way, to be told at the end
+    left_out: Counter = field(default_factory=Counter)  # reason -> how many
+    cut: list = field(default_factory=list)  # of each box, the pixels that were cut off
+    sizeless: int = 0  # pictures whose annotation gives no size
+    notes: list = field(default_factory=list)  # sentences
+
+def _box(where, entry, size, found):  # {"label", "xyxy"} in pixels
+    try: label, place, cut = _entry(entry, size)
     except DataError as e: raise DataError(f"{where}: {e}.") from None
+    found.cut.append(cut)
     return {"label": label, "xyxy": place.tolist()}
 
-def _measure(path, where, told=None):  # (width, height) of a picture file; `told`: what its annotation says
-    if not path.is_file(): raise DataError(f"{where}: there is no picture {path}. Put it there, or remove the entry.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of very large pictures; they are refused when they are opened
-            with Image.open(path) as im: size = im.size
-    except Exception as e: raise DataError(f"{where}: {path} is no picture that we can read ({type(e).__name__}). Fetch or save it again.") from None
+def _measure(path, where, found, told=None):  # (width, height) of a picture file; `told`: what its annotation says
+    reason = no_file(path)
+    if reason == "there is no such file": raise DataError(f"{where}: there is no picture {path}. Put it there, or remove the entry.")
+    if reason: raise DataError(f"{where}: {path} is no picture: {reason}.")
+    try: size = picture_size(path)
+    except DataError as e: raise DataError(f"{where}: {path}: {e}.") from None
+    if told is not None and not any(told):
+        found.sizeless += 1
+        return size
     if told is not None and tuple(told) != size: raise DataError(f"{where} says that the picture has {told[0]} × {told[1]} pixels (width × height), but {path.name} has {size[0]} × {size[1]}. Boxes of a picture that was resized or turned must be changed with it.")
     return size
 
+def _some(paths, most=3): return ", ".join(p.name for p in paths[:most]) + (" …" if len(paths) > most else "")
+
 # %% ../../nbs/tasks/04c_detection_formats.ipynb #bf6259c3
-def _table(rows, left_out, where):  # rows: (path, boxes, size)
+def _table(rows, found, where):  # rows: (path, boxes, size)
     if not rows: raise DataError(f"{where}: there are no pictures in it.")
     rows = [(str(path), boxes, size) for path, boxes, size in sorted(rows, key=lambda row: str(row[0]))]
     table = pd.DataFrame({name: pd.Series(list(column), dtype=object) for name, column in zip(("image", "boxes", "size"), zip(*rows))})
-    table.attrs["left_out"] = {reason: n for reason, n in left_out.items() if n}
+    left_out = {reason: n for reason, n in found.left_out.items() if n}
+    sizeless = [f"The annotations give 0 × 0 as the size of {_count(found.sizeless, 'picture')}: that of the picture was taken"] if found.sizeless else []
+    notes = [f"{n} {reason} left out" for reason, n in left_out.items()] + sizeless + edge_note(found.cut) + found.notes
+    table.attrs |= {"left_out": left_out, "noted": notes}
     return table
 
+def _one_class(names, found):  # names: number -> name; tell where a name has several numbers
+    numbers = {}
+    for number, name in names.items(): numbers.setdefault(name, []).append(number)
+    for name, several in list(numbers.items())[:1000]:
+        if len(several) > 1: found.notes.append(f"{len(several)} classes are called {name!r} (numbers {', '.join(map(str, several[:5]))}): they are one class, and answers are written with the first number")
+    return {name: several[0] for name, several in numbers.items()}
+
 def _text(path):
+    if reason := no_file(path): raise DataError(f"{path} cannot be read: {reason}.")
     try: return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError: raise DataError(f"{path}: the file is not UTF-8 text. Save it as UTF-8.") from None
 
@@ -53,6 +76,7 @@ def _need(thing, keys, where):  # raise unless it is a dict with these keys
     if missing := [k for k in keys if thing.get(k) is None]: raise DataError(f"{where} has no {' and no '.join(map(repr, missing))}. It needs {', '.join(keys)}.")
 
 def _load(path, keys):
+    if path.exists() and not path.is_dir() and (reason := no_file(path)): raise DataError(f"{path} cannot be read: {reason}.")
     try: content = json.loads(path.read_bytes())
     except FileNotFoundError: raise DataError(f"There is no file {path}.") from None
     except json.JSONDecodeError as e: raise DataError(f"{path}, line {e.lineno}: this is not JSON ({e.msg}). Was the file copied whole?") from None
@@ -73,49 +97,99 @@ def _by_id(path, content, kind, keys):
     return found
 
 # %% ../../nbs/tasks/04c_detection_formats.ipynb #93696e9d
-def _picture_folder(path, first):  # where the first picture is
-    part = re.sub("^instances_", "", path.stem)
-    places = [path.parent, path.parent / "images", path.parent.parent / "images", path.parent.parent / part]
-    found = next((folder for folder in places if (folder / first).is_file()), None)
-    if found is None: raise DataError(f"{path}: the first picture, {first}, is in none of {', '.join(map(str, places))}. Say where: pictures=…")
-    return found
+def _part_names(stem):  # instances_train2017: train2017, train, …
+    whole = re.sub("^(instances|person_keypoints|annotations?)[_-]", "", stem)
+    words = [whole, *re.split(r"[\W_]+", stem)]
+    return [name for name in dict.fromkeys([*words, *(re.sub(r"\d+$", "", w) for w in words)]) if name]
 
-def _annotation(where, entry, images, names, sizes):  # -> id of the picture, box; a reason instead of a box that is left out
+def _picture_folder(path, files):  # from which folder the names of the pictures count
+    named = [place for n in _part_names(path.stem) for place in (n, f"images/{n}", f"{n}/images")]
+    usual = ["", "images", "JPEGImages", "data", "imgs", "img"]
+    places = [above / place for place in [*named, *usual] for above in (path.parent, path.parent.parent)]
+    places = [place for place in dict.fromkeys(places) if place.is_dir()]
+    some = files[:100]
+    found = {place: sum((place / file).is_file() for file in some) for place in places}
+    best = max(places, key=found.get)
+    if found[best]: return best
+    looked = ", ".join(dict.fromkeys([*named[:3], *usual[1:4]]))
+    raise DataError(f"{path}: the first picture, {_short(files[0])}, lies in no place where we looked: {path.parent}, {path.parent.parent}, and there in {looked}. Put the pictures into {path.parent / 'images'}, or say where they are: pictures=… (fine-tune: --pictures FOLDER).")
+
+def _annotation(where, entry, images, names, sizes, found):  # -> id of the picture, box; a reason instead of a box that is left out
     _need(entry, ("image_id", "category_id", "bbox"), where)
     for key, known in (("image_id", images), ("category_id", names)):
         if not isinstance(entry[key], (int, str)) or entry[key] not in known: raise DataError(f"{where} has {key} {_short(entry[key])}, but no entry of {'images' if key == 'image_id' else 'categories'} has this id.")
     if entry.get("iscrowd"): return entry["image_id"], "crowds (iscrowd)"
     if isinstance(entry["bbox"], list) and len(entry["bbox"]) == 4 and 0 in entry["bbox"][2:]: return entry["image_id"], "boxes without area"
-    return entry["image_id"], _box(where, {"label": names[entry["category_id"]]["name"], "xywh": entry["bbox"]}, sizes[entry["image_id"]])
+    return entry["image_id"], _box(where, {"label": names[entry["category_id"]], "xywh": entry["bbox"]}, sizes[entry["image_id"]], found)
+
+# %% ../../nbs/tasks/04c_detection_formats.ipynb #30f3a780
+def _categories(path, content):  # id -> name
+    names = {}
+    for i, (number, entry) in enumerate(_by_id(path, content, "categories", ["name"]).items()):
+        name = entry["name"]
+        is_text = isinstance(name, (str, int, float)) and not isinstance(name, bool) and str(name).strip()
+        if not is_text: raise DataError(f"{path}, categories[{i}] has the name {_short(name)}. A name is a text with at least one letter.")
+        names[number] = cell_text(name)
+    return names
+
+# %% ../../nbs/tasks/04c_detection_formats.ipynb #39b6bef2
+def _is_coco(path):
+    if path.suffix.lower() != ".json" or not path.is_file(): return False
+    content = path.read_bytes()
+    return all(f'"{key}"'.encode() in content for key in ("annotations", "images", "categories"))
+
+def _folders_in(folder): return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+def _coco_files(folder):  # name of the part -> JSON
+    places = [folder, *_folders_in(folder)]
+    files = [f for place in places for f in sorted(place.glob("*.json")) if _is_coco(f)]
+    files = [f for f in files if f.stem.startswith("instances")] or files  # beside them lie keypoints, of the same pictures
+    apart = lambda f: f.parent == folder or f.parent.name.lower() in ("annotations", "annotation", "labels")
+    return {re.sub("^instances_", "", f.stem) if apart(f) else f.parent.name: f for f in files}
+
+def _given_part(where, places, part):  # one of the places; `part` may stay unused only where the path itself names a part
+    if len(places) > 1 or part in places: return choose_part(where, places, part)
+    words = [*where.parts[-2:], *(re.split("[^a-z]+", where.stem.lower()) if where.suffix else [])]
+    if part and not {re.sub(r"\d+$", "", w.lower()) for w in words} & set(PARTS): raise DataError(f"{where} has no parts, such as train and val: leave part={part!r} out.")
+    return next(iter(places.values()))
 
 # %% ../../nbs/tasks/04c_detection_formats.ipynb #be6f000e
 def read_coco(
-    path: str | Path,  # JSON with images, annotations and categories
+    path: str | Path,  # JSON with images, annotations and categories, or a folder with it
     pictures: str | Path | None = None,  # folder from which `file_name` counts; None: looked for near the JSON
-) -> pd.DataFrame:  # image (path), boxes (list of {"label", "xyxy" in pixels}), size (width, height); attrs: left_out (reason -> count), ids (path -> image_id), numbers (label -> category_id)
+    part: str = "",  # which JSON of a folder, e.g. "train"
+) -> pd.DataFrame:  # image (path), boxes (list of {"label", "xyxy" in pixels}), size (width, height); attrs: noted (what to tell), left_out (reason -> count), classes, ids (path -> image_id), numbers (label -> category_id)
     "COCO's layout. Crowds and boxes without area are left out and counted. Raises DataError with the entry."
     path = Path(path).expanduser().absolute()
-    content = _load(path, ("images", "annotations", "categories"))
-    images, names = _by_id(path, content, "images", ["file_name"]), _by_id(path, content, "categories", ["name"])
+    if path.is_dir() and (parts := _coco_files(path)): path = _given_part(path, parts, part)
+    content, found = _load(path, ("images", "annotations", "categories")), _Reading()
+    images, names = _by_id(path, content, "images", ["file_name"]), _categories(path, content)
     if not images: raise DataError(f"{path}: `images` is empty.")
-    folder = Path(pictures).expanduser().absolute() if pictures is not None else _picture_folder(path, str(next(iter(images.values()))["file_name"]))
-    files = {i: folder / str(image["file_name"]) for i, image in images.items()}
-    told = {i: (image["width"], image["height"]) if "width" in image and "height" in image else None for i, image in images.items()}
-    sizes = {i: _measure(files[i], f"{path}, image {i}", told[i]) for i in images}
-    found, left_out = {i: [] for i in images}, Counter()
-    for n, entry in enumerate(content["annotations"]):
-        where = f"{path}, annotations[{n}]" + (f" (id {entry['id']})" if isinstance(entry, dict) and "id" in entry else "")
-        image, box = _annotation(where, entry, images, names, sizes)
-        if isinstance(box, str): left_out[box] += 1
-        else: found[image].append(box)
-    table = _table([(files[i], found[i], sizes[i]) for i in images], left_out, path)
-    table.attrs |= {"ids": {str(files[i]): i for i in images}, "numbers": {str(names[n]["name"]): n for n in names}}
+    inside = {i: str(image["file_name"]).replace("\\", "/") for i, image in images.items()}
+    folder = Path(pictures).expanduser().absolute() if pictures else _picture_folder(path, list(inside.values()))
+    files = {i: folder / name for i, name in inside.items()}
+    told = {i: tuple(image.get(k) for k in ("width", "height")) for i, image in images.items()}
+    sizes = {i: _measure(files[i], f"{path}, image {i}", found, told[i] if None not in told[i] else None) for i in images}
+    boxes = _coco_boxes(path, content, images, names, sizes, found)
+    numbers = _one_class(names, found)
+    table = _table([(files[i], boxes[i], sizes[i]) for i in images], found, path)
+    table.attrs |= {"ids": {str(files[i]): i for i in images}, "numbers": numbers, "classes": list(numbers)}
     return table
+
+def _coco_boxes(path, content, images, names, sizes, found):  # id of each picture -> its boxes
+    boxes = {i: [] for i in images}
+    for n, entry in enumerate(content["annotations"]):
+        where = f"{path}, annotations[{n}]" + (f" (id {_short(entry['id'])})" if isinstance(entry, dict) and "id" in entry else "")
+        image, box = _annotation(where, entry, images, names, sizes, found)
+        if isinstance(box, str): found.left_out[box] += 1
+        else: boxes[image].append(box)
+    return boxes
 
 # %% ../../nbs/tasks/04c_detection_formats.ipynb #60a5834d
 def _xml(path):
     from defusedxml import DefusedXmlException
     from defusedxml.ElementTree import ParseError, parse
+    if reason := no_file(path): raise DataError(f"{path} cannot be read: {reason}.")
     try: return parse(path).getroot()
     except ParseError as e: raise DataError(f"{path}, line {e.position[0]}: this is not XML ({e}). Was the file copied whole?") from None
     except DefusedXmlException as e: raise DataError(f"{path} defines XML entities or points to other files ({type(e).__name__}), which can fill the memory. It was not read. Remove the <!DOCTYPE …> lines.") from None
@@ -132,30 +206,93 @@ def _number(node, tags, where):
     if np.isfinite(number): return number
     raise DataError(f"{where}: <{'><'.join(tags)}> is {_short(_said(node, tags, where))}, where a number belongs.")
 
-def _voc_object(node, where, size):
+def _voc_object(node, where):  # label, and the four numbers as they stand
     label = _said(node, ["name"], where)
-    left, top, right, bottom = (_number(node, ["bndbox", tag], where) for tag in ("xmin", "ymin", "xmax", "ymax"))
-    return _box(f"{where}, <bndbox> as edges counted from 0", {"label": label, "xyxy": [left - 1, top - 1, right, bottom]}, size)
+    return label, [_number(node, ["bndbox", tag], where) for tag in ("xmin", "ymin", "xmax", "ymax")]
+
+# %% ../../nbs/tasks/04c_detection_formats.ipynb #b68c64ab
+def _first_pixel(objects, found):  # 1, or 0 where a box begins there
+    at_zero = sum(any(0 <= n < 1 for n in four[:2]) for _, _, four in objects)
+    if at_zero: found.notes.append(f"Boxes are counted from 0 here ({at_zero:,} of {len(objects):,} begin there; Pascal VOC counts from 1), so the numbers are taken as edges, as they stand")
+    return 0 if at_zero else 1
+
+# %% ../../nbs/tasks/04c_detection_formats.ipynb #d2c8f831
+_NOTES, _PICTURES = ("annotations", "annotation", "xml", "xmls", "labels"), ("jpegimages", "images", "image", "imgs", "img")
+
+def _inside(folder, names):  # the first folder with such a name, whatever its capitals
+    there = {p.name.lower(): p for p in _folders_in(folder)}
+    return next((there[name] for name in names if name in there), None)
+
+def _has_xml(folder): return folder is not None and any(folder.glob("*.xml"))
+
+def _voc_places(folder, deep=True):  # name of the part ("" if there is one alone) -> (XML files, pictures)
+    notes, above = _inside(folder, _NOTES), folder.parent if folder.name.lower() in _NOTES else folder
+    pictures = _inside(above, _PICTURES)
+    if _has_xml(notes): return {"": (notes, pictures or (folder if pictures_below(folder, deep=False)[0] else notes))}
+    if _has_xml(folder): return {"": (folder, pictures or folder)}
+    below = lambda name: pictures / name if pictures and (pictures / name).is_dir() else pictures
+    parts = {f.name: (f, below(f.name) or f) for f in _folders_in(notes) if _has_xml(f)} if notes else {}
+    if parts or not deep: return parts
+    inner = {f.name: _voc_places(f, deep=False).get("") for f in _folders_in(folder)}
+    return {name: place for name, place in inner.items() if place}
+
+# %% ../../nbs/tasks/04c_detection_formats.ipynb #ae665981
+def _voc_picture(pictures, by_stem, said, where):
+    name = re.split(r"[\\/]", said)[-1]
+    if (pictures / name).is_file(): return pictures / name
+    near = by_stem.get(name) or by_stem.get(Path(name).stem, [])
+    if len(near) > 1: raise DataError(f"{where}: several pictures are called {Path(name).stem!r} ({_some(near)}). Write the one that is meant into <filename>.")
+    return near[0] if near else pictures / name
+
+def _stems(files):  # stem -> files
+    found = {}
+    for file in files: found.setdefault(file.stem, []).append(file)
+    return found
+
+def _image_sets(folder, part, found):  # names of the pictures that a list in ImageSets gives to this part; None: all
+    lists = {f.stem: f for f in sorted(folder.glob("ImageSets/Main/*.txt")) if f.stem.lower() in (*PARTS, "trainval")}
+    if part in lists: return {line.split()[0] for line in _text(lists[part]).splitlines() if line.strip()}
+    if lists and not part: found.notes.append(f"ImageSets lists parts ({', '.join(lists)}), and all were read: part={next(iter(lists))!r} reads one (fine-tune: --part {next(iter(lists))})")
 
 # %% ../../nbs/tasks/04c_detection_formats.ipynb #41fc4cf4
 def read_voc(
     folder: str | Path,  # with Annotations/ and JPEGImages/, or with .xml files beside their pictures
     difficult: bool = False,  # keep objects that are marked as difficult
-) -> pd.DataFrame:  # as `read_coco` gives it
+    part: str = "",  # a folder of XML files, or a list in ImageSets/Main, such as "train"; "": all there are
+    pictures: str | Path | None = None,  # folder with the pictures; None: looked for
+) -> pd.DataFrame:  # as `read_coco` gives it; `classes`: all labels of the XML files
     "Pascal VOC's layout; pixels counted from 1 become edges counted from 0. Raises DataError with the file."
-    folder = Path(folder).expanduser().absolute()
-    notes = folder / "Annotations" if (folder / "Annotations").is_dir() else folder
-    pictures = folder / "JPEGImages" if (folder / "JPEGImages").is_dir() else notes
-    rows, left_out = [], Counter()
-    for path in sorted(notes.glob("*.xml")):
-        root = _xml(path)
-        file = pictures / _said(root, ["filename"], path)
-        size = _measure(file, path, tuple(int(_number(root, ["size", side], path)) for side in ("width", "height")))
-        objects = [(f"{path}, object {i} (counting from 0)", node) for i, node in enumerate(root.findall("object"))]
-        kept = [(where, node) for where, node in objects if difficult or (node.findtext("difficult") or "0").strip() != "1"]
-        left_out["difficult objects"] += len(objects) - len(kept)
-        rows.append((file, [_voc_object(node, where, size) for where, node in kept], size))
-    return _table(rows, left_out, f"{notes}/*.xml")
+    folder, found = Path(folder).expanduser().absolute(), _Reading()
+    names = _image_sets(folder, part, found)
+    places = _voc_places(folder) or {"": (folder, folder)}
+    notes, place = _given_part(folder, places, "" if names is not None else part)
+    place = Path(pictures).expanduser().absolute() if pictures else place
+    files = pictures_below(place, deep=False)[0] if place.is_dir() else []
+    paths = [p for p in sorted(notes.glob("*.xml")) if names is None or p.stem in names]
+    read = [_voc_file(path, place, _stems(files), difficult, found) for path in paths]
+    first = _first_pixel([o for _, _, objects in read for o in objects], found)
+    rows = [(file, [_voc_box(o, first, size, found) for o in objects], size) for file, size, objects in read]
+    _bare_pictures(files, {file for file, _, _ in rows}, names, found)
+    table = _table(rows, found, f"{notes}/*.xml")
+    table.attrs["classes"] = sorted({b["label"] for boxes in table.boxes for b in boxes})
+    return table
+
+def _voc_file(path, pictures, by_stem, difficult, found):  # its picture, the size of it, objects as (where, label, four numbers)
+    root = _xml(path)
+    file = _voc_picture(pictures, by_stem, _said(root, ["filename"], path), path)
+    size = _measure(file, path, found, tuple(int(_number(root, ["size", side], path)) for side in ("width", "height")))
+    objects = [(f"{path}, object {i} (counting from 0)", node) for i, node in enumerate(root.findall("object"))]
+    kept = [(where, node) for where, node in objects if difficult or (node.findtext("difficult") or "0").strip() != "1"]
+    found.left_out["difficult objects"] += len(objects) - len(kept)
+    return file, size, [(where, *_voc_object(node, where)) for where, node in kept]
+
+def _voc_box(seen, first, size, found):
+    where, label, (left, top, right, bottom) = seen
+    return _box(f"{where}, <bndbox> as edges counted from 0", {"label": label, "xyxy": [left - first, top - first, right, bottom]}, size, found)
+
+def _bare_pictures(files, read, names, found):  # tell of pictures without an XML file
+    bare = [f for f in files if f not in read and (names is None or f.stem in names)]
+    if bare: found.notes.append(f"{_count(len(bare), 'picture')} without an XML file left out ({_some(bare)}): in Pascal VOC's layout a picture without objects has a file too")
 
 # %% ../../nbs/tasks/04c_detection_formats.ipynb #efc5c013
 _ENTRY = re.compile(r"""(?:["']?(\d+)["']?\s*:\s+)?(?:"([^"]*)"|'([^']*)'|([^\s,'"\[\]{}][^,\n\]}]*))""")  # a number where there is one, and a name with or without quotes
@@ -174,46 +311,91 @@ def _yaml_names(path):  # number -> name
     if not found or same[:1] not in ("[", "{", ""): raise DataError(f"{path}: `names:` is empty, or written in a way that we do not know. Write names: [first, second]")
     return {int(number) if number else i: (a or b or c).strip() for i, (number, a, b, c) in enumerate(found)}
 
-def _class_names(folder):
-    for base in (folder, folder / "labels", folder.parent):
-        for name in ("data.yaml", "classes.txt"):
-            if not (base / name).is_file(): continue
-            if name == "data.yaml": return _yaml_names(base / name)
-            return dict(enumerate(line.strip() for line in _text(base / name).splitlines() if line.strip()))
+def _yaml_value(path, key):  # the text after a key; "" if there is none
+    line = next((line for line in _text(path).splitlines() if re.match(rf"{key}\s*:", line)), "")
+    return re.sub(r"\s#.*$", "", line.partition(":")[2]).strip().strip("'\"")
+
+def _yaml_files(folder):  # data.yaml first; others only if they name classes
+    others = [p for p in sorted(folder.glob("*.y*ml")) if p.is_file() and p.name != "data.yaml"]
+    named = [p for p in others if re.search(r"^names\s*:", _text(p), re.M)]
+    return [p for p in [folder / "data.yaml"] if p.is_file()] + named
+
+def _class_names(folder):  # number -> name
+    for base in (folder, folder / "labels", folder.parent, folder.parent.parent):
+        if files := _yaml_files(base): return _yaml_names(files[0])
+        for name in ("classes.txt", "obj.names", "_darknet.labels"):
+            if (base / name).is_file(): return dict(enumerate(line.strip() for line in _text(base / name).splitlines() if line.strip()))
     raise DataError(f"{folder}: there is no data.yaml (with names: [first, second]) and no classes.txt (with a name per line), so class numbers have no names.")
 
 # %% ../../nbs/tasks/04c_detection_formats.ipynb #4983aaf3
-def _yolo_line(where, line, names, size):
+def _yolo_line(where, line, names, size, found):
     parts = line.split()
     if len(parts) != 5: raise DataError(f"{where}: {len(parts)} columns, where 5 belong: class, centre x, centre y, width, height. (Outlines and scores have more.)")
     if not parts[0].isdecimal() or int(parts[0]) not in names: raise DataError(f"{where}: class {parts[0]!r} has no name. There are the numbers {', '.join(map(str, list(names)[:9]))}{' …' if len(names) > 9 else ''}.")
     try: four = [float(p) for p in parts[1:]]
     except ValueError: raise DataError(f"{where}: {' '.join(parts[1:])} are not four numbers.") from None
-    if not all(0 <= n <= 1 for n in four): raise DataError(f"{where}: {' '.join(parts[1:])} are not all between 0 and 1. They are shares of the picture's width and height, not pixels.")
-    return _box(where, {"label": names[int(parts[0])], "cxcywh_relative": four}, size)
+    if not all(-.01 <= n <= 1.01 for n in four): raise DataError(f"{where}: {' '.join(parts[1:])} are not all between 0 and 1. They are shares of the picture's width and height, not pixels.")
+    return _box(where, {"label": names[int(parts[0])], "cxcywh_relative": four}, size, found)
 
-def _yolo_row(file, notes, names):
-    size = _measure(file, "images")
-    lines = _text(notes).splitlines() if notes.is_file() else []
-    return file, [_yolo_line(f"{notes}, line {n}", line, names, size) for n, line in enumerate(lines, 1) if line.strip()], size
+def _yolo_row(file, notes, names, found):
+    size = _measure(file, "images", found)
+    lines = _text(notes).splitlines() if notes.exists() else []
+    return file, [_yolo_line(f"{notes}, line {n}", line, names, size, found) for n, line in enumerate(lines, 1) if line.strip()], size
 
 # %% ../../nbs/tasks/04c_detection_formats.ipynb #81408a24
+def _labels_of(images):  # the folder of labels that belongs to a folder of pictures
+    if images.name.lower() == "images": return images.parent / "labels"
+    if images.parent.name.lower() == "images": return images.parent.parent / "labels" / images.name
+    return images
+
+def _yaml_places(path):  # name of the part -> folder of pictures, as a data.yaml says
+    base = path.parent / _yaml_value(path, "path")
+    base, places = base if base.is_dir() else path.parent, {}
+    for part in ("train", "val", "test"):
+        said = _yaml_value(path, part)
+        tries = [base / said, path.parent / said, path.parent / re.sub(r"^(\.\./)+", "", said)] if said else []
+        if folder := next((f for f in tries if f.is_dir()), None): places[part] = folder
+    return places
+
+def _labelled(folder):  # pictures with a label file beside them
+    pictures = pictures_below(folder, deep=False)[0]
+    return any(p.with_suffix(".txt").is_file() for p in pictures[:100])
+
+def _yolo_places(folder):  # name of the part ("" if there is one alone) -> folder of pictures
+    if folder.is_file(): return _yaml_places(folder) or _yolo_places(folder.parent)
+    images = _inside(folder, ("images",))
+    if images:
+        inner = {f.name: f for f in _folders_in(images) if pictures_below(f, deep=False)[0]}
+        return inner if inner and not pictures_below(images, deep=False)[0] else {"": images}
+    parts = {f.name: _inside(f, ("images",)) for f in _folders_in(folder) if _inside(f, ("images",)) and _inside(f, ("labels",))}
+    if parts: return parts
+    if _labels_of(folder) != folder and _labels_of(folder).is_dir() or _labelled(folder): return {"": folder}
+    return {name: place for file in _yaml_files(folder) for name, place in _yaml_places(file).items()}
+
+# %% ../../nbs/tasks/04c_detection_formats.ipynb #a5c3f2dc
 def read_yolo(
-    folder: str | Path,  # with images/, labels/, and data.yaml or classes.txt (which may also lie one folder above)
-    part: str = "",  # a folder inside images/ and labels/, such as "train"; "": the pictures lie in images/ itself
+    folder: str | Path,  # with images/, labels/, and data.yaml or classes.txt (which may also lie above); or the YAML file
+    part: str = "",  # which part, where there are several, such as "train"
+    pictures: str | Path | None = None,  # folder with the pictures; None: looked for
 ) -> pd.DataFrame:  # as `read_coco` gives it; attrs["unlabelled"]: pictures without a label file
-    "YOLO's layout. A picture without a label file has no objects. Raises DataError with file and line."
-    folder = Path(folder).expanduser().absolute()
-    names, images, labels = _class_names(folder), folder / "images" / part, folder / "labels" / part
+    "YOLO's layout. A picture without a label file has no objects, and is kept. Raises DataError with file and line."
+    folder, found = Path(folder).expanduser().absolute(), _Reading()
+    places = _yolo_places(folder) if folder.exists() else {}
+    images = Path(pictures).expanduser().absolute() if pictures else _given_part(folder, places, part) if places else folder / "images"
     if not images.is_dir(): raise DataError(f"There is no folder {images}.")
-    files, inner = [p for p in sorted(images.iterdir()) if p.suffix.lower() in ENDINGS], sorted(p.name for p in images.iterdir() if p.is_dir())
-    if not files and inner: raise DataError(f"{images} holds folders, not pictures. Say which: part={inner[0]!r}" + "".join(f", or {p!r}" for p in inner[1:]) + ".")
+    names = _yaml_names(folder) if folder.is_file() else _class_names(folder)
+    labels, files = _labels_of(images), pictures_below(images, deep=False)[0]
     if twice := [s for s, n in Counter(p.stem for p in files).items() if n > 1]: raise DataError(f"{images}: several pictures are called {twice[0]!r}, with different endings, and would share a label file. Rename all but one.")
     stems = {p.stem for p in files} | {"classes"}
-    if lost := sorted(p for p in labels.glob("*.txt") if p.stem not in stems): raise DataError(f"{lost[0]}: there is no picture {lost[0].stem} in {images}. Put it there, or remove the label file.")
+    lost = sorted(p for p in labels.glob("*.txt") if p.stem not in stems) if labels != images else []
+    if lost: raise DataError(f"{lost[0]}: there is no picture {lost[0].stem} in {images}. Put it there, or remove the label file.")
     notes = [labels / f"{file.stem}.txt" for file in files]
-    table = _table([_yolo_row(file, note, names) for file, note in zip(files, notes)], {}, images)
-    table.attrs["unlabelled"] = sum(not note.is_file() for note in notes)
+    rows = [_yolo_row(file, note, names, found) for file, note in zip(files, notes)]
+    bare = [file for file, note in zip(files, notes) if not note.exists()]
+    if bare: found.notes.append(f"{_count(len(bare), 'picture')} without a label file ({_some(bare)}): kept as {'a picture' if len(bare) == 1 else 'pictures'} without objects, which is YOLO's convention")
+    classes = list(_one_class(names, found))
+    table = _table(rows, found, images)
+    table.attrs |= {"unlabelled": len(bare), "classes": classes}
     return table
 
 # %% ../../nbs/tasks/04c_detection_formats.ipynb #9fea4b2d
@@ -221,13 +403,17 @@ def detection_layout(
     path: str | Path,  # a file or a folder
 ):  # `read_coco`, `read_voc` or `read_yolo`; None: it is none of them
     "The reader for what lies there."
-    path = Path(path).expanduser()
-    if path.is_file():
-        if path.suffix.lower() != ".json": return None
-        content = path.read_bytes()
-        return read_coco if b'"annotations"' in content and b'"images"' in content else None
-    if any(path.glob("Annotations/*.xml")) or any(path.glob("*.xml")): return read_voc
-    return read_yolo if (path / "images").is_dir() and (path / "labels").is_dir() else None
+    path = Path(path).expanduser().absolute()
+    if path.suffix.lower() == ".json" and path.exists() and (reason := no_file(path)): raise DataError(f"{path} cannot be read: {reason}.")
+    if path.is_file() and path.suffix.lower() in (".yaml", ".yml"): return read_yolo
+    if path.is_file(): return read_coco if _is_coco(path) else None
+    if not path.is_dir(): return None
+    if _voc_places(path): return read_voc
+    if _has_labels(path): return read_yolo
+    return read_coco if _coco_files(path) else None
+
+def _has_labels(folder):  # is there a place for label files beside one of its places for pictures?
+    return any(_labels_of(place).is_dir() and (_labels_of(place) != place or _labelled(place)) for place in _yolo_places(folder).values())
 
 # %% ../../nbs/tasks/04c_detection_formats.ipynb #1a97e1c6
 def write_coco_results(

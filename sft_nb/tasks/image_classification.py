@@ -46,7 +46,7 @@ def build(
     "A network with one output per label, and its image processor, set to `size`."
     model, processor = models.load(checkpoint, "image-classification", **self.head_options(), **options)
     check_processor(processor)
-    return model, self.set_size(model, processor)
+    return model, self.set_size(model, processor)[0]
 
 @patch
 def learn(self: ImageClassification, rows: pd.DataFrame) -> ImageClassification:

@@ -72,7 +72,7 @@ def _decode(file, upright):
         im.load()
         return _rgb(im)
 
-# %% ../../nbs/tasks/03a_images.ipynb #3b4e0fd5
+# %% ../../nbs/tasks/03a_images.ipynb #daf63161
 def no_file(
     path: str | Path,  # of what should be a file
 ) -> str | None:  # the reason, as the end of a sentence; None: it is a file
@@ -143,7 +143,7 @@ def _picture(path, fingerprint, trouble, size=None):  # as it was when it was lo
     self.fingerprint, self.trouble, self.size = fingerprint, trouble, size
     return self
 
-# %% ../../nbs/tasks/03a_images.ipynb #c5add07f
+# %% ../../nbs/tasks/03a_images.ipynb #906f5475
 def picture_size(
     source,  # whatever `open_picture` opens
 ) -> tuple[int, int]:  # width and height in pixels, as the file has them
@@ -288,7 +288,7 @@ def pictures_below(
     pictures = [p for p in files if p not in hidden and _is_picture(p)]
     return pictures, sorted(set(files) - set(pictures))
 
-# %% ../../nbs/tasks/03a_images.ipynb #24a5e208
+# %% ../../nbs/tasks/03a_images.ipynb #a1755132
 def left_out_note(
     others: list[Path],  # files that are no pictures we can read
 ) -> list[str]:  # one sentence; none where nothing was left out
@@ -299,25 +299,26 @@ def left_out_note(
     examples = ", ".join("/".join(p.parts[-2:]) for p in others[:3]) + (" …" if len(others) > 3 else "")
     return [f"{data._count(len(others), 'file')} left out, since we cannot read {'it' if len(others) == 1 else 'them'} as pictures ({kinds}): {examples}. Save pictures as PNG or JPEG"]
 
-# %% ../../nbs/tasks/03a_images.ipynb #b2afa331
+# %% ../../nbs/tasks/03a_images.ipynb #417915e8
 PARTS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")  # usual names, in small letters
 
 def choose_part(
     where,  # file or folder that has several parts
-    parts: dict[str, Path],  # name -> what to read
+    parts: dict[str, Path | tuple],  # name -> what to read: a path, or several, the first of which names it
     part: str,  # the name that was asked for; "": none
-) -> Path:  # one of them
+) -> Path | tuple:  # one of them
     "The part that was named, or the only one. Raises DataError with their names and places."
     plain = {re.sub(r"\d+$", "", name): name for name in parts}  # train for train2017
-    name = part if part in parts else plain.get(part, "")
-    if not part and len(parts) == 1: name = next(iter(parts))
-    if name: return parts[name]
+    if part in parts: return parts[part]
+    if part and part in plain: return parts[plain[part]]
+    if not part and len(parts) == 1: return next(iter(parts.values()))
     order = sorted(parts, key=lambda n: (not n.lower().startswith("train"), n))
-    places, first = ", ".join(str(parts[n]) for n in order[:5]), order[0]
+    places = ", ".join(str(v[0] if isinstance(v, tuple) else v) for v in map(parts.get, order[:5]))
+    first = order[0]
     asked = f"has no part {part!r}" if part else "comes in parts"
     raise DataError(f"{where} {asked}: give the folder or file of one ({places}), or say part={first!r} (fine-tune: --part {first}).")
 
-# %% ../../nbs/tasks/03a_images.ipynb #27e14d76
+# %% ../../nbs/tasks/03a_images.ipynb #6991bddf
 def _holds(folder): return bool(pictures_below(folder, deep=False)[0])
 
 def _folders(folder): return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and not _litter(p.name))
@@ -333,7 +334,7 @@ def _only_above(folder):  # a single folder, which holds the folders of the clas
     inside = _folders(folder)
     if len(inside) == 1 and not _holds(inside[0]) and sum(map(bool, (pictures_below(f)[0] for f in _folders(inside[0])))) > 1: return inside[0]
 
-# %% ../../nbs/tasks/03a_images.ipynb #99f358b3
+# %% ../../nbs/tasks/03a_images.ipynb #406a1a7c
 def read_folder(
     folder: Path,  # with a folder per class, or with pictures
     part: str = "",  # which folder, where they are train, val, test
@@ -341,6 +342,7 @@ def read_folder(
     "Pictures of a folder per class, or of one folder. Raises DataError for a mixture, and where there are none."
     parts = _parts_of(folder)
     if len(parts) > 1 or part in parts: folder = choose_part(folder, parts, part)
+    elif part and folder.name.lower() not in PARTS: raise DataError(f"{folder} has no parts, such as train and val: leave part={part!r} out.")
     loose, others = pictures_below(folder, deep=False)
     classes = {f: pictures_below(f) for f in _folders(folder)}
     first = next((f for f, (pictures, _) in classes.items() if pictures), None)
@@ -404,8 +406,11 @@ def read_cifar_files(
 @patch
 def _open(self: Images, path: Path):  # files or arrays, labels or None, what to tell
     "The layouts that are no tables; None for a table. A child adds its own."
-    if path.is_dir() and any(path.glob("data_batch_*")) or _is_cifar(path): return *read_cifar_files(path), []
+    if self._cifar(path): return *read_cifar_files(path), []
     if path.is_dir(): return read_folder(path, self.part)
+
+@patch
+def _cifar(self: Images, path): return path.is_dir() and any(path.glob("data_batch_*")) or _is_cifar(path)
 
 DECLARED = ("classes", "numbers")  # notes of a table about its classes, which every part of it keeps
 
@@ -432,6 +437,7 @@ def _as_table(self: Images, path, pictures, labels, notes, labelled):
     rows = pd.DataFrame({self.image: self._looked_into(pictures, Path())})
     if labels is not None and self.outputs(): rows = rows.assign(**{self.outputs()[0]: labels})
     rows.attrs["noted"] = notes
+    if self._cifar(path) and (names := _class_names(path if path.is_dir() else path.parent)): rows.attrs["classes"] = names
     return rows
 
 @patch
@@ -510,7 +516,7 @@ def resize_to(
         if got == (3, size, size): return processor
     raise CheckpointError(f"The image processor {type(processor).__name__} cannot be made to give squares of {size} pixels: leave `size` out.")
 
-# %% ../../nbs/tasks/03a_images.ipynb #379f5431
+# %% ../../nbs/tasks/03a_images.ipynb #1a531f7e
 def check_processor(
     processor,  # a transformers image processor, as it was read
 ):
@@ -526,7 +532,7 @@ def check_processor(
         good = values is None or numbers is not None and len(numbers) in (1, 3) and all(isinstance(v, (int, float)) and math.isfinite(v) for v in numbers)
         if not good or name == "image_std" and numbers and not all(numbers): raise CheckpointError(f"{where} has {name} {data._short(values)}. It is three finite numbers, one for each of red, green and blue{', and none is 0' if name == 'image_std' else ''}.")
 
-# %% ../../nbs/tasks/03a_images.ipynb #4a93d11c
+# %% ../../nbs/tasks/03a_images.ipynb #d6227ceb
 STEP_OF_SIZE, LEAST = 32, 64  # pixels: sizes are multiples of this; the smallest that we choose by ourselves
 
 def median_side(
@@ -546,7 +552,7 @@ def size_for(
     "The size in which a network sees pictures of this side, if it was trained with larger ones."
     return max(LEAST, -(-side // STEP_OF_SIZE) * STEP_OF_SIZE)
 
-# %% ../../nbs/tasks/03a_images.ipynb #61315fc7
+# %% ../../nbs/tasks/03a_images.ipynb #b23dd2f0
 def own_size(
     processor,  # a transformers image processor
 ) -> int | None:  # pixels a side; None: it does not say
@@ -559,7 +565,7 @@ def set_size(
     self: Images,
     model,  # the network
     processor,  # its image processor; not changed
-):  # the processor to use
+) -> tuple:  # the processor to use, and what the network says to an empty picture
     "The processor with `size`, or with the size that suits the pictures. Raises CheckpointError where the network cannot see it."
     if self.size is not None: return _seen_by(model, resize_to(copy.deepcopy(processor), self.size))
     own, wanted = own_size(processor), self.side and size_for(self.side)
@@ -569,11 +575,11 @@ def set_size(
     data.report([Finding("warning", f"The pictures are small ({self.side} pixels, the median of their longer sides), so the network sees them at {wanted} × {wanted} pixels instead of the checkpoint's {own}. To choose yourself: size={own} (fine-tune: --size {own}).")])
     return smaller
 
-def _seen_by(model, processor):  # the processor, after an empty picture went through
+def _seen_by(model, processor):  # the processor, and what the network says to an empty picture
     try:
-        with torch.inference_mode(): model(pixel_values=scaled(processor, [sized(processor, Image.new("RGB", (64, 64)))]))
+        with torch.inference_mode(): out = model(pixel_values=scaled(processor, [sized(processor, Image.new("RGB", (64, 64)))]))
     except (ValueError, RuntimeError, TypeError) as e: raise CheckpointError(f"{type(model).__name__} cannot see pictures of this size ({_line(e)}). Leave `size` out, or take a network of convolutions.") from e
-    return processor
+    return processor, out
 
 def _line(error): return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:120]
 
