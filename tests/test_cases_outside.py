@@ -284,8 +284,8 @@ def test_a_full_disk_leaves_what_was_written_before(what, place, sft, monkeypatc
             "evaluation": ["evaluate", "run", "run/certify.csv", "--out", "old"]}[what]
     sft(*argv)
     before = content(".")
-    def full(path): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-    monkeypatch.setattr(sft_nb.files, "flush", full)
+    def full(fd): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(os, "fsync", full)
     _, err = sft(*argv, code=2)
     assert "No space left" in err and content(".") == before
 
