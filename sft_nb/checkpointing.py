@@ -309,14 +309,14 @@ def surroundings(
 def state_dict(self: FineTuner) -> dict:  # tensors and plain values
     "Everything that a resumed run needs."
     return {"model": self.model.state_dict(), "best": self.best_weights, "optimizer": self.optimizer.state_dict()["state"],
-            "methods": [m.state_dict() for m in self.recipe.methods], "position": vars(self.position) | {},
+            "methods": [m.state_dict() for m in self.plan.methods], "position": vars(self.position) | {},
             "history": json.dumps(vars(self.history)),  # one text: a hundred thousand small numbers are slow to take apart
-            "recipe": self.recipe.to_dict(), "checkpoint": self.checkpoint, "task": self.task.to_dict(), "rows": self.fingerprint, "micro": self.micro, "surroundings": surroundings(self)}
+            "recipe": self.plan.to_dict(), "checkpoint": self.checkpoint, "task": self.task.to_dict(), "rows": self.fingerprint, "micro": self.micro, "surroundings": surroundings(self)}
 
 # %% ../nbs/08_checkpointing.ipynb #e05d4479
 @patch
 def _must_be_the_same_run(self: FineTuner, state):
-    changed = [f"{k}: {state['recipe'].get(k)} then, {v} now" for k, v in self.recipe.to_dict().items() if state["recipe"].get(k) != v]
+    changed = [f"{k}: {state['recipe'].get(k)} then, {v} now" for k, v in self.plan.to_dict().items() if state["recipe"].get(k) != v]
     if state["checkpoint"] != self.checkpoint: changed.append(f"checkpoint: {state['checkpoint']} then, {self.checkpoint} now")
     if state["task"] != json.loads(json.dumps(self.task.to_dict())): changed.append("the task or what it learned")
     if state["rows"] != self.fingerprint: changed.append("the training or validation rows")
@@ -335,7 +335,7 @@ def load_state_dict(
         self._must_be_the_same_run(state)
         self.model.load_state_dict(state["model"]); self.best_weights = state["best"]
         self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": self.optimizer.state_dict()["param_groups"]})
-        for m, s in zip(self.recipe.methods, state["methods"]): m.load_state_dict(s)
+        for m, s in zip(self.plan.methods, state["methods"]): m.load_state_dict(s)
         self.position, self.history, self.micro = Position(**state["position"]), History(**json.loads(state["history"])), state["micro"]
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as e:
         raise CheckpointError(f"The checkpoint does not fit this model ({type(e).__name__}: {str(e).splitlines()[0]}). Begin anew without resume.") from e
@@ -355,7 +355,7 @@ def model_card(
     counts = "\n".join(f"- {role}: {len(v):,} rows" for role, v in tuner.seen.items())
     results = "\n".join(f"- {in_markdown(History(h.epochs[:i + 1]).line())}" for i in range(len(h.epochs)))
     head = ModelCardData(library_name="transformers", tags=["sft_nb", t.name], base_model=tuner.notes.get("base_model"), metrics=[t.metric[0]])
-    chosen = tuner.recipe.keep_best and tuner.position.best_epoch
+    chosen = tuner.kept_epoch if tuner.plan.keep_best is not False and tuner.kept_epoch == tuner.position.best_epoch else None
     best = f"The weights are those of epoch {chosen}, the best on valid by {t.metric[0]}." if chosen else "The weights are those of the last epoch."
     text = (f"---\n{head.to_yaml()}\n---\n\n# {in_markdown(tuner.notes.get('title', t.name))}\n\nFine-tuned from {in_code(tuner.checkpoint)} with sft_nb {sft_nb.__version__}.\n\n"
             f"## Data\n\n{in_markdown(tuner.notes.get('about', 'Rows of the user.'))}\n\n{counts}\n\n## Result\n\n{best}\n\n{results}\n\n{_held_out(tuner)}{_reading(tuner)}"
@@ -528,7 +528,7 @@ def rewrite(
 @patch
 def about(self: FineTuner) -> dict:  # JSON-ready
     "What `sft_nb.json` says of a run."
-    return {"format": FORMAT, "task": self.task.to_dict(), "checkpoint": self.checkpoint, "recipe": self.recipe.to_dict(), "versions": versions(),
+    return {"format": FORMAT, "task": self.task.to_dict(), "checkpoint": self.checkpoint, "recipe": self.plan.to_dict(), "versions": versions(),
             "history": self.history.to_dict(), "position": vars(self.position), "notes": self.notes}
 
 # %% ../nbs/08_checkpointing.ipynb #bcc8f2eb
@@ -555,4 +555,5 @@ def load(
     tuner.model, tuner.processor = tuner.task.build(str(folder.resolve()))
     if new := getattr(tuner.model, "new_parameters", []): raise CheckpointError(f"{folder} is damaged: {len(new)} weights are missing or have another shape, such as {new[0]!r}. Copy the folder again, or save the run again.")
     load_weights(tuner.model, folder); tuner.model.to(tuner.device).eval()
+    tuner.folder = folder.resolve()  # another `fit` goes on from these weights
     return tuner

@@ -134,7 +134,7 @@ def _csv_lines(path, reader):  # (number of the last line, cells) of each row th
     except csv.Error as e:
         raise DataError(f"{path}: the row that starts in line {line + 1} has a stray double quote ({e}). Put double quotes around the whole cell, and write a quote inside it twice.") from None
 
-# %% ../nbs/02_data.ipynb #930cf863
+# %% ../nbs/02_data.ipynb #d63d389d
 DELIMITERS = ",;\t|"  # which a table may have between its cells
 
 def _cut_by(line, delimiter):  # how many cells a line has; 0: it cannot be cut like this
@@ -151,7 +151,7 @@ def _must_cut(path, file, delimiter):  # raise if another delimiter cuts the fir
     named = {"\t": "\\t"}.get(other, other)
     raise DataError(f"{path}: the header is one cell, {_short(first.strip())}. If {other!r} separates the columns, say so: {_way_out('delimiter', named)}.")
 
-# %% ../nbs/02_data.ipynb #cfad8d26
+# %% ../nbs/02_data.ipynb #f242c9a4
 class _Kept:  # the lines of a file; `row` holds those that were read since it was last emptied
     def __init__(self, file): self.file, self.row = file, []
     def __iter__(self): return self
@@ -170,11 +170,12 @@ def _without_loose_quotes(path, lines, kept, delimiter):  # the same lines; rais
         yield n, row
 
 def _reads_otherwise(row, lines, delimiter):  # without blanks before quotes, are these lines another row?
-    try: other = next(csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True), row)
+    blank = (lambda text: text) if delimiter == "\t" else (lambda text: text.replace("\t", " "))
+    try: other = next(csv.reader(map(blank, lines), delimiter=delimiter, strict=True, skipinitialspace=True), row)
     except csv.Error: return False
-    return len(other) != len(row) or any(_loose(mine) and mine != its for mine, its in zip(row, other))
+    return len(other) != len(row) or any(_loose(mine) and blank(mine) != its for mine, its in zip(row, other))
 
-# %% ../nbs/02_data.ipynb #644a9301
+# %% ../nbs/02_data.ipynb #7879b3d7
 class _Swallowed:  # rows that stand inside a cell, because a double quote was left open
     def __init__(self, header, delimiter):
         self.delimiter, self.width = delimiter, len(header)
@@ -244,7 +245,7 @@ def _from_json(text, where, wanted):  # what a text of JSON means; DataError beg
     if "\\ud" in text.lower() and _half(found): raise DataError(f"{where}: half of a character, a lone \\ud800 to \\udfff, which no text may hold. Correct it where the file was made.")
     return found
 
-# %% ../nbs/02_data.ipynb #441a44d2
+# %% ../nbs/02_data.ipynb #89cb39ea
 _LINES = "Every line must be one object, such as {\"text\": \"…\", \"label\": \"…\"}."
 _ARRAY = "A .json file holds one array of objects, [{\"text\": \"…\", \"label\": \"…\"}, …], or one object per line."
 
@@ -366,7 +367,7 @@ def _one_sign(delimiter):  # as the csv reader takes it; a shell writes a tab as
     if delimiter is None or len(delimiter) == 1 and delimiter not in '"\r\n': return delimiter
     raise DataError(f"delimiter={_short(delimiter)}: one sign is needed, such as ';' or '\\t'.")
 
-# %% ../nbs/02_data.ipynb #6478c65a
+# %% ../nbs/02_data.ipynb #24af55c5
 def _noted(rows, remark, **more):  # the same rows, with a remark in attrs
     rows.attrs = {**rows.attrs, "remarks": [*rows.attrs.get("remarks", ()), remark], **more}
     return rows
@@ -466,7 +467,7 @@ def check_text(
         if broken: found.append(Finding("warning", f"{_count(len(broken), 'text')} in {_short(c)} with the sign \ufffd ({_name_rows(broken)}, counting from 0): characters were lost when the file was made. Make it again, in UTF-8.", broken))
     return found
 
-# %% ../nbs/02_data.ipynb #034d016e
+# %% ../nbs/02_data.ipynb #3a4d28a3
 _NUMERAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _DURATION = re.compile(r"-?\d+ days?,? [+-]?\d+:\d\d:\d\d(\.\d+)?", re.ASCII)  # as pandas and Python write it
 _TRUTH = {"true": 1., "false": 0.}
@@ -552,7 +553,7 @@ def _nested_text(value):
     try: return json.dumps(_plain(value), ensure_ascii=False)
     except RecursionError: raise DataError("A cell holds brackets inside brackets without end. Store a plain list or dictionary.") from None
 
-# %% ../nbs/02_data.ipynb #0b6262f3
+# %% ../nbs/02_data.ipynb #72c8e253
 def _maybe_picture(value):  # is it an array of pixels, a PIL image, bytes, or {"bytes": …} as in Parquet files of pictures?
     if isinstance(value, np.ndarray): return value.ndim in (2, 3) and value.dtype.kind in "iu" and value.size > 0
     if isinstance(value, dict): return set(value) <= {"bytes", "path"} and isinstance(value.get("bytes"), bytes)
@@ -590,7 +591,7 @@ def _pixel_hash(pixels):
     if pixels is None: return None
     return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:32]
 
-# %% ../nbs/02_data.ipynb #53a3a3c1
+# %% ../nbs/02_data.ipynb #7bc0d65b
 _NEVER_MEANT = dict.fromkeys(map(ord, "\u00ad\u180e\u200b\u2060\ufeff"))  # soft hyphen, zero-width blanks, word joiner, byte order mark
 _WHOLE = re.compile(r"(-?)(0|[1-9]\d{0,14})\.0+", re.ASCII)  # a whole number with a decimal point
 
@@ -718,7 +719,7 @@ def read(
     labelled: bool = True,  # False: rows to predict; target columns may be absent, and no row may be left out
     encoding: str | None = None,  # of a text file; None: utf-8
     delimiter: str | None = None,  # between cells of a .csv or .tsv file; None: "," or tab
-) -> pd.DataFrame:  # index 0 … n-1; attrs: "source" (its path, or None), "target" (column or None), "left_out" (reason -> positions in the source)
+) -> pd.DataFrame:  # index 0 … n-1; attrs: "source" (its path, or None), "target" (column or None), "left_out" (reason -> positions in the source), "classes" where the file declares them
     "Read and check a table. Raises `DataError` with all errors at once; rows that cannot be used are left out and named."
     source, where = _told(source)
     given = {k: v for k, v in (("encoding", encoding), ("delimiter", delimiter)) if v is not None}  # a task with files of its own may know neither
@@ -728,7 +729,8 @@ def read(
     report([f for f in findings if f.level != "skip"], where)
     rows, left_out = _leave_out(rows, findings)
     target = next((c for c in self.outputs() if c in rows), None)
-    rows.attrs = {"source": str(source) if where else None, "target": target, "left_out": left_out}
+    declared = {k: rows.attrs[k] for k in ("classes", "numbers") if k in rows.attrs}  # what the file says of its classes
+    rows.attrs = {"source": str(source) if where else None, "target": target, "left_out": left_out} | declared
     return rows
 
 def _told(source):  # the source, with the home folder instead of ~, and how messages about it begin
@@ -788,7 +790,7 @@ def _hashes(rows, columns):  # the same, one by one
 
 _json = json.JSONEncoder(ensure_ascii=False).encode  # made once: json.dumps would make it anew for every cell
 
-# %% ../nbs/02_data.ipynb #9d33ef0b
+# %% ../nbs/02_data.ipynb #f0619563
 def _as_json(value, keep):  # what JSON can write; `keep` writes a picture and gives its path
     if isinstance(value, str): return str(value)
     if _maybe_picture(value) and (path := keep(value)): return path
@@ -809,7 +811,7 @@ def _as_text(value, keep):  # the same, for a cell of CSV
     if isinstance(value, (dict, list, tuple, set, frozenset, np.ndarray)): return _json(_as_json(value, keep))
     return cell_text(value)
 
-# %% ../nbs/02_data.ipynb #296069ca
+# %% ../nbs/02_data.ipynb #0c39c033
 @contextmanager
 def whole_file(
     path,  # where the file shall be
@@ -830,7 +832,7 @@ def whole_file(
     except UnicodeEncodeError: raise DataError(f"{path}: half of a character, a lone \\ud800 to \\udfff, stands in the table, and no file of text may hold it. Take it out.") from None
     finally: hidden.unlink(missing_ok=True)
 
-# %% ../nbs/02_data.ipynb #23b287be
+# %% ../nbs/02_data.ipynb #9bc85712
 def _ending_of(content):  # of bytes that are a picture; None for others
     from PIL import Image
     try: return Image.open(io.BytesIO(content)).format.lower()
@@ -860,7 +862,7 @@ def _beside(path):  # a function that writes a picture into a folder beside this
         return f"{folder.name}/{file.name}"
     return keep
 
-# %% ../nbs/02_data.ipynb #5ca084b3
+# %% ../nbs/02_data.ipynb #7903dc81
 class _Lines:  # takes rows that end in \r\n, so that the csv module puts quotes around both signs; writes \n
     def __init__(self, file): self.file = file
     def write(self, line): self.file.write(line.removesuffix("\r\n") + "\n")
@@ -886,7 +888,7 @@ def _write_jsonl(rows, path):
 def _write_delimited(rows, path, delimiter):
     with whole_file(path) as file: write_csv(rows, file, delimiter, _beside(path))
 
-# %% ../nbs/02_data.ipynb #83585582
+# %% ../nbs/02_data.ipynb #0d23c5b7
 def _holds(value, kinds): return isinstance(value, kinds) or isinstance(value, (list, tuple, set, frozenset, np.ndarray)) and any(_holds(v, kinds) for v in value)
 
 def _for_parquet(column):  # the same cells, in a form that Parquet keeps
@@ -925,7 +927,7 @@ def _write_parquet(rows, path):
         made = pd.DataFrame({c: _for_parquet(rows[c].reset_index(drop=True)) for c in rows})
         made.to_parquet(file, index=False)
 
-# %% ../nbs/02_data.ipynb #519ebb29
+# %% ../nbs/02_data.ipynb #b808c059
 TABLE_WRITERS = {  # ending -> f(rows, path)
     ".csv": lambda rows, path: _write_delimited(rows, path, ","),
     ".tsv": lambda rows, path: _write_delimited(rows, path, "\t"),
@@ -1199,16 +1201,21 @@ def _met(task, splits, role, earlier, near, limit):  # rows of `role` that stand
 # %% ../nbs/02_data.ipynb #74cb8272
 def _classes(task, rows):  # the different labels of these rows; none where targets are no labels
     targets = map(task.target, records(rows.dropna(subset=task.outputs()))) if set(task.outputs()) <= set(rows) and not task.writes else []
-    return {cell_text(label) for t in targets for label in (t if isinstance(t, list) else [t]) if isinstance(label, (str, int))}
+    found = (label for t in targets for label in (t if isinstance(t, list) else [t]))
+    found = (label.get("label") if isinstance(label, dict) else label for label in found)
+    return {cell_text(label) for label in found if isinstance(label, (str, int))}
 
-def _absent(task, splits):  # classes that one role has and another has not
+def _absent(task, splits):  # classes that one role has and another has not, or that are declared and have no training row
     seen = {role: _classes(task, rows) for role, rows in splits.roles.items() if len(rows)}
-    target, every = (task.outputs() or [""])[0], sorted(set().union(*seen.values()))
-    if len(every) > 100: return []
+    declared = splits.train.attrs.get("classes") or getattr(task, "declared", [])
+    target, every = (task.outputs() or [""])[0], set().union(*seen.values())
     name = lambda labels: ", ".join(map(repr, sorted(labels)[:5])) + (" …" if len(labels) > 5 else "")
-    gone = {role: set(every) - mine for role, mine in seen.items() if set(every) - mine}
-    return [Finding("error", f"train has no row with {target} {name(gone[role])}: it cannot be learned. Collect more rows, merge or remove it, or draw with another seed.") if role == "train" else
-            Finding("warning", f"{role} has no row with {target} {name(gone[role])}: its figures will say nothing about it.") for role in gone]
+    found, untaught = [], set(declared) - seen.get("train", set())
+    if untaught: found.append(Finding("warning", f"train has no row with {target} {name(untaught)} ({len(untaught)} of {len(declared)} declared classes): the model will not know {'it' if len(untaught) == 1 else 'them'}."))
+    if len(every) > 100: return found
+    gone = {role: every - mine - (set(declared) if role == "train" else set()) for role, mine in seen.items()}
+    return found + [Finding("error", f"train has no row with {target} {name(labels)}: it cannot be learned. Collect more rows, merge or remove it, or draw with another seed.") if role == "train" else
+            Finding("warning", f"{role} has no row with {target} {name(labels)}: its figures will say nothing about it.") for role, labels in gone.items() if labels]
 
 def check_splits(
     task: Task,  # says which columns are the question and the answer

@@ -6,7 +6,7 @@
 __all__ = ['History', 'Listener', 'Lines', 'Bar', 'Curve', 'watcher']
 
 # %% ../nbs/06b_watching.ipynb #f5fc6068
-import sys, time
+import math, sys, time
 from dataclasses import asdict, dataclass, field
 
 import pandas as pd
@@ -16,7 +16,7 @@ from IPython.display import display
 from tqdm import tqdm
 
 from .data import COLORS, new_figure
-from .telling import is_quiet
+from .telling import is_quiet, warn
 
 # %% ../nbs/06b_watching.ipynb #287054e4
 @dataclass
@@ -25,6 +25,7 @@ class History:
     epochs: list[dict] = field(default_factory=list)  # epoch, train_loss, valid_loss, metrics
     steps: list[dict] = field(default_factory=list)  # epoch, step, loss, learning_rate, grad_norm
     seconds: list[float] = field(default_factory=list)  # wall clock per epoch
+    reached: dict = field(default_factory=dict)  # at the end: metric, value, rows, without_learning, warning
 
     @property
     def table(self) -> pd.DataFrame: "A row per epoch."; return pd.DataFrame(self.epochs)
@@ -61,21 +62,59 @@ class Listener:
 
 # %% ../nbs/06b_watching.ipynb #fa1fc655
 class Lines(Listener):
-    "One line per epoch."
+    "What was chosen, one line per epoch, and what was reached."
     write = staticmethod(print)
-    def epoch(self, tuner): self.write(tuner.history.line())
+
+    def start(self, tuner):
+        self.write(_chosen(tuner))
+
+    def epoch(self, tuner):
+        self.write(tuner.history.line())
+
     def end(self, tuner):
-        p = tuner.position
-        kept = tuner.recipe.keep_best and p.best_epoch
-        if tuner.interrupted: self.write(f"Interrupted after {p.step} updates; the tuner can be used, with the weights of {f'epoch {kept}' if kept else 'the last update'}.")
-        elif p.epoch < tuner.recipe.epochs and tuner.recipe.patience and p.stale >= tuner.recipe.patience: self.write(f"Stopped after epoch {p.epoch}: {tuner.task.metric[0]} has not improved for {p.stale} epochs.")
-        if not tuner.interrupted and kept and kept < p.epoch: self.write(f"Kept epoch {kept}, the best on valid by {tuner.task.metric[0]}.")
+        for line in (_stopped(tuner), _kept(tuner), _reached(tuner.history.reached)):
+            if line:
+                self.write(line)
+        if warning := tuner.history.reached.get("warning"):
+            warn(warning)
+
+# %% ../nbs/06b_watching.ipynb #55bd3cea
+def _chosen(tuner):
+    p = tuner.plan
+    each = math.ceil(tuner.updates / p.epochs)
+    return f"{p.epochs} epochs of {each} updates, {p.batch_size} rows each, learning rate {p.learning_rate:g}"
+
+def _stopped(tuner):
+    p, plan = tuner.position, tuner.plan
+    if tuner.interrupted:
+        weights = f"epoch {tuner.kept_epoch}" if tuner.position.best_epoch else "the last update"
+        return f"Interrupted after {p.step} updates; the tuner can be used, with the weights of {weights}."
+    if p.epoch < plan.epochs and plan.patience and p.stale >= plan.patience:
+        return f"Stopped after epoch {p.epoch}: {tuner.task.metric[0]} has not improved for {p.stale} epochs."
+
+def _kept(tuner):
+    p = tuner.position
+    if tuner.interrupted or p.best_epoch in (None, p.epoch):
+        return None
+    metric = tuner.task.metric[0]
+    if tuner.kept_epoch == p.best_epoch:
+        return f"Kept epoch {p.best_epoch}, the best on valid by {metric}."
+    if tuner.plan.keep_best is None:
+        return f"Kept the last epoch: the best on valid by {metric}, epoch {p.best_epoch}, is better by no more than chance."
+
+def _reached(found):
+    if found.get("without_learning") is None:
+        return None
+    plain = {"majority": "the most frequent answer", "mean": "the mean", "nothing": "no answer"}[found["plain"]]
+    return f"Reached on valid: {found['metric']} {found['value']:.4f}; {plain} every time: {found['without_learning']:.4f}."
 
 # %% ../nbs/06b_watching.ipynb #82cddab1
 class Bar(Lines):
     "A progress bar with the time left, for a terminal."
     write = staticmethod(tqdm.write)
-    def start(self, tuner): self.bar = tqdm(total=tuner.updates, initial=tuner.position.step, unit="update", leave=False)
+    def start(self, tuner):
+        super().start(tuner)
+        self.bar = tqdm(total=tuner.updates, initial=tuner.position.step, unit="update", leave=False)
     def step(self, tuner): self.bar.set_postfix(loss=f"{tuner.history.steps[-1]['loss']:.3f}", refresh=False); self.bar.update()
     def end(self, tuner): self.bar.close() if hasattr(self, "bar") else None; super().end(tuner)
 
@@ -83,6 +122,7 @@ class Bar(Lines):
 class Curve(Lines):
     "A live curve, for a notebook."
     def start(self, tuner):
+        super().start(tuner)
         self.handle, self.first = display(tuner.history.plot(), display_id=True), tuner.position.step
         self.last = self.began = time.perf_counter()
 

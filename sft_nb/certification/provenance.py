@@ -54,7 +54,7 @@ def settings_hash(
     tuner,  # a FineTuner
 ) -> str:
     "A fingerprint of what the run was asked to do: task, what it learned from training rows, checkpoint, recipe."
-    return digest(json.dumps([tuner.task.to_dict(), tuner.checkpoint, tuner.recipe.to_dict()], sort_keys=True, default=str))
+    return digest(json.dumps([tuner.task.to_dict(), tuner.checkpoint, tuner.plan.to_dict()], sort_keys=True, default=str))
 
 @cache
 def code_hash() -> str:

@@ -6,6 +6,8 @@
 __all__ = ['convert_gguf']
 
 # %% ../../nbs/tasks/06b_gguf.ipynb #ed32098b
+import io
+from contextlib import redirect_stderr
 from pathlib import Path
 
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
@@ -18,5 +20,6 @@ def convert_gguf(
     "Take the weights out of their blocks and write them with 16 bits, with the tokenizer beside them."
     file = next(Path(folder).glob("*.gguf")).name
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
-    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, quantization_config=GgufConfig(dequantize=True))
+    with redirect_stderr(io.StringIO()):  # a progress bar that no setting turns off; what goes wrong is raised
+        model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, quantization_config=GgufConfig(dequantize=True))
     model.half().save_pretrained(out); tokenizer.save_pretrained(out)

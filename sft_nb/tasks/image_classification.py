@@ -6,11 +6,11 @@
 __all__ = ['ImageClassification', 'top_k', 'grey_pixels', 'right_and_wrong']
 
 # %% ../../nbs/tasks/03_image_classification.ipynb #5cb0b4ee
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
-import torch
+import pandas as pd
 from fastcore.basics import patch
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
@@ -21,8 +21,8 @@ from .. import models
 from ..baselines import STRENGTHS, tuned
 from ..columns import cells
 from ..evaluation import Evaluation
-from ..task import CheckpointError, DataError
-from .images import Images, open_picture, resize_to, scaled, sized
+from ..task import DataError
+from .images import Images, check_processor, median_side, open_picture
 from .labels import Labels
 from . import efficientnet  # noqa: F401  makes transformers know this architecture
 
@@ -44,11 +44,13 @@ def build(
 ):
     "A network with one output per label, and its image processor, set to `size`."
     model, processor = models.load(checkpoint, "image-classification", **self.head_options(), **options)
-    resize_to(processor, self.size)
-    try:
-        with torch.inference_mode(): model(pixel_values=scaled(processor, [sized(processor, Image.new("RGB", (64, 64)))]))
-    except (ValueError, RuntimeError) as e: raise CheckpointError(f"{type(model).__name__} cannot see pictures of this size ({str(e).splitlines()[0].rstrip('.')}). Leave `size` out, or take a network of convolutions.") from e
-    return model, processor
+    check_processor(processor)
+    return model, self.set_size(model, processor)
+
+@patch
+def learn(self: ImageClassification, rows: pd.DataFrame) -> ImageClassification:
+    "The labels, and how large the pictures are. `part` has done its work: other data may have other parts."
+    return replace(Labels.learn(self, rows), side=median_side(list(cells(rows[self.image]))), part="")
 
 # %% ../../nbs/tasks/03_image_classification.ipynb #cde8a1e9
 def top_k(
@@ -82,7 +84,9 @@ def baselines(self: ImageClassification) -> dict:
         if self.multi_label: raise DataError("The rung 'pixels' answers one label a picture: leave it out of the ladder of a task with several.")
         x = [grey_pixels(list(cells(r[self.image]))) for r in (train, valid, rows)]
         make = lambda c: make_pipeline(StandardScaler(), LogisticRegression(C=c / 100, max_iter=2000))
-        return self.from_probs(tuned(make, STRENGTHS, x[0], self.classes_of(train), x[1], self.classes_of(valid)).predict_proba(x[2]))
+        seen = self.classes_of(train)
+        best = tuned(make, STRENGTHS, x[0], seen, x[1], self.classes_of(valid))
+        return self.from_probs(best.predict_proba(x[2]), seen)
     return Labels.baselines(self) | {"pixels": pixels}
 
 # %% ../../nbs/tasks/03_image_classification.ipynb #5d99f7e4

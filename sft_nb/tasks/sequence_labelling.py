@@ -32,7 +32,8 @@ from ..baselines import STRENGTHS
 from ..batching import pad
 from ..columns import STEP, Stored, cells, records
 from ..task import Batch, CheckpointError, DataError, Finding, Prediction, Task, learned
-from .tags import CONLL, SCHEMES, entities, guess_scheme, list_cell, locate, place_of, read_conll, split_words, spans_to_tags, tag_parts, tags_to_spans, to_iob2, wrong_tag
+from .tags import CONLL, ONE, SCHEMES, Spelling, csv_lines, declared_names, entities, guess_scheme, is_in_columns, list_cell, locate
+from .tags import place_of, read_conll, read_tags, runs, sentence_column, split_words, spans_to_tags, tag_parts, tags_to_spans, wrong_tag
 from .texts import read_length
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #076dcd0e
@@ -50,24 +51,39 @@ class SequenceLabelling(Task):
     tags: str = "tags"  # column with the list of tags
     text: str = "text"  # column with a whole text, which is cut into words where there is no list of them
     spans: str = "spans"  # column with marked spans of the text, where there is no list of tags
-    scheme: str = "auto"  # how tags are written: IOB1, IOB2, BIOES, plain (no B- and I-), or auto
+    scheme: str = "auto"  # how tags are written: IOB1, IOB2, IOE1, IOE2, BIOES, BILOU, BMES, BMEWO, plain (each word by itself), or auto: the scheme that they contradict least
     unit: str = "word"  # what a text is cut into: "word", or "character"
-    word_column: int = 0  # of a file with a word per line: which column is the word
-    tag_column: int = -1  # and which its tag; -1 is the last
+    word_column: int | None = None  # of a file with a word per line: which column is the word, from 0. None: the first; in CoNLL-U, FORM
+    tag_column: int | None = None  # and which its tag; -1 is the last. None: the last; in CoNLL-U, UPOS
     pieces: str = "first"  # which pieces of a word learn its tag: "first", "all", or "none" of a word in pieces
     max_length: int | None = None  # tokens read at once. None: what the model reads
     stride: int | None = None  # tokens that two windows of a longer text share. None: no windows, the rest is cut off
+    sentence: str | None = None  # column that tells sentences apart in a table with a word per row. None: one with such a name (sentence_id, "Sentence #")
+    tag_names: str | list | None = None  # tag set of tags that are class numbers, in their order: a list, or a text with commas (O,B-PER,I-PER)
     labels: list = learned()  # tags in IOB2 or plain; class k is labels[k]
 
-    def __post_init__(self): _check_settings(self)
+    def __post_init__(self):
+        if isinstance(self.scheme, str): self.scheme = _OTHER_NAMES.get(self.scheme.upper(), self.scheme)
+        if isinstance(self.tag_names, str): self.tag_names = [name.strip() for name in self.tag_names.split(",")]
+        _check_settings(self)
+
     @property
-    def plain(self) -> bool: "Are the tags plain, each word by itself?"; return self.scheme == "plain" or bool(self.labels) and not any(tag_parts(t)[0] == "B" for t in self.labels)
+    def plain(self) -> bool:
+        "Are the tags plain, each word by itself?"
+        return self.scheme == "plain" or bool(self.labels) and not _are_entities(self.labels)
+
     @property
     def metric(self): return ("accuracy" if self.plain else "f1", "max")
     def inputs(self): return [self.words]
     def outputs(self): return [self.tags]
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #a2fa3597
+_OTHER_NAMES = {"BIO": "IOB2", "BIO2": "IOB2", "BIO1": "IOB1", "IOBES": "BIOES", "BILUO": "BILOU", "BMESO": "BMES"}  # of schemes
+_OTHER_NAMES |= {scheme: scheme for scheme in SCHEMES} | {"PLAIN": "plain", "AUTO": "auto"}  # capitals do not matter
+
+def _are_entities(kinds):  # are these tags IOB2, and not all of them O?
+    return all(tag == "O" or tag_parts(tag)[0] in ("B", "I") and tag_parts(tag)[1] for tag in kinds) and set(kinds) != {"O"}
+
 def _check_settings(task):
     columns = [task.words, task.tags, task.text, task.spans]
     choices = {"scheme": ("auto", "plain", *SCHEMES), "unit": ("word", "character"), "pieces": ("first", "all", "none")}
@@ -76,17 +92,24 @@ def _check_settings(task):
         (len(set(columns)) < 4, f"words={task.words!r}, tags={task.tags!r}, text={task.text!r}, spans={task.spans!r}: four different columns"),
         (task.max_length is not None and task.max_length < 8, f"max_length={task.max_length}: at least 8 tokens, or None"),
         (task.stride is not None and task.stride < 0, f"stride={task.stride}: 0 or more tokens, or None"),
+        (isinstance(task.tag_names, list) and not all(map(_is_word, task.tag_names)), f"tag_names={data._short(task.tag_names)}: the tags' names, in the order of their numbers, as in O,B-PER,I-PER"),
+        (task.sentence is not None and task.sentence in columns, f"sentence={task.sentence!r}: a column that is no other one of the task"),
     ) if bad]
     if wrong: raise DataError("This task cannot work. " + "; ".join(wrong) + ".")
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #91ae5d6c
 @patch
-def _open(self: SequenceLabelling, source):  # the table as it is in the file, and where(row, word) for messages
-    if not isinstance(source, (str, Path)): return data.read_table(source), lambda i, k=None: place_of(None, i) + ("" if k is None else f", word {k}")
-    path = data._find(Path(source), [*data._READERS, *self.formats])
-    if path.suffix.lower() not in self.formats: return data.read_table(path), lambda i, k=None: place_of(path, i) + ("" if k is None else f", word {k}")
-    rows, lines = read_conll(path, self.word_column, self.tag_column)
-    return rows.set_axis([self.words, self.tags][:len(rows.columns)], axis=1), lambda i, k=0: f"{path}, line {lines[i][k]}"
+def _open(self: SequenceLabelling, source, encoding, delimiter):  # the table as it is in the file; where(row, word) for messages; what was decided
+    how, path = {"encoding": encoding or "utf-8", "delimiter": delimiter}, None
+    if isinstance(source, (str, Path)): path = data._find(Path(source), [*data._READERS, *self.formats])
+    columns = path is not None and path.suffix.lower() in self.formats
+    bare = path is not None and path.suffix.lower() in (".csv", ".tsv") and is_in_columns(path, [self.words, self.tags, self.text, self.spans], **how)
+    if not columns and not bare: return self._joined(data.read_table(source if path is None else path, **how), path, how)
+    if bare: how["delimiter"] = delimiter or data._READERS[path.suffix.lower()][1]
+    rows, lines, told = read_conll(path, self.word_column, self.tag_column, **how)
+    if bare: told = [f"there is no header that names {self.words!r}: a row is taken for a word, and a blank line for the end of a sentence", *told]
+    rows = rows.set_axis([self.words, self.tags][:len(rows.columns)], axis=1)
+    return rows, lambda i, k=0: f"{path}, line {lines[i][k]}", told
 
 def _each(rows, where, make, *columns):  # make(cells of a row) per row; a DataError is told with its place
     given, out = [cells(rows[c]) if c in rows else [None] * len(rows) for c in columns], []
@@ -94,6 +117,45 @@ def _each(rows, where, make, *columns):  # make(cells of a row) per row; a DataE
         try: out.append(make(*row))
         except DataError as e: raise DataError(f"{where(i)}: {e}.") from None
     return pd.Series(out, index=rows.index, dtype=object)
+
+# %% ../../nbs/tasks/02_sequence_labelling.ipynb #a9588cc2
+@patch
+def _joined(self: SequenceLabelling, rows, path, how):  # as `_open`; a table with a word per row gets a row per sentence
+    place = lambda i: place_of(path, i, **how)
+    as_it_is = rows, lambda i, k=None: place(i) + ("" if k is None else f", word {k}"), []
+    by = self.sentence or sentence_column([c for c in rows if c not in (self.words, self.tags, self.text, self.spans)])
+    if self.sentence and self.sentence not in rows: raise DataError(f"{path or 'The table'}: there is no column {self.sentence!r} that tells sentences apart. {data._nearest(self.sentence, rows.columns)}")
+    asked = [c for c in (self.words, self.tags) if c in rows]
+    if self.words not in rows or not all(map(_is_single, cells(rows[asked[-1]]))) or not all(map(_is_one, cells(rows[self.words]))): return as_it_is
+    empty = [all(map(data._empty, row)) for row in zip(*(cells(rows[c]) for c in asked))]
+    groups = runs(list(cells(rows[by]))) if by else _between_gaps(empty, path, how)
+    groups = [full for group in groups if (full := [i for i in group if not empty[i]])]
+    if not by and len(groups) in (0, 1, sum(not e for e in empty)): return as_it_is
+    how_told = f"the column {by!r} tells" if by else "blank lines tell"
+    told = f"a row is a word, and {how_told} the sentences apart: {data._count(sum(map(len, groups)), 'word')} in {data._count(len(groups), 'sentence')}"
+    return _by_sentence(rows, groups, asked), lambda i, k=0: place(groups[i][k]), [told]
+
+def _is_one(value): return not isinstance(value, (list, tuple, dict, np.ndarray)) and not (isinstance(value, str) and value.strip()[:1] == "[" and value.strip()[1:])
+def _is_single(value): return _is_one(value) and not (isinstance(value, str) and len(value.split()) > 1)  # one word, or nothing
+
+def _between_gaps(empty, path, how):  # rows between blank lines of a file, or between rows without word and tag
+    gap = list(empty)
+    if path is not None and path.suffix.lower() in (".csv", ".tsv"):
+        lines = [bool(row) for _, row in csv_lines(path, **how)]
+        full = [k for k, filled in enumerate(lines) if filled][1:]  # without the header
+        gap = [e or not lines[k - 1] for e, k in zip(empty, full)]
+    numbers = accumulate(map(int, gap))
+    return runs(list(numbers))
+
+def _by_sentence(rows, groups, lists):  # the columns `lists` as lists; others where they say the same of a whole sentence
+    out = {}
+    for c in rows:
+        values = list(cells(rows[c]))
+        if c in lists: out[c] = [[values[i] for i in group] for group in groups]
+        else:
+            kinds = [list(dict.fromkeys(data.cell_text(values[i]) for i in group if not data._empty(values[i]))) for group in groups]
+            if all(len(k) <= 1 for k in kinds): out[c] = [k[0] if k else None for k in kinds]
+    return pd.DataFrame(out)
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #ec14877c
 @patch
@@ -105,14 +167,27 @@ def _words_of(self: SequenceLabelling, given, text):
     return words
 
 @patch
-def _tags_of(self: SequenceLabelling, words, text, given, spans):
+def _tags_of(self: SequenceLabelling, words, text, given, spans, names):
     if words is None or data._empty(given) and not isinstance(spans, (list, np.ndarray)) and data._empty(spans): return None
     if data._empty(given):
         spans = _spans_cell(spans); text = " ".join(words) if data._empty(text) else text
         return spans_to_tags(text, spans, locate(words, text))
-    tags = list_cell(given)
+    tags = [self._named(tag, names) for tag in list_cell(given)]
     if len(tags) != len(words): raise DataError(f"{data._count(len(words), 'word')} and {data._count(len(tags), 'tag')}: every word has one")
     return tags
+
+@patch
+def _named(self: SequenceLabelling, tag, names):  # the name of a tag that is a number
+    if not names or tag in names or not tag.isdecimal(): return tag
+    if int(tag) >= len(names): raise DataError(f"the tag {tag} has no name: there are {data._count(len(names), 'name')}, for 0 to {len(names) - 1}")
+    return names[int(tag)]
+
+@patch
+def _names_in(self: SequenceLabelling, source):  # names of tags that are numbers: those that were given, or those that the file declares
+    if self.tag_names: return self.tag_names
+    if isinstance(source, pd.DataFrame): return source.attrs.get("classes", [])
+    parquet = isinstance(source, (str, Path)) and Path(source).suffix.lower() == ".parquet"
+    return declared_names(source, self.tags) if parquet else []
 
 def _spans_cell(value):
     try: value = json.loads(value) if isinstance(value, str) else value
@@ -122,19 +197,76 @@ def _spans_cell(value):
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #d2cd7fc2
 @patch
-def table(self: SequenceLabelling, source, labelled: bool = True) -> pd.DataFrame:
-    "A table with lists of words and, if `labelled`, of tags in IOB2 (or plain). Raises DataError with line or row for what contradicts itself."
-    rows, where = self._open(source)
-    if not {self.words, self.text} & set(rows): return rows  # `check` says which column is missing
-    rows[self.words] = _each(rows, where, self._words_of, self.words, self.text)
-    if not labelled or not {self.tags, self.spans} & set(rows): return rows
-    rows[self.tags] = _each(rows, where, self._tags_of, self.words, self.text, self.tags, self.spans)
-    known = [t for t in rows[self.tags] if t]
-    scheme = guess_scheme(known) if self.scheme == "auto" else self.scheme
-    if scheme == "plain": return rows
-    for i, tags in enumerate(rows[self.tags]):
-        if tags and (wrong := wrong_tag(tags, scheme)): raise DataError(f"{where(i, wrong[0])}: {wrong[1]}.")
-    rows[self.tags] = pd.Series([t if t is None else to_iob2(t, scheme) for t in rows[self.tags]], index=rows.index, dtype=object)
+def table(
+    self: SequenceLabelling,
+    source,  # a path, a DataFrame or a list of dicts
+    labelled: bool = True,  # False: rows to predict, whose tags do not matter
+    encoding: str | None = None,  # of a text file; None: UTF-8
+    delimiter: str | None = None,  # between columns of a text file; None: what its ending says
+) -> pd.DataFrame:
+    "A table with lists of words and, if `labelled`, of tags in IOB2 (or plain). What was decided is told. Raises DataError with line or row for what cannot be read."
+    rows, where, told = self._open(source, encoding, delimiter)
+    if {self.words, self.text} & set(rows):  # else `check` says which column is missing
+        rows[self.words] = _each(rows, where, self._words_of, self.words, self.text)
+        if labelled: told += self._read_tags(rows, where, self._names_in(source)) + _lonely(rows[self.words], rows.get(self.tags))
+    name = f"{source}: " if isinstance(source, (str, Path)) else ""
+    data.report([Finding("warning", f"{sentence[0].upper()}{sentence[1:]}.") for sentence in told], name)
+    return rows
+
+@patch
+def _read_tags(self: SequenceLabelling, rows, where, names):  # sets the column of tags -> what was decided
+    if not {self.tags, self.spans} & set(rows): return []
+    make = lambda *given: self._tags_of(*given, names)
+    rows[self.tags] = _each(rows, where, make, self.words, self.text, self.tags, self.spans)
+    given = [tags or None for tags in rows[self.tags]]
+    reading = read_tags(given, "plain" if self.plain else self.scheme)
+    if reading.strange: raise DataError(_strange(given, reading, where))
+    rows[self.tags] = pd.Series([tags if new is None else new for tags, new in zip(rows[self.tags], reading.tags)], index=rows.index, dtype=object)
+    return _about(given, reading, where)
+
+def _lonely(words, tags):  # what there is to say where every sentence has one word
+    lonely = tags is not None and len(words) > 1 and all(w is None or len(w) == 1 for w in words)
+    return ["every sentence has one word, so no word has neighbours. If a row is a word, name the column that tells sentences apart: sentence=\"…\" (--sentence)"] if lonely else []
+
+# %% ../../nbs/tasks/02_sequence_labelling.ipynb #fd20d194
+def _strange(given, reading, where):  # about a tag that is none
+    i, k = reading.strange
+    tag, scheme, spelling = given[i][k], reading.scheme, reading.spelling
+    like = Spelling(letters=spelling.letters)
+    if spelling == like: what = wrong_tag([tag], scheme)[1]
+    else: what = f"{tag!r} is no tag of {scheme}, as the others are written here"
+    return f"{where(i, k)}: {what}. Correct it; or, if the tags are no entities, set scheme=\"plain\", which judges each word by itself."
+
+def _about(given, reading, where):  # what there is to say about tags that were read
+    if reading.scheme == "plain": return []
+    told, scheme, examples = [], reading.scheme, list(reading.examples.items())
+    shown = ", ".join(f"{old!r} is {new!r}" for old, new in examples[:3] if {old, new} != {"o", "O"})
+    one = f", of one type, which is called {ONE}" if reading.spelling.place == "alone" else ""
+    if len(SCHEMES[scheme]) == 2 and scheme != "IOB2": shown = "an entity begins with B-, and goes on with I-"
+    name = scheme if scheme != "IOB2" else "IOB2 in another spelling"
+    if scheme != "IOB2" or shown: told.append(f"the tags are {name}{one}; in answers and in saved rows they are plain IOB2: {shown}")
+    twins = [kind for kind, counts in reading.twins.items() if kind != counts]
+    if twins: told.append(f"types that differ in capitals alone are one: {', '.join(f'{kind!r} is {reading.twins[kind]!r}' for kind in twins[:3])}")
+    return told + ([_slips(given, reading, where)] if reading.many else [])
+
+def _slips(given, reading, where):  # about contradictions
+    (i, k), words = reading.first, sum(len(tags) for tags in given if tags)
+    tags, last = given[i], reading.first[1] == len(given[i])
+    pair = f"{tags[-1]!r} at the end" if last else f"{tags[k]!r} after {tags[k - 1]!r}" if k else f"{tags[0]!r} at the beginning"
+    name = f"{reading.many:,} of {data._count(words, 'tag')} contradict{'s' if reading.many == 1 else ''} {reading.scheme}, the scheme that they fit best; the first: {where(i, k - last)}, {pair}"
+    return f"{name}. They are read mildly: an entity begins where none of its type goes on"
+
+# %% ../../nbs/tasks/02_sequence_labelling.ipynb #0ca13816
+@patch
+def read(
+    self: SequenceLabelling,
+    source,  # a path, a DataFrame or a list of dicts
+    labelled: bool = True,  # False: rows to predict
+    **options,  # for `table`: encoding, delimiter
+) -> pd.DataFrame:
+    "As every task reads; attrs have \"classes\" too, where the file declares its tag set."
+    rows, names = Task.read(self, source, labelled, **options), self._names_in(source)
+    if names: rows.attrs["classes"] = list(names)
     return rows
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #34b15ea7
@@ -164,7 +296,9 @@ def _check_lists(rows, column):
     found = [Finding("skip", f"{data._count(len(missing), 'row')} without {column} ({data._name_rows(missing)}, counting from 0)", missing)] if missing else []
     return found + ([Finding("error", f"{column!r} should hold lists of words, but {data._name_rows(other)} (counting from 0) {'holds' if len(other) == 1 else 'hold'} {data._short(rows[column].iloc[other[0]])}: read the table with task.read(…), and leave no entry empty", other)] if other else [])
 
-def _is_word(w): return isinstance(w, str) and bool(w.strip()) and not regex.search(r"\p{Cs}", w)  # Cs: half of a character
+_HALF = regex.compile(r"\p{Cs}")  # of a character
+
+def _is_word(w): return isinstance(w, str) and bool(w.strip()) and not _HALF.search(w)
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #7fd30f54
 @patch
@@ -176,10 +310,23 @@ def _check_tags(self: SequenceLabelling, tags):  # row -> its tags
         return [Finding("error", f"{self._stranger(strange[at[0]])} ({data._name_rows(at)}, counting from 0). Correct it, or train with rows that have it", at)] if at else []
     if len(kinds) == 1: return [Finding("error", f"Every word has the same tag, {kinds.pop()!r}: there is nothing to tell apart. Add rows with others, or name another column")]
     scheme = guess_scheme(list(tags.values())) if self.scheme == "auto" else self.scheme
-    if scheme == "plain": return [Finding("warning", "The tags have an 'O', but no B- and I-: every word is judged by itself, and neighbours with the same tag are not one entity.")] if "O" in kinds else []
+    if scheme == "plain": return [] if self.scheme == "plain" else _about_plain(kinds)
     bad = {i: wrong[1] for i, row in tags.items() if (wrong := wrong_tag(row, "IOB2"))}
     at = tuple(bad)
-    return [Finding("error", f"Tags that are no IOB2 in {data._name_rows(at)} (counting from 0): {bad[at[0]]}. Read the table with task.read(…), which turns IOB1 and BIOES into IOB2", at)] if at else []
+    return [Finding("error", f"Tags that are no IOB2 in {data._name_rows(at)} (counting from 0): {bad[at[0]]}. Read the table with task.read(…), which turns every scheme into IOB2", at)] if at else []
+
+def _about_plain(kinds):  # a warning where somebody may have meant entities
+    begun, other = ([t for t in sorted(kinds - {"O"}) if (tag_parts(t)[0] in ("B", "I") and "-" in t) == marked] for marked in (True, False))
+    letters = next((s for s in ("IOB2", "BIOES", "BMES", "BILOU", "BMEWO") if {"B"} < kinds <= set(SCHEMES[s])), None)
+    alone = "every word is judged by itself, and neighbours with the same tag are not one entity"
+    if all(map(_is_number, kinds)): text = "The tags are numbers: they are counted as plain tags, and no entities. If they stand for tags such as B-PER, name them in the order of their numbers, for instance tag_names=\"O,B-PER,I-PER\" (--tag-names)"
+    elif letters: text = f"The tags are the letters {', '.join(sorted(kinds))}, without an O: {alone}. To read them as entities of one type, set scheme={letters!r}"
+    elif begun and other: text = f"Some tags look like those of entities ({begun[0]!r}), others do not ({other[0]!r}): {alone}"
+    elif "O" in kinds: text = f"The tags have an 'O', but no B- and I-: {alone}"
+    else: return []
+    return [Finding("warning", f"{text}.")]
+
+def _is_number(tag): return regex.fullmatch(r"[+-]?\d+(\.\d*)?", tag) is not None
 
 @patch
 def _stranger(self: SequenceLabelling, tag): return f"Tag {tag!r} in column {self.tags!r} was not among the training rows' tags ({', '.join(self.labels[:8])}{'…' if len(self.labels) > 8 else ''})"
@@ -187,10 +334,14 @@ def _stranger(self: SequenceLabelling, tag): return f"Tag {tag!r} in column {sel
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #12769eb5
 @patch
 def learn(self: SequenceLabelling, rows: pd.DataFrame) -> SequenceLabelling:
-    "The tags of the training rows: O, then B- and I- of every type; plain tags as they are, sorted."
+    "The tags of the training rows, and those that are declared (which are remembered): O, then B- and I- of every type; plain tags as they are, sorted."
     kinds = {t for row in cells(rows[self.tags]) for t in row}
-    if self.scheme == "plain" or not any(tag_parts(t)[0] == "B" for t in kinds): return replace(self, labels=sorted(kinds))
-    return replace(self, labels=["O", *(f"{letter}-{kind}" for kind in sorted({tag_parts(t)[1] for t in kinds} - {""}) for letter in "BI")])
+    names = self.tag_names or rows.attrs.get("classes")
+    named = set(read_tags([names]).tags[0] or ())
+    plain = list(dict.fromkeys([*(names or ()), *sorted(kinds)]))
+    if self.scheme == "plain" or not _are_entities(kinds | named): return replace(self, tag_names=names, labels=plain)
+    types = sorted({tag_parts(t)[1] for t in kinds | named} - {""})
+    return replace(self, tag_names=names, labels=["O", *(f"{letter}-{kind}" for kind in types for letter in "BI")])
 
 @patch
 def class_ids(

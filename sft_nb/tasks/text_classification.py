@@ -45,7 +45,9 @@ def build(
 def baselines(self: TextClassification) -> dict:
     "Majority, and TF-IDF with logistic regression tuned on valid."
     def tfidf(train, valid, rows):
-        return self.from_probs(bag_of_words(self.joined(train), self.classes_of(train), self.joined(valid), self.classes_of(valid), self.joined(rows)))
+        seen = self.classes_of(train)
+        probs = bag_of_words(self.joined(train), seen, self.joined(valid), self.classes_of(valid), self.joined(rows))
+        return self.from_probs(probs, seen)
     return Labels.baselines(self) | {"tfidf": tfidf}
 
 # %% ../../nbs/tasks/00_text_classification.ipynb #298dec97

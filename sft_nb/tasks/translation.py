@@ -7,7 +7,7 @@ __all__ = ['Translation', 'character_tokenizer', 'digits_apart', 'Pair', 'kind_o
            'read_po', 'Attention', 'attention_of']
 
 # %% ../../nbs/tasks/05_translation.ipynb #ff0bd895
-import ast, html
+import ast, html, re, warnings
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -22,9 +22,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from .. import data, models
 from ..columns import cells
 from ..evaluation import evaluation_mode
-from ..task import CheckpointError, DataError, learned, torch_seed
-from .chat import Chat, positions, stop_tokens
-from .decoding import Generating, must_fit
+from ..task import CheckpointError, DataError, Finding, learned, torch_seed
+from .chat import Chat, positions, special_marks, stop_tokens
+from .decoding import Generating, check_written, must_fit, must_have_room
 
 # %% ../../nbs/tasks/05_translation.ipynb #a8974c21
 @dataclass
@@ -36,12 +36,23 @@ class Translation(Generating):
     source: str = "source"  # column with the text to translate
     target_text: str = "target"  # column with its translation
     _: KW_ONLY
-    prompt: str = "Translate to Chinese: {}"  # what a language model is asked; {} is the text
+    prompt: str = "Translate to Chinese: {}"  # what a language model is asked; the text takes the place of {}
     tokenize: str = "zh"  # how BLEU cuts a target into words: "zh", or "13a" for languages with blanks
     characters: list = learned()  # of the training targets: what a new decoder can write
 
     def inputs(self): return [self.source]
     def outputs(self): return [self.target_text]
+
+@patch
+def _rules(self: Translation):
+    place = isinstance(self.prompt, str) and "{}" in self.prompt
+    return Generating._rules(self) + [(not place, f"prompt={data._short(self.prompt)}: it holds no {{}}, where the text goes, as in 'Translate to French: {{}}'")]
+
+@patch
+def check(self: Translation, rows: pd.DataFrame, labelled: bool = True) -> list[Finding]:
+    "Columns, empty cells, cells that are no text."
+    columns = [*self.inputs(), *(self.outputs() if labelled else [])]
+    return data.check_columns(rows, columns) or data.check_missing(rows, columns) + check_written(rows, columns)
 
 # %% ../../nbs/tasks/05_translation.ipynb #d86f75de
 def character_tokenizer(
@@ -58,6 +69,7 @@ def digits_apart(
     tokenizer,  # a fast tokenizer
 ) -> PreTrainedTokenizerFast:  # the same vocabulary
     "Each digit becomes a token of its own."
+    if not hasattr(tokenizer, "backend_tokenizer"): raise CheckpointError(f"This checkpoint brings a {type(tokenizer).__name__}, and no fast tokenizer (tokenizer.json): it cannot read the texts. Take one that reads text, such as minilm.")
     inner = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     inner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), inner.pre_tokenizer])
     special = {k: v for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)}
@@ -94,6 +106,11 @@ class Pair:
         return out | {"decoder_input_ids": [self.start, *labels[:-1]], "labels": labels}
 
 # %% ../../nbs/tasks/05_translation.ipynb #cb8d3475
+@patch(as_prop=True)
+def marks(self: Pair):  # two compiled patterns: for sources, for targets
+    "What each tokenizer reads as a mark wherever it stands in a text."
+    return special_marks(self.source), special_marks(self.target)
+
 @patch
 def room(
     self: Pair,
@@ -145,19 +162,23 @@ def build(
 ):
     "A model that writes the translation. An encoder gets a small new decoder, with its own characters."
     kind = kind_of(models.config_of(checkpoint))
-    return {"encoder": self._with_decoder, "translator": self._translator, "decoder": self._language_model}[kind](checkpoint, options)
+    make = {"encoder": self._with_decoder, "translator": self._translator, "decoder": self._language_model}[kind]
+    model, processor = make(checkpoint, options)
+    must_have_room(self, processor.limit if isinstance(processor, Chat) else processor.limits[1])
+    return model, processor
 
 # %% ../../nbs/tasks/05_translation.ipynb #acdb4628
 @patch
 def _with_decoder(self: Translation, checkpoint, options):
     if not self.characters: raise DataError("This task has no characters to write with yet: call `task.learn(training_rows)` first; `fit` does.")
     encoder, source = models.load(checkpoint, "body", **options)
+    source = digits_apart(source)
     target = character_tokenizer(self.characters)
     with torch_seed("decoder", options.get("seed", 0)): decoder = small_decoder(encoder.config.hidden_size, target)
     model = EncoderDecoderModel(encoder=encoder, decoder=decoder)
     for settings in (model.config, model.generation_config): settings.decoder_start_token_id, settings.eos_token_id, settings.pad_token_id = target.bos_token_id, target.eos_token_id, target.pad_token_id
     model.new_parameters = [n for n, _ in model.named_parameters() if not n.startswith("encoder.")]
-    return model.eval(), self._pair(model, digits_apart(source), target)
+    return model.eval(), self._pair(model, source, target)
 
 def small_decoder(
     width: int,  # of the encoder
@@ -207,41 +228,52 @@ def encode(self: Translation, row: dict, processor, rng=None) -> dict:
     return processor.example(str(row[self.source]).strip(), None if answer is None else str(answer).strip())
 
 # %% ../../nbs/tasks/05_translation.ipynb #3f050904
-def _lines(path):
-    try: return [line.strip() for line in data._find(path, [path.suffix.lower()]).read_text(encoding="utf-8").splitlines()]
-    except UnicodeDecodeError: raise DataError(data._undecodable(path, "utf-8")) from None
+def _lines(path, encoding=None):  # cut at line feeds alone: U+2028, U+0085 and form feeds are signs inside a line
+    if not data._find(path, [path.suffix.lower()]).stat().st_size: return []
+    with data._opened(path, encoding or "utf-8", "\n") as file: text = file.read()
+    if "\r" in text.strip() and "\n" not in text: raise DataError(f"{path}: its lines end with carriage returns alone. Save it with line feeds, as every editor does today.")
+    lines = text.split("\n")
+    return [line.strip() for line in (lines[:-1] if text.endswith("\n") else lines)]
 
 def read_aligned(
     sources: Path,  # text file, a sentence a line
     targets: Path,  # text file, the translation of each line in the same line
+    encoding: str | None = None,  # of both files; None: UTF-8
 ) -> list[tuple[str, str]]:  # lines that are empty in both are left out
     "Two files side by side. Raises DataError for files of unequal length and for a line that is empty in one of them."
-    ours, theirs = _lines(sources), _lines(targets)
+    ours, theirs = _lines(sources, encoding), _lines(targets, encoding)
     if len(ours) != len(theirs): raise DataError(f"{sources} has {len(ours):,} lines and {targets} has {len(theirs):,}: line {min(len(ours), len(theirs)) + 1} of the longer one has no partner. Aligned files have as many lines as each other.")
     for n, (a, b) in enumerate(zip(ours, theirs), 1):
         if bool(a) != bool(b): raise DataError(f"{targets if a else sources}, line {n}: empty, where {sources if a else targets} has a text. Fill it in, or delete the line in both files.")
     return [(a, b) for a, b in zip(ours, theirs) if a]
 
 # %% ../../nbs/tasks/05_translation.ipynb #7498acb3
-def _entries(path):  # dictionaries of a gettext catalogue: keyword -> text, and "line"
+def _charset(path):  # the encoding that a catalogue names in its head; None: it names none
+    with data._find(path, [path.suffix.lower()]).open("rb") as file: head = file.read(2**14)
+    named = re.search(rb'^\s*"Content-Type:[^"\n]*charset=([\w.:-]+)', head, re.MULTILINE | re.IGNORECASE)
+    return named[1].decode() if named and named[1] != b"CHARSET" else None
+
+def _entries(path, encoding):  # dictionaries of a gettext catalogue: keyword -> text, and "line"
     entry, key = {}, None
-    for n, line in enumerate([*_lines(path), ""], 1):
+    for n, line in enumerate([*_lines(path, encoding or _charset(path)), ""], 1):
         if not line or (line.startswith(("msgid ", "msgctxt ", "#")) and "msgstr" in "".join(entry)):
             if entry: yield entry
             entry, key = {}, None
         if line.startswith("#"): entry["fuzzy"] = entry.get("fuzzy", "") + "fuzzy" * (line.startswith("#,") and "fuzzy" in line)
         elif line:
             if not line.startswith('"'): key, _, line = line.partition(" ")
-            try: entry[key] = entry.get(key, "") + ast.literal_eval(line)
+            try:
+                with warnings.catch_warnings(action="ignore"): entry[key] = entry.get(key, "") + ast.literal_eval(line)
             except (ValueError, SyntaxError, TypeError): raise DataError(f"{path}, line {n}: no entry of a gettext catalogue. A line is a keyword (msgid, msgstr) and a text in double quotes, or such a text alone.") from None
             entry.setdefault("line", n)
 
 def read_po(
     path: Path,  # a .po file
+    encoding: str | None = None,  # None: the one in its head, or UTF-8
 ) -> list[tuple[str, str]]:  # source and translation; entries that are marked as fuzzy, and the head, are left out
     "A gettext catalogue. Raises DataError with the line of what is no entry, and for a source without a translation."
     out = []
-    for e in _entries(path):
+    for e in _entries(path, encoding):
         if e.get("fuzzy") or not e.get("msgid"): continue
         said = e.get("msgstr", e.get("msgstr[0]"))
         if said is None: raise DataError(f"{path}, line {e['line']}: an msgid without msgstr. Was the file cut short?")
@@ -250,14 +282,21 @@ def read_po(
 
 # %% ../../nbs/tasks/05_translation.ipynb #9f8064ad
 @patch
-def table(self: Translation, source, labelled: bool = True) -> pd.DataFrame:
-    "Two columns of a table; or two aligned files, as a pair of paths or with a comma between them; or a gettext catalogue."
+def table(
+    self: Translation,
+    source,  # two columns of a table; two aligned files, as a pair of paths or with a comma between them; or a gettext catalogue
+    labelled: bool = True,  # False: rows to predict, whose targets do not matter
+    encoding: str | None = None,  # of a text file; None: UTF-8, or what a catalogue says in its head
+    delimiter: str | None = None,  # between cells of a .csv or .tsv file; None: "," or tab
+) -> pd.DataFrame:  # index 0 … n-1, unchecked
+    "Sources and translations, wherever they come from."
     if isinstance(source, str) and "," in source and not Path(source).exists(): source = tuple(source.split(","))
-    if isinstance(source, (list, tuple)) and len(source) == 2 and all(isinstance(s, (str, Path)) for s in source): pairs = read_aligned(*(Path(str(s).strip()) for s in source))
-    elif isinstance(source, (str, Path)) and Path(source).suffix.lower() == ".po": pairs = read_po(Path(source))
-    else: return data.read_table(source)
-    if not pairs: raise DataError(f"{source}: there are no translations in it.")
-    return pd.DataFrame(pairs, columns=[self.source, self.target_text])
+    pair = isinstance(source, (list, tuple)) and len(source) == 2 and all(isinstance(s, (str, Path)) for s in source)
+    if pair: found = read_aligned(*(Path(str(s).strip()) for s in source), encoding)
+    elif isinstance(source, (str, Path)) and Path(source).suffix.lower() == ".po": found = read_po(Path(source), encoding)
+    else: return data.read_table(source, encoding or "utf-8", delimiter)
+    if not found: raise DataError(f"{source}: there are no translations in it.")
+    return pd.DataFrame(found, columns=[self.source, self.target_text])
 
 # %% ../../nbs/tasks/05_translation.ipynb #29caa926
 @dataclass

@@ -1,0 +1,152 @@
+"""What the default recipe reaches with few rows: writes results/small_data.json, a finished run at a time.
+
+python tests/bench/small_data.py [--tasks text-classification,…] [--rows 30,60,120] [--seeds 5] [--but learning_rate=1e-4,…] [--out FILE]
+
+A run has a table of so many rows, as a person would bring it: a fifth is split off to choose the epoch with, a fifth to certify, the rest is trained on.
+What is judged is another set, the same for every run of a task, and not one row or group of it stands in any table.
+What is already in the file is skipped, so that the series survives being cut off. `--but` tries another recipe: give another --out.
+"""
+import argparse
+import ast
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Callable
+
+from series import RESULTS, machine, save, stored
+
+from sft_nb.assets import load_data
+from sft_nb.data import split
+from sft_nb.evaluation import predict
+from sft_nb.recipe import Recipe
+from sft_nb.task import Prediction, Task
+from sft_nb.tasks.cldr import cldr_pairs
+from sft_nb.tasks.image_classification import ImageClassification
+from sft_nb.tasks.instruction_tuning import InstructionTuning, bundled_instructions
+from sft_nb.tasks.object_detection import ObjectDetection
+from sft_nb.tasks.scenes import digit_scenes
+from sft_nb.tasks.sequence_labelling import SequenceLabelling, tweets
+from sft_nb.tasks.text_classification import TextClassification, film_reviews
+from sft_nb.tasks.text_regression import TextRegression, rated_sentences
+from sft_nb.tasks.translation import Translation
+from sft_nb.training import FineTuner
+
+ROWS = (30, 60, 120, 240, 500, 1000, 4000)
+
+
+@dataclass(frozen=True)
+class Trial:
+    "A task on data that comes with the package."
+    task: Task  # with its columns
+    table: Callable  # (seed, n) -> n rows, as a person would bring them
+    judged: Callable  # () -> rows that stand in no table
+    group: str | None = None  # column that the table is split by
+
+
+def pool(rows, judged, group=None):
+    "The rows that tables are drawn from, and so many others to judge by."
+    size = min(4 * judged, len(rows) // 4) if group else judged
+    parts = split(rows, valid_size=0, certify_size=size, seed=42, group=group)
+    return parts.train, parts.certify.sample(judged, random_state=0).reset_index(drop=True)
+
+
+def drawn(rows, judged, group=None):
+    "The two functions of a trial on one table of rows."
+    parts = []
+
+    def both():
+        if not parts:
+            parts.extend(pool(rows(), judged, group))
+        return parts
+
+    def table(seed, n):
+        return both()[0].sample(n, random_state=seed).reset_index(drop=True)
+
+    return table, lambda: both()[1]
+
+
+def talks(seed, n):
+    "Instructions of three kinds, shuffled, made of other reviews, tweets and days than those that are judged."
+    rows = bundled_instructions(seed, 2 * n)
+    fresh = rows[~rows.source.isin(judged_talks().source)]
+    return fresh.groupby("kind").head(-(-n // 3)).sample(n, random_state=seed).reset_index(drop=True)
+
+
+@cache
+def judged_talks():
+    return bundled_instructions(10_000, 20)
+
+
+def dates(seed, role):
+    rows = cldr_pairs(seed, dates=4500, times=3600, amounts=2400)
+    return rows[rows.role == role].reset_index(drop=True)
+
+
+TRIALS = {
+    "text-classification": Trial(TextClassification(), *drawn(film_reviews, 1000, "movie"), "movie"),
+    "text-regression": Trial(TextRegression(number="rating"), *drawn(rated_sentences, 1000, "document"), "document"),
+    "sequence-labelling": Trial(SequenceLabelling(), *drawn(tweets, 480)),
+    "image-classification": Trial(ImageClassification(), *drawn(lambda: load_data("mnist-5k"), 500)),
+    "object-detection": Trial(ObjectDetection(), lambda seed, n: digit_scenes(n, "train", seed), lambda: digit_scenes(100, "certify")),
+    "translation": Trial(Translation(max_new_tokens=40), lambda seed, n: dates(seed, "train").head(n), lambda: dates(0, "certify").head(200)),
+    "instruction-tuning": Trial(InstructionTuning(max_new_tokens=48), talks, judged_talks, "source"),
+}
+
+
+def without_learning(task, train, rows):
+    "The answer that needs no model: the most frequent one, the mean, or no box at all."
+    ways = task.baselines()
+    if "majority" in ways or "mean" in ways:
+        return (ways.get("majority") or ways["mean"])(train, train, rows)
+    return [Prediction([]) for _ in range(len(rows))]
+
+
+def run(name, n, seed, changes):
+    "One table, one fit, one judgement."
+    trial = TRIALS[name]
+    table = trial.task.read(trial.table(seed, n))
+    parts = split(table, seed=seed, group=trial.group)
+    start, clock = time.process_time(), time.perf_counter()
+    tuner = FineTuner(trial.task, recipe=Recipe(seed=seed).but(**changes)).fit(parts.train, parts.valid)
+    spent = {"processor_seconds": round(time.process_time() - start, 1), "seconds": round(time.perf_counter() - clock, 1)}
+    rows = trial.judged()
+    task, (metric, _) = tuner.task, tuner.task.metric
+    truth = trial.task.read(rows)  # the learned task would refuse tags that few rows did not show
+    targets = [task.target(row) for row in truth.to_dict("records")]
+    answers = predict(task, tuner.model, tuner.processor, task.read(rows, labelled=False))
+    reached = task.metrics(answers, targets)
+    plain = task.metrics(without_learning(task, parts.train, truth), targets)
+    sizes = {role: len(part) for role, part in parts.roles.items()}
+    chosen = {k: getattr(tuner.plan, k) for k in ("epochs", "learning_rate", "batch_size")}
+    return {"task": name, "rows": n, "seed": seed, "n": sizes | {"judged": len(rows)}, "recipe": chosen, "updates": tuner.updates, "kept": tuner.kept_epoch,
+            "metric": metric, "reached": reached[metric], "without learning": plain[metric], "metrics": clean(reached), **spent, "machine": machine()}
+
+
+def clean(metrics): return {k: v if v == v else None for k, v in metrics.items()}  # JSON has no NaN
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", default=",".join(TRIALS))
+    parser.add_argument("--rows", default=",".join(map(str, ROWS)))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--but", default="", help="changes of the recipe, such as learning_rate=2e-4,epochs=10")
+    parser.add_argument("--out", type=Path, default=RESULTS / "small_data.json")
+    args = parser.parse_args()
+    changes = {k: ast.literal_eval(v) for k, v in (part.split("=") for part in args.but.split(",") if part)}
+    for n in map(int, args.rows.split(",")):
+        for seed in range(args.seeds):
+            for name in args.tasks.split(","):
+                done = stored(args.out, {"runs": []})["runs"]
+                if any((r["task"], r["rows"], r["seed"]) == (name, n, seed) for r in done):
+                    continue
+                result = run(name, n, seed, changes)
+                file = stored(args.out, {"runs": []})
+                file["runs"].append(result)
+                save(file, args.out)
+                print(name, n, seed, result["recipe"], round(result["reached"], 4), "against", round(result["without learning"], 4), result["processor_seconds"], flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""Few rows: how a recipe is sized, which epoch is kept, and what is said of a model that learned nothing."""
+import dataclasses
+import math
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from conftest import SENTENCES
+
+from sft_nb.all import FineTuner, Recipe, RECIPES, TextClassification, TextRegression
+from sft_nb.task import Prediction, TrainingError
+from sft_nb.training import Position, more_than_chance, only_answer
+
+ROWS = pd.DataFrame({"text": [f"{text} {i}" for i in range(6) for text in SENTENCES], "label": ["good", "bad"] * 24})
+
+
+# --- the size of a recipe ---
+
+@pytest.mark.parametrize("rows", [1, 2, 18, 36, 144, 300, 600, 2400, 100_000])
+def test_enough_updates(rows):
+    plan = Recipe().sized(rows, updates=200)
+    updates = plan.epochs * math.ceil(rows / plan.batch_size)
+    assert 8 <= plan.batch_size <= 32 and 3 <= plan.epochs <= 60
+    assert updates >= 200 or plan.epochs == 60
+
+
+def test_what_is_said_is_done():
+    said = Recipe(epochs=3, batch_size=32, learning_rate=1e-5)
+    assert said.sized(36, updates=900, learning_rate=1.) == said
+    assert Recipe(epochs=2).sized(36).epochs == 2
+    assert Recipe(batch_size=5).sized(36).batch_size == 5
+    assert RECIPES["article"].sized(36) == RECIPES["article"]
+
+
+def test_more_updates_are_more_epochs():
+    assert Recipe().sized(36, updates=100).epochs < Recipe().sized(36, updates=200).epochs
+    assert Recipe().sized(36, learning_rate=5e-4).learning_rate == 5e-4
+
+
+@pytest.mark.parametrize("name, value", [("learning_rate", math.nan), ("learning_rate", math.inf), ("weight_decay", math.nan), ("weight_decay", math.inf),
+                                         ("max_grad_norm", math.nan), ("max_grad_norm", math.inf), ("warmup", math.nan), ("depth_decay", math.nan), ("dropout", math.nan),
+                                         ("epochs", True), ("batch_size", "4"), ("epochs", 0), ("seed", -1), ("keep_best", "yes"), ("precision", None)])
+def test_a_setting_that_cannot_be(name, value):
+    with pytest.raises(TrainingError, match=f"This recipe cannot work. {name}="):
+        Recipe(**{name: value})
+
+
+def test_a_fit_takes_the_plan_and_leaves_the_recipe(tiny):
+    tuner = FineTuner(TextClassification(), tiny("bert"), Recipe(epochs=1)).fit(ROWS)
+    assert tuner.plan == dataclasses.replace(tuner.recipe, batch_size=8, learning_rate=1e-4) and tuner.recipe == Recipe(epochs=1)
+    assert tuner.updates == 6 and len(tuner.history.steps) == 6
+
+
+# --- which epoch ---
+
+def test_one_row_in_twelve_is_chance():
+    assert not more_than_chance([1.] * 8 + [0.] * 4, [1.] * 7 + [0.] * 5)
+    assert more_than_chance([1.] * 800 + [0.] * 400, [1.] * 700 + [0.] * 500)
+    assert not more_than_chance([1.], [0.]) and not more_than_chance([1., 1.], [1., 1.])
+
+
+def tuner_at(best, last, **recipe):
+    "A tuner after 5 epochs; the second was the best."
+    tuner = FineTuner(TextClassification(), "minilm", Recipe(epochs=5, **recipe))
+    tuner.position = Position(epoch=5, best=.7, best_epoch=2, best_scores=best, scores=last)
+    return tuner
+
+
+@pytest.mark.parametrize("keep, right, kept", [(None, (8, 7), 5), (None, (12, 2), 2), (True, (8, 7), 2), (False, (12, 2), 5)])
+def test_the_epoch_that_is_kept(keep, right, kept):
+    scores = [[1.] * k + [0.] * (12 - k) for k in right]
+    assert tuner_at(*scores, keep_best=keep).kept_epoch == kept
+
+
+def test_who_waits_for_a_better_epoch_gets_it():
+    assert tuner_at([1., 0.], [0., 1.], patience=1).kept_epoch == 2
+
+
+def test_of_equal_metrics_the_lower_loss(tiny):
+    tuner = FineTuner(TextClassification(), tiny("bert"), Recipe(epochs=4))
+    tuner.position = Position()
+    results = [(.6, 1.0), (.6, .8), (.6, .9), (.5, .1)]
+    better = []
+    for epoch, (accuracy, loss) in enumerate(results):
+        tuner.position.epoch = epoch
+        better.append(tuner._better(SimpleNamespace(loss=loss, metrics={"accuracy": accuracy})))
+    assert better == [True, True, False, False] and tuner.position.best_epoch == 2
+
+
+# --- what was reached ---
+
+def answers(*values):
+    return [Prediction(v) for v in values]
+
+
+def test_the_only_answer():
+    assert only_answer(answers("a", "a", "a")) == '"a"' and only_answer(answers("a", "b")) is None
+    assert only_answer(answers(["x"], ["x"])) == '["x"]' and only_answer(answers("a")) is None
+    assert only_answer(answers(2.5, 2.5)) == "2.5"
+
+
+def test_a_constant_answer_is_said(tiny, said):
+    "Too small a rate moves nothing: one answer for all rows, and one sentence about it."
+    tuner = FineTuner(TextClassification(), tiny("bert"), Recipe(epochs=1, learning_rate=1e-9)).fit(ROWS, ROWS[:20])
+    reached = tuner.history.reached
+    text = said()
+    assert reached["metric"] == "accuracy" and reached["without_learning"] == .5
+    if len({p.value for p in tuner.evaluate(ROWS[:20]).predictions}) == 1:
+        assert "to every one of the 20 valid rows" in text
+    else:
+        assert reached["value"] > .5 or "is no better on valid than the most frequent answer" in text
+    assert "the most frequent answer every time: 0.5000" in text
+    assert not reached["warning"] or reached["warning"] in text and "Try twice the epochs (2)" in text
+
+
+def test_numbers_stand_beside_the_mean(tiny, said):
+    rows = ROWS.assign(number=[float(i % 7) for i in range(len(ROWS))])
+    tuner = FineTuner(TextRegression(number="number"), tiny("bert"), Recipe(epochs=1, learning_rate=1e-9)).fit(rows, rows[:20])
+    reached = tuner.history.reached
+    assert reached["plain"] == "mean" and "the mean every time" in said()
+    sentence = tuner._learned_nothing(reached | {"value": reached["without_learning"]}, "max")
+    assert "no better on valid than the mean every time" in sentence and "three times the learning rate (3e-09)" in sentence
+
+
+def test_what_has_learned_is_not_scolded(tiny, said):
+    tuner = FineTuner(TextClassification(), tiny("bert"), Recipe(epochs=15, learning_rate=3e-3)).fit(ROWS, ROWS)
+    assert tuner.history.reached["value"] > .9 and tuner.history.reached["warning"] is None
+    assert "has not learned" not in said()
+
+
+# --- going on ---
+
+def test_a_loaded_run_goes_on_from_its_weights(tiny, tmp_path):
+    first = FineTuner(TextClassification(), tiny("bert"), Recipe(epochs=15, learning_rate=3e-3, keep_best=False)).fit(ROWS)
+    loss = first.evaluate(ROWS).loss
+    first.save(tmp_path/"run")
+    again = FineTuner.load(tmp_path/"run")
+    again.recipe = Recipe(epochs=1, learning_rate=1e-6, keep_best=False)
+    again.fit(ROWS)
+    assert again.checkpoint == str((tmp_path/"run").resolve()) and abs(again.evaluate(ROWS).loss - loss) < .02
