@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'OURS', 'READY', 'take_apart', 'put_together', 'sha256', 'discard', 'write_checkpoint', 'read_checkpoint',
-           'claim', 'held', 'Checkpointer', 'forget', 'versions', 'surroundings', 'model_card', 'settle', 'finished',
-           'may_replace', 'rewrite']
+           'claim', 'held', 'Checkpointer', 'forget', 'versions', 'surroundings', 'model_card', 'settle', 'files_of',
+           'finished', 'may_replace', 'rewrite']
 
 # %% ../nbs/08_checkpointing.ipynb #ec79ce42
 import hashlib, json, os, shutil, threading, time
@@ -391,7 +391,8 @@ def settle(
 # %% ../nbs/08_checkpointing.ipynb #5064d297
 def _inside(name):  # a name from a file of somebody: does it stay inside the folder?
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name: raise CheckpointError(f"{name!r} is no name of a file in a run's folder: somebody has changed the list. Delete the folder .saving, or give another folder.")
+    if path.is_absolute() or ".." in path.parts or "\\" in name: raise CheckpointError(
+        f"{name!r} is no name of a file in a run's folder: somebody has changed the list. Give another folder.")
     return name
 
 def _remove(folder, name):
@@ -410,16 +411,21 @@ def _settled(folder):  # the same for whoever comes by: only if nobody is just d
     with held(folder, wait=60): settle(folder)
 
 # %% ../nbs/08_checkpointing.ipynb #90dc1f89
+def files_of(
+    folder,  # of a run
+) -> dict[str, str]:  # name -> SHA-256; empty where there is no list
+    "The files that belong to a finished run, as its list says."
+    try: files = json.loads((Path(folder).expanduser() / "sft_nb.json").read_text(encoding="utf-8"))["files"]
+    except (ValueError, KeyError, TypeError, OSError, RecursionError): return {}
+    return files if isinstance(files, dict) else {}
+
 def finished(
     folder,  # of a run
 ) -> dict | None:  # what `sft_nb.json` says; None: there is no finished run
     "The finished run of a folder. Raises CheckpointError for a file of this name that is none of ours."
     path = Path(folder).expanduser() / "sft_nb.json"
     if not os.path.lexists(path): return None
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(about["files"], dict) and about["recipe"]: return about
-    except (ValueError, KeyError, TypeError, OSError, RecursionError): pass
+    if files_of(folder): return json.loads(path.read_text(encoding="utf-8"))
     raise CheckpointError(f"{path} does not say which files belong to the run, so none can be replaced. Move the folder away, or give another one.")
 
 def may_replace(
@@ -430,11 +436,15 @@ def may_replace(
     "May these files be written? Raises CheckpointError if one is not ours, or if a finished run would be lost."
     about = finished(folder)
     old = about["files"] if about else {}
-    if about and not overwrite: raise CheckpointError(f"{folder} holds a finished run ({about['task'].get('name')}). To replace it, save with overwrite=True; or give another folder.")
+    if about and not overwrite: raise CheckpointError(
+        f"{folder} holds a finished run ({about['task'].get('name')}). "
+        "To replace it, save with overwrite=True; or give another folder.")
     there = lambda name: os.path.lexists(folder / _inside(name))
-    foreign = [n for n in names if n not in old and n != "sft_nb.json" and there(n)]
-    foreign += [n for n in old if there(n) and not _as_written(folder / n, old[n])]
-    if foreign: raise CheckpointError(f"{folder} holds {', '.join(sorted(foreign)[:3])}, which {'was' if len(foreign) == 1 else 'were'} not written by this run or {'has' if len(foreign) == 1 else 'have'} been changed since. Move it away, or give another folder.")
+    foreign = [n for n in names if n not in old and there(n)]
+    changed = [n for n in old if there(n) and not _as_written(folder / n, old[n])]
+    if foreign or changed: raise CheckpointError(
+        f"{folder} holds {', '.join(sorted(foreign + changed)[:3])}, not written by this run or changed since. "
+        "Move it away, or give another folder.")
     return old
 
 def _as_written(path, hashed): return not path.is_symlink() and path.is_file() and sha256(path) == hashed
@@ -508,9 +518,9 @@ def rewrite(
 ):
     "Give a file of a finished run another content, and note it in the run's list."
     folder = Path(folder).expanduser()
-    about = finished(folder)
     write_file(folder / name, text)
-    if about is None or name not in about["files"]: return
+    if name not in files_of(folder): return
+    about = finished(folder)
     about["files"][name] = sha256(folder / name)
     write_file(folder / "sft_nb.json", json.dumps(about, indent=1, ensure_ascii=False))
 

@@ -45,14 +45,16 @@ def in_terminal(
     text = _READING.sub(r"give \1", text)
     dashed = lambda m: f"--{m[1].replace('_', '-')}" + ("" if m[2] == "True" else f"={m[2]}")
     known = "|".join(map(re.escape, sorted(options, key=len, reverse=True)))
-    return re.sub(rf"(?<![\w.-])({known})=(?!None)(True\b|(?=\S)[^\s,;.:)]*)", dashed, text) if known else text
+    return re.sub(rf"(?<![\w.'\"-])({known})=(?!None)(True\b|(?=\S)[^\s,;.:)]*)", dashed, text) if known else text
 
 # %% ../nbs/90_cli.ipynb #10934dee
 @contextmanager
 def _warnings_on_stderr(options):
     "Inside the block the package's warnings go to standard error."
     class ToStderr(logging.Handler):
-        def emit(self, record): typer.echo(f"{record.levelname.lower()}: {in_terminal(record.getMessage(), options)}", err=True)
+        def emit(self, record):
+            said = in_terminal(record.getMessage(), options)
+            typer.echo(f"{record.levelname.lower()}: {said}", err=True)
     logger, handler = telling.LOGGER, ToStderr()
     others, logger.handlers = logger.handlers, [handler]
     try: yield
@@ -101,7 +103,8 @@ def field_comments(
     said = {}
     for cls in reversed(task.__mro__):
         own = set(cls.__dict__.get("__annotations__", ()))
-        if own and cls.__module__ != "builtins": said |= {k: v for k, v in docments(cls).items() if v and k in own}
+        if not own: continue
+        said |= {k: v for k, v in docments(cls).items() if v and k in own}
     return said
 
 def task_options(
@@ -109,13 +112,16 @@ def task_options(
     helped: bool = True,  # with the comments of its fields, which take a moment to read
 ) -> list[inspect.Parameter]:  # for a typer command
     "A command line option per typed field of a task; what it learns is none."
-    out, said = [], field_comments(task) if helped else {}
-    for f in fields(task):
-        if f.metadata.get("learned"): continue
-        default = f.default if f.default is not MISSING else ...
-        option = typer.Option(f"--{f.name.replace('_', '-')}", help=said.get(f.name, f"`{f.name}` of {task.name}"), rich_help_panel=f"Columns and settings of {task.name}")
-        out.append(inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[_plain_type(f.type), option]))
-    return out
+    said = field_comments(task) if helped else {}
+    return [_option(task, f, said) for f in fields(task) if not f.metadata.get("learned")]
+
+def _option(task, field, said):
+    name = f"--{field.name.replace('_', '-')}"
+    text = said.get(field.name, f"`{field.name}` of {task.name}")
+    option = typer.Option(name, help=text, rich_help_panel=f"Columns and settings of {task.name}")
+    kind = Annotated[_plain_type(field.type), option]
+    default = field.default if field.default is not MISSING else ...
+    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
 # %% ../nbs/90_cli.ipynb #0083bd52
 def _plain_type(t):
@@ -148,20 +154,26 @@ def _size(given, default):
     return int(size) if size >= 1 and size == int(size) else size
 
 def _parts(read, data, valid, certify, group, valid_size, certify_size, seed):
-    "Train, valid and certify rows, from files where given and split off otherwise. Beside a file for valid, nothing is kept aside unasked."
+    "Train, valid and certify rows, from files where given and split off otherwise."
     rows = read(data)
     given = {"valid": read(valid) if valid else None, "certify": read(certify) if certify else None}
-    sizes = {"valid_size": 0 if valid else _size(valid_size, .2), "certify_size": 0 if certify else _size(certify_size, 0 if valid else .2)}
-    if not any(sizes.values()): return Splits(rows, given["valid"], given["certify"], seed, group)
-    drawn = split(rows, **sizes, seed=seed, group=group)
+    for_valid = 0 if valid else _size(valid_size, .2)
+    unasked = 0 if valid else .2  # beside a file for valid, nothing is kept aside unasked
+    for_certify = 0 if certify else _size(certify_size, unasked)
+    if not (for_valid or for_certify): return Splits(rows, given["valid"], given["certify"], seed, group)
+    drawn = split(rows, for_valid, for_certify, seed=seed, group=group)
     return replace(drawn, **{role: r for role, r in given.items() if r is not None})
 
 def _told(parts, data, valid, certify):
     "Which rows do what, in one line."
-    count = lambda rows: 0 if rows is None else len(rows)
-    apart = lambda file, rows, option: f"from {file}" if file else f"split off from {data} ({option})" if rows else "none"
-    n, m = count(parts.valid), count(parts.certify)
-    return f"{len(parts.train):,} rows to learn from; {n:,} to choose the epoch with, {apart(valid, n, '--valid-size')}; {m:,} for a certificate, {apart(certify, m, '--certify-size')}."
+    def apart(rows, what, file, option):
+        if rows is None or not len(rows): return f"none {what}"
+        whence = f"from {file}" if file else f"split off from {data} ({option})"
+        return f"{len(rows):,} {what}, {whence}"
+    learned = f"{len(parts.train):,} rows to learn from"
+    chosen = apart(parts.valid, "to choose the epoch with", valid, "--valid-size")
+    kept = apart(parts.certify, "for a certificate", certify, "--certify-size")
+    return f"{learned}; {chosen}; {kept}."
 
 # %% ../nbs/90_cli.ipynb #bc76fc71
 OUT = typer.Option(help="Folder for the run")
@@ -178,7 +190,9 @@ def _outside(out, **inputs):
     home = out.expanduser().resolve()
     for option, path in inputs.items():
         if path is None or not (place := Path(path).expanduser()).exists(): continue
-        if place.resolve().is_relative_to(home): raise DataError(f"{path} ({option}) lies in the folder of the run, {out}, whose files are replaced. Give another --out, or move it.")
+        if not place.resolve().is_relative_to(home): continue
+        raise DataError(f"{path} ({option}) lies in the folder of the run, {out}, whose files are replaced. "
+                        "Give another --out, or move it.")
 
 def _reader(task, encoding, delimiter, **more):
     "task.read with what was given, and nothing else."
@@ -215,16 +229,19 @@ def fine_tune(
     if recipe not in RECIPES: raise DataError(f"No recipe is called {recipe!r}. Known: {', '.join(RECIPES)}.")
     if resume not in (None, "auto"): raise DataError(f"--resume {resume!r}: the only value is auto.")
     _outside(out, DATA=data, **{"--valid": valid, "--certify": certify, "--model": model})
-    wanted = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size, "patience": patience, "seed": seed}
+    wanted = dict(epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, patience=patience, seed=seed)
     wanted = {k: v for k, v in wanted.items() if v is not None}
     plan = RECIPES[recipe].but(**wanted)
     job = task_class(task)(**columns)
     ended = _ended(out, resume, overwrite)
-    parts = _parts(_reader(job, encoding, delimiter), data, valid, certify, group, valid_size, certify_size, seed)
+    read = _reader(job, encoding, delimiter)
+    parts = _parts(read, data, valid, certify, group, valid_size, certify_size, seed)
     if ended: return _nothing_to_do(out, ended, job, parts, wanted, json_)
-    report(check_splits(job, replace(parts, **{r: t if t is not None else parts.train.head(0) for r, t in parts.roles.items()})))
-    with checkpointing.held(checkpointing.claim(out)) if ranks().is_main_process else nullcontext():
-        if resume is None and any((out / "checkpoints").glob("step-*")): telling.warn(f"{out} holds an unfinished run, which is begun anew; --resume auto would have gone on.")
+    none = parts.train.head(0)
+    report(check_splits(job, replace(parts, **{r: none if t is None else t for r, t in parts.roles.items()})))
+    alone = checkpointing.held(checkpointing.claim(out)) if ranks().is_main_process else nullcontext()
+    with alone:
+        if resume is None and _unfinished(out): telling.warn(f"{out} holds an unfinished run, which is begun anew; --resume auto would have gone on.")
         if not telling.is_quiet(): print(_told(parts, data, valid, certify))
         tuner = FineTuner(job, model, plan, out=out, device=device).fit(parts.train, parts.valid, resume=resume)
         if tuner.interrupted: _stopped(out, overwrite)
@@ -235,12 +252,13 @@ def _stopped(out, overwrite):
     raise typer.Exit(130)
 
 # %% ../nbs/90_cli.ipynb #54d73d95
+def _unfinished(out): return any((out.expanduser() / "checkpoints").glob("step-*"))
+
 def _ended(out, resume, overwrite):
-    "The finished run in `out` that --resume found; None: there is something to do. Raises CheckpointError if it may not be replaced."
+    "The finished run in `out` that --resume found. Raises CheckpointError for one that may not be replaced."
     if not out.expanduser().is_dir(): return None
-    checkpointing.claim(out)  # finishes a save that was killed
-    unfinished = any((out / "checkpoints").glob("step-*"))
-    if resume and not unfinished: return checkpointing.finished(out)
+    out = checkpointing.claim(out)  # finishes a save that was killed
+    if resume and not _unfinished(out): return checkpointing.finished(out)
     checkpointing.may_replace(out, KEPT, overwrite)
 
 def _last(history, epoch):
@@ -249,26 +267,37 @@ def _last(history, epoch):
 
 def _nothing_to_do(out, about, job, parts, wanted, json_):
     "A finished run, asked to go on: say so, or say that it is another one."
-    seen = json.loads((out / "rows.json").read_text(encoding="utf-8"))
-    changed = [f"{k}={about['recipe'].get(k)} then, {v} now" for k, v in wanted.items() if about["recipe"].get(k) != v]
-    if job.name != about["task"].get("name"): changed.append(f"task {about['task'].get('name')} then, {job.name} now")
+    seen = json.loads((out.expanduser() / "rows.json").read_text(encoding="utf-8"))
+    recipe, task = about["recipe"], about["task"].get("name")
+    changed = [f"{k}={recipe.get(k)} then, {v} now" for k, v in wanted.items() if recipe.get(k) != v]
+    if job.name != task: changed.append(f"task {task} then, {job.name} now")
     elif seen.get("train") != row_hashes(parts.train, job.inputs()): changed.append("other training rows")
-    if changed: raise DataError(f"{out} holds a finished run, and not this one: {'; '.join(changed)}. Give another --out, or --overwrite without --resume.")
+    if changed: raise DataError(f"{out} holds a finished run, and not this one: {'; '.join(changed)}. "
+                                "Give another --out, or --overwrite without --resume.")
     print(f"{out} holds a finished run: nothing to go on with.")
-    kept = (about["recipe"]["keep_best"] and about["position"]["best_epoch"]) or about["position"]["epoch"]
-    _say_json(json_, {"out": str(out), "n": {r: len(h) for r, h in seen.items()}, "valid": _last(about["history"]["epochs"], kept)})
+    position = about["position"]
+    kept = (recipe["keep_best"] and position["best_epoch"]) or position["epoch"]
+    _say_json(json_, _summary(out, seen, about["history"]["epochs"], kept))
+
+def _summary(out, seen, history, epoch):
+    "What --json says of a run."
+    return {"out": str(out), "n": {r: len(h) for r, h in seen.items()}, "valid": _last(history, epoch)}
 
 # %% ../nbs/90_cli.ipynb #f2f9a3ef
 def _keep(tuner, parts, out, overwrite, split_off, json_):
     "Save a finished run and say where."
+    kept_aside = parts.certify is not None and split_off
     if parts.certify is not None: tuner.seen["certify"] = row_hashes(parts.certify, tuner.task.inputs())
-    tuner.notes |= {"about": f"{len(parts.train):,} training rows of the user."} | ({"group": parts.group} if parts.group else {})
+    tuner.notes["about"] = f"{len(parts.train):,} training rows of the user."
+    if parts.group: tuner.notes["group"] = parts.group
     result = tuner.evaluate(parts.valid) if parts.valid is not None else None
-    tuner.save(out, overwrite, beside=lambda folder: _beside(folder, tuner, parts, split_off, result), forget=True)
+    beside = lambda folder: _beside(folder, tuner, parts, split_off, result)
+    tuner.save(out, overwrite, beside=beside, forget=True)
     if not ranks().is_main_process: return  # rank 0 alone writes
-    print(f"Saved to {out}; open {out / 'report.html'} in a browser.")
-    if parts.certify is not None and split_off: print(f"{len(parts.certify):,} rows were kept aside, unseen, in {out / 'certify.csv'}.")
-    _say_json(json_, {"out": str(out), "n": {r: len(h) for r, h in tuner.seen.items()}, "valid": _last(tuner.history.epochs, tuner.kept_epoch)})
+    print(f"Saved to {out}.")
+    print(f"What was done, with curve and mistakes, is in {out / 'report.html'}.")
+    if kept_aside: print(f"{len(parts.certify):,} rows were kept aside, unseen, in {out / 'certify.csv'}.")
+    _say_json(json_, _summary(out, tuner.seen, tuner.history.epochs, tuner.kept_epoch))
 
 def _beside(folder, tuner, parts, split_off, result):
     "The rows of every part that was split off, the learning curve, the report."
@@ -289,20 +318,32 @@ def _may_write(option, out, ours, what, **inputs):
         if path is not None and _same_file(out, path): raise DataError(f"{option} {out} is {name}, which is read. Give another name.")
     out = out.expanduser()
     if out.is_dir(): raise DataError(f"{option} {out} is a folder. Give the name of a file.")
-    if out.exists() and not ours(out): raise DataError(f"{option} {out}: there is a file of this name, and it is no {what} of ours. Give another name, or move it away.")
-    if not out.parent.is_dir(): raise DataError(f"{option} {out}: there is no folder {out.parent}. Make it first.")
+    if out.exists() and not ours(out): raise DataError(
+        f"{option} {out}: there is a file of this name, and it is no {what} of ours. Give another name, or move it away.")
 
 # %% ../nbs/90_cli.ipynb #4ebb30fc
 def _keys(record): return set(record) if isinstance(record, dict) else set()
 
+def _first_line(path):
+    with path.open(encoding="utf-8-sig", newline="") as file: return file.readline(1_000_000)
+
+def _cells(path, delimiter): return next(csv.reader([_first_line(path)], delimiter=delimiter), ())
+
+def _listed_keys(path):  # a list of objects, such as COCO's answers; an empty one says nothing
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return set.intersection(*map(_keys, found)) if found else {"score"}
+
+_COLUMNS = {  # ending -> f(path): the columns of a file
+    ".csv": lambda path: _cells(path, ","),
+    ".tsv": lambda path: _cells(path, "\t"),
+    ".jsonl": lambda path: _keys(json.loads(_first_line(path))),
+    ".parquet": lambda path: pd.read_parquet(path).columns,
+    ".json": _listed_keys,
+}
+
 def _answers(path):
     "Is this file a table of answers, as `predict` writes it?"
-    try:
-        if path.suffix.lower() == ".parquet": columns = set(pd.read_parquet(path).columns)
-        elif path.suffix.lower() == ".json": columns = set.intersection(*map(_keys, json.loads(path.read_text(encoding="utf-8")))) if path.stat().st_size > 2 else {"score"}
-        else:
-            with path.open(encoding="utf-8-sig", newline="") as file: first = file.readline(1_000_000)
-            columns = _keys(json.loads(first)) if path.suffix.lower() == ".jsonl" else set(next(csv.reader([first], delimiter="\t" if path.suffix.lower() == ".tsv" else ","), ()))
+    try: columns = set(_COLUMNS[path.suffix.lower()](path))
     except Exception: return False  # whatever it is, we did not write it
     return bool(columns & {"prediction", "score"})
 
@@ -323,7 +364,8 @@ def evaluate(
     if out: _outside(out, DATA=data)
     tuner = FineTuner.load(run, device=device)
     rows = _reader(tuner.task, encoding, delimiter)(data)
-    seen = set(row_hashes(rows, tuner.task.inputs())) & {h for role in ("train", "valid") for h in tuner.seen.get(role, ())}
+    used = {h for role in ("train", "valid") for h in tuner.seen.get(role, ())}
+    seen = used & set(row_hashes(rows, tuner.task.inputs()))
     if seen: telling.warn(f"{len(seen)} of these rows were used in training or selection; the figures flatter.")
     result = tuner.evaluate(rows)
     if out: _save_result(result, out)
@@ -348,6 +390,7 @@ def predict(
     if not (data or text): raise DataError("Nothing to predict: give a table, - for lines from standard input, or --text.")
     if task: task_class(task)
     if out: _may_write("--out", out, _answers, "table of answers", DATA=data)
+    if draw: _beside_pictures(draw, data)
     tuner = FineTuner.load(run, device=device)
     writers = TABLE_WRITERS | tuner.task.writers()
     if out: _ending(out, writers)
@@ -358,37 +401,45 @@ def predict(
     _write_answers(answers, out, writers)
 
 # %% ../nbs/90_cli.ipynb #a5c1d14c
+def _beside_pictures(draw, data):
+    "Drawings among the pictures that are read would be taken for pictures next time."
+    if data in (None, "-") or not Path(data).is_dir(): return
+    if draw.resolve().is_relative_to(Path(data).resolve()): raise DataError(f"--draw {draw} lies in the folder that is read. Give another one.")
+
 def _asked(task, data, text, encoding=None, delimiter=None):
     "The table, the lines of standard input, the texts: in the order text, lines, table."
     table = _reader(task, encoding, delimiter, labelled=False)
     if data not in (None, "-") and not text: return Path(data) if encoding is None and delimiter is None else table(data)
-    lines, several = list(text or ()) + (_lines(encoding) if data == "-" else []), len(task.inputs()) > 1
+    lines = list(text or ()) + (_lines(encoding) if data == "-" else [])
+    several = len(task.inputs()) > 1
     if not lines: raise DataError("Standard input was empty: there is nothing to predict.")
     rows = task.as_rows([tuple(l.split("\t")) if several else l for l in lines])
     return rows if data in (None, "-") else pd.concat([rows, table(data)], ignore_index=True)
 
 # %% ../nbs/90_cli.ipynb #26513bd2
+_NO_TEXT = "{} is not {}. Convert it first, for instance with iconv -t UTF-8, or give --encoding."
+
 def _lines(encoding=None):
     "The lines of standard input, as text."
     encoding = encoding or "utf-8"
-    if sys.stdin is None or sys.stdin.closed: raise DataError("Standard input is closed: there is nothing to predict. Give a table, or --text.")
-    source = getattr(sys.stdin, "buffer", None)
-    try: data = source.read() if source else sys.stdin.read()
-    except UnicodeDecodeError as e: raise DataError(f"Standard input is not {e.encoding}. Convert it first, for instance with iconv -t UTF-8.") from e
+    if sys.stdin is None or sys.stdin.closed: raise DataError("Standard input is closed. Give a table, or --text.")
+    source = getattr(sys.stdin, "buffer", sys.stdin)
+    try: data = source.read()
+    except UnicodeDecodeError as e: raise DataError(_NO_TEXT.format("Standard input", e.encoding)) from e
     except (OSError, ValueError) as e: raise DataError(f"Standard input cannot be read ({e}). Give a table, or --text.") from e
     text = _decoded(data, encoding) if isinstance(data, bytes) else data
     lines = text.removeprefix("\ufeff").split("\n")
     lines = [l.removesuffix("\r") for l in (lines[:-1] if lines[-1] == "" else lines)]
     at = next((i for i, l in enumerate(lines, 1) if "\0" in l), None)
-    if at: raise DataError(f"Standard input, line {at}, holds a NUL, so it is no text. Give the lines as text in UTF-8.")
+    if at: raise DataError(f"Standard input, line {at}, holds a NUL, so it is no text. Give text in UTF-8.")
     return lines
 
 def _decoded(data, encoding):
     try: return data.decode(encoding)
-    except LookupError: raise DataError(f"There is no encoding {encoding!r}. Usual names: utf-8, gbk, latin-1, cp1252, utf-16.") from None
+    except LookupError: raise DataError(f"There is no encoding {encoding!r}. Usual names: utf-8, gbk, latin-1, cp1252.") from None
     except UnicodeDecodeError as e:
         line = data[:e.start].count(10) + 1
-        raise DataError(f"Standard input, line {line}, is not {e.encoding}. Convert it first, for instance with iconv -t UTF-8, or give --encoding.") from e
+        raise DataError(_NO_TEXT.format(f"Standard input, line {line},", e.encoding)) from e
 
 # %% ../nbs/90_cli.ipynb #73480221
 def _show_table(table):
@@ -397,7 +448,9 @@ def _show_table(table):
     write_csv(table, buffer)
     text = telling.harmless(buffer.getvalue()) if sys.stdout.isatty() else buffer.getvalue()
     try: text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError as e: telling.warn(f"Standard output is {e.encoding}, which cannot write {text[e.start]!a}: such characters are written as escapes. Set PYTHONIOENCODING=utf-8, or give --out FILE.")
+    except UnicodeEncodeError as e:
+        telling.warn(f"Standard output is {e.encoding}, which cannot write {text[e.start]!a}: such characters are "
+                     "written as escapes. Set PYTHONIOENCODING=utf-8, or give --out FILE.")
     print(text, end="")
 
 def _write_answers(answers, out, writers):
@@ -440,7 +493,8 @@ def draw_answers(
 def _turn():
     try: return input("> " if sys.stdin.isatty() else "").strip()
     except EOFError: return ""
-    except (UnicodeDecodeError, RuntimeError, ValueError, OSError) as e: raise DataError(f"Standard input cannot be read ({e}). Give lines of text in UTF-8.") from e
+    except (RuntimeError, ValueError, OSError) as e:  # closed, or no text
+        raise DataError(f"Standard input cannot be read ({e}). Give lines of text in UTF-8.") from e
 
 @_command
 def chat(
@@ -489,12 +543,12 @@ def certify(
 # %% ../nbs/90_cli.ipynb #dc34e13d
 def _room_for_certificate(out, data, train, ledger):
     "Certificate, page and books: none of them over something that is read, none over something that is not ours."
-    out.expanduser().parent.mkdir(parents=True, exist_ok=True)
     inputs = {"DATA": data, "--train": train, "--ledger": ledger}
     _may_write("--out", out, is_certificate, "certificate", **inputs)
     _may_write("--out, whose page is", out.with_suffix(".html"), is_page, "certificate's page", **inputs)
     if ledger is None: return
-    if ledger.expanduser().absolute() == out.expanduser().absolute(): raise DataError(f"--ledger and --out are both {out}. Give the books a file of their own.")
+    same = ledger.expanduser().absolute() == out.expanduser().absolute()
+    if same: raise DataError(f"--ledger and --out are both {out}. Give the books a file of their own.")
     _may_write("--ledger", ledger, _books, "ledger", DATA=data, **{"--train": train})
 
 def _books(path):
@@ -507,8 +561,7 @@ def _training_rows(task, run, train, encoding=None, delimiter=None):
     "What --train names; else the rows that lie in the run."
     if train: return _reader(task, encoding, delimiter)(train)
     kept = run.expanduser() / "train.csv"
-    about = checkpointing.finished(run)
-    return task.read(str(kept)) if "train.csv" in about["files"] and kept.is_file() else None
+    return task.read(str(kept)) if "train.csv" in checkpointing.files_of(run) and kept.is_file() else None
 
 # %% ../nbs/90_cli.ipynb #e5270c1b
 @_command
@@ -616,31 +669,53 @@ def _picture(fig, alt):
 def _table(df, **how): return df.to_html(escape=True, float_format="{:.3f}".format, max_rows=30, **how)
 
 def _facts(tuner):
-    "What was trained, from what, with which settings: only those that differ from the default."
-    usual, recipe = Recipe(), tuner.recipe
-    settings = [f"{f.name}={getattr(recipe, f.name)!r}" for f in fields(recipe) if getattr(recipe, f.name) != getattr(usual, f.name)]
-    rows = {role: f"{len(h):,}" for role, h in tuner.seen.items()}
+    "What was trained, from what, with which settings."
     seconds = sum(tuner.history.seconds)
-    return {"task": tuner.task.name, "began with": tuner.checkpoint, **{f"rows of {r}": n for r, n in rows.items()}, "seed": recipe.seed, "settings": ", ".join(settings) or "the default recipe",
-            "kept": f"epoch {tuner.kept_epoch} of {tuner.position.epoch}", "seconds of training": f"{seconds:.0f}"}
+    return {
+        "task": tuner.task.name,
+        "began with": tuner.checkpoint,
+        **{f"rows of {role}": f"{len(h):,}" for role, h in tuner.seen.items()},
+        "seed": tuner.recipe.seed,
+        "settings": _settings(tuner.recipe) or "the default recipe",
+        "kept": f"epoch {tuner.kept_epoch} of {tuner.position.epoch}",
+        "seconds of training": f"{seconds:.0f}",
+    }
+
+def _settings(recipe):
+    "Only those that differ from the default."
+    usual = Recipe()
+    names = [f.name for f in fields(recipe) if getattr(recipe, f.name) != getattr(usual, f.name)]
+    return ", ".join(f"{name}={getattr(recipe, name)!r}" for name in names)
 
 # %% ../nbs/90_cli.ipynb #11ee7c2c
 _STYLE = ("body{font:16px/1.5 system-ui;max-width:48rem;margin:2rem auto;padding:0 1rem}img{max-width:100%}table{border-collapse:collapse;font-size:14px}"
           "td,th{padding:.2em .6em;border-bottom:1px solid #ddd;text-align:left;vertical-align:top;overflow-wrap:anywhere}code{background:#eee;padding:0 .2em}")
+
+_AFTER = ("<h2>And now</h2><p><code>sft-nb predict RUN --text …</code> answers, <code>sft-nb evaluate RUN TABLE</code> judges, "
+          "<code>sft-nb certify RUN TABLE --claim …</code> tests a claim on rows that nothing has touched.</p>")
 
 def _mistakes(result):
     wrong = result.mistakes(10)
     return wrong.drop(columns="right") if len(wrong) and wrong["right"].nunique() == 1 else wrong  # a column of zeros says nothing
 
 def _report_sections(tuner, result, climb):
-    if climb: yield "The ladder: what cheaper ways reach on the same rows", _table(climb.table.reset_index(), index=False) + _picture(climb.plot(), "Metric per rung of the ladder")
+    if climb:
+        picture = _picture(climb.plot(), "Metric per rung of the ladder")
+        yield "The ladder: what cheaper ways reach on the same rows", _table(climb.table.reset_index(), index=False) + picture
     yield "What was done", _table(pd.DataFrame(_facts(tuner).items()), index=False, header=False)
-    yield "Learning curve", _picture(tuner.history.plot(), "Training and validation loss") + _table(tuner.history.table, index=False)
+    curve = _picture(tuner.history.plot(), "Training and validation loss")
+    yield "Learning curve", curve + _table(tuner.history.table, index=False)
     if result is None: return
-    whose = "rows of groups that were never seen" if climb else "rows of valid. They have chosen the epoch, so these figures flatter"
-    yield "How good it is", f"<p>On {result.n:,} {whose}.</p>" + _table(pd.DataFrame([{"loss": result.loss} | result.metrics]), index=False)
-    if (figure := result.plot()) is not None: yield "Who is taken for whom" if climb else "The result in a picture", _picture(figure, "The result in a picture")
+    yield "How good it is", _figures(result, climb)
+    if (figure := result.plot()) is not None: yield "The result in a picture", _picture(figure, "The result in a picture")
     if len(wrong := _mistakes(result)): yield "Most confident mistakes", _table(wrong.map(_plain))
+
+def _figures(result, climb):
+    "The metrics, and whose they are."
+    never = "rows of groups that were never seen."
+    chosen = "rows of valid. They have chosen the epoch, so these figures flatter."
+    table = pd.DataFrame([{"loss": result.loss} | result.metrics])
+    return f"<p>On {result.n:,} {never if climb else chosen}</p>" + _table(table, index=False)
 
 def report_page(
     tuner: FineTuner,  # after `fit`
@@ -650,14 +725,15 @@ def report_page(
     "What was done, learning curve, figures, a picture and the most confident mistakes on one page."
     body = "".join(f"<h2>{h}</h2>{c}" for h, c in _report_sections(tuner, result, climb))
     title = html.escape(tuner.notes.get("title", f"A run of {tuner.task.name}"))
-    after = "<h2>And now</h2><p><code>sft-nb predict RUN --text …</code> answers, <code>sft-nb evaluate RUN TABLE</code> judges, <code>sft-nb certify RUN TABLE --claim …</code> tests a claim on rows that nothing has touched.</p>"
-    return f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title><style>{_STYLE}</style><h1>{title}</h1>{body}{after}</html>'
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title><style>{_STYLE}</style>'
+    return f'<!doctype html><html lang="en">{head}<h1>{title}</h1>{body}{_AFTER}</html>'
 
 # %% ../nbs/90_cli.ipynb #9305e738
 def _demo_files(folder, climb, result):
     "The answers, the plots, the report."
     result.save(folder / "certify")
-    for name, fig in (("ladder", climb.plot()), ("history", climb.tuner.history.plot())): fig.savefig(folder / f"{name}.svg", bbox_inches="tight")
+    plots = {"ladder.svg": climb.plot(), "history.svg": climb.tuner.history.plot()}
+    for name, figure in plots.items(): figure.savefig(folder / name, bbox_inches="tight")
     (folder / "report.html").write_text(report_page(climb.tuner, result, climb), encoding="utf-8")
 
 # %% ../nbs/90_cli.ipynb #a91a7825
@@ -738,10 +814,12 @@ def main(
     "Run the command line; always ends with SystemExit."
     argv = sys.argv[1:] if argv is None else argv
     _printable(sys.stdout, sys.stderr)
-    if odd := [a for a in argv if any("\ud800" <= c <= "\udfff" for c in a)]: _fail(f"{odd[0]!a} is not UTF-8. Type it in UTF-8, or rename the file.")
+    odd = [a for a in argv if any("\ud800" <= c <= "\udfff" for c in a)]
+    if odd: _fail(f"{odd[0]!a} is not UTF-8. Type it in UTF-8, or rename the file.")
     tuning, helped = argv[:1] == ["fine-tune"], "--help" in argv
     name = _value_after(argv, "--task")
-    if tuning and name is None and not helped: _fail(f"Which task? Add --task NAME, one of {', '.join(sorted(t.name for t in _tasks()))}; with --help it lists the options.")
+    known = ", ".join(sorted(t.name for t in _tasks())) if tuning and name is None else ""
+    if known and not helped: _fail(f"Which task? Add --task NAME, one of {known}; with --help it lists the options.")
     try: task = task_class(name) if tuning and name else None
     except SFTError as e: _fail(str(e))
     make_app(task, helped)(argv)
