@@ -32,8 +32,9 @@ from ..baselines import STRENGTHS
 from ..batching import pad
 from ..columns import STEP, Stored, cells, records
 from ..task import Batch, CheckpointError, DataError, Finding, Prediction, Task, learned
-from .tags import CONLL, ONE, SCHEMES, Spelling, csv_lines, declared_names, entities, guess_scheme, is_in_columns, list_cell, locate
-from .tags import place_of, read_conll, read_tags, runs, sentence_column, split_words, spans_to_tags, tag_parts, tags_to_spans, wrong_tag
+from .tags import CONLL, ONE, SCHEMES, Spelling, entities, guess_scheme, read_tags, tag_parts, wrong_tag
+from .tags import csv_lines, declared_names, is_in_columns, list_cell, place_of, read_conll
+from .tags import locate, runs, sentence_column, spans_to_tags, split_words, tags_to_spans
 from .texts import read_length
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #076dcd0e
@@ -63,8 +64,10 @@ class SequenceLabelling(Task):
     labels: list = learned()  # tags in IOB2 or plain; class k is labels[k]
 
     def __post_init__(self):
-        if isinstance(self.scheme, str): self.scheme = _OTHER_NAMES.get(self.scheme.upper(), self.scheme)
-        if isinstance(self.tag_names, str): self.tag_names = [name.strip() for name in self.tag_names.split(",")]
+        if isinstance(self.scheme, str):
+            self.scheme = _OTHER_NAMES.get(self.scheme.upper(), self.scheme)
+        if isinstance(self.tag_names, str):
+            self.tag_names = [name.strip() for name in self.tag_names.split(",")]
         _check_settings(self)
 
     @property
@@ -78,11 +81,13 @@ class SequenceLabelling(Task):
     def outputs(self): return [self.tags]
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #a2fa3597
-_OTHER_NAMES = {"BIO": "IOB2", "BIO2": "IOB2", "BIO1": "IOB1", "IOBES": "BIOES", "BILUO": "BILOU", "BMESO": "BMES"}  # of schemes
-_OTHER_NAMES |= {scheme: scheme for scheme in SCHEMES} | {"PLAIN": "plain", "AUTO": "auto"}  # capitals do not matter
+_OTHER_NAMES = {name.upper(): name for name in ("plain", "auto", *SCHEMES)} | {  # capitals do not matter
+    "BIO": "IOB2", "BIO2": "IOB2", "BIO1": "IOB1", "IOBES": "BIOES", "BILUO": "BILOU", "BMESO": "BMES",
+}
 
 def _are_entities(kinds):  # are these tags IOB2, and not all of them O?
-    return all(tag == "O" or tag_parts(tag)[0] in ("B", "I") and tag_parts(tag)[1] for tag in kinds) and set(kinds) != {"O"}
+    parts = [tag_parts(tag) for tag in kinds if tag != "O"]
+    return set(kinds) != {"O"} and all(letter in ("B", "I") and kind for letter, kind in parts)
 
 def _check_settings(task):
     columns = [task.words, task.tags, task.text, task.spans]
@@ -99,17 +104,22 @@ def _check_settings(task):
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #91ae5d6c
 @patch
-def _open(self: SequenceLabelling, source, encoding, delimiter):  # the table as it is in the file; where(row, word) for messages; what was decided
-    how, path = {"encoding": encoding or "utf-8", "delimiter": delimiter}, None
-    if isinstance(source, (str, Path)): path = data._find(Path(source), [*data._READERS, *self.formats])
-    columns = path is not None and path.suffix.lower() in self.formats
-    bare = path is not None and path.suffix.lower() in (".csv", ".tsv") and is_in_columns(path, [self.words, self.tags, self.text, self.spans], **how)
-    if not columns and not bare: return self._joined(data.read_table(source if path is None else path, **how), path, how)
-    if bare: how["delimiter"] = delimiter or data._READERS[path.suffix.lower()][1]
-    rows, lines, told = read_conll(path, self.word_column, self.tag_column, **how)
-    if bare: told = [f"there is no header that names {self.words!r}: a row is taken for a word, and a blank line for the end of a sentence", *told]
+def _open(self: SequenceLabelling, source, encoding, delimiter):
+    # -> the table as it is in the file; where(row, word) for messages; what was decided
+    how = {"encoding": encoding or "utf-8", "delimiter": delimiter}
+    if not isinstance(source, (str, Path)): return self._joined(data.read_table(source), None, how)
+    path = data._find(Path(source), [*data._READERS, *self.formats])
+    suffix, told = path.suffix.lower(), []
+    if suffix not in self.formats:
+        known = [self.words, self.tags, self.text, self.spans]
+        if suffix not in (".csv", ".tsv") or not is_in_columns(path, known, **how):
+            return self._joined(data.read_table(path, **how), path, how)
+        how["delimiter"] = delimiter or data._READERS[suffix][1]
+        told = [f"there is no header that names {self.words!r}: a row is taken for a word, "
+                "and a blank line for the end of a sentence"]
+    rows, lines, more = read_conll(path, self.word_column, self.tag_column, **how)
     rows = rows.set_axis([self.words, self.tags][:len(rows.columns)], axis=1)
-    return rows, lambda i, k=0: f"{path}, line {lines[i][k]}", told
+    return rows, lambda i, k=0: f"{path}, line {lines[i][k]}", told + more
 
 def _each(rows, where, make, *columns):  # make(cells of a row) per row; a DataError is told with its place
     given, out = [cells(rows[c]) if c in rows else [None] * len(rows) for c in columns], []
@@ -123,21 +133,35 @@ def _each(rows, where, make, *columns):  # make(cells of a row) per row; a DataE
 def _joined(self: SequenceLabelling, rows, path, how):  # as `_open`; a table with a word per row gets a row per sentence
     place = lambda i: place_of(path, i, **how)
     as_it_is = rows, lambda i, k=None: place(i) + ("" if k is None else f", word {k}"), []
-    by = self.sentence or sentence_column([c for c in rows if c not in (self.words, self.tags, self.text, self.spans)])
-    if self.sentence and self.sentence not in rows: raise DataError(f"{path or 'The table'}: there is no column {self.sentence!r} that tells sentences apart. {data._nearest(self.sentence, rows.columns)}")
+    own = [self.words, self.tags, self.text, self.spans]
+    by = self.sentence or sentence_column([c for c in rows if c not in own])
+    if self.sentence and self.sentence not in rows:
+        near = data._nearest(self.sentence, rows.columns)
+        raise DataError(f"{path or 'The table'}: there is no column {self.sentence!r} that tells sentences apart. {near}")
+    if not self._has_a_word_per_row(rows): return as_it_is
     asked = [c for c in (self.words, self.tags) if c in rows]
-    if self.words not in rows or not all(map(_is_single, cells(rows[asked[-1]]))) or not all(map(_is_one, cells(rows[self.words]))): return as_it_is
     empty = [all(map(data._empty, row)) for row in zip(*(cells(rows[c]) for c in asked))]
     groups = runs(list(cells(rows[by]))) if by else _between_gaps(empty, path, how)
-    groups = [full for group in groups if (full := [i for i in group if not empty[i]])]
-    if not by and len(groups) in (0, 1, sum(not e for e in empty)): return as_it_is
-    how_told = f"the column {by!r} tells" if by else "blank lines tell"
-    told = f"a row is a word, and {how_told} the sentences apart: {data._count(sum(map(len, groups)), 'word')} in {data._count(len(groups), 'sentence')}"
-    if by and len({data.cell_text(rows[by].iloc[group[0]]) for group in groups}) < len(groups): told += ". Some of its values come back further down, and are taken for other sentences there; if they are not, sort the rows by it"
-    return _by_sentence(rows, groups, asked), lambda i, k=0: place(groups[i][k]), [told]
+    groups = [[i for i in group if not empty[i]] for group in groups]
+    groups = [group for group in groups if group]
+    nothing_says = not by and len(groups) in (0, 1, len(empty) - sum(empty))
+    if nothing_says: return as_it_is
+    keys = [rows[by].iloc[group[0]] for group in groups] if by else []
+    return _by_sentence(rows, groups, asked), lambda i, k=0: place(groups[i][k]), [_about_groups(by, groups, keys)]
 
-def _is_one(value): return not isinstance(value, (list, tuple, dict, np.ndarray)) and not (isinstance(value, str) and value.strip()[:1] == "[" and value.strip()[1:])
-def _is_single(value): return _is_one(value) and not (isinstance(value, str) and len(value.split()) > 1)  # one word, or nothing
+@patch
+def _has_a_word_per_row(self: SequenceLabelling, rows):
+    if self.words not in rows: return False
+    single = self.tags if self.tags in rows else self.words  # with a tag beside it, "New York" is one word
+    return all(map(_is_single, cells(rows[single]))) and all(map(_is_one, cells(rows[self.words])))
+
+# %% ../../nbs/tasks/02_sequence_labelling.ipynb #c02070cb
+def _is_one(value):  # no list, in whatever way it is written
+    if isinstance(value, str): return value.strip()[:1] != "[" or value.strip() == "["
+    return not isinstance(value, (list, tuple, dict, np.ndarray))
+
+def _is_single(value):  # one word, or nothing
+    return _is_one(value) and not (isinstance(value, str) and len(value.split()) > 1)
 
 def _between_gaps(empty, path, how):  # rows between blank lines of a file, or between rows without word and tag
     gap = list(empty)
@@ -152,11 +176,19 @@ def _by_sentence(rows, groups, lists):  # the columns `lists` as lists; others w
     out = {}
     for c in rows:
         values = list(cells(rows[c]))
-        if c in lists: out[c] = [[values[i] for i in group] for group in groups]
+        parts = [[values[i] for i in group] for group in groups]
+        if c in lists: out[c] = parts
         else:
-            kinds = [list(dict.fromkeys(data.cell_text(values[i]) for i in group if not data._empty(values[i]))) for group in groups]
-            if all(len(k) <= 1 for k in kinds): out[c] = [k[0] if k else None for k in kinds]
+            kinds = [{data.cell_text(v): v for v in part if not data._empty(v)} for part in parts]
+            if all(len(k) <= 1 for k in kinds): out[c] = [next(iter(k.values()), None) for k in kinds]
     return pd.DataFrame(out)
+
+def _about_groups(by, groups, keys):
+    what = f"the column {by!r} tells" if by else "blank lines tell"
+    words, sentences = data._count(sum(map(len, groups)), "word"), data._count(len(groups), "sentence")
+    told = f"a row is a word, and {what} the sentences apart: {words} in {sentences}"
+    if len(set(map(data.cell_text, keys))) in (0, len(groups)): return told
+    return f"{told}. Some of its values come back further down, and are taken for other sentences there; if they are not, sort the rows by it"
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #ec14877c
 @patch
@@ -180,11 +212,12 @@ def _tags_of(self: SequenceLabelling, words, text, given, spans, names):
 @patch
 def _named(self: SequenceLabelling, tag, names):  # the name of a tag that is a number
     if not names or tag in names or not _is_number(tag): return tag
-    if not tag.isdecimal() or int(tag) >= len(names): raise DataError(f"the tag {tag} has no name: there are {data._count(len(names), 'name')}, for 0 to {len(names) - 1}")
+    if not tag.isdecimal() or int(tag) >= len(names):
+        raise DataError(f"the tag {tag} has no name: there are {data._count(len(names), 'name')}, for 0 to {len(names) - 1}")
     return names[int(tag)]
 
 @patch
-def _names_in(self: SequenceLabelling, source):  # names of tags that are numbers: those that were given, or those that the file declares
+def _names_in(self: SequenceLabelling, source):  # names of tags that are numbers: those given, or declared by the file
     if self.tag_names: return self.tag_names
     if isinstance(source, pd.DataFrame): return source.attrs.get("classes", [])
     parquet = isinstance(source, (str, Path)) and Path(source).suffix.lower() == ".parquet"
@@ -205,11 +238,12 @@ def table(
     encoding: str | None = None,  # of a text file; None: UTF-8
     delimiter: str | None = None,  # between columns of a text file; None: what its ending says
 ) -> pd.DataFrame:
-    "A table with lists of words and, if `labelled`, of tags in IOB2 (or plain). What was decided is told. Raises DataError with line or row for what cannot be read."
+    "Lists of words and, if `labelled`, of tags in IOB2 (or plain). What was decided is told. Raises DataError with line or row for what cannot be read."
     rows, where, told = self._open(source, encoding, delimiter)
     if {self.words, self.text} & set(rows):  # else `check` says which column is missing
         rows[self.words] = _each(rows, where, self._words_of, self.words, self.text)
-        if labelled: told += self._read_tags(rows, where, self._names_in(source)) + _lonely(rows[self.words], rows.get(self.tags))
+        if labelled: told += self._read_tags(rows, where, self._names_in(source))
+        if labelled: told += _lonely(rows[self.words], rows.get(self.tags))
     name = f"{source}: " if isinstance(source, (str, Path)) else ""
     said = [sentence.replace(f"{source}, ", "") for sentence in told]  # the file is named once, in front
     data.report([Finding("warning", f"{sentence[0].upper()}{sentence[1:]}.") for sentence in said], name)
@@ -220,43 +254,53 @@ def _read_tags(self: SequenceLabelling, rows, where, names):  # sets the column 
     if not {self.tags, self.spans} & set(rows): return []
     make = lambda *given: self._tags_of(*given, names)
     rows[self.tags] = _each(rows, where, make, self.words, self.text, self.tags, self.spans)
-    given = [tags or None for tags in rows[self.tags]]
+    given = list(rows[self.tags])
     reading = read_tags(given, "plain" if self.plain else self.scheme)
     if reading.strange: raise DataError(_strange(given, reading, where))
-    rows[self.tags] = pd.Series([tags if new is None else new for tags, new in zip(rows[self.tags], reading.tags)], index=rows.index, dtype=object)
+    rows[self.tags] = pd.Series(reading.tags, index=rows.index, dtype=object)
     return _about(given, reading, where)
 
 def _lonely(words, tags):  # what there is to say where every sentence has one word
-    lonely = tags is not None and len(words) > 1 and all(w is None or len(w) == 1 for w in words)
-    return ["every sentence has one word, so no word has neighbours. If a row is a word, name the column that tells sentences apart: sentence=\"…\" (--sentence)"] if lonely else []
+    if tags is None or len(words) < 2 or any(w is not None and len(w) != 1 for w in words): return []
+    return ["every sentence has one word, so no word has neighbours. If a row is a word, "
+            'name the column that tells sentences apart: sentence="…" (--sentence)']
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #fd20d194
 def _strange(given, reading, where):  # about a tag that is none
     i, k = reading.strange
-    tag, scheme, spelling = given[i][k], reading.scheme, reading.spelling
-    like = Spelling(letters=spelling.letters)
-    if spelling == like: what = wrong_tag([tag], scheme)[1]
-    else: what = f"{tag!r} is no tag of {scheme}, as the others are written here"
-    return f"{where(i, k)}: {what}. Correct it; or, if the tags are no entities, set scheme=\"plain\", which judges each word by itself."
+    tag, spelling = given[i][k], reading.spelling
+    usual = spelling == Spelling(letters=spelling.letters)
+    what = wrong_tag([tag], reading.scheme)[1] if usual else f"{tag!r} is no tag of {reading.scheme}, as the others are written here"
+    cure = 'Correct it; or, if the tags are no entities, set scheme="plain", which judges each word by itself'
+    return f"{where(i, k)}: {what}. {cure}."
 
 def _about(given, reading, where):  # what there is to say about tags that were read
     if reading.scheme == "plain": return []
-    told, scheme, examples = [], reading.scheme, list(reading.examples.items())
-    shown = ", ".join(f"{old!r} is {new!r}" for old, new in examples[:3] if {old, new} != {"o", "O"})
-    one = f", of one type, which is called {ONE}" if reading.spelling.place == "alone" else ""
-    if len(SCHEMES[scheme]) == 2 and scheme != "IOB2": shown = "an entity begins with B-, and goes on with I-"
-    name = scheme if scheme != "IOB2" else "IOB2 in another spelling"
-    if scheme != "IOB2" or shown: told.append(f"the tags are {name}{one}; in answers and in saved rows they are plain IOB2: {shown}")
-    twins = [kind for kind, counts in reading.twins.items() if kind != counts]
-    if twins: told.append(f"types that differ in capitals alone are one: {', '.join(f'{kind!r} is {reading.twins[kind]!r}' for kind in twins[:3])}")
+    told, twins = _about_scheme(reading), {a: b for a, b in reading.twins.items() if a != b}
+    if twins:
+        pairs = ", ".join(f"{a!r} is {b!r}" for a, b in list(twins.items())[:3])
+        told.append(f"types that differ in capitals alone are one: {pairs}")
     return told + ([_slips(given, reading, where)] if reading.many else [])
 
+def _about_scheme(reading):
+    name = "IOB2 in another spelling" if reading.scheme == "IOB2" else reading.scheme
+    one = f", of one type, which is called {ONE}" if reading.spelling.place == "alone" else ""
+    examples = list(reading.examples.items())[:3]
+    shown = ", ".join(f"{old!r} is {new!r}" for old, new in examples)
+    if reading.scheme in ("IOB1", "IOE1", "IOE2"): shown = "an entity begins with B-, and goes on with I-"
+    if reading.scheme == "IOB2" and not shown: return []
+    return [f"the tags are {name}{one}; in answers and in saved rows they are plain IOB2: {shown}"]
+
 def _slips(given, reading, where):  # about contradictions
-    (i, k), words = reading.first, sum(len(tags) for tags in given if tags)
-    tags, last = given[i], reading.first[1] == len(given[i])
-    pair = f"{tags[-1]!r} at the end" if last else f"{tags[k]!r} after {tags[k - 1]!r}" if k else f"{tags[0]!r} at the beginning"
-    name = f"{reading.many:,} of {data._count(words, 'tag')} contradict{'s' if reading.many == 1 else ''} {reading.scheme}; the first: {where(i, k - last)}, {pair}"
-    return f"{name}. Where tags contradict it, an entity begins where none of its type goes on"
+    i, k = reading.first
+    tags, words = given[i], sum(len(tags) for tags in given if tags)
+    at_end = k == len(tags)
+    if at_end: what = f"{tags[-1]!r} at the end"
+    else: what = f"{tags[k]!r} after {tags[k - 1]!r}" if k else f"{tags[0]!r} at the beginning"
+    verb = "contradicts" if reading.many == 1 else "contradict"
+    name = f"{reading.many:,} of {data._count(words, 'tag')} {verb} {reading.scheme}"
+    first = f"{where(i, k - at_end)}, {what}"
+    return f"{name}; the first: {first}. Where tags contradict it, an entity begins where none of its type goes on"
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #0ca13816
 @patch
@@ -318,12 +362,19 @@ def _check_tags(self: SequenceLabelling, tags):  # row -> its tags
     return [Finding("error", f"Tags that are no IOB2 in {data._name_rows(at)} (counting from 0): {bad[at[0]]}. Read the table with task.read(…), which turns every scheme into IOB2", at)] if at else []
 
 def _about_plain(kinds):  # a warning where somebody may have meant entities
-    begun, other = ([t for t in sorted(kinds - {"O"}) if (tag_parts(t)[0] in ("B", "I") and "-" in t) == marked] for marked in (True, False))
-    letters = next((s for s in ("IOB2", "BIOES", "BMES", "BILOU", "BMEWO") if {"B"} < kinds <= set(SCHEMES[s])), None)
+    other = sorted(kinds - {"O"})
+    begun = [tag for tag in other if tag_parts(tag)[0] in ("B", "I") and "-" in tag]
+    other = [tag for tag in other if tag not in begun]
+    usual = ("IOB2", "BIOES", "BMES", "BILOU", "BMEWO")
+    letters = next((scheme for scheme in usual if {"B"} < kinds <= set(SCHEMES[scheme])), None)
     alone = "every word is judged by itself, and neighbours with the same tag are not one entity"
-    if all(map(_is_number, kinds)): text = "The tags are numbers: they are counted as plain tags, and no entities. If they stand for tags such as B-PER, name them in the order of their numbers, for instance tag_names=\"O,B-PER,I-PER\" (--tag-names)"
-    elif letters: text = f"The tags are the letters {', '.join(sorted(kinds))}, without an O: {alone}. To read them as entities of one type, set scheme={letters!r}"
-    elif begun and other: text = f"Some tags look like those of entities ({begun[0]!r}), others do not ({other[0]!r}): {alone}. If they are entities, every other tag has to be O"
+    if all(map(_is_number, kinds)):
+        text = ("The tags are numbers: they are counted as plain tags, and no entities. If they stand for tags such as B-PER, "
+                'name them in the order of their numbers, for instance tag_names="O,B-PER,I-PER" (--tag-names)')
+    elif letters:
+        text = f"The tags are the letters {', '.join(other)}, without an O: {alone}. To read them as entities of one type, set scheme={letters!r}"
+    elif begun and other:
+        text = f"Some tags look like those of entities ({begun[0]!r}), others do not ({other[0]!r}): {alone}. If they are entities, every other tag has to be O"
     elif "O" in kinds: text = f"The tags have an 'O', but no B- and I-: {alone}"
     else: return []
     return [Finding("warning", f"{text}.")]
@@ -341,7 +392,8 @@ def learn(self: SequenceLabelling, rows: pd.DataFrame) -> SequenceLabelling:
     names = self.tag_names or rows.attrs.get("classes")
     named = set(read_tags([names]).tags[0] or ())
     plain = list(dict.fromkeys([*(names or ()), *sorted(kinds)]))
-    if self.scheme == "plain" or not _are_entities(kinds | named): return replace(self, tag_names=names, labels=plain)
+    if self.scheme == "plain" or not _are_entities(kinds | named):
+        return replace(self, tag_names=names, labels=plain)
     types = sorted({tag_parts(t)[1] for t in kinds | named} - {""})
     return replace(self, tag_names=names, labels=["O", *(f"{letter}-{kind}" for kind in types for letter in "BI")])
 

@@ -181,22 +181,24 @@ def _is_out(tag): return tag in ("O", "o")
 # %% ../../nbs/tasks/02a_tagging_formats.ipynb #1e0e217c
 def spelling_of(
     counts: Counter,  # tag -> how often it occurs
-    letters: list[str] = tuple(dict.fromkeys(SCHEMES.values())),  # the letters that may occur together
+    letters: tuple = tuple(dict.fromkeys(SCHEMES.values())),  # values of SCHEMES: letters that may occur together
     sure: bool = False,  # is it known that these are entities?
 ) -> Spelling | None:  # None: these tags are plain
     "How tags of entities are written. Ties go to B- and I-."
     inside = {tag: n for tag, n in counts.items() if not _is_out(tag)}
-    marks = sorted({m for tag in inside for m in (tag[1:2], tag[-2:-1]) if m and not m.isalnum() and not m.isspace()}, key="-".__ne__)
+    marks = {mark for tag in inside for mark in (tag[1:2], tag[-2:-1])}
+    marks = sorted((m for m in marks if m and not m.isalnum() and not m.isspace()), key=lambda m: (m != "-", m))
     ways = [(place, mark) for place in ("first", "last") for mark in marks] + [("alone", "")]
     candidates = [Spelling(place, mark, some) for place, mark in ways for some in letters]
     fitting = {s: sum(n for tag, n in inside.items() if s.parts(tag)) for s in candidates}
     best = max(fitting, key=fitting.get)
-    out = len(inside) < len(counts)
+    if sure or not fitting[best]: return best if fitting[best] else None
     strange = sum(inside.values()) - fitting[best]
-    return best if fitting[best] and (sure or _convincing(best, inside, fitting[best], strange, out)) else None
+    return best if _convincing(best, inside, fitting[best], strange, len(inside) < len(counts)) else None
 
 def _convincing(spelling, inside, fitting, strange, out):  # are these entities? `out`: is there an O?
-    if spelling.place == "alone": return out and not strange and any(t.upper() in ("B", "I") for t in inside)
+    if spelling.place == "alone":
+        return out and not strange and not {"B", "I"}.isdisjoint(map(str.upper, inside))
     usual = spelling.place == "first" and spelling.mark == "-"
     return usual and not strange or out and fitting > strange
 
@@ -220,26 +222,33 @@ def read_tags(
     "Tags of any scheme and spelling as IOB2."
     counts = Counter(tag for tags in sentences if tags for tag in tags)
     known = scheme in SCHEMES
-    spelling = None if scheme == "plain" else spelling_of(counts, *([[SCHEMES[scheme]], True] if known else []))
+    if scheme == "plain": return Reading(sentences)
+    spelling = spelling_of(counts, (SCHEMES[scheme],), sure=True) if known else spelling_of(counts)
     if spelling is None and not known: return Reading(sentences)
     spelling = spelling or Spelling(letters=SCHEMES[scheme])
-    parts = {tag: ("O", "") if _is_out(tag) else spelling.parts(tag) for tag in counts}
-    twins = _twins(Counter({p: counts[t] for t, p in parts.items() if p}))
-    own = {tag: f"{p[0]}-{twins.get(p[1], p[1])}" if p and p[1] else "O" for tag, p in parts.items()}
-    pairs = tag_pairs([[own[tag] for tag in tags] for tags in sentences if tags])
-    scheme = scheme if known else min(_schemes_with(spelling.letters), key=lambda s: contradictions(pairs, s))
-    strange = ((i, k) for i, tags in enumerate(sentences) for k, tag in enumerate(tags or ()) if parts[tag] is None)
-    if at := next(strange, None): return Reading(sentences, scheme, spelling, at)
-    return _in_iob2(sentences, own, pairs, Reading([], scheme, spelling, twins=twins))
+    parts = {tag: spelling.parts(tag) for tag in counts if not _is_out(tag)}
+    twins = _twins(Counter({part: counts[tag] for tag, part in parts.items() if part}))
+    own = {tag: f"{part[0]}-{twins.get(part[1], part[1])}" for tag, part in parts.items() if part}
+    tags = [t and [own.get(tag, "O") for tag in t] for t in sentences]
+    pairs = tag_pairs([t for t in tags if t])
+    if not known: scheme = min(_schemes_with(spelling.letters), key=lambda s: contradictions(pairs, s))
+    strange = _first(sentences, lambda t: [tag in parts and parts[tag] is None for tag in t])
+    if strange: return Reading(sentences, scheme, spelling, strange)
+    return _in_iob2(tags, pairs, own, Reading([], scheme, spelling, twins=twins))
 
-def _in_iob2(sentences, own, pairs, about):  # `own`: a tag as it is in the file -> letter of the scheme, hyphen, type
+def _in_iob2(tags, pairs, own, about):  # `own`: a tag as it is in the file -> letter of the scheme, hyphen, type
     scheme = about.scheme
     wrong = {pair for pair in pairs if not may_follow(*pair, scheme)}
-    tags = [t and [own[tag] for tag in t] for t in sentences]
-    slips = ((i, k) for i, t in enumerate(tags) if t for k, pair in enumerate(pairwise(["O", *t, "O"])) if pair in wrong)
-    plain = {tag: {"S": "B", "E": "I"}.get(_in_bies(o, scheme)[0], _in_bies(o, scheme)[0]) + o[1:] for tag, o in own.items()}
-    return replace(about, tags=[t and to_iob2(t, scheme) for t in tags], many=contradictions(pairs, scheme), first=next(slips, None),
-                   examples={tag: p for tag, p in plain.items() if p != tag})
+    first = _first(tags, lambda t: [pair in wrong for pair in pairwise(["O", *t, "O"])]) if wrong else None
+    letters = {"B": "B", "S": "B", "I": "I", "E": "I"}
+    written = {tag: letters[_in_bies(o, scheme)[0]] + o[1:] for tag, o in own.items()}
+    examples = {tag: new for tag, new in written.items() if new != tag}
+    read = [t and to_iob2(t, scheme) for t in tags]
+    return replace(about, tags=read, many=contradictions(pairs, scheme), first=first, examples=examples)
+
+def _first(sentences, which):  # (sentence, place) of the first True
+    marked = ((i, which(t)) for i, t in enumerate(sentences) if t)
+    return next(((i, marks.index(True)) for i, marks in marked if True in marks), None)
 
 def _schemes_with(letters):  # schemes that have these letters, the likelier first
     return sorted((s for s, have in SCHEMES.items() if have == letters), reverse=True)
@@ -379,10 +388,11 @@ def _sentences(path, file):
         if not line.strip() and sentence:
             yield sentence
             sentence = []
-        passed_over = not line.strip() or n in comments or _is_break(line) or file.universal and _RANGE.match(line)
-        cells = [] if passed_over else file.cut(line)
-        comment = len(cells) != file.many and (line.startswith("# ") or line.startswith("#") and not sentence)
-        if passed_over or comment: continue
+        if not line.strip() or n in comments or _is_break(line): continue
+        if file.universal and _RANGE.match(line): continue
+        cells = file.cut(line)
+        may_be_comment = line.startswith("# ") or line.startswith("#") and not sentence
+        if may_be_comment and len(cells) != file.many: continue
         if len(cells) != file.many or "" in cells: raise DataError(_ragged(path, n, cells, file))
         sentence.append((n, cells))
 
@@ -402,7 +412,8 @@ def _wide_comments(file):  # lines "#…" that are as wide as the columns and co
     return named, set(others if telling else ())
 
 def _ragged(path, n, cells, file):
-    what = "an empty column" if "" in cells else f"{_count(len(cells), 'column')}, where line {file.first} has {_count(file.many, 'column').split()[0]}"
+    what = f"{_count(len(cells), 'column')}, where line {file.first} has {file.many}"
+    if "" in cells: what = "an empty column"
     between = {None: "blanks", "\t": "tabs", ",": "commas"}.get(file.delimiter, repr(file.delimiter))
     return f"{path}, line {n}: {what}. Every word has its columns, separated by {between}; a blank line stands between sentences."
 
@@ -421,9 +432,12 @@ def read_conll(
     many = file.many
     word, tag, told = _roles(file, sentences, word_column, tag_column)
     for name, k in (("word_column", word), ("tag_column", tag)):
-        if not -many <= k < many: raise DataError(f"{path}: {name}={k}, but its rows have {_count(many, 'column')}, 0 to {many - 1}.")
+        if not -many <= k < many:
+            raise DataError(f"{path}: {name}={k}, but its rows have {_count(many, 'column')}, 0 to {many - 1}.")
     guessed = sorted(_wide_comments(file)[1])
-    if guessed: told.append(f"{_count(len(guessed), 'line')} such as line {guessed[0]}, {_short(file.lines[guessed[0] - 1])}, taken for a comment, and not for the word '#'")
+    if guessed:
+        line = f"line {guessed[0]}, {_short(file.lines[guessed[0] - 1])}"
+        told.append(f"comments, and not the word '#': {_count(len(guessed), 'line')}, the first of them {line}")
     if _is_header(sentences[0][0][1], word, tag):
         told.append(f"line {sentences[0][0][0]} is taken for a header, and not for a word")
         sentences[0] = sentences[0][1:]
@@ -441,14 +455,19 @@ def _is_header(cells, word, tag):  # are these the names of columns?
     return cells[word].lower() in _WORD_NAMES and cells[tag].lower() in _TAG_NAMES
 
 def _roles(file, sentences, word, tag):  # column of the word, column of the tag, and what was decided
-    counted = file.many > 1 and all([cells[0] for _, cells in s] == [str(i) for i in range(1, len(s) + 1)] for s in sentences)
+    numbers = lambda sentence: [cells[0] for _, cells in sentence]
+    counted = file.many > 1 and all(numbers(s) == [str(i) for i, _ in enumerate(s, 1)] for s in sentences)
     names = _column_names(file)
     if {"FORM", "UPOS"} <= set(names): form, upos = names.index("FORM"), names.index("UPOS")
     elif file.universal and file.many == 10: form, upos = 1, 3
     else: form, upos = int(counted), -1
     told = []
-    if upos >= 0 and tag is None: told.append(f"this is CoNLL-U: the words are those of FORM (column {form}), the tags those of UPOS (column {upos}); --tag-column, or tag_column=…, names another")
-    elif counted and word is None: told.append("the first column counts the words, so the second is taken for the word; --word-column, or word_column=…, names another")
+    if upos >= 0 and tag is None:
+        told.append(f"this is CoNLL-U: words are from FORM (column {form}), tags from UPOS (column {upos}); "
+                    "--tag-column, or tag_column=…, names another")
+    elif counted and word is None:
+        told.append(f"the first column counts the words, so column {form} is taken for the word; "
+                    "--word-column, or word_column=…, names another")
     return form if word is None else word, upos if tag is None else tag, told
 
 def _column_names(file):  # of CoNLL-U Plus, where the first line tells them
@@ -491,8 +510,10 @@ def is_in_columns(
     file = _layout(path, encoding, delimiter)
     used = [line for line in file.lines if line.strip()]
     between = any(not line.strip() for line in "\n".join(file.lines).strip().split("\n"))
-    words = (len(cells) == file.many > 1 and not any(c.strip("[(").count(" ") or c[:1] == "[" for c in (cells[0], cells[-1])) for cells in map(file.cut, used))
-    return between and all(words)
+    return between and file.many > 1 and all(_word_and_tag(file.cut(line), file.many) for line in used)
+
+def _word_and_tag(cells, many):  # no texts, and no lists
+    return len(cells) == many and not any(" " in cell or cell[:1] == "[" and cell[1:] for cell in (cells[0], cells[-1]))
 
 # %% ../../nbs/tasks/02a_tagging_formats.ipynb #645fd84c
 def declared_names(
@@ -505,8 +526,9 @@ def declared_names(
     try: found = json.loads(notes)["info"]["features"][column]
     except (ValueError, KeyError, TypeError, RecursionError): return []
     while not (isinstance(found, dict) and found.get("_type") == "ClassLabel"):
-        found = found[0] if isinstance(found, list) and found else found.get("feature") if isinstance(found, dict) else None
-        if found is None: return []
+        if isinstance(found, dict): found = found.get("feature")
+        elif isinstance(found, list) and found: found = found[0]
+        else: return []
     names = found.get("names")
     return names if isinstance(names, list) and all(isinstance(n, str) for n in names) else []
 
@@ -518,11 +540,13 @@ def list_cell(
     if isinstance(value, str): value = _literal(value)
     if isinstance(value, np.ndarray): value = value.tolist()
     if not isinstance(value, (list, tuple)): raise DataError(f"{_short(value)} is no list: write [\"a\", \"b\"], or a b")
-    if any(_empty(v) or isinstance(v, (list, tuple, dict)) for v in value): raise DataError(f"{_short(value)} holds an empty entry, or one that is no text")
+    if any(_empty(v) or isinstance(v, (list, tuple, dict)) for v in value):
+        raise DataError(f"{_short(value)} holds an empty entry, or one that is no text")
     return [cell_text(v) for v in value]
 
 _QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
-_NUMPY = regex.compile(rf"\[\s*((?:{_QUOTED})(?:\s*(?:{_QUOTED}))*|-?\d+(?:\.\d*)?(?:\s+-?\d+(?:\.\d*)?)*)\s*\]")  # no commas
+_NUMBER = r"-?\d+(?:\.\d*)?"
+_NUMPY = regex.compile(rf"\[\s*((?:{_QUOTED})(?:\s*(?:{_QUOTED}))*|{_NUMBER}(?:\s+{_NUMBER})*)\s*\]")  # no commas
 _GLUED = regex.compile(rf"(?:{_QUOTED})\s*(?:{_QUOTED})")  # a comma was forgotten
 _LISTLIKE = regex.compile(r"""\s*(array\(\s*)?(\[\s*['"].*\]|\(\s*['"].*['"],?\s*\))(,\s*dtype=.*)?\)?\s*""", regex.DOTALL)
 
@@ -561,7 +585,8 @@ def place_of(
     suffix = path.suffix.lower()
     if suffix not in (".csv", ".tsv", ".jsonl"): return f"{path}, {name}"
     if suffix == ".jsonl":
-        with _opened(path, encoding, "") as file: lines = [n for n, line in enumerate(file, 1) if line.strip()]
+        with _opened(path, encoding, "") as file:
+            lines = [n for n, line in enumerate(file, 1) if line.strip()]
     else: lines = [n for n, cells in csv_lines(path, encoding, delimiter) if cells][1:]
     return f"{path}, line {lines[row]}"
 
