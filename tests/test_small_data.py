@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from conftest import SENTENCES
 
-from sft_nb.all import FineTuner, Recipe, RECIPES, TextClassification, TextRegression
+from sft_nb.all import FineTuner, Recipe, RECIPES, SequenceLabelling, TextClassification, TextRegression, split
 from sft_nb.task import Prediction, TrainingError
 from sft_nb.training import Position, more_than_chance, only_answer
 
@@ -138,3 +138,24 @@ def test_a_loaded_run_goes_on_from_its_weights(tiny, tmp_path):
     again.recipe = Recipe(epochs=1, learning_rate=1e-6, keep_best=False)
     again.fit(ROWS)
     assert again.checkpoint == str((tmp_path/"run").resolve()) and abs(again.evaluate(ROWS).loss - loss) < .02
+
+
+# --- tags that the training part happens not to have ---
+
+def test_tags_of_the_whole_table_are_known(tiny, said):
+    "A rare tag that the split gave to valid alone is no mistake of the user's: it is learned from the table, and said to be untaught."
+    words = [t.split()[:4] for t in SENTENCES] * 3
+    tags = [["B-PER", "O", "O", "O"]] * 23 + [["O", "O", "B-RARE", "O"]]
+    task = SequenceLabelling()
+    rows = task.read(pd.DataFrame({"words": words, "tags": tags}))
+    parts = split(rows, valid_size=rows.tail(1).shape[0] + 5, certify_size=0, seed=0)
+    train, valid = rows.head(20), rows.tail(4)
+    assert parts.train.attrs["tags"] == ["B-PER", "B-RARE", "O"] and "B-RARE" not in {t for row in train.tags for t in row}
+    tuner = FineTuner(task, tiny("bert"), Recipe(epochs=1)).fit(train, valid)
+    assert tuner.task.labels == ["O", "B-PER", "I-PER", "B-RARE", "I-RARE"]
+    assert "'RARE'" in said() and tuner.evaluate(valid).metrics["f1"] <= 1
+
+
+def test_tags_without_a_table_are_those_of_the_rows():
+    rows = pd.DataFrame({"words": [["a", "b"], ["c"]], "tags": [["B-PER", "O"], ["O"]]})
+    assert SequenceLabelling().learn(rows).labels == ["O", "B-PER", "I-PER"]

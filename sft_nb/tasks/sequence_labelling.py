@@ -32,6 +32,7 @@ from ..baselines import STRENGTHS
 from ..batching import pad
 from ..columns import STEP, Stored, cells, records
 from ..task import Batch, CheckpointError, DataError, Finding, Prediction, Task, learned
+from .labels import untaught
 from .tags import CONLL, ONE, SCHEMES, Spelling, entities, guess_scheme, read_tags, tag_parts, wrong_tag
 from .tags import csv_lines, declared_names, is_in_columns, list_cell, place_of, read_conll
 from .tags import locate, runs, sentence_column, spans_to_tags, split_words, tags_to_spans
@@ -313,7 +314,11 @@ def read(
     "As every task reads; attrs have \"classes\" too, where the file declares its tag set."
     rows, names = Task.read(self, source, labelled, **options), self._names_in(source)
     if names: rows.attrs["classes"] = list(names)
+    if labelled and self.tags in rows:
+        rows.attrs["tags"] = sorted(_kinds(rows[self.tags]))  # of the whole table: a split may give a rare one to valid alone
     return rows
+
+def _kinds(column): return {tag for row in cells(column) for tag in row}
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #34b15ea7
 @patch
@@ -388,7 +393,7 @@ def _stranger(self: SequenceLabelling, tag): return f"Tag {tag!r} in column {sel
 @patch
 def learn(self: SequenceLabelling, rows: pd.DataFrame) -> SequenceLabelling:
     "The tags of the training rows, and those that are declared (which are remembered): O, then B- and I- of every type; plain tags as they are, sorted."
-    kinds = {t for row in cells(rows[self.tags]) for t in row}
+    kinds = _kinds(rows[self.tags]) | set(rows.attrs.get("tags", ()))
     names = self.tag_names or rows.attrs.get("classes")
     named = set(read_tags([names]).tags[0] or ())
     plain = list(dict.fromkeys([*(names or ()), *sorted(kinds)]))
@@ -549,7 +554,17 @@ def collate(self: SequenceLabelling, examples: list[dict], processor) -> Batch:
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #f18ea217
 @patch
 def check_lengths(self: SequenceLabelling, rows: pd.DataFrame, processor, lengths: np.ndarray | None = None) -> list[Finding]:
-    "How many words the model does not see, where texts are cut."
+    "How many words the model does not see, where texts are cut; and kinds of entities that no training row has."
+    return self._cut_texts(rows, processor, lengths) + self._untaught(rows)
+
+@patch
+def _untaught(self: SequenceLabelling, rows):
+    kind = lambda tag: tag if self.plain else tag_parts(tag)[1]
+    known, met = (dict.fromkeys(kind(tag) for tag in tags) for tags in (self.labels, _kinds(rows[self.tags])))
+    return untaught([k for k in known if k], met)
+
+@patch
+def _cut_texts(self: SequenceLabelling, rows, processor, lengths):
     most, _ = self._room(processor)
     if self.stride is not None: return []
     at = np.flatnonzero(np.asarray(lengths) >= most) if lengths is not None else np.arange(len(rows))
