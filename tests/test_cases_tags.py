@@ -228,6 +228,7 @@ def test_comments_as_wide_as_the_columns():
 HASHES = {
     "words, first and within": ("# O\nAda B-PER\n# O\n\nBob B-PER\n# O\n", [["#", "Ada", "#"], ["Bob", "#"]]),
     "words as wide as comments": ("# sent_id = 1\n# SYM x O\nAda NNP x B-PER\n\n# # x O\nBob NNP x B-PER\n", [["#", "Ada"], ["#", "Bob"]]),
+    "words with features, as wide as comments": ("# SYM Abbr=Yes O\nAda PROPN Number=Sing B-PER\n\n#Paris PROPN Number=Sing B-LOC\n", [["#", "Ada"], ["#Paris"]]),
     "a rare tag of its own": ("# SYM\nAda NOUN\n\nBob NOUN\nran VERB\n\n# SYM\nsat VERB\n", [["#", "Ada"], ["Bob", "ran"], ["#", "sat"]]),
     "tabs": ("#\tO\nAda\tB-PER\n\n# id 7\tx=y\nBob\tB-PER\nran\tO\n", [["#", "Ada"], ["Bob", "ran"]]),
     "hashtags": ("#Paris B-LOC\n#1 O\n\n# newdoc\n#Rome B-LOC\n! O\n", [["#Paris", "#1"], ["#Rome", "!"]]),
