@@ -198,6 +198,11 @@ def test_a_scheme_that_is_given_is_obeyed(said):
     assert "IOB1" in (told := said()) and "contradict" not in told
 
 
+@pytest.mark.parametrize("name, scheme", [("bio", "IOB2"), ("BILUO", "BILOU"), ("iobes", "BIOES"), ("iob1", "IOB1"), ("Plain", "plain")])
+def test_schemes_have_several_names(name, scheme):
+    assert SequenceLabelling(scheme=name).scheme == scheme
+
+
 def test_a_tag_that_is_none_is_refused_by_its_line(tmp_path):
     path = write(tmp_path/"d.conll", "Ada B-PER\nran X\nto O\nRome B-LOC\nnow O\n")
     with pytest.raises(DataError, match=r"d.conll, line 2: 'X' is no tag of IOB2.*scheme=\"plain\""): SequenceLabelling().read(path)
@@ -223,9 +228,12 @@ def test_comments_as_wide_as_the_columns():
 HASHES = {
     "words, first and within": ("# O\nAda B-PER\n# O\n\nBob B-PER\n# O\n", [["#", "Ada", "#"], ["Bob", "#"]]),
     "words as wide as comments": ("# sent_id = 1\n# SYM x O\nAda NNP x B-PER\n\n# # x O\nBob NNP x B-PER\n", [["#", "Ada"], ["#", "Bob"]]),
+    "words with features, as wide as comments": ("# SYM Abbr=Yes O\nAda PROPN Number=Sing B-PER\n\n#Paris PROPN Number=Sing B-LOC\n", [["#", "Ada"], ["#Paris"]]),
     "a rare tag of its own": ("# SYM\nAda NOUN\n\nBob NOUN\nran VERB\n\n# SYM\nsat VERB\n", [["#", "Ada"], ["Bob", "ran"], ["#", "sat"]]),
     "tabs": ("#\tO\nAda\tB-PER\n\n# id 7\tx=y\nBob\tB-PER\nran\tO\n", [["#", "Ada"], ["Bob", "ran"]]),
     "hashtags": ("#Paris B-LOC\n#1 O\n\n# newdoc\n#Rome B-LOC\n! O\n", [["#Paris", "#1"], ["#Rome", "!"]]),
+    "no blank behind the sign": ("#sent_id = 1\nAda N B-PER\nran V O\n\n#sent_id = 2\nBob N B-PER\n", [["Ada", "ran"], ["Bob"]]),
+    "marks of documents": ("#begin document (a); part 000\nAda B-PER\nran O\n\n#end document\n", [["Ada", "ran"]]),
     "numbers of sentences": ("# 1\nAda B-PER\n\n# 2\nBob B-PER\nran O\n", [["Ada"], ["Bob", "ran"]]),
     "two comments, Windows": ("# newdoc id = x\r\n# sent_id = 1\r\nAda N x B-PER\r\nran V x O\r\n", [["Ada", "ran"]]),
     "a byte order mark": ("\ufeff# sent_id = 1\nAda N x B-PER\nran V x O\n", [["Ada", "ran"]]),
@@ -315,6 +323,7 @@ def test_a_column_of_sentences_can_be_named(tmp_path, said):
     task = SequenceLabelling(sentence="line")
     rows = task.read(path)
     assert pairs(rows, task) == [[("New York", "B-LOC"), ("is", "O")], [("Ada", "B-PER")], [("Bob", "B-PER")]] and list(rows.doc) == ["x", "x", "y"]
+    assert "come back" in told_once(said)
     with pytest.raises(DataError, match="no column 'lines'.*Did you mean 'line'"): SequenceLabelling(sentence="lines").read(path)
 
 
@@ -398,6 +407,17 @@ def test_parquet_declares_its_names(kind, tmp_path):
         assert list(rows.ner_tags) == [["B-PER", "O"], ["B-PER"]]
         parts = split(rows, valid_size=1, certify_size=0, seed=1)
         assert task.learn(parts.train).labels == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]  # those that the file declares
+
+
+def test_declared_names_are_remembered(tmp_path):
+    "So numbers in another file, which declares nothing, mean the same."
+    notes = {"huggingface": json.dumps({"info": {"features": {"tags": FEATURES["List"]}}})}
+    table = pa.table({"words": [["Ada", "ran"], ["Bob"]], "tags": [[1, 0], [1]]}).replace_schema_metadata(notes)
+    pq.write_table(table, tmp_path/"d.parquet")
+    task = SequenceLabelling()
+    known = task.learn(task.read(tmp_path/"d.parquet"))
+    assert list(known.read([{"words": ["Rome"], "tags": [3]}]).tags) == [["B-LOC"]]
+    with pytest.raises(DataError, match="the tag -100 has no name"): known.read([{"words": ["Rome"], "tags": [-100]}])
 
 
 def test_plain_names_keep_their_numbers():

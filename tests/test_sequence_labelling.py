@@ -497,4 +497,4 @@ def test_typed(tiny, tmp_path, capsys):
 def test_help_names_the_settings(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     out, _ = typed(capsys, "fine-tune", "--task", "sequence-labelling", "--help")
-    assert all(f"--{o}" in out for o in ("words", "tags", "stride", "tag-column", "scheme", "pieces", "max-length")) and "--labels" not in out
+    assert all(f"--{o}" in out for o in ("words", "tags", "stride", "tag-column", "scheme", "sentence", "tag-names", "pieces", "max-length")) and "--labels" not in out

@@ -156,7 +156,7 @@ def _has_a_word_per_row(self: SequenceLabelling, rows):
     single = self.tags if self.tags in rows else self.words  # with a tag beside it, "New York" is one word
     return all(map(_is_single, cells(rows[single]))) and all(map(_is_one, cells(rows[self.words])))
 
-# %% ../../nbs/tasks/02_sequence_labelling.ipynb #c02070cb
+# %% ../../nbs/tasks/02_sequence_labelling.ipynb #2cffd38e
 def _is_one(value):  # no list, in whatever way it is written
     if isinstance(value, str): return value.strip()[:1] != "[" or value.strip() == "["
     return not isinstance(value, (list, tuple, dict, np.ndarray))

@@ -346,7 +346,6 @@ def tags_to_spans(
 # %% ../../nbs/tasks/02a_tagging_formats.ipynb #72c64398
 CONLL = (".conll", ".conllu", ".iob", ".bio", ".txt")  # endings of files with a word per line
 _RANGE = regex.compile(r"\d+[-.]\d+\s")  # in CoNLL-U: words that stand for several, or that nobody has written
-_KEY = regex.compile(r"#\s*[^\s=]+\s*=|#.*\s[\w.-]+=\S")  # "# sent_id = 1", "# id 77aa domain=en"
 
 @dataclass(frozen=True)
 class _Columns:
@@ -403,11 +402,13 @@ def _wide_comments(file):  # lines "#…" that are as wide as the columns and co
         wide = bool(cells) and len(cells) == file.many
         sure = line.startswith("# ") and not begun
         if not line.strip(): begun = False
-        elif wide and _KEY.match(line): keyed[n] = None if sure else cells[-1]
+        elif wide and "=" in cells[1:3]: keyed[n] = None if sure else cells[-1]  # "# sent_id = 1"
         elif wide and sure: above[n] = cells
         elif wide: begun = bool(tags.add(cells[-1]) or cells)
     named = {n for n, end in keyed.items() if end not in tags | {"O"}}
     others = {n: cells[-1] for n, cells in above.items() if cells[-1] not in tags | {"O"} and "#" not in cells[1:]}
+    named |= {n for n, end in others.items() if "=" in end}  # "# id 77aa domain=en"
+    others = {n: end for n, end in others.items() if n not in named}
     telling = file.many > 2 or "O" in tags or len(set(others.values())) == len(others) > 1  # else it may be a rare tag of the word "#"
     return named, set(others if telling else ())
 
