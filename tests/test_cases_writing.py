@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -336,6 +337,13 @@ def test_a_template_file_that_cannot_be_read(kind, tiny, tmp_path):
     else: file.write_bytes(data)
     with pytest.raises(DataError, match=rf"The chat template .*t\.jinja {says}"): FineTuner(InstructionTuning(template=str(file)), tiny("llama-chat"), QUICK).fit(TALKS)
     with pytest.raises(DataError, match="template=3"): InstructionTuning(template=3)
+
+
+def test_a_checkpoint_whose_template_is_not_utf8_is_told(tiny, tmp_path):
+    folder = shutil.copytree(tiny("llama-chat"), tmp_path/"model")
+    (folder/"chat_template.jinja").write_bytes("{{ messages }}é".encode("latin-1"))
+    for task in (InstructionTuning(), Translation()):
+        with pytest.raises(CheckpointError, match=r"The chat template .*chat_template\.jinja is not UTF-8"): task.build(str(folder))
 
 
 def test_a_byte_order_mark_of_a_template_goes(tmp_path):

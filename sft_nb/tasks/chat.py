@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['ROLES', 'SPEAKERS', 'TOOLS', 'UNREAD', 'MESSAGE', 'OTHER', 'MOST', 'TOO_MUCH', 'check_messages', 'read_messages',
-           'rendered', 'check_template', 'parts', 'ids_of', 'answer_tokens', 'shifted', 'Chat', 'special_marks',
-           'stop_tokens', 'positions', 'Talk']
+           'rendered', 'check_template_file', 'check_template', 'parts', 'ids_of', 'answer_tokens', 'shifted', 'Chat',
+           'special_marks', 'stop_tokens', 'positions', 'Talk']
 
 # %% ../../nbs/tasks/06a_chat.ipynb #72aa8152
 import ast, inspect, json, re, subprocess, sys, warnings
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -172,6 +173,14 @@ def _ends(template, marks):  # does a template come to an end, within limits?
     return done.returncode in (0, 1)  # 1: it could not begin; 3 or a signal: too much, too long
 
 # %% ../../nbs/tasks/06a_chat.ipynb #b73f0b84
+def check_template_file(
+    checkpoint: str,  # a folder, or a hub id
+):
+    "Raise CheckpointError for a folder whose chat_template.jinja is not UTF-8."
+    file = Path(checkpoint) / "chat_template.jinja"
+    try: file.is_file() and file.read_text(encoding="utf-8")
+    except UnicodeDecodeError: raise CheckpointError(f"The chat template {file} is not UTF-8. Save it as UTF-8.") from None
+
 def check_template(
     tokenizer,  # of a checkpoint that should chat
 ) -> str:  # one of them, as the template writes it, up to where the assistant is asked

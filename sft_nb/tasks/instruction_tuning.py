@@ -25,7 +25,7 @@ from ..batching import cut, pad
 from ..columns import cells
 from ..evaluation import evaluation_mode
 from ..task import CheckpointError, DataError, Finding, learned, rng_for
-from .chat import Chat, check_messages, positions, read_messages, stop_tokens
+from .chat import Chat, check_messages, check_template_file, positions, read_messages, stop_tokens
 from .decoding import Generating, check_written, must_be_whole, must_have_room, place_in
 from .tags import tags_to_spans
 
@@ -171,6 +171,7 @@ def build(
     **options,  # for `models.load`: fresh, seed
 ):
     "A language model and its tokenizer. Raises CheckpointError if nothing says how a conversation is written."
+    check_template_file(models.resolve(checkpoint)[0])
     model, tokenizer = models.load(checkpoint, "causal-lm", **options)
     if self.template_text: tokenizer.chat_template = self.template_text
     if not getattr(tokenizer, "chat_template", None): raise CheckpointError(f"The tokenizer of {checkpoint!r} has no chat template, so nothing says how a conversation is written. Take a checkpoint that was trained to chat, or give a template: template=\"chat.jinja\".")

@@ -23,7 +23,7 @@ from .. import data, models
 from ..columns import cells
 from ..evaluation import evaluation_mode
 from ..task import CheckpointError, DataError, Finding, learned, torch_seed
-from .chat import Chat, positions, special_marks, stop_tokens
+from .chat import Chat, check_template_file, positions, special_marks, stop_tokens
 from .decoding import Generating, check_written, must_fit, must_have_room
 
 # %% ../../nbs/tasks/05_translation.ipynb #a8974c21
@@ -222,6 +222,7 @@ def _pair(self: Translation, model, source, target):
 
 @patch
 def _language_model(self: Translation, checkpoint, options):
+    check_template_file(models.resolve(checkpoint)[0])
     model, tokenizer = models.load(checkpoint, "causal-lm", **options)
     return model, Chat(tokenizer, positions(model.config, tokenizer, self.max_length), stop_tokens(model, tokenizer), self.prompt)
 
