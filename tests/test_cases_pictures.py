@@ -179,8 +179,20 @@ def test_small_pictures_are_not_blown_up(name, large, said):
     assert not said(), "what was asked for, or is as ever, needs no word"
 
 
-def test_a_network_with_positions_keeps_its_size(tiny):
-    assert seen_at(ImageClassification(), shapes(4, 8), tiny("vit")) == 32
+def test_a_network_with_positions_keeps_its_size(tmp_path, said):
+    from transformers import ViTConfig, ViTForImageClassification
+    from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+    about = ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=128, patch_size=32, num_labels=5)
+    ViTForImageClassification(about).save_pretrained(tmp_path)
+    ViTImageProcessorPil(size={"height": 128, "width": 128}).save_pretrained(tmp_path)
+    said()
+    assert seen_at(ImageClassification(), shapes(4, 28), tmp_path) == 128 and "pixels" not in said()
+
+
+def test_detectors_do_not_blow_up_small_pictures_either(large, said):
+    rows = boxed(4, size=64, empty=0)
+    model, processor = ObjectDetection().learn(rows).build(str(large("efficientnet-lite")))
+    assert own_size(processor) == 64 and "64 × 64" in said()
 
 
 def test_the_size_survives_saving(large, tmp_path, said):
@@ -487,7 +499,7 @@ def test_pipes_among_the_files_of_a_set(place, tmp_path):
 
 def test_a_json_that_is_no_coco_file(tmp_path):
     (tmp_path / "x.json").write_text('{"a": 1}')
-    with pytest.raises(DataError, match="x.json"): ObjectDetection().read(tmp_path / "x.json")
+    with pytest.raises(DataError, match="x.json is no COCO file: it needs the lists images"): ObjectDetection().read(tmp_path / "x.json")
 
 
 # --- boxes: classes that the file lists ---

@@ -117,7 +117,7 @@ def _by_number(label):
     except ValueError: number = math.nan
     return (0, number, label) if math.isfinite(number) else (1, 0.0, label)
 
-# %% ../../nbs/tasks/00b_labels.ipynb #92fe09d3
+# %% ../../nbs/tasks/00b_labels.ipynb #6849affb
 def class_list(
     classes,  # a text with commas between, a list, or None
 ) -> list[str]:  # names, each once, in this order
@@ -148,14 +148,16 @@ def untaught(
     one = len(without) == 1
     return [Finding("warning", f"{len(without)} of {len(labels)} classes {'has' if one else 'have'} no training row ({names}): the model can be judged on {'it' if one else 'them'}, but has not learned {'it' if one else 'them'}.")]
 
-# %% ../../nbs/tasks/00b_labels.ipynb #25f14651
+# %% ../../nbs/tasks/00b_labels.ipynb #06ebc7d5
 @patch
 def check_lengths(self: Labels, rows: pd.DataFrame, processor, lengths=None) -> list[Finding]:
     "What cannot be read, and classes without a training row."
+    found = super(Labels, self).check_lengths(rows, processor, lengths)
+    if not (self.declared or rows.attrs.get("classes")): return found
     names = {label for target in map(self.target, records(rows)) for label in (target if self.multi_label else [target])}
-    return super(Labels, self).check_lengths(rows, processor, lengths) + untaught(self.labels, names)
+    return found + untaught(self.labels, names)
 
-# %% ../../nbs/tasks/00b_labels.ipynb #546ad0d0
+# %% ../../nbs/tasks/00b_labels.ipynb #e2d969e1
 def parquet_classes(
     path,  # of a Parquet file
     column: str,  # with numbers of classes, or lists of them

@@ -57,9 +57,18 @@ def _rules(self: ObjectDetection):
 
 # %% ../../nbs/tasks/04_object_detection.ipynb #455672f1
 @patch
-def table(self: ObjectDetection, source, labelled: bool = True, encoding: str | None = None, delimiter: str | None = None) -> pd.DataFrame:
+def table(
+    self: ObjectDetection,
+    source,  # a path, a DataFrame or a list of dicts
+    labelled: bool = True,  # False: rows to predict, whose boxes do not matter
+    encoding: str | None = None,  # of a text file
+    delimiter: str | None = None,  # between the cells of a .csv or .tsv file
+) -> pd.DataFrame:  # unchecked
     "COCO's JSON, a folder of Pascal VOC or of YOLO, a folder of pictures, or a table with a column of boxes."
-    reader = None if not isinstance(source, (str, Path)) or not labelled and _only_pictures(Path(source)) else detection_layout(source)
+    is_path = isinstance(source, (str, Path))
+    layout = is_path and (labelled or not _only_pictures(Path(source)))
+    reader = detection_layout(source) if layout else None
+    if reader is None and is_path: _no_coco(Path(source).expanduser())
     if reader is None: return self._with_classes(Images.table(self, source, labelled, encoding, delimiter))
     found = reader(source, part=self.part, pictures=self.pictures)
     rows = found.drop(columns="size").rename(columns={"image": self.image, "boxes": self.boxes})
@@ -69,6 +78,10 @@ def table(self: ObjectDetection, source, labelled: bool = True, encoding: str | 
     rows[self.image] = self._looked_into(rows[self.image], Path())
     rows.attrs = {name: found.attrs[name] for name in ("noted", "classes", "numbers") if name in found.attrs}
     return rows
+
+def _no_coco(path):  # raise for a JSON object that is no COCO file; a list of rows is a table
+    if path.suffix.lower() != ".json" or not path.is_file(): return
+    if path.read_bytes()[:100].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{": raise DataError(f"{path} is no COCO file: it needs the lists images, annotations and categories.")
 
 def _only_pictures(path):  # a folder of pictures to predict: what is written about them does not matter
     path = path.expanduser()
@@ -142,6 +155,7 @@ def learn(self: ObjectDetection, rows: pd.DataFrame) -> ObjectDetection:
 @patch
 def check_lengths(self: ObjectDetection, rows: pd.DataFrame, processor, lengths=None) -> list[Finding]:
     "Classes without a training row."
+    if not (self.declared or rows.attrs.get("classes")): return []
     return untaught(self.labels, {data.cell_text(e["label"]) for cell in cells(rows[self.boxes]) for e in _listed(cell)})
 
 # %% ../../nbs/tasks/04_object_detection.ipynb #0bb5ef96
