@@ -23,7 +23,7 @@ from .dense_head import corners, dense_terms
 from .detection_baselines import blobs, place_features, place_probe, place_rows
 from .detection_errors import error_table, picture_f1, plot_errors
 from .detection_formats import detection_layout, write_coco_results
-from .images import Change, Images, check_processor, left_out_note, median_side, own_size, open_picture
+from .images import _shown, Change, Images, check_processor, left_out_note, median_side, own_size, open_picture
 from .images import picture_size, pictures_below, plot_pictures, resize_to
 from .labels import class_list, declared_labels, untaught
 from .matching import set_terms
@@ -53,6 +53,7 @@ class ObjectDetection(Images):
 @patch
 def _rules(self: ObjectDetection):
     return Images._rules(self) + [(not isinstance(self.pictures, str | Path | None), f"pictures={data._short(self.pictures)}: a folder, or None"),
+            (not isinstance(self.classes, str | list | tuple | None), f"classes={data._short(self.classes)}: names with commas between, or a list of them"),
             (not 0 <= self.least <= self.sure <= 1, f"least={self.least}, sure={self.sure}: shares from 0 to 1, sure not below least")]
 
 # %% ../../nbs/tasks/04_object_detection.ipynb #455672f1
@@ -120,7 +121,7 @@ def check_answers(self: ObjectDetection, rows: pd.DataFrame) -> list[Finding]:
     for i, (picture, cell) in enumerate(zip(cells(rows[self.image]), cells(rows[self.boxes]))):
         if i in without or self._wrong(picture): continue  # said already
         try: cut += self._usable_boxes(picture, cell)
-        except DataError as e: bad[i] = (f"{picture}: " if isinstance(picture, str) else "") + str(e)
+        except DataError as e: bad[i] = (f"{_shown(picture)}: " if isinstance(picture, str) else "") + str(e)
     if bad: found.append(Finding(self.unreadable, f"{data._count(len(bad), 'row')} with boxes that cannot be used ({data._name_rows(tuple(bad))}, counting from 0). {next(iter(bad.values()))}", tuple(bad)))
     alike = [] if self.labels else data._look_alikes(self.boxes, class_list(rows.attrs.get("classes")))
     return found + alike + [Finding("warning", f"{note}.") for note in edge_note(cut)]
