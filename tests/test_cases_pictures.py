@@ -179,8 +179,20 @@ def test_small_pictures_are_not_blown_up(name, large, said):
     assert not said(), "what was asked for, or is as ever, needs no word"
 
 
-def test_a_network_with_positions_keeps_its_size(tiny):
-    assert seen_at(ImageClassification(), shapes(4, 8), tiny("vit")) == 32
+def test_a_network_with_positions_keeps_its_size(tmp_path, said):
+    from transformers import ViTConfig, ViTForImageClassification
+    from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+    about = ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=128, patch_size=32, num_labels=5)
+    ViTForImageClassification(about).save_pretrained(tmp_path)
+    ViTImageProcessorPil(size={"height": 128, "width": 128}).save_pretrained(tmp_path)
+    said()
+    assert seen_at(ImageClassification(), shapes(4, 28), tmp_path) == 128 and "pixels" not in said()
+
+
+def test_detectors_do_not_blow_up_small_pictures_either(large, said):
+    rows = boxed(4, size=64, empty=0)
+    model, processor = ObjectDetection().learn(rows).build(str(large("efficientnet-lite")))
+    assert own_size(processor) == 64 and "64 × 64" in said()
 
 
 def test_the_size_survives_saving(large, tmp_path, said):
@@ -487,7 +499,7 @@ def test_pipes_among_the_files_of_a_set(place, tmp_path):
 
 def test_a_json_that_is_no_coco_file(tmp_path):
     (tmp_path / "x.json").write_text('{"a": 1}')
-    with pytest.raises(DataError, match="x.json"): ObjectDetection().read(tmp_path / "x.json")
+    with pytest.raises(DataError, match="x.json is no COCO file: it needs the lists images"): ObjectDetection().read(tmp_path / "x.json")
 
 
 # --- boxes: classes that the file lists ---
@@ -539,14 +551,16 @@ def test_a_table_lists_the_classes_that_stand_in_it():
 
 # --- a network that says nothing ---
 
-def test_weights_that_are_no_numbers(tiny, tmp_path):
+@pytest.mark.parametrize("name", ["efficientnet-lite", "conditional-detr", "rt-detr"])
+def test_weights_that_are_no_numbers(name, tiny, tmp_path):
     from safetensors.torch import load_file, save_file
     rows = boxed(4, seed=1, empty=0)
-    run = FineTuner(ObjectDetection(size=64), tiny("efficientnet-lite"), SHORT).fit(rows).save(tmp_path / "run")
+    run = FineTuner(ObjectDetection(size=64), tiny(name), SHORT).fit(rows).save(tmp_path / "run")
     weights = load_file(run / "model.safetensors")
     save_file({k: v * float("nan") if v.is_floating_point() else v for k, v in weights.items()}, run / "model.safetensors", {"format": "pt"})
     for ask in (lambda t: t.predict(list(rows.image)), lambda t: t.evaluate(rows)):
-        with pytest.raises(SFTError, match="finite"): ask(FineTuner.load(run))
+        with pytest.raises(SFTError, match="NaN"): ask(FineTuner.load(run))
+    with pytest.raises(SFTError, match="[Nn]ot a finite number|NaN"): FineTuner(ObjectDetection(size=64), str(run), SHORT).fit(rows)
 
 
 # --- from the command line ---

@@ -72,7 +72,7 @@ def _decode(file, upright):
         im.load()
         return _rgb(im)
 
-# %% ../../nbs/tasks/03a_images.ipynb #daf63161
+# %% ../../nbs/tasks/03a_images.ipynb #ba295125
 def no_file(
     path: str | Path,  # of what should be a file
 ) -> str | None:  # the reason, as the end of a sentence; None: it is a file
@@ -143,7 +143,7 @@ def _picture(path, fingerprint, trouble, size=None):  # as it was when it was lo
     self.fingerprint, self.trouble, self.size = fingerprint, trouble, size
     return self
 
-# %% ../../nbs/tasks/03a_images.ipynb #906f5475
+# %% ../../nbs/tasks/03a_images.ipynb #8ef7f023
 def picture_size(
     source,  # whatever `open_picture` opens
 ) -> tuple[int, int]:  # width and height in pixels, as the file has them
@@ -288,7 +288,7 @@ def pictures_below(
     pictures = [p for p in files if p not in hidden and _is_picture(p)]
     return pictures, sorted(set(files) - set(pictures))
 
-# %% ../../nbs/tasks/03a_images.ipynb #a1755132
+# %% ../../nbs/tasks/03a_images.ipynb #85fc2a9f
 def left_out_note(
     others: list[Path],  # files that are no pictures we can read
 ) -> list[str]:  # one sentence; none where nothing was left out
@@ -299,7 +299,7 @@ def left_out_note(
     examples = ", ".join("/".join(p.parts[-2:]) for p in others[:3]) + (" …" if len(others) > 3 else "")
     return [f"{data._count(len(others), 'file')} left out, since we cannot read {'it' if len(others) == 1 else 'them'} as pictures ({kinds}): {examples}. Save pictures as PNG or JPEG"]
 
-# %% ../../nbs/tasks/03a_images.ipynb #417915e8
+# %% ../../nbs/tasks/03a_images.ipynb #0603a554
 PARTS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")  # usual names, in small letters
 
 def choose_part(
@@ -318,13 +318,13 @@ def choose_part(
     asked = f"has no part {part!r}" if part else "comes in parts"
     raise DataError(f"{where} {asked}: give the folder or file of one ({places}), or say part={first!r} (fine-tune: --part {first}).")
 
-# %% ../../nbs/tasks/03a_images.ipynb #6991bddf
+# %% ../../nbs/tasks/03a_images.ipynb #4df3388d
 def _holds(folder): return bool(pictures_below(folder, deep=False)[0])
 
 def _folders(folder): return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and not _litter(p.name))
 
 def _parts_of(folder):  # name -> folder, where the folders inside are parts, not classes
-    inside = [f for f in _folders(folder) if any(map(_folders, [f])) and not _holds(f)]
+    inside = [f for f in _folders(folder) if _folders(f) and not _holds(f)]
     named = [f for f in inside if f.name.lower() in PARTS]
     trains = [f for f in named if f.name.lower().startswith("train")]
     if named and len(named) == len(_folders(folder)) or trains and len(named) > 1: return {f.name: f for f in inside}
@@ -334,7 +334,7 @@ def _only_above(folder):  # a single folder, which holds the folders of the clas
     inside = _folders(folder)
     if len(inside) == 1 and not _holds(inside[0]) and sum(map(bool, (pictures_below(f)[0] for f in _folders(inside[0])))) > 1: return inside[0]
 
-# %% ../../nbs/tasks/03a_images.ipynb #406a1a7c
+# %% ../../nbs/tasks/03a_images.ipynb #97799c72
 def read_folder(
     folder: Path,  # with a folder per class, or with pictures
     part: str = "",  # which folder, where they are train, val, test
@@ -470,8 +470,12 @@ def check(self: Images, rows: pd.DataFrame, labelled: bool = True) -> list[Findi
 @patch
 def _unusable(self: Images, values, reasons):
     at, first = tuple(reasons), next(iter(reasons))
-    name = f"{values[first]}: " if isinstance(values[first], (str, Path)) else ""
+    name = f"{_shown(values[first])}: " if isinstance(values[first], (str, Path)) else ""
     return Finding(self.unreadable, f"{data._count(len(at), 'picture')} cannot be used ({data._name_rows(at)}, counting from 0). {name}{reasons[first]}" + ("" if self.unreadable == "skip" else ". unreadable=\"skip\" leaves such rows out."), at)
+
+def _shown(path):  # as it may stand in a message: its end says most
+    path = str(path)
+    return path if len(path) <= 300 else f"…{path[-300:]}"
 
 @patch
 def check_answers(
@@ -516,7 +520,7 @@ def resize_to(
         if got == (3, size, size): return processor
     raise CheckpointError(f"The image processor {type(processor).__name__} cannot be made to give squares of {size} pixels: leave `size` out.")
 
-# %% ../../nbs/tasks/03a_images.ipynb #1a531f7e
+# %% ../../nbs/tasks/03a_images.ipynb #102565a8
 def check_processor(
     processor,  # a transformers image processor, as it was read
 ):
@@ -532,7 +536,7 @@ def check_processor(
         good = values is None or numbers is not None and len(numbers) in (1, 3) and all(isinstance(v, (int, float)) and math.isfinite(v) for v in numbers)
         if not good or name == "image_std" and numbers and not all(numbers): raise CheckpointError(f"{where} has {name} {data._short(values)}. It is three finite numbers, one for each of red, green and blue{', and none is 0' if name == 'image_std' else ''}.")
 
-# %% ../../nbs/tasks/03a_images.ipynb #d6227ceb
+# %% ../../nbs/tasks/03a_images.ipynb #90d920dc
 STEP_OF_SIZE, LEAST = 32, 64  # pixels: sizes are multiples of this; the smallest that we choose by ourselves
 
 def median_side(
@@ -552,7 +556,7 @@ def size_for(
     "The size in which a network sees pictures of this side, if it was trained with larger ones."
     return max(LEAST, -(-side // STEP_OF_SIZE) * STEP_OF_SIZE)
 
-# %% ../../nbs/tasks/03a_images.ipynb #b23dd2f0
+# %% ../../nbs/tasks/03a_images.ipynb #e64d28b3
 def own_size(
     processor,  # a transformers image processor
 ) -> int | None:  # pixels a side; None: it does not say
@@ -569,9 +573,9 @@ def set_size(
     "The processor with `size`, or with the size that suits the pictures. Raises CheckpointError where the network cannot see it."
     if self.size is not None: return _seen_by(model, resize_to(copy.deepcopy(processor), self.size))
     own, wanted = own_size(processor), self.side and size_for(self.side)
-    if not (own and wanted and wanted < own) or hasattr(model.config, "image_size"): return _seen_by(model, processor)
+    if not (own and wanted and wanted < own): return _seen_by(model, processor)
     try: smaller = _seen_by(model, resize_to(copy.deepcopy(processor), wanted))
-    except CheckpointError: return _seen_by(model, processor)
+    except CheckpointError: return _seen_by(model, processor)  # it has a position for every patch
     data.report([Finding("warning", f"The pictures are small ({self.side} pixels, the median of their longer sides), so the network sees them at {wanted} × {wanted} pixels instead of the checkpoint's {own}. To choose yourself: size={own} (fine-tune: --size {own}).")])
     return smaller
 

@@ -53,6 +53,7 @@ def _label_rules(self: Labels):
     "(is it broken?, what it says) for every rule about the settings."
     return [
         (not 0 <= self.label_smoothing < 1, f"label_smoothing={self.label_smoothing}: 0 up to but not 1"),
+        (not isinstance(self.classes, str | list | tuple | None), f"classes={data._short(self.classes)}: names with commas between, or a list of them"),
         (self.multi_label and not self.separator, "separator='': at least one character"),
         (self.multi_label and (self.balanced or self.label_smoothing), "balanced and label_smoothing: not with multi_label")]
 
@@ -209,7 +210,7 @@ def _by_number(label):
     except ValueError: number = math.nan
     return (0, number, label) if math.isfinite(number) else (1, 0.0, label)
 
-# %% ../../nbs/tasks/00b_labels.ipynb #92fe09d3
+# %% ../../nbs/tasks/00b_labels.ipynb #822c5e43
 def class_list(
     classes,  # a text with commas between, a list, or None
 ) -> list[str]:  # names, each once, in this order
@@ -240,14 +241,16 @@ def untaught(
     one = len(without) == 1
     return [Finding("warning", f"{len(without)} of {len(labels)} classes {'has' if one else 'have'} no training row ({names}): the model can be judged on {'it' if one else 'them'}, but has not learned {'it' if one else 'them'}.")]
 
-# %% ../../nbs/tasks/00b_labels.ipynb #25f14651
+# %% ../../nbs/tasks/00b_labels.ipynb #96905b12
 @patch
 def check_lengths(self: Labels, rows: pd.DataFrame, processor, lengths=None) -> list[Finding]:
     "What cannot be read, and classes without a training row."
+    found = super(Labels, self).check_lengths(rows, processor, lengths)
+    if not (self.declared or rows.attrs.get("classes")): return found
     names = {label for target in map(self.target, records(rows)) for label in (target if self.multi_label else [target])}
-    return super(Labels, self).check_lengths(rows, processor, lengths) + untaught(self.labels, names)
+    return found + untaught(self.labels, names)
 
-# %% ../../nbs/tasks/00b_labels.ipynb #546ad0d0
+# %% ../../nbs/tasks/00b_labels.ipynb #58be0e98
 def parquet_classes(
     path,  # of a Parquet file
     column: str,  # with numbers of classes, or lists of them

@@ -38,6 +38,7 @@ def match(
     yes, no = yes_and_no(logits)
     shift, overlap = torch.cdist(said, boxes, p=1), giou(corners(said)[:, None], corners(boxes)[None])  # q k each
     cost = CLASS * (yes - no)[:, labels] + L1 * shift - GIOU * overlap
+    cost = cost.nan_to_num(nan=1e9, posinf=1e9, neginf=-1e9)  # a broken network's loss is NaN, and that is told where losses are
     q, k = linear_sum_assignment(cost.cpu().numpy())
     return torch.as_tensor(q, device=said.device), torch.as_tensor(k, device=said.device)
 

@@ -23,7 +23,7 @@ from .dense_head import corners, dense_terms
 from .detection_baselines import blobs, place_features, place_probe, place_rows
 from .detection_errors import error_table, picture_f1, plot_errors
 from .detection_formats import detection_layout, write_coco_results
-from .images import Change, Images, check_processor, left_out_note, median_side, own_size, open_picture
+from .images import _shown, Change, Images, check_processor, left_out_note, median_side, own_size, open_picture
 from .images import picture_size, pictures_below, plot_pictures, resize_to
 from .labels import class_list, declared_labels, untaught
 from .matching import set_terms
@@ -53,13 +53,23 @@ class ObjectDetection(Images):
 @patch
 def _rules(self: ObjectDetection):
     return Images._rules(self) + [(not isinstance(self.pictures, str | Path | None), f"pictures={data._short(self.pictures)}: a folder, or None"),
+            (not isinstance(self.classes, str | list | tuple | None), f"classes={data._short(self.classes)}: names with commas between, or a list of them"),
             (not 0 <= self.least <= self.sure <= 1, f"least={self.least}, sure={self.sure}: shares from 0 to 1, sure not below least")]
 
 # %% ../../nbs/tasks/04_object_detection.ipynb #455672f1
 @patch
-def table(self: ObjectDetection, source, labelled: bool = True, encoding: str | None = None, delimiter: str | None = None) -> pd.DataFrame:
+def table(
+    self: ObjectDetection,
+    source,  # a path, a DataFrame or a list of dicts
+    labelled: bool = True,  # False: rows to predict, whose boxes do not matter
+    encoding: str | None = None,  # of a text file
+    delimiter: str | None = None,  # between the cells of a .csv or .tsv file
+) -> pd.DataFrame:  # unchecked
     "COCO's JSON, a folder of Pascal VOC or of YOLO, a folder of pictures, or a table with a column of boxes."
-    reader = None if not isinstance(source, (str, Path)) or not labelled and _only_pictures(Path(source)) else detection_layout(source)
+    is_path = isinstance(source, (str, Path))
+    layout = is_path and (labelled or not _only_pictures(Path(source)))
+    reader = detection_layout(source) if layout else None
+    if reader is None and is_path: _no_coco(Path(source).expanduser())
     if reader is None: return self._with_classes(Images.table(self, source, labelled, encoding, delimiter))
     found = reader(source, part=self.part, pictures=self.pictures)
     rows = found.drop(columns="size").rename(columns={"image": self.image, "boxes": self.boxes})
@@ -69,6 +79,10 @@ def table(self: ObjectDetection, source, labelled: bool = True, encoding: str | 
     rows[self.image] = self._looked_into(rows[self.image], Path())
     rows.attrs = {name: found.attrs[name] for name in ("noted", "classes", "numbers") if name in found.attrs}
     return rows
+
+def _no_coco(path):  # raise for a JSON object that is no COCO file; a list of rows is a table
+    if path.suffix.lower() != ".json" or not path.is_file(): return
+    if path.read_bytes()[:100].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{": raise DataError(f"{path} is no COCO file: it needs the lists images, annotations and categories.")
 
 def _only_pictures(path):  # a folder of pictures to predict: what is written about them does not matter
     path = path.expanduser()
@@ -107,7 +121,7 @@ def check_answers(self: ObjectDetection, rows: pd.DataFrame) -> list[Finding]:
     for i, (picture, cell) in enumerate(zip(cells(rows[self.image]), cells(rows[self.boxes]))):
         if i in without or self._wrong(picture): continue  # said already
         try: cut += self._usable_boxes(picture, cell)
-        except DataError as e: bad[i] = (f"{picture}: " if isinstance(picture, str) else "") + str(e)
+        except DataError as e: bad[i] = (f"{_shown(picture)}: " if isinstance(picture, str) else "") + str(e)
     if bad: found.append(Finding(self.unreadable, f"{data._count(len(bad), 'row')} with boxes that cannot be used ({data._name_rows(tuple(bad))}, counting from 0). {next(iter(bad.values()))}", tuple(bad)))
     alike = [] if self.labels else data._look_alikes(self.boxes, class_list(rows.attrs.get("classes")))
     return found + alike + [Finding("warning", f"{note}.") for note in edge_note(cut)]
@@ -142,6 +156,7 @@ def learn(self: ObjectDetection, rows: pd.DataFrame) -> ObjectDetection:
 @patch
 def check_lengths(self: ObjectDetection, rows: pd.DataFrame, processor, lengths=None) -> list[Finding]:
     "Classes without a training row."
+    if not (self.declared or rows.attrs.get("classes")): return []
     return untaught(self.labels, {data.cell_text(e["label"]) for cell in cells(rows[self.boxes]) for e in _listed(cell)})
 
 # %% ../../nbs/tasks/04_object_detection.ipynb #0bb5ef96
