@@ -275,8 +275,7 @@ def _nothing_to_do(out, about, job, parts, wanted, json_):
     if changed: raise DataError(f"{out} holds a finished run, and not this one: {'; '.join(changed)}. "
                                 "Give another --out, or --overwrite without --resume.")
     print(f"{out} holds a finished run: nothing to go on with.")
-    position = about["position"]
-    kept = (recipe["keep_best"] and position["best_epoch"]) or position["epoch"]
+    kept = about["position"].get("kept") or about["position"]["epoch"]
     _say_json(json_, _summary(out, seen, about["history"]["epochs"], kept))
 
 def _summary(out, seen, history, epoch):
@@ -675,14 +674,14 @@ def _facts(tuner):
         "task": tuner.task.name,
         "began with": tuner.checkpoint,
         **{f"rows of {role}": f"{len(h):,}" for role, h in tuner.seen.items()},
-        "seed": tuner.recipe.seed,
-        "settings": _settings(tuner.recipe) or "the default recipe",
+        "seed": tuner.plan.seed,
+        "settings": _settings(tuner.plan),
         "kept": f"epoch {tuner.kept_epoch} of {tuner.position.epoch}",
         "seconds of training": f"{seconds:.0f}",
     }
 
 def _settings(recipe):
-    "Only those that differ from the default."
+    "Those that differ from the default; what the default leaves open, as it was filled in."
     usual = Recipe()
     names = [f.name for f in fields(recipe) if getattr(recipe, f.name) != getattr(usual, f.name)]
     return ", ".join(f"{name}={getattr(recipe, name)!r}" for name in names)
