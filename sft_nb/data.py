@@ -10,7 +10,7 @@ __all__ = ['PIECE', 'DELIMITERS', 'DEEPEST', 'INVISIBLE', 'COLORS', 'TABLE_WRITE
            'near_duplicates', 'check_splits']
 
 # %% ../nbs/02_data.ipynb #12ad1ef4
-import codecs, csv, difflib, hashlib, html, io, json, os, re, stat, unicodedata
+import codecs, csv, difflib, hashlib, html, inspect, io, json, os, re, stat, unicodedata
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -134,7 +134,7 @@ def _csv_lines(path, reader):  # (number of the last line, cells) of each row th
     except csv.Error as e:
         raise DataError(f"{path}: the row that starts in line {line + 1} has a stray double quote ({e}). Put double quotes around the whole cell, and write a quote inside it twice.") from None
 
-# %% ../nbs/02_data.ipynb #d63d389d
+# %% ../nbs/02_data.ipynb #daf81e00
 DELIMITERS = ",;\t|"  # which a table may have between its cells
 
 def _cut_by(line, delimiter):  # how many cells a line has; 0: it cannot be cut like this
@@ -151,7 +151,7 @@ def _must_cut(path, file, delimiter):  # raise if another delimiter cuts the fir
     named = {"\t": "\\t"}.get(other, other)
     raise DataError(f"{path}: the header is one cell, {_short(first.strip())}. If {other!r} separates the columns, say so: {_way_out('delimiter', named)}.")
 
-# %% ../nbs/02_data.ipynb #f242c9a4
+# %% ../nbs/02_data.ipynb #9d8755e7
 class _Kept:  # the lines of a file; `row` holds those that were read since it was last emptied
     def __init__(self, file): self.file, self.row = file, []
     def __iter__(self): return self
@@ -175,7 +175,7 @@ def _reads_otherwise(row, lines, delimiter):  # without blanks before quotes, ar
     except csv.Error: return False
     return len(other) != len(row) or any(_loose(mine) and blank(mine) != its for mine, its in zip(row, other))
 
-# %% ../nbs/02_data.ipynb #7879b3d7
+# %% ../nbs/02_data.ipynb #ca039485
 class _Swallowed:  # rows that stand inside a cell, because a double quote was left open
     def __init__(self, header, delimiter):
         self.delimiter, self.width = delimiter, len(header)
@@ -245,7 +245,7 @@ def _from_json(text, where, wanted):  # what a text of JSON means; DataError beg
     if "\\ud" in text.lower() and _half(found): raise DataError(f"{where}: half of a character, a lone \\ud800 to \\udfff, which no text may hold. Correct it where the file was made.")
     return found
 
-# %% ../nbs/02_data.ipynb #89cb39ea
+# %% ../nbs/02_data.ipynb #40ba5974
 _LINES = "Every line must be one object, such as {\"text\": \"…\", \"label\": \"…\"}."
 _ARRAY = "A .json file holds one array of objects, [{\"text\": \"…\", \"label\": \"…\"}, …], or one object per line."
 
@@ -367,7 +367,7 @@ def _one_sign(delimiter):  # as the csv reader takes it; a shell writes a tab as
     if delimiter is None or len(delimiter) == 1 and delimiter not in '"\r\n': return delimiter
     raise DataError(f"delimiter={_short(delimiter)}: one sign is needed, such as ';' or '\\t'.")
 
-# %% ../nbs/02_data.ipynb #24af55c5
+# %% ../nbs/02_data.ipynb #77a721b5
 def _noted(rows, remark, **more):  # the same rows, with a remark in attrs
     rows.attrs = {**rows.attrs, "remarks": [*rows.attrs.get("remarks", ()), remark], **more}
     return rows
@@ -467,7 +467,7 @@ def check_text(
         if broken: found.append(Finding("warning", f"{_count(len(broken), 'text')} in {_short(c)} with the sign \ufffd ({_name_rows(broken)}, counting from 0): characters were lost when the file was made. Make it again, in UTF-8.", broken))
     return found
 
-# %% ../nbs/02_data.ipynb #3a4d28a3
+# %% ../nbs/02_data.ipynb #59d236ca
 _NUMERAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _DURATION = re.compile(r"-?\d+ days?,? [+-]?\d+:\d\d:\d\d(\.\d+)?", re.ASCII)  # as pandas and Python write it
 _TRUTH = {"true": 1., "false": 0.}
@@ -553,7 +553,7 @@ def _nested_text(value):
     try: return json.dumps(_plain(value), ensure_ascii=False)
     except RecursionError: raise DataError("A cell holds brackets inside brackets without end. Store a plain list or dictionary.") from None
 
-# %% ../nbs/02_data.ipynb #72c8e253
+# %% ../nbs/02_data.ipynb #be0a8c2d
 def _maybe_picture(value):  # is it an array of pixels, a PIL image, bytes, or {"bytes": …} as in Parquet files of pictures?
     if isinstance(value, np.ndarray): return value.ndim in (2, 3) and value.dtype.kind in "iu" and value.size > 0
     if isinstance(value, dict): return set(value) <= {"bytes", "path"} and isinstance(value.get("bytes"), bytes)
@@ -591,7 +591,7 @@ def _pixel_hash(pixels):
     if pixels is None: return None
     return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:32]
 
-# %% ../nbs/02_data.ipynb #7bc0d65b
+# %% ../nbs/02_data.ipynb #e0c1e341
 _NEVER_MEANT = dict.fromkeys(map(ord, "\u00ad\u180e\u200b\u2060\ufeff"))  # soft hyphen, zero-width blanks, word joiner, byte order mark
 _WHOLE = re.compile(r"(-?)(0|[1-9]\d{0,14})\.0+", re.ASCII)  # a whole number with a decimal point
 
@@ -722,8 +722,7 @@ def read(
 ) -> pd.DataFrame:  # index 0 … n-1; attrs: "source" (its path, or None), "target" (column or None), "left_out" (reason -> positions in the source), "classes" where the file declares them
     "Read and check a table. Raises `DataError` with all errors at once; rows that cannot be used are left out and named."
     source, where = _told(source)
-    given = {k: v for k, v in (("encoding", encoding), ("delimiter", delimiter)) if v is not None}  # a task with files of its own may know neither
-    rows = self.table(source, labelled, **given)
+    rows = self.table(source, labelled, **_given(self, encoding=encoding, delimiter=delimiter))
     findings = [Finding("warning", remark) for remark in rows.attrs.get("remarks", ())] + self.check(rows, labelled)
     if not labelled: findings = [replace(f, level="error", message=f"{f.message}. Every row gets a prediction: fill it in, or take it out first.") if f.level == "skip" else f for f in findings]
     report([f for f in findings if f.level != "skip"], where)
@@ -732,6 +731,14 @@ def read(
     declared = {k: rows.attrs[k] for k in ("classes", "numbers") if k in rows.attrs}  # what the file says of its classes
     rows.attrs = {"source": str(source) if where else None, "target": target, "left_out": left_out} | declared
     return rows
+
+def _given(task, **options):  # those that were given; raise if the task's own way of reading knows nothing of them
+    options = {k: v for k, v in options.items() if v is not None}
+    known = inspect.signature(task.table).parameters.values()
+    strange = set(options) - {p.name for p in known}
+    if not strange or any(p.kind is p.VAR_KEYWORD for p in known): return options
+    told = ", ".join(f"{k}={_short(options[k])}" for k in sorted(strange))
+    raise DataError(f"{task.name or type(task).__name__} reads its files without {told}. Save the table as UTF-8 with commas; or in Python, pass read_table(path, {told}).")
 
 def _told(source):  # the source, with the home folder instead of ~, and how messages about it begin
     if not isinstance(source, (str, Path)): return source, ""
@@ -790,7 +797,7 @@ def _hashes(rows, columns):  # the same, one by one
 
 _json = json.JSONEncoder(ensure_ascii=False).encode  # made once: json.dumps would make it anew for every cell
 
-# %% ../nbs/02_data.ipynb #f0619563
+# %% ../nbs/02_data.ipynb #a9e14bd3
 def _as_json(value, keep):  # what JSON can write; `keep` writes a picture and gives its path
     if isinstance(value, str): return str(value)
     if _maybe_picture(value) and (path := keep(value)): return path
@@ -811,7 +818,7 @@ def _as_text(value, keep):  # the same, for a cell of CSV
     if isinstance(value, (dict, list, tuple, set, frozenset, np.ndarray)): return _json(_as_json(value, keep))
     return cell_text(value)
 
-# %% ../nbs/02_data.ipynb #0c39c033
+# %% ../nbs/02_data.ipynb #60377b60
 @contextmanager
 def whole_file(
     path,  # where the file shall be
@@ -832,7 +839,7 @@ def whole_file(
     except UnicodeEncodeError: raise DataError(f"{path}: half of a character, a lone \\ud800 to \\udfff, stands in the table, and no file of text may hold it. Take it out.") from None
     finally: hidden.unlink(missing_ok=True)
 
-# %% ../nbs/02_data.ipynb #9bc85712
+# %% ../nbs/02_data.ipynb #6c23f53c
 def _ending_of(content):  # of bytes that are a picture; None for others
     from PIL import Image
     try: return Image.open(io.BytesIO(content)).format.lower()
@@ -862,7 +869,7 @@ def _beside(path):  # a function that writes a picture into a folder beside this
         return f"{folder.name}/{file.name}"
     return keep
 
-# %% ../nbs/02_data.ipynb #7903dc81
+# %% ../nbs/02_data.ipynb #9c77b98e
 class _Lines:  # takes rows that end in \r\n, so that the csv module puts quotes around both signs; writes \n
     def __init__(self, file): self.file = file
     def write(self, line): self.file.write(line.removesuffix("\r\n") + "\n")
@@ -888,7 +895,7 @@ def _write_jsonl(rows, path):
 def _write_delimited(rows, path, delimiter):
     with whole_file(path) as file: write_csv(rows, file, delimiter, _beside(path))
 
-# %% ../nbs/02_data.ipynb #0d23c5b7
+# %% ../nbs/02_data.ipynb #8b88833a
 def _holds(value, kinds): return isinstance(value, kinds) or isinstance(value, (list, tuple, set, frozenset, np.ndarray)) and any(_holds(v, kinds) for v in value)
 
 def _for_parquet(column):  # the same cells, in a form that Parquet keeps
@@ -927,7 +934,7 @@ def _write_parquet(rows, path):
         made = pd.DataFrame({c: _for_parquet(rows[c].reset_index(drop=True)) for c in rows})
         made.to_parquet(file, index=False)
 
-# %% ../nbs/02_data.ipynb #b808c059
+# %% ../nbs/02_data.ipynb #123eda2a
 TABLE_WRITERS = {  # ending -> f(rows, path)
     ".csv": lambda rows, path: _write_delimited(rows, path, ","),
     ".tsv": lambda rows, path: _write_delimited(rows, path, "\t"),
