@@ -20,6 +20,7 @@ from fastcore.basics import patch
 from filelock import FileLock
 from platformdirs import user_cache_dir
 
+from .mistakes import checked
 from .task import AssetError
 
 # %% ../nbs/01_assets.ipynb #2fd645e2
@@ -86,6 +87,7 @@ def registry(
         raise AssetError(f"The registry {toml} cannot be read ({type(e).__name__}: {e}): compare it with the example in 01_assets.") from e
 
 # %% ../nbs/01_assets.ipynb #fb465028
+@checked
 def names(
     kind: str | None = None,  # "checkpoint" or "dataset"; None: both
     toml: str | Path | None = None,  # a registry of your own
@@ -93,6 +95,7 @@ def names(
     "The names of the assets."
     return [a.name for a in registry(toml).values() if kind in (None, a.kind)]
 
+@checked
 def info(
     name: str,  # one of `names()`
     toml: str | Path | None = None,  # a registry of your own
@@ -109,6 +112,7 @@ def home() -> Path:  # SFT_NB_HOME, or `sft_nb` in your cache folder; it need no
     return Path(os.environ.get("SFT_NB_HOME") or user_cache_dir("sft_nb", appauthor=False)).expanduser()
 
 # %% ../nbs/01_assets.ipynb #f0840619
+@checked
 def own_folder(
     name: str,  # what for
 ) -> Path:  # home/name, or, if nothing may be written there, that name in your cache folder
@@ -272,6 +276,7 @@ def _fetch(asset, work):
     raise _Failure(failures[0].args[0], "; ".join(dict.fromkeys(f.args[1] for f in failures)))
 
 # %% ../nbs/01_assets.ipynb #ab3683c7
+@checked
 def get(
     name: str,  # one of `names()`
     toml: str | Path | None = None,  # a registry of your own
@@ -288,6 +293,7 @@ def _state(asset, folder):
     if not bad and not _complete(asset, folder): bad = [_NOTE]
     return f"damaged: {', '.join(bad[:3])}{' …' * (len(bad) > 3)}; delete the folder and get it again" if bad else "complete"
 
+@checked
 def verify(
     name: str | None = None,  # one asset; None: all of them
     toml: str | Path | None = None,  # a registry of your own
@@ -297,6 +303,7 @@ def verify(
     return pd.DataFrame([{"name": a.name, "kind": a.kind, "state": _state(a, home() / a.name)} for a in assets])
 
 # %% ../nbs/01_assets.ipynb #b62d638f
+@checked
 def export(
     folder: str | Path,  # where to; made if need be
     names: list[str] | None = None,  # which assets; None: all of them (about 210 MB)
@@ -364,6 +371,7 @@ def _ratings(paths):
 # %% ../nbs/01_assets.ipynb #4d44bf89
 _READERS = {"reviews": _reviews, "conll": _conll, "digits": _digits, "gettext": _gettext, "ratings": _ratings}
 
+@checked
 def load_data(
     name: str,  # one of `names("dataset")`
     toml: str | Path | None = None,  # a registry of your own
@@ -376,6 +384,7 @@ def load_data(
     except Exception as e: raise AssetError(f"{name} in {folder} cannot be read ({type(e).__name__}): its files are damaged. Delete the folder, and get it again.") from e
 
 # %% ../nbs/01_assets.ipynb #db833d06
+@checked
 def catalogue(
     kind: str | None = None,  # "checkpoint" or "dataset"; None: both
     toml: str | Path | None = None,  # a registry of your own

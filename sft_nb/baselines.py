@@ -8,7 +8,9 @@ __all__ = ['STRENGTHS', 'tuned', 'bag_of_words', 'linear_probe', 'ridge_words', 
 
 # %% ../nbs/09_baselines.ipynb #4df2fe77
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,6 +24,7 @@ from sklearn.preprocessing import StandardScaler
 
 from .batching import Examples
 from .data import COLORS, new_figure
+from .mistakes import checked, shown
 from .task import DataError, Prediction, Task
 from .training import FineTuner, Recipe, pick_device, usable
 
@@ -45,6 +48,7 @@ def _words(n): return TfidfVectorizer(ngram_range=(1, n), sublinear_tf=True, tok
 def _logistic(c, multi): lr = LogisticRegression(C=c, max_iter=2000); return OneVsRestClassifier(lr) if multi else lr
 
 # %% ../nbs/09_baselines.ipynb #25c0a64a
+@checked
 def bag_of_words(
     x_train: list[str],  # n texts
     y_train: np.ndarray,  # their classes (n) or, with several labels per row, 0/1 (n c)
@@ -59,6 +63,7 @@ def bag_of_words(
     return best.predict_proba(texts)
 
 # %% ../nbs/09_baselines.ipynb #0402a07a
+@checked
 def linear_probe(
     x_train: np.ndarray,  # features, n d
     y_train: np.ndarray,  # their classes (n) or 0/1 (n c)
@@ -84,6 +89,7 @@ def _ridge(make, settings, x_train, y_train, x_valid, y_valid, x):
     return np.stack(columns, axis=1)
 
 # %% ../nbs/09_baselines.ipynb #d4f91528
+@checked
 def ridge_words(
     x_train: list[str],  # n texts
     y_train: np.ndarray,  # their numbers, n k; NaN where one is not known
@@ -95,6 +101,7 @@ def ridge_words(
     make = lambda s: make_pipeline(_words(s[1]), Ridge(alpha=1 / s[0]))
     return _ridge(make, [(c, n) for n in (1, 2) for c in STRENGTHS], x_train, y_train, x_valid, y_valid, texts)
 
+@checked
 def ridge_probe(
     x_train: np.ndarray,  # features, n d
     y_train: np.ndarray,  # their numbers, n k; NaN where one is not known
@@ -107,6 +114,7 @@ def ridge_probe(
     return _ridge(make, STRENGTHS, x_train, y_train, x_valid, y_valid, features)
 
 # %% ../nbs/09_baselines.ipynb #a2020fe1
+@checked
 def majority(
     train_targets: list,  # hashable answers
     n: int,  # rows to answer
@@ -118,13 +126,14 @@ def majority(
 
 # %% ../nbs/09_baselines.ipynb #607d8c58
 @torch.inference_mode()
+@checked
 def frozen_features(
     task: Task,  # that knows its features
     model: torch.nn.Module,  # used in evaluation mode
     processor,  # what `build` returned beside the model
     rows: pd.DataFrame,  # n rows
     batch_size: int = 64,  # rows at a time
-    device="cpu",  # where to run
+    device: str | torch.device = "cpu",  # where to run
 ) -> np.ndarray | list:  # float32, in the order of the rows: n d; or n matrices, k d each, where a row has k answers
     "One vector per answer from the frozen body."
     examples, out = Examples(task, rows, processor), {}
@@ -188,16 +197,17 @@ class _Climb:
         return self.tuner.evaluate(self.rows).predictions
 
 # %% ../nbs/09_baselines.ipynb #17d9508d
+@checked
 def ladder(
     task: Task,  # what to learn
     train: pd.DataFrame,  # rows to fit
     valid: pd.DataFrame,  # rows to tune on
     rows: pd.DataFrame,  # to answer: touched by no rung before
-    checkpoint: str | None = None,  # for the rungs with a network; None: the task's `first`
+    checkpoint: str | Path | None = None,  # for the rungs with a network; None: the task's `first`
     recipe: Recipe = Recipe(),  # of the rungs "fine-tuned" and "scratch"
     rungs: tuple | None = None,  # None: all; otherwise names, in order
-    device=None,  # None: the best there is
-    tell=lambda rung, metrics: None,  # called after every rung
+    device: str | torch.device | None = None,  # None: the best there is
+    tell: Callable = lambda rung, metrics: None,  # called after every rung
 ) -> Ladder:
     "Every baseline and the fine-tuned model on the same rows. Raises DataError for rows that cannot be used, or an unknown rung."
     usable(task, train, "train"); learned = task.learn(train)
@@ -206,7 +216,7 @@ def ladder(
     ways = {name: lambda f=f: f(train, valid, rows) for name, f in simple.items()}
     if type(task).features is not Task.features: ways["frozen"] = climb.frozen
     ways |= {"scratch": lambda: climb.tuned(fresh=True, depth_decay=1.0, train_batchnorm=True), "fine-tuned": climb.tuned}
-    if unknown := [r for r in rungs or () if r not in ways]: raise DataError(f"No rung is called {', '.join(unknown)}. Known: {', '.join(ways)}.")
+    if unknown := [r for r in rungs or () if r not in ways]: raise DataError(f"No rung is called {', '.join(map(shown, unknown[:5]))}. Known: {', '.join(ways)}.")
     result = Ladder(n=len(rows), metric=learned.metric[0])
     targets = [learned.target(r) for r in rows.to_dict("records")]
     for name in rungs or ways:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from fastcore.basics import patch
 from .columns import records
+from .mistakes import checked
 from .task import Batch, Task, TrainingError, rng_for
 
 # %% ../nbs/05_batching.ipynb #c130365c
@@ -32,6 +33,7 @@ def pad(
     return torch.from_numpy(padded)
 
 # %% ../nbs/05_batching.ipynb #ce23e51b
+@checked
 def order(
     n: int,  # number of rows
     seed: int,  # the run's seed
@@ -41,6 +43,7 @@ def order(
     return rng_for("order", int(seed), int(epoch)).permutation(n)
 
 # %% ../nbs/05_batching.ipynb #f2339f07
+@checked
 def cut(
     indices,  # n: anything that can be sliced
     size: int,  # rows in each piece, at least 1
@@ -50,6 +53,7 @@ def cut(
     return [indices[i:i + size] for i in range(0, len(indices), size)]
 
 # %% ../nbs/05_batching.ipynb #43302239
+@checked
 def padding_share(
     batches: list,  # batches of row positions
     lengths,  # length of every row of the table (tokens), by position
@@ -63,6 +67,7 @@ def padding_share(
     return 1 - sum(int(lengths[b].sum()) for b in batches) / cells if cells else 0.
 
 # %% ../nbs/05_batching.ipynb #76f58751
+@checked
 def length_windows(
     order,  # n: positions of rows, in random order
     lengths,  # length of every row of the table (tokens), by position
@@ -82,6 +87,7 @@ def length_windows(
 # %% ../nbs/05_batching.ipynb #e6b556cf
 class Examples:
     "The rows of a table as a task's examples, to be drawn in batches."
+    @checked
     def __init__(
         self,
         task: Task,  # says how a row is encoded, measured and collated
@@ -100,6 +106,7 @@ class Examples:
 
 # %% ../nbs/05_batching.ipynb #3c3c0d55
 @patch
+@checked
 def batches(
     self: Examples,
     batch_size: int,  # rows in a batch
@@ -113,6 +120,7 @@ def batches(
 
 # %% ../nbs/05_batching.ipynb #529cef21
 @patch
+@checked
 def example(
     self: Examples,
     index: int,  # position of the row
@@ -123,6 +131,7 @@ def example(
     return self.task.encode(next(records(self.rows.iloc[[index]])), self.processor, rng_for("augment", self.seed, int(epoch), int(index)))
 
 @patch
+@checked
 def batch(
     self: Examples,
     indices,  # b: positions of rows

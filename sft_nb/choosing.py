@@ -14,6 +14,7 @@ import pandas as pd
 
 from . import assets
 from .columns import cells
+from .mistakes import checked
 from .task import DataError, Task
 
 # %% ../nbs/03a_choosing.ipynb #29863d39
@@ -35,6 +36,7 @@ class Known:
     operations: float = 0  # of pictures: additions and multiplications of one forward pass
 
 # %% ../nbs/03a_choosing.ipynb #a646dd87
+@checked
 def memory_bytes(
     model: Known,  # whose cost
     batch_size: int,  # texts at a time
@@ -45,6 +47,7 @@ def memory_bytes(
     per_token = 10 * model.width + 2 * model.inner + (0 if fused else 3 * model.heads * tokens)  # numbers a layer
     return 16 * model.parameters + 4 * batch_size * (model.kept or tokens * model.layers * per_token)
 
+@checked
 def training_operations(
     model: Known,  # whose cost
     texts: int,  # in one epoch
@@ -85,17 +88,25 @@ KNOWN = (
 )
 
 # %% ../nbs/03a_choosing.ipynb #7bdb3e2c
+def _made(task):
+    "A task, of one or of its class."
+    if isinstance(task, Task): return task
+    if not issubclass(task, Task): raise DataError(f"task should be a task or its class, such as TextClassification, not {task.__name__}.")
+    return task()
+
+@checked
 def suggest_loss(
-    task: Task,  # or its class
+    task: Task | type,  # or its class
 ) -> str:
     "Which loss, and why. Raises DataError for a task that does not say."
-    task = task() if isinstance(task, type) else task
+    task = _made(task)
     if not task.loss_name: raise DataError(f"{type(task).__name__} does not name its loss. Set `loss_name` on the class.")
     return task.loss_name
 
 # %% ../nbs/03a_choosing.ipynb #90588a64
 _UNSPACED = ("zh", "ja", "th", "lo", "km", "my")  # languages that write without blanks
 
+@checked
 def rough_lengths(
     task: Task,  # says which columns are read
     rows: pd.DataFrame,  # n rows
@@ -113,8 +124,9 @@ def _cost(model, lengths, batch_size, speed, fused):
             "million parameters": round(model.parameters / 1e6, 1), "reads (tokens)" if text else "reads (pixels a side)": model.reads, **({"texts cut": float((lengths > model.reads).mean())} if text else {}),
             "memory (GB)": short(memory_bytes(model, batch_size, int(read.max()), fused) / 1e9), "minutes an epoch": short(training_operations(model, len(read), read.mean()) / speed / 60)}
 
+@checked
 def suggest_checkpoint(
-    task: Task,  # or its class
+    task: Task | type,  # or its class
     language: str = "en",  # two letters: "en", "zh", "de" …
     rows: pd.DataFrame | None = None,  # the training rows; None: 1,000 texts of 64 tokens, or 1,000 pictures
     device: str = "cpu",  # "cpu", "mps" or "cuda": whose speed is assumed
@@ -122,7 +134,7 @@ def suggest_checkpoint(
     speed: float | None = None,  # operations per second; None: `SPEED` of the device
 ) -> pd.DataFrame:  # a row per checkpoint, the first one to try on top
     "Which checkpoints suit a task, and what they cost. On a CPU the fastest comes first, else the table's order. Raises DataError for a task without `suited`."
-    task = task() if isinstance(task, type) else task
+    task = _made(task)
     if not task.suited: raise DataError(f"{type(task).__name__} does not say which kind of checkpoint suits it. Set `suited` on the class, e.g. (\"text encoder\",).")
     if device.split(":")[0] not in SPEED and speed is None: raise DataError(f"No speed is known for the device {device!r}. Known: {', '.join(SPEED)}; or give speed=, in operations per second.")
     lengths = np.full(1000, 64.0) if rows is None else rough_lengths(task, rows, language)

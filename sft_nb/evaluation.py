@@ -9,6 +9,7 @@ __all__ = ['evaluation_mode', 'predict', 'Evaluation', 'evaluate', 'per_class_ta
 # %% ../nbs/06_evaluation.ipynb #ff7beace
 import json, re
 from collections import Counter
+from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from html import escape
@@ -22,11 +23,13 @@ from sklearn.preprocessing import MultiLabelBinarizer
 from .batching import Examples
 from .data import new_figure
 from .files import replacing
+from .mistakes import checked, shown
 from .ranks import gathered, over_ranks, share
 from .task import DataError, Prediction, SFTError, Task, TrainingError, rng_for
 
 # %% ../nbs/06_evaluation.ipynb #aed76a70
 @contextmanager
+@checked
 def evaluation_mode(
     model: torch.nn.Module,  # any module; it is changed in place, and given back as it was
 ):
@@ -101,6 +104,7 @@ def _check(task, rows, judge):
             raise DataError(f"{len(without)} of {len(rows)} rows have nothing in column {column!r}: {_few(without)}. Fill it in, leave these rows out, or ask `predict` for answers alone.")
 
 # %% ../nbs/06_evaluation.ipynb #07774056
+@checked
 def predict(
     task: Task,  # says how rows are encoded and answers read
     model: torch.nn.Module,  # on `device`; comes back in the mode it had
@@ -108,8 +112,8 @@ def predict(
     rows: pd.DataFrame,  # n rows with the task's input columns; target columns are ignored
     batch_size: int = 64,  # rows a batch; changes the speed and not the answers
     device: str | torch.device = "cpu",  # where the model is
-    autocast=None,  # makes a context manager for every batch, e.g. lambda: torch.autocast("cpu", torch.bfloat16)
-    progress=None,  # called after every batch with (rows done, rows in all)
+    autocast: Callable | None = None,  # makes a context manager for every batch, e.g. lambda: torch.autocast("cpu", torch.bfloat16)
+    progress: Callable | None = None,  # called after every batch with (rows done, rows in all)
 ) -> list[Prediction]:  # n answers, in the order of `rows`
     "An answer for every row. Raises DataError for an empty table, TrainingError if the model answers NaN."
     _check(task, rows, judge=False)
@@ -132,6 +136,7 @@ class Evaluation:
     def n(self) -> int: "How many rows were judged."; return len(self.rows)
 
 # %% ../nbs/06_evaluation.ipynb #e8885b0f
+@checked
 def evaluate(
     task: Task,  # says how rows are encoded, answers read and scored
     model: torch.nn.Module,  # on `device`; comes back in the mode it had
@@ -139,8 +144,8 @@ def evaluate(
     rows: pd.DataFrame,  # n rows with the task's input and target columns
     batch_size: int = 64,  # rows a batch; changes the speed and not the result
     device: str | torch.device = "cpu",  # where the model is
-    autocast=None,  # makes a context manager for every batch, e.g. lambda: torch.autocast("cpu", torch.bfloat16)
-    progress=None,  # called after every batch with (rows done, rows in all)
+    autocast: Callable | None = None,  # makes a context manager for every batch, e.g. lambda: torch.autocast("cpu", torch.bfloat16)
+    progress: Callable | None = None,  # called after every batch with (rows done, rows in all)
 ) -> Evaluation:
     "Answer every row and judge. Raises DataError for rows without targets, TrainingError if answers or loss are not finite."
     _check(task, rows, judge=True)
@@ -165,6 +170,7 @@ def _grid(predictions, targets, labels):
     return names, grid.transform(true).astype(bool), grid.transform(said).astype(bool)  # n c
 
 # %% ../nbs/06_evaluation.ipynb #f85510bd
+@checked
 def per_class_table(
     predictions: list,  # n predictions or plain values: a label each, or a list of labels each
     targets: list,  # n right values, of the same kind
@@ -178,6 +184,7 @@ def per_class_table(
     return pd.DataFrame(counts, index=pd.Index(names, name="label")).assign(**{k: f[:-1] for k, f in zip(["precision", "recall", "f1"], figures)})
 
 # %% ../nbs/06_evaluation.ipynb #06336ce3
+@checked
 def classification_metrics(
     predictions: list,  # n predictions or plain values: a label each, or a list of labels each
     targets: list,  # n right values, of the same kind
@@ -190,6 +197,7 @@ def classification_metrics(
     return figures | ({"f1_micro": float(f1_score(true.ravel(), said.ravel(), zero_division=np.nan))} if several else {})
 
 # %% ../nbs/06_evaluation.ipynb #aec59b05
+@checked
 def confusion_table(
     predictions: list,  # n predictions or plain labels
     targets: list,  # n right labels
@@ -217,6 +225,7 @@ def _write_cell(ax, x, y, count, share, size, roomy):
     ax.text(x, y, text, ha="center", va="center", fontsize=size, color="white" if share > .7 else "black")
 
 # %% ../nbs/06_evaluation.ipynb #71ce1dce
+@checked
 def plot_confusion(
     predictions: list,  # n predictions or plain labels
     targets: list,  # n right labels
@@ -276,6 +285,7 @@ def _repr_html_(self: Evaluation):
 
 # %% ../nbs/06_evaluation.ipynb #8f42fbaf
 @patch
+@checked
 def mistakes(
     self: Evaluation,
     n: int = 10,  # how many rows at most
@@ -312,12 +322,13 @@ def _units(n, groups):
 def _pick(values, index): return values[index] if isinstance(values, np.ndarray) else [values[i] for i in index]
 
 # %% ../nbs/06_evaluation.ipynb #bea23bda
+@checked
 def paired_bootstrap(
-    metric,  # (predictions, targets) -> float, for any choice of rows; larger need not be better
-    ours,  # n predictions of one system: a list, or an array whose first axis are the rows
-    theirs,  # n predictions of the other system, for the same rows
-    targets,  # n right answers
-    groups=None,  # n names; whole groups are drawn. None: rows are drawn, as if they were independent
+    metric: Callable,  # (predictions, targets) -> float, for any choice of rows; larger need not be better
+    ours: list | np.ndarray,  # n predictions of one system: a list, or an array whose first axis are the rows
+    theirs: list | np.ndarray,  # n predictions of the other system, for the same rows
+    targets: list | np.ndarray,  # n right answers
+    groups: list | np.ndarray | None = None,  # n names; whole groups are drawn. None: rows are drawn, as if they were independent
     draws: int = 1000,  # how often to draw
     seed: int = 0,  # the same seed draws the same rows
     confidence: float = 0.95,  # of the interval, in (0, 1)
@@ -328,7 +339,9 @@ def paired_bootstrap(
     if draws < 1 or not 0 < confidence < 1: raise DataError(f"draws={draws}, confidence={confidence}: at least 1 draw, and a confidence between 0 and 1.")
     units = _units(n, groups)
     if len(units) < 2: raise DataError(f"There {'is 1 group' if len(units) else 'are no rows'} to draw from: at least 2 are needed to see how much a draw matters.")
-    gap = lambda index: float(metric(_pick(values[0], index), _pick(values[2], index)) - metric(_pick(values[1], index), _pick(values[2], index)))
+    figure = lambda said, index: metric(_pick(said, index), _pick(values[2], index))
+    if isinstance(whole := figure(values[0], np.arange(n)), bool) or not isinstance(whole, (int, float, np.number)): raise DataError(f"The metric gave {shown(whole)} for all rows: it should give a number.")
+    gap = lambda index: float(figure(values[0], index) - figure(values[1], index))
     rng, g = rng_for("bootstrap", seed), len(units)
     drawn = np.array([gap(np.concatenate([units[k] for k in rng.integers(0, g, g)])) for _ in range(draws)])
     if np.isnan(drawn).any(): raise DataError(f"The metric is not a number on {np.isnan(drawn).sum()} of {draws} draws: too few rows or groups for it, or a metric that some choice of rows leaves undefined.")
@@ -351,6 +364,7 @@ def to_dict(self: Evaluation) -> dict:  # {"n": …, "loss": …, "metrics": {�
 
 # %% ../nbs/06_evaluation.ipynb #543a565d
 @patch
+@checked
 def save(
     self: Evaluation,
     folder: str | Path,  # made if it is not there; files of the same names are replaced

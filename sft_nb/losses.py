@@ -8,6 +8,7 @@ __all__ = ['cross_entropy', 'cross_entropy_weight', 'focal', 'binary_cross_entro
 # %% ../nbs/04_losses.ipynb #911e69d6
 import torch
 import torch.nn.functional as F
+from .mistakes import checked
 from .task import TrainingError
 
 # %% ../nbs/04_losses.ipynb #89234b6a
@@ -27,6 +28,7 @@ def _weights(weights, like):  # c, on the device and in the precision of the log
     return None if weights is None else torch.as_tensor(weights, dtype=like.dtype, device=like.device)
 
 # %% ../nbs/04_losses.ipynb #5b23d070
+@checked
 def cross_entropy(
     logits: torch.Tensor,  # b … c: raw scores, before any softmax
     targets: torch.Tensor,  # b …: the right class of each, 0 to c-1, or `ignore_index`
@@ -41,6 +43,7 @@ def cross_entropy(
                            label_smoothing=smoothing, reduction="sum")
 
 # %% ../nbs/04_losses.ipynb #01b5d987
+@checked
 def cross_entropy_weight(
     targets: torch.Tensor,  # b …: right classes, or 0/1 marks for `binary_cross_entropy`
     class_weights=None,  # c: the class weights that the loss uses; None: every target counts 1
@@ -52,6 +55,7 @@ def cross_entropy_weight(
     return torch.as_tensor(class_weights).cpu().double()[kept.cpu()].sum().item()  # not every device has 64 bits
 
 # %% ../nbs/04_losses.ipynb #413fb8f1
+@checked
 def focal(
     logits: torch.Tensor,  # b … c: raw scores, before any softmax
     targets: torch.Tensor,  # b …: the right class of each, 0 to c-1, or `ignore_index`
@@ -67,6 +71,7 @@ def focal(
     return (missing.clamp_min(1e-12)**gamma * nll(_weights(class_weights, logits))).sum()
 
 # %% ../nbs/04_losses.ipynb #a2b6a06f
+@checked
 def binary_cross_entropy(
     logits: torch.Tensor,  # b … c: one raw score per label
     targets: torch.Tensor,  # b … c: 1 where the label holds, 0 where not, `ignore_index` where nobody knows
@@ -82,6 +87,7 @@ def binary_cross_entropy(
     return each.where(known, 0.).sum()
 
 # %% ../nbs/04_losses.ipynb #ad06fd4c
+@checked
 def mse(
     pred: torch.Tensor,  # b …: predicted numbers, in the unit of the targets
     target: torch.Tensor,  # b …: the right numbers, in the same shape

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['limited', 'SFTError', 'DataError', 'AssetError', 'CheckpointError', 'TrainingError', 'shown', 'reason', 'unfit',
-           'look_at', 'checked', 'regular', 'read_json']
+           'look_at', 'checked', 'regular', 'deeper_than', 'read_json']
 
 # %% ../nbs/00a_mistakes.ipynb #29f0e27b
 import functools, inspect, json, math, os, types, typing
@@ -302,6 +302,19 @@ def regular(
     return path
 
 # %% ../nbs/00a_mistakes.ipynb #90f60886
+_DEPTH = 100  # brackets inside brackets: whoever walks through the content has a limit too
+
+def deeper_than(
+    tree,  # nested lists and dictionaries
+    most: int,  # levels
+) -> bool:
+    "Are there more levels than that?"
+    level = [tree]
+    for _ in range(most):
+        level = [v for x in level if isinstance(x, (list, dict)) for v in (x.values() if isinstance(x, dict) else x) if isinstance(v, (list, dict))]
+        if not level: return False
+    return True
+
 def read_json(
     path: str | Path,  # the file
     kind: type = dict,  # dict or list: what it should hold
@@ -314,6 +327,7 @@ def read_json(
     try:
         if path.stat().st_size > most: raise error(f"{path}: {path.stat().st_size / 1e6:,.0f} MB are too many for a {what}.")
         found = json.loads(path.read_text(encoding="utf-8"))
+        if deeper_than(found, _DEPTH): raise RecursionError
     except PermissionError as e: raise error(f"{path} may not be read: you have no permission.") from e
     except OSError as e: raise error(f"{path} cannot be read: {e.strerror or e}.") from e
     except RecursionError: raise error(f"{path} cannot be read as a {what}: its JSON is nested too deeply.") from None

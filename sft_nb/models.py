@@ -57,6 +57,7 @@ def missing_body_keys(
     return sorted(k for k in missing if not _BETWEEN.search(k) and (k.startswith(prefix) or not body))
 
 # %% ../nbs/03_models.ipynb #72e2ced1
+@checked
 def converted(
     name: str,  # an asset of the kind "checkpoint"
 ) -> Path:  # a folder that transformers reads
@@ -79,6 +80,7 @@ def converted(
     return place
 
 # %% ../nbs/03_models.ipynb #80f61432
+@checked
 def resolve(
     checkpoint: str | Path,  # an asset name, a local folder, or a hub id such as "bert-base-uncased"
 ) -> tuple[str, str]:  # what `from_pretrained` takes, and its origin: "asset", "folder" or "hub"
@@ -101,6 +103,7 @@ HEADS = {
 }
 
 # %% ../nbs/03_models.ipynb #f92f69df
+@checked
 def load_processor(
     path: str | Path,  # a local folder or hub id
 ):  # a tokenizer, image processor or both
@@ -137,6 +140,7 @@ def _in_a_sentence(path, origin):
 def _config(path, origin, options):
     with _in_a_sentence(path, origin), quiet(): return described(path, **options)
 
+@checked
 def config_of(
     checkpoint: str | Path,  # asset name, local folder or hub id
 ):  # a transformers configuration
@@ -244,6 +248,7 @@ def layers_left_over(
     return sorted(name for name in unexpected if "*" in numberless(name) and numberless(name) in ours and not _BETWEEN.search(name))
 
 # %% ../nbs/03_models.ipynb #002aa009
+@checked
 def save_weights(
     model: nn.Module,  # a transformers model, or any other
     processor,  # saved beside the model; None: there is none
@@ -256,6 +261,7 @@ def save_weights(
         if processor is not None: processor.save_pretrained(folder)
 
 # %% ../nbs/03_models.ipynb #3325e050
+@checked
 def load_weights(
     model: nn.Module,  # as `Task.build` made it from the same folder
     folder: str | Path,  # what `save_weights` wrote
@@ -275,6 +281,7 @@ def not_finite(
     return [name for name, x in numbers.items() if not torch.isfinite(x).all()]
 
 # %% ../nbs/03_models.ipynb #dc359786
+@checked
 def blocks(
     model: nn.Module,  # any transformers model
 ) -> tuple[str, nn.ModuleList]:  # the name of the stack in the model, and the stack
@@ -285,6 +292,7 @@ def blocks(
     return max(stacks, key=lambda s: (size(s[1]), -s[0].count(".")))
 
 # %% ../nbs/03_models.ipynb #94e919e6
+@checked
 def depth_of(
     model: nn.Module,  # any transformers model
 ) -> dict[str, int]:  # parameter name -> 0 embeddings, 1…L blocks from below, L+1 everything above
@@ -296,6 +304,7 @@ def depth_of(
     return {n: level(n) for n, _ in model.named_parameters()}
 
 # %% ../nbs/03_models.ipynb #87c82867
+@checked
 def freeze(
     model: nn.Module,  # changed in place
     unfreeze_last: int | None = 0,  # how many top blocks stay trainable beside the head; None: everything is trainable
@@ -308,6 +317,7 @@ def freeze(
     return model
 
 # %% ../nbs/03_models.ipynb #f05d877f
+@checked
 def trainable_table(
     model: nn.Module,  # any transformers model
 ) -> pd.DataFrame:  # a row per depth: part, parameters, trainable, and the share of all
@@ -320,6 +330,7 @@ def trainable_table(
     return df.assign(share=(df.parameters / df.parameters.sum()).round(3)).reset_index(drop=True)
 
 # %% ../nbs/03_models.ipynb #b3cdc7bd
+@checked
 def set_dropout(
     model: nn.Module,  # changed in place
     p: float,  # probability of dropping, 0 to 1
@@ -333,6 +344,7 @@ def set_dropout(
     return model
 
 # %% ../nbs/03_models.ipynb #f156cebe
+@checked
 def parameter_groups(
     model: nn.Module,  # only parameters that require gradients are taken
     learning_rate: float,  # of the head

@@ -18,9 +18,11 @@ from torch import nn
 
 from .batching import Examples, pad
 from .data import COLORS, new_figure
+from .mistakes import checked
 from .task import Batch, Task, TrainingError
 
 # %% ../nbs/05b_packing.ipynb #dae7331f
+@checked
 def first_fit(
     lengths,  # b: tokens of every example
     capacity: int | None = None,  # tokens in a row; None: as many as the longest example has
@@ -38,6 +40,7 @@ def first_fit(
     return rows
 
 # %% ../nbs/05b_packing.ipynb #f0c6fe9c
+@checked
 def row_plan(
     attention_mask: torch.Tensor,  # b t: 1 for a token, 0 for a pad, on either side
     capacity: int | None = None,  # tokens in a row; None: as many as the longest example has
@@ -48,6 +51,7 @@ def row_plan(
     return pad([torch.cat([cells[i] for i in row]) for row in first_fit([len(c) for c in cells], capacity)], -1)
 
 # %% ../nbs/05b_packing.ipynb #b7901777
+@checked
 def take_cells(
     x: torch.Tensor,  # b t …: something with one entry per token
     source: torch.Tensor,  # r c, from `row_plan`
@@ -58,6 +62,7 @@ def take_cells(
     return x.flatten(0, 1)[source.clamp(min=0)].masked_fill(empty, fill)
 
 # %% ../nbs/05b_packing.ipynb #5790991b
+@checked
 def block_mask(
     owner: torch.Tensor,  # r c: the example that a cell belongs to; -1: none
     causal: bool = False,  # may a token look at itself and backwards only?
@@ -93,6 +98,7 @@ def _must_be_per_token(batch):
         if shape[:2] != mask.shape: raise TrainingError(f"{name!r} cannot be packed: its shape {shape or type(x).__name__} has no entry for each of the {tuple(mask.shape)} cells. Train with packing=False.")
 
 # %% ../nbs/05b_packing.ipynb #d17f3e86
+@checked
 def pack(
     batch: Batch,  # b examples, padded, as `task.collate` makes them; every tensor b t …
     capacity: int | None = None,  # tokens in a row; None: as many as the longest example has
@@ -129,6 +135,7 @@ def _per_token(outputs, shape):  # the tensors among the outputs that start with
 def _gap(a, b): return ((a - b).abs().max() / a.abs().max().clamp(min=1e-12)).item() if a.numel() else 0.
 
 # %% ../nbs/05b_packing.ipynb #29b4e4d1
+@checked
 def looks_back_only(
     model: nn.Module,  # asked in evaluation mode; given back in the mode it had
     batch: Batch,  # padded examples; the first tokens of the longest are used
@@ -144,6 +151,7 @@ def looks_back_only(
     return all(_gap(a[:, 0], b[:, 0]) < 1e-5 for a, b in zip(before, after))
 
 # %% ../nbs/05b_packing.ipynb #227d8325
+@checked
 def first_position(
     model: nn.Module,  # any model with input_ids
 ) -> int | None:  # None: `forward` takes no position_ids
@@ -154,6 +162,7 @@ def first_position(
     return tables[0].padding_idx + 1 if tables else 0
 
 # %% ../nbs/05b_packing.ipynb #d63c0b76
+@checked
 def attention_windows(
     model: nn.Module,  # a transformers model, or any other
 ) -> dict[str, int | None]:  # how far each kind of layer sees, in tokens; None: everything
@@ -165,6 +174,7 @@ def attention_windows(
     if odd := kinds - known.keys(): raise TrainingError(f"{type(model).__name__} has layers of the kind {min(odd)}, which cannot keep packed examples apart. Train with packing=False.")
     return {kind: known[kind] for kind in sorted(kinds)}
 
+@checked
 def layout_of(
     model: nn.Module,  # on its device, with the weights in the precision in which it will train
     batch: Batch,  # a few padded examples, on the same device
@@ -177,6 +187,7 @@ def layout_of(
 # %% ../nbs/05b_packing.ipynb #a5798187
 _OFF = "Train with packing=False: rows of similar length are batched together then."
 
+@checked
 def check_packing(
     task: Task,  # with one target per token
     model: nn.Module,  # asked in evaluation mode; given back in the mode it had
@@ -215,6 +226,7 @@ def _must_sum_alike(name, what, padded, packed, tolerance):
                                 "shift in `encode` or `collate`, not in `loss`, and count targets, not rows. Or train with packing=False.")
 
 # %% ../nbs/05b_packing.ipynb #3a527beb
+@checked
 def packer(
     task: Task,  # its `per_token` says whether rows can be shared
     model: nn.Module,  # on its device
@@ -232,6 +244,7 @@ def packer(
     return partial(pack, capacity=capacity, layout=layout)
 
 # %% ../nbs/05b_packing.ipynb #f65fa2e1
+@checked
 def packed_share(
     batches: list,  # batches of row positions
     lengths,  # length of every row of the table (tokens), by position
@@ -246,6 +259,7 @@ def packed_share(
     return 1 - sum(int(lengths[b].sum()) for b in batches) / cells if cells else 0.
 
 # %% ../nbs/05b_packing.ipynb #22ec6591
+@checked
 def plot_packing(
     lengths,  # b: tokens of the examples of one batch
     capacity: int | None = None,  # tokens in a packed row; None: as many as the longest example has

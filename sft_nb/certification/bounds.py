@@ -15,9 +15,11 @@ from scipy.optimize import brentq
 
 from ..data import COLORS, new_figure
 from ..evaluation import _units
+from ..mistakes import checked
 from ..task import DataError, rng_for
 
 # %% ../../nbs/certification/01_bounds.ipynb #14975c0e
+@checked
 def exact_bound(
     errors: float,  # k, how many of the units were wrong
     n: int,  # how many units were judged
@@ -31,6 +33,7 @@ def _check_delta(n, delta):
     if n < 1 or not 0 < delta < 1: raise DataError(f"n={n}, delta={delta}: at least one unit, and a delta between 0 and 1.")
 
 # %% ../../nbs/certification/01_bounds.ipynb #f53c53d8
+@checked
 def hb_p_value(
     mean: float,  # mean loss of the units, in [0, 1]
     n: int,  # how many units
@@ -42,6 +45,7 @@ def hb_p_value(
     return float(min(1, np.exp(-n * h), np.e * stats.binom.cdf(np.ceil(n * mean - 1e-9), n, alpha)))
 
 # %% ../../nbs/certification/01_bounds.ipynb #67e19611
+@checked
 def hb_bound(
     mean: float,  # mean loss of the units, in [0, 1]
     n: int,  # how many units
@@ -68,6 +72,7 @@ class Bound:
     def __repr__(self): return f"risk {self.mean:.4f} observed, at most {self.value:.4f} with confidence {1 - self.delta:g} ({self.method}, n = {self.n:,}, unit: {self.unit}{'' if self.exact else '; approximate'})"
 
 # %% ../../nbs/certification/01_bounds.ipynb #d3d8a914
+@checked
 def risk_bound(
     losses: np.ndarray,  # n losses in [0, 1], one per unit
     delta: float = 0.05,  # how often the bound may fail
@@ -81,6 +86,7 @@ def risk_bound(
     return Bound(value, float(losses.mean()), len(losses), delta, unit, "exact binomial" if binary else "Hoeffding–Bentkus")
 
 # %% ../../nbs/certification/01_bounds.ipynb #55cd8103
+@checked
 def trials(
     draw,  # rng -> whatever `broken` takes: one data set from the population
     broken,  # that data set -> is the promise false in the population?
@@ -90,6 +96,7 @@ def trials(
     "Face a guarantee with a population: how often is it broken?"
     return float(np.mean([broken(draw(rng_for("trials", seed, i))) for i in range(times)]))
 
+@checked
 def allowed(
     delta: float,  # how often a promise may fail
     times: int = 1000,  # in so many trials
@@ -107,6 +114,7 @@ def one_per_group(
     return np.array([rng.choice(rows) for rows in _units(len(groups), groups)])
 
 # %% ../../nbs/certification/01_bounds.ipynb #420a007b
+@checked
 def cluster_bound(
     losses: np.ndarray,  # n losses in [0, 1]
     groups,  # n names
@@ -122,6 +130,7 @@ def cluster_bound(
     return Bound(min(1.0, mean + stats.t.ppf(1 - delta, g - 1) * error), mean, g, delta, f"{unit}, drawn by group", "cluster-robust", exact=False)
 
 # %% ../../nbs/certification/01_bounds.ipynb #06cbed2c
+@checked
 def units_needed(
     risk: float,  # the largest risk that the claim allows, in (0, 1)
     expected: float,  # the risk that will be observed, below it
@@ -139,6 +148,7 @@ def units_needed(
     while high - low > 1: low, high = (low, mid) if holds(mid := (low + high) // 2) else (mid, high)
     return high
 
+@checked
 def mean_bound(
     total: float,  # sum of the losses
     n: int,  # how many
@@ -148,6 +158,7 @@ def mean_bound(
     return hb_bound(min(total / n, 1.0), n, delta)
 
 # %% ../../nbs/certification/01_bounds.ipynb #c8a600e1
+@checked
 def plot_bounds(
     observed: float = 0.18,  # share of errors that was seen
     claimed: float | None = 0.25,  # the largest risk that a claim allows; None: no line

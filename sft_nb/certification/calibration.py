@@ -13,9 +13,11 @@ from scipy.optimize import minimize_scalar
 
 from .roles import Calibrate, Judged, Refused, only
 from ..data import COLORS, new_figure
+from ..mistakes import checked
 from ..task import rng_for
 
 # %% ../../nbs/certification/09_calibration.ipynb #150ca96d
+@checked
 def reliability(
     confidence: np.ndarray,  # n, in [0, 1]: the model's score of its answer
     right: np.ndarray,  # n: 1 if the answer was right, else 0
@@ -25,6 +27,7 @@ def reliability(
     at = np.clip((np.asarray(confidence) * bins).astype(int), 0, bins - 1)
     return pd.DataFrame({"bin": at, "confidence": confidence, "right": right}).groupby("bin").agg(rows=("right", "size"), confidence=("confidence", "mean"), right=("right", "mean"))
 
+@checked
 def calibration_error(
     confidence: np.ndarray,  # n, in [0, 1]
     right: np.ndarray,  # n: 1 or 0
@@ -35,6 +38,7 @@ def calibration_error(
     return float((table.rows * (table.right - table.confidence).abs()).sum() / table.rows.sum())
 
 # %% ../../nbs/certification/09_calibration.ipynb #d0985f20
+@checked
 def perfect_error(
     confidence: np.ndarray,  # n, in [0, 1]
     bins: int = 15,  # as for `calibration_error`
@@ -46,6 +50,7 @@ def perfect_error(
     return np.array([calibration_error(confidence, rng.random(len(confidence)) < confidence, bins) for _ in range(draws)])
 
 # %% ../../nbs/certification/09_calibration.ipynb #5ae60202
+@checked
 def log_loss(
     logits: np.ndarray,  # n c, up to a constant per row (log-probabilities will do)
     classes: np.ndarray,  # n: the right class
@@ -56,6 +61,7 @@ def log_loss(
     z = z - z.max(1, keepdims=True)
     return float((np.log(np.exp(z).sum(1)) - z[np.arange(len(z)), classes]).mean())
 
+@checked
 def fit_temperature(
     logits: np.ndarray,  # n c, of calibrate rows
     classes: np.ndarray,  # n: the right class
@@ -64,6 +70,7 @@ def fit_temperature(
     return float(np.exp(minimize_scalar(lambda t: log_loss(logits, classes, np.exp(t)), bounds=(-4, 4), method="bounded", options={"xatol": 1e-10}).x))
 
 # %% ../../nbs/certification/09_calibration.ipynb #75136484
+@checked
 def tempered(
     logits: np.ndarray,  # n c
     temperature: float,  # from `fit_temperature`
@@ -73,6 +80,7 @@ def tempered(
     z = np.exp(z - z.max(1, keepdims=True))
     return z / z.sum(1, keepdims=True)
 
+@checked
 def brier(
     probs: np.ndarray,  # n c
     classes: np.ndarray,  # n: the right class
@@ -81,6 +89,7 @@ def brier(
     return float(((probs - np.eye(probs.shape[1])[classes])**2).sum(1).mean())
 
 # %% ../../nbs/certification/09_calibration.ipynb #d15cdde0
+@checked
 def plot_reliability(
     groups: dict,  # name -> (confidence n, right n)
     bins: int = 15,  # equally wide
@@ -97,6 +106,7 @@ def plot_reliability(
     return fig
 
 # %% ../../nbs/certification/09_calibration.ipynb #2b268388
+@checked
 def class_logits(
     judged: Judged,  # rows of a task whose answers are one of several labels
 ) -> tuple[np.ndarray, np.ndarray]:  # log-probabilities n c, and the right classes n
@@ -106,6 +116,7 @@ def class_logits(
     if not names or any(list(p) != names for p in probs) or any(abs(sum(p.values()) - 1) > 1e-3 for p in probs) or any(str(t) not in names for t in map(str, judged.targets)): raise Refused(f"{judged.task.name} gives no probabilities of one label among several, so there is no temperature to fit.")
     return np.log(np.maximum([[p[k] for k in names] for p in probs], 1e-30)), np.array([names.index(str(t)) for t in judged.targets])
 
+@checked
 def temperature_of(
     calibrate: Calibrate,  # from `judge`
 ) -> float:

@@ -6,7 +6,8 @@
 __all__ = ['Part', 'parse_claim', 'is_mean', 'Found', 'examine', 'rows_needed', 'plot_rows_needed']
 
 # %% ../../nbs/certification/04_claims.ipynb #447a8a7f
-import re
+import math, re
+from difflib import get_close_matches
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from .bounds import cluster_bound, exact_bound, mean_bound, one_per_group, plot_bounds, risk_bound, units_needed
 from .roles import Certify, Refused
 from ..evaluation import _units
+from ..mistakes import checked, shown
 from ..task import DataError, SFTError, Task, rng_for
 
 # %% ../../nbs/certification/04_claims.ipynb #04a4cb97
@@ -30,15 +32,27 @@ class Part:
 # %% ../../nbs/certification/04_claims.ipynb #51b15236
 _PART = re.compile(r"\s*(?P<metric>[\w.@-]+)\s*(?P<sign>>=|<=|≥|≤)\s*(?P<number>[-+]?[\d.]+(?:e[-+]?\d+)?)\s*(?P<percent>%?)\s*(?:for every\s+(?P<column>\S.*?))?\s*", re.I)
 
+@checked
 def parse_claim(
     text: str,  # e.g. "accuracy >= 0.80" or "f1 >= 70 % for every genre and accuracy >= 0.9"
 ) -> list[Part]:
     "Read a claim. Raises DataError for what is none."
-    found = [_PART.fullmatch(part) for part in re.split(r"\s+and\s+", text)]
-    try: return [Part(m["metric"], 1 if m["sign"] in (">=", "≥") else -1, float(m["number"]) / (100 if m["percent"] else 1), m["column"]) for m in found]
-    except (TypeError, ValueError): raise DataError(f"{text!r} is no claim. Write a metric, >= or <=, and a number, such as \"accuracy >= 0.80\"; join parts with 'and', and add 'for every COLUMN' for slices.") from None
+    if len(text) > 5_000: raise DataError(f"A claim of {len(text):,} characters is more than a person reads: write at most {_MOST} parts.")
+    pieces = re.split(r"\s+and\s+", text)
+    if len(pieces) > _MOST: raise DataError(f"A claim of {len(pieces):,} parts is more than a person reads, and each gets its share of what may fail: write at most {_MOST}.")
+    found = [_PART.fullmatch(piece) for piece in pieces]
+    try: return [_part(m) for m in found]
+    except (TypeError, ValueError): raise DataError(f"{shown(text, 200)} is no claim. Write a metric, >= or <=, and a number, such as \"accuracy >= 0.80\"; join parts with 'and', and add 'for every COLUMN' for slices.") from None
+
+_MOST = 50  # parts of a claim
+
+def _part(m):
+    number = float(m["number"]) / (100 if m["percent"] else 1)
+    if not math.isfinite(number): raise ValueError
+    return Part(m["metric"], 1 if m["sign"] in (">=", "≥") else -1, number, m["column"])
 
 # %% ../../nbs/certification/04_claims.ipynb #5cc5ab47
+@checked
 def is_mean(
     task: Task,  # its `metrics` and its `score`
     name: str,  # a metric
@@ -77,6 +91,7 @@ class Found:
 def _mean_part(part, certify, rows, delta, key, name):
     losses = certify.losses[rows]
     if part.sign < 0: losses = 1 - losses  # "at most": the same question about the other side
+    if not 0 <= part.value <= 1 or part.value == (part.sign < 0): raise DataError(f"{part}: {part.metric} lies between 0 and 1 (0 % and 100 %), so this {'always' if part.sign * (part.value - .5) <= 0 else 'never'} holds. Write a number between, such as 0.8 or 80 %.")
     goal = 1 - part.value if part.sign > 0 else part.value  # the risk that the claim allows
     groups = None if certify.groups is None else [certify.groups[i] for i in rows]
     one = np.arange(len(rows)) if groups is None else one_per_group(groups, key)
@@ -101,6 +116,7 @@ def _estimated_part(part, certify, rows, delta, key, draws=500):
     return dict(observed=float(whole), bound=bound, holds=part.sign * (bound - part.value) >= 0, finite=False, method=f"percentile bootstrap, {draws:,} draws", unit="row" if certify.group is None else f"whole {certify.group}", n=g)
 
 # %% ../../nbs/certification/04_claims.ipynb #17d8efbd
+@checked
 def examine(
     claim: str,  # in words
     certify: Certify,  # from `judge`
@@ -111,7 +127,7 @@ def examine(
     parts, out = parse_claim(claim), []
     known = [*certify.task.metrics(certify.predictions, certify.targets), "score"]
     for part in parts:
-        if part.metric not in known: raise Refused(f"{certify.task.name} has no metric {part.metric!r}. It has: {', '.join(known)}.")
+        if part.metric not in known: raise Refused(f"{certify.task.name} has no metric {shown(part.metric)}.{_meant(part.metric, known)} It has: {', '.join(known)}.")
         mean = is_mean(certify.task, part.metric, certify.predictions, certify.targets)
         for name, rows in (slices := _slices(part, certify)).items():
             share = delta / len(parts) / len(slices)
@@ -120,6 +136,10 @@ def examine(
             out.append(Found(str(part), name, delta=share, **found))
     return out
 
+def _meant(name, known):
+    "Which name was meant, where one is close."
+    return "".join(f" Did you mean {n!r}?" for n in get_close_matches(name, known, 1))
+
 def _slices(part, certify):
     if part.column is None: return {None: np.arange(len(certify))}
     if part.column not in certify.rows: raise DataError(f"The rows have no column {part.column!r} for {str(part)!r}. There is: {', '.join(map(str, certify.rows.columns))}.")
@@ -127,6 +147,7 @@ def _slices(part, certify):
     return {name: np.flatnonzero(names == name) for name in sorted(set(names))}
 
 # %% ../../nbs/certification/04_claims.ipynb #7c605aee
+@checked
 def rows_needed(
     claim: str,  # one part, such as "accuracy >= 0.80"
     expected: float,  # what the metric will be, you think
@@ -139,6 +160,7 @@ def rows_needed(
     goal, risk = (1 - part.value, 1 - expected) if part.sign > 0 else (part.value, expected)
     return units_needed(goal, max(risk, 0.), 1 - confidence, exact_bound if binary else mean_bound)
 
+@checked
 def plot_rows_needed(
     claim: str,  # one part, such as "accuracy >= 0.80"
     expected: float,  # what the metric will be, you think

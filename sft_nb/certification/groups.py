@@ -14,6 +14,7 @@ import pandas as pd
 from .bounds import one_per_group, risk_bound
 from .provenance import digest
 from .roles import Certify, Refused, only
+from ..mistakes import checked
 from ..task import rng_for
 
 # %% ../../nbs/certification/12_groups.ipynb #e0773c79
@@ -25,6 +26,7 @@ class Slices:
     @property
     def fingerprint(self) -> str: "Of names and compiled rules, to be noted before the rows are opened."; return digest(*(part for name, rule in self.rules.items() for part in (name, rule.__code__.co_code, repr(rule.__code__.co_consts), repr(rule.__code__.co_names))))[:16]
 
+    @checked
     def members(
         self,
         rows: pd.DataFrame,  # n rows
@@ -35,6 +37,7 @@ class Slices:
         return {name: np.flatnonzero(np.asarray(rule(plain), dtype=bool)) for name, rule in self.rules.items()}
 
 # %% ../../nbs/certification/12_groups.ipynb #b06bcb7c
+@checked
 def worst_group(
     certify: Certify,  # from `judge`
     slices: Slices,  # fixed before
@@ -59,6 +62,7 @@ class Behaviour:
     holds: object  # (prediction before, prediction after) -> True if that is fine
 
 # %% ../../nbs/certification/12_groups.ipynb #7da38b06
+@checked
 def invariance(
     name: str,  # how it is called in a report
     change,  # (row: dict, rng) -> the changed row; one that must not matter
@@ -67,6 +71,7 @@ def invariance(
     "The answer must stay."
     return Behaviour(f"invariance: {name}", change, same)
 
+@checked
 def direction(
     name: str,  # how it is called in a report
     change,  # (row: dict, rng) -> the changed row
@@ -76,6 +81,7 @@ def direction(
     "The probability of a label must not fall."
     return Behaviour(f"direction: {name}", change, lambda before, after: after.probs[label] >= before.probs[label] - slack)
 
+@checked
 def minimum(
     name: str,  # how it is called in a report
     change,  # (row: dict, rng) -> a case of its own; the row given is only an occasion
@@ -92,6 +98,7 @@ def templates(
     return [invariance(name, change, task.same) for name, change in task.harmless().items()]
 
 # %% ../../nbs/certification/12_groups.ipynb #8191e392
+@checked
 def behave(
     tuner,  # a FineTuner after fit
     certify: Certify,  # from `judge`: the occasions

@@ -17,6 +17,7 @@ from .bounds import one_per_group
 from ..columns import records
 from ..data import _count, near_duplicates, row_hashes
 from ..evaluation import _units
+from ..mistakes import checked
 from ..task import Task, rng_for
 
 # %% ../../nbs/certification/02_overlap.ipynb #aaea1fc7
@@ -35,6 +36,7 @@ class Overlap:
 # %% ../../nbs/certification/02_overlap.ipynb #52cce7ab
 def _texts(task, rows): return ["\n".join(v for v in row.values() if type(v) is str) for row in records(rows[task.inputs()])]
 
+@checked
 def find_doubles(
     task: Task,  # says which columns are the question
     earlier: pd.DataFrame,  # n rows that the model has learned from or was chosen with
@@ -53,6 +55,7 @@ def find_doubles(
 
 # %% ../../nbs/certification/02_overlap.ipynb #1a934064
 @patch
+@checked
 def table(
     self: Overlap,
     scores: np.ndarray,  # m: `task.score` of each row
@@ -77,6 +80,7 @@ def _sums(features, groups):  # per group: sum of the features (g d), and how ma
     units = _units(len(features), groups)
     return np.stack([features[u].sum(0) for u in units]), np.array([len(u) for u in units])
 
+@checked
 def shift_test(
     a: np.ndarray,  # features of one set, n d
     b: np.ndarray,  # features of the other, m d
@@ -97,6 +101,7 @@ def shift_test(
     return Shift(float(far[0]), float((far >= far[0] - 1e-12).mean()), "row" if groups_a is None and groups_b is None else "group")
 
 # %% ../../nbs/certification/02_overlap.ipynb #016d0879
+@checked
 def row_features(
     tuner,  # a FineTuner with its model
     rows: pd.DataFrame,  # n rows

@@ -6,7 +6,8 @@
 __all__ = ['digest', 'data_hash', 'weights_hash', 'settings_hash', 'code_hash', 'Spent', 'Ledger']
 
 # %% ../../nbs/certification/05_provenance.ipynb #eb37ffc2
-import hashlib, json, os
+import hashlib, json, math, os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from filelock import FileLock, Timeout
 import sft_nb
 from ..assets import own_folder
 from ..data import row_hashes
+from ..mistakes import checked, read_json, reason, shown, unfit
 from ..task import DataError, Task
 
 # %% ../../nbs/certification/05_provenance.ipynb #c293fc93
@@ -29,6 +31,7 @@ def digest(
     for part in parts: found.update(part if isinstance(part, bytes) else str(part).encode()); found.update(b"\0")
     return found.hexdigest()
 
+@checked
 def data_hash(
     rows,  # the table
     columns: list[str],  # those that count: questions, answers, and the group if there is one
@@ -37,6 +40,7 @@ def data_hash(
     return digest(*sorted(row_hashes(rows, columns)))
 
 # %% ../../nbs/certification/05_provenance.ipynb #fc8f30e0
+@checked
 def weights_hash(
     task: Task,  # knows in which form its model is saved
     model: torch.nn.Module,  # any model
@@ -75,29 +79,60 @@ class Spent:
 # %% ../../nbs/certification/05_provenance.ipynb #9e731ea1
 class Ledger:
     "Who has asked which rows what: a JSON file, keyed by data hash."
+    @checked
     def __init__(
         self,
-        path=None,  # the file; None: one in the user's own folder
+        path: str | Path | None = None,  # the file; None: one in the user's own folder
     ):
-        self.path = Path(path) if path else own_folder("certificates") / "ledger.json"
+        self.path = Path(path).expanduser() if path is not None else own_folder("certificates") / "ledger.json"
 
     def read(self) -> dict:  # data hash -> list of entries
         "All entries. Raises DataError if the file is damaged."
-        if not self.path.exists(): return {}
-        try: return json.loads(self.path.read_text(encoding="utf-8"))
-        except (ValueError, OSError) as e: raise DataError(f"The ledger {self.path} cannot be read ({e}). Without it nobody knows how often these rows were asked: restore it from a copy.") from e
+        try:
+            if not os.path.lexists(self.path): return {}
+            book = read_json(self.path, what="ledger")
+        except (DataError, ValueError) as e: raise DataError(f"{e} {_RESTORE}") from e
+        if wrong := _no_books(book): raise DataError(f"The ledger {self.path} is damaged: {wrong}. {_RESTORE}")
+        return book
+
+_RESTORE = "Without the books nobody knows how often these rows were asked: restore them from a copy, or give another place, certify(…, ledger=\"FILE\")."
+
+def _no_books(book):
+    "What is wrong with a dictionary that should be a ledger."
+    for data, entries in book.items():
+        if not isinstance(entries, list): return f"what stands under {shown(data, 20)} is no list"
+        for e in entries:
+            right = isinstance(e, dict) and isinstance(e.get("model"), str) and isinstance(e.get("claim"), str) and not unfit(e.get("delta"), float) and 0 <= e["delta"] <= 1
+            if not right: return f"an entry under {shown(data, 20)} has no model, claim and delta: {shown(e)}"
+    return ""
 
 # %% ../../nbs/certification/05_provenance.ipynb #d1d95574
-@patch
-def _spend(self: Ledger, data, model, claim, delta, enter):
-    book = self.read()
-    mine = book.setdefault(data, [])
-    if not any(e["model"] == model and e["claim"] == claim for e in mine): mine.append({"model": model, "claim": claim, "delta": delta / 2**len(mine)})
-    k = next(i for i, e in enumerate(mine) if e["model"] == model and e["claim"] == claim)
-    if enter: new = self.path.with_suffix(".new"); new.write_text(json.dumps(book, indent=1), encoding="utf-8"); os.replace(new, self.path)
-    return Spent(k + 1, min(mine[k]["delta"], delta), round(sum(e["delta"] for e in mine[:k + 1]), 12))
+_GIVEN_BACK = {"model": "", "claim": ""}  # a place in the books that nobody holds
+
+def _place_of(mine, model, claim):
+    "Where a question stands, or the first free place, or the end."
+    same = [i for i, e in enumerate(mine) if e["model"] == model and e["claim"] == claim]
+    free = [i for i, e in enumerate(mine) if e["model"] == e["claim"] == ""]
+    return (same or free or [len(mine)])[0], bool(same)
 
 @patch
+def _write(self: Ledger, book):
+    new = self.path.with_suffix(".new")
+    new.write_text(json.dumps(book, indent=1), encoding="utf-8")
+    os.replace(new, self.path)
+
+@patch
+@contextmanager
+def _alone(self: Ledger):
+    "The books for one process at a time."
+    try:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{self.path}.lock", timeout=30): yield self.read()
+    except (OSError, ValueError, Timeout) as e: raise DataError(f"The ledger {self.path} cannot be written ({reason(e)}). Give another place: certify(…, ledger=\"FILE\").") from e
+
+# %% ../../nbs/certification/05_provenance.ipynb #a3c59378
+@patch
+@checked
 def spend(
     self: Ledger,
     data: str,  # hash of the rows
@@ -107,7 +142,38 @@ def spend(
     enter: bool = True,  # False: only look what it would cost
 ) -> Spent:
     "Enter a question and say at which delta it is judged. Raises DataError if the books cannot be kept."
-    try:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{self.path}.lock", timeout=30): return self._spend(data, model, metric, delta, enter)
-    except (OSError, Timeout) as e: raise DataError(f"The ledger {self.path} cannot be written ({e}). Give another place: certify(…, ledger=\"FILE\").") from e
+    with self._alone() as book:
+        mine = book.setdefault(data, [])
+        k, known = _place_of(mine, model, metric)
+        if k == len(mine): mine.append({"delta": math.ldexp(delta, -k)})
+        mine[k] |= {"model": model, "claim": metric}
+        if enter and not known: self._write(book)
+    return Spent(k + 1, min(mine[k]["delta"], delta), round(math.fsum(e["delta"] for e in mine[:k + 1]), 12))
+
+@patch
+@checked
+def give_back(
+    self: Ledger,
+    data: str,  # hash of the rows
+    model: str,  # hash of the weights
+    metric: str,  # what was asked
+):
+    "Leave the place of a question that could not be judged; those who came later keep theirs."
+    with self._alone() as book:
+        mine = book.get(data, [])
+        k, known = _place_of(mine, model, metric)
+        if not known: return
+        mine[k] |= _GIVEN_BACK
+        while mine and mine[-1]["model"] == mine[-1]["claim"] == "": mine.pop()
+        self._write(book)
+
+@patch
+@checked
+def knows(
+    self: Ledger,
+    data: str,  # hash of the rows
+    model: str,  # hash of the weights
+    metric: str,  # what was asked
+) -> bool:
+    "Was this asked before?"
+    return _place_of(self.read().get(data, []), model, metric)[1]

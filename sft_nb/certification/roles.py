@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..data import _count, row_hashes
+from ..mistakes import checked, unfit
 from ..task import DataError, Prediction, SFTError, Task
 from ..training import FineTuner, usable
 
@@ -55,6 +56,7 @@ class Certify(Judged):
     "Rows for the last word."
     role = "certify"
 
+@checked
 def only(
     kind: type,  # Calibrate or Certify
     judged,  # what was given
@@ -64,12 +66,14 @@ def only(
     if not isinstance(judged, kind): raise Refused(f"{what} needs rows of the role {kind.role!r}, not {getattr(judged, 'role', None) or type(judged).__name__!r}: judge(tuner, rows, {kind.__name__}) gives them.")
 
 # %% ../../nbs/certification/00_roles.ipynb #dcc7ee3a
+@checked
 def refuse_seen(
     tuner: FineTuner,  # with the hashes of what it has seen, by role
     hashes: list[str],  # n fingerprints
     role: str,  # what the rows are wanted for
 ):
     "Raise Refused if any of the rows has served another purpose in this run."
+    if unfit(tuner.seen, dict[str, list[str]]): raise DataError("What this run has seen (rows.json) is no list of fingerprints for each role, so nobody can tell whether these rows are new. Copy its folder again.")
     if not tuner.seen.get("train"): raise Refused("This run does not say which rows it was trained on, so nobody can tell whether these are new. Train it with fit, or load a run that was saved by sft_nb.")
     asked = Counter(hashes)
     met = {r: sum(asked[h] for h in asked.keys() & set(seen)) for r, seen in tuner.seen.items() if r != role}
@@ -78,6 +82,7 @@ def refuse_seen(
     if met: raise Refused(f"{served} in this run, of {_count(len(hashes), 'row')} that were given for {role}. Take them out, or give rows that were kept aside.")
 
 # %% ../../nbs/certification/00_roles.ipynb #47947f03
+@checked
 def group_of(
     rows: pd.DataFrame,  # the table
     tuner: FineTuner,  # may know from its split
@@ -91,6 +96,7 @@ def group_of(
     return found
 
 # %% ../../nbs/certification/00_roles.ipynb #b95f8d4d
+@checked
 def judge(
     tuner: FineTuner,  # after fit or load
     rows: pd.DataFrame,  # with targets

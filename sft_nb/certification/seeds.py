@@ -16,6 +16,7 @@ from scipy import stats
 from .bounds import exact_bound
 from .roles import Certify, Refused, judge
 from ..data import COLORS, new_figure
+from ..mistakes import checked
 from ..task import DataError
 from ..training import FineTuner
 
@@ -46,6 +47,7 @@ def churn(self: Seeds) -> float:  # in [0, 1]
     return float(1 - (counts * (counts - 1)).sum(1).mean() / (s * (s - 1))) if s > 1 else 0.
 
 @patch
+@checked
 def failed(
     self: Seeds,
     delta: float = 0.05,  # how often the bound may fail
@@ -56,6 +58,7 @@ def failed(
 
 # %% ../../nbs/certification/08_seeds.ipynb #f6abb14b
 @patch
+@checked
 def spread(
     self: Seeds,
     confidence: float = 0.95,  # of the interval
@@ -74,6 +77,7 @@ def summary(self: Seeds) -> dict:
     except Refused as e: return out | {"spread": f"REFUSED: {e}"}
 
 # %% ../../nbs/certification/08_seeds.ipynb #a64f7811
+@checked
 def plot_seeds(
     recipes: dict,  # name -> Seeds
 ):  # a matplotlib Figure
@@ -87,6 +91,7 @@ def plot_seeds(
     return fig
 
 # %% ../../nbs/certification/08_seeds.ipynb #c7d3d7a6
+@checked
 def over_seeds(
     runs: list,  # folders of saved runs, or tuners
     rows: pd.DataFrame,  # certify rows, touched by none of them

@@ -16,10 +16,12 @@ from scipy import stats
 from .bounds import hb_p_value, one_per_group
 from .roles import Calibrate, Refused, only
 from ..data import COLORS, new_figure
+from ..mistakes import checked
 from ..task import DataError, Prediction
 from ..training import FineTuner
 
 # %% ../../nbs/certification/10_selective.ipynb #6032f574
+@checked
 def risk_coverage(
     confidence: np.ndarray,  # n: the model's score of its answers
     losses: np.ndarray,  # n, in [0, 1]
@@ -31,6 +33,7 @@ def risk_coverage(
     return pd.DataFrame({"threshold": c[last], "coverage": k[last] / len(c), "risk": (np.cumsum(np.asarray(losses, float)[order]) / k)[last]})
 
 # %% ../../nbs/certification/10_selective.ipynb #e9f49fd1
+@checked
 def candidates(
     confidence: np.ndarray,  # of valid rows: never of those that the threshold is calibrated on
     shares: np.ndarray = np.arange(0.05, 1.001, 0.025),  # of rows that would be accepted, smallest first
@@ -58,6 +61,7 @@ def _p_value(losses, alpha):
     if not n: return 1.
     return float(stats.binom.cdf(losses.sum(), n, alpha)) if np.isin(losses, (0, 1)).all() else hb_p_value(losses.mean(), n, alpha)
 
+@checked
 def learn_threshold(
     confidence: np.ndarray,  # n, of calibrate units
     losses: np.ndarray,  # n, in [0, 1]
@@ -76,6 +80,7 @@ def learn_threshold(
     return best
 
 # %% ../../nbs/certification/10_selective.ipynb #6f381ee2
+@checked
 def plot_coverage(
     confidence: np.ndarray,  # n, of certify rows
     losses: np.ndarray,  # n
@@ -94,6 +99,7 @@ def plot_coverage(
 
 # %% ../../nbs/certification/10_selective.ipynb #e3d8d3b3
 @patch
+@checked
 def abstain_above(
     self: FineTuner,
     calibrate: Calibrate,  # from `judge`

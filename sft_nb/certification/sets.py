@@ -13,9 +13,11 @@ from scipy import stats
 
 from .bounds import one_per_group
 from .roles import Calibrate, Refused, only
+from ..mistakes import checked
 from ..task import DataError
 
 # %% ../../nbs/certification/11_sets.ipynb #ef0af700
+@checked
 def conformal_quantile(
     strangeness: np.ndarray,  # n, of calibrate rows
     alpha: float = 0.1,  # share of rows whose set may lack the right answer
@@ -25,6 +27,7 @@ def conformal_quantile(
     if not 0 < alpha < 1: raise DataError(f"alpha={alpha}: between 0 and 1.")
     return float(np.inf if k > len(strangeness) else np.sort(strangeness)[k - 1])
 
+@checked
 def prediction_sets(
     probs: np.ndarray,  # n c
     quantile: float,  # from `conformal_quantile`
@@ -33,6 +36,7 @@ def prediction_sets(
     return 1 - np.asarray(probs) <= quantile + 1e-12
 
 # %% ../../nbs/certification/11_sets.ipynb #7418551f
+@checked
 def coverage_spread(
     n: int,  # calibrate rows
     alpha: float = 0.1,  # share of rows whose set may lack the right answer
@@ -44,6 +48,7 @@ def coverage_spread(
     return tuple(float(v) for v in stats.beta.ppf([(1 - share) / 2, (1 + share) / 2], n + 1 - l, l))
 
 # %% ../../nbs/certification/11_sets.ipynb #d4bf3a5e
+@checked
 def alpha_for(
     coverage: float,  # what the true coverage shall reach, e.g. 0.9
     n: int,  # calibrate rows
@@ -55,6 +60,7 @@ def alpha_for(
     raise Refused(f"{n:,} calibrate rows cannot promise a coverage of {coverage:g} with confidence {1 - delta:g}. Take more rows.")
 
 # %% ../../nbs/certification/11_sets.ipynb #f759a782
+@checked
 def control_risk(
     losses: np.ndarray,  # n k: of calibrate rows, at k settings from strict to lenient; no row's loss may rise
     alpha: float,  # the largest expected loss
@@ -69,6 +75,7 @@ def control_risk(
     return int(fine[0])
 
 # %% ../../nbs/certification/11_sets.ipynb #decfc521
+@checked
 def missed(
     found: list,  # n lists: scores of the things that are truly there, in [0, 1]
     thresholds: np.ndarray,  # k, from strict (high) to lenient (low)
@@ -85,6 +92,7 @@ class Sets:
     n: int  # calibrate rows
     band: tuple  # between which the true coverage lies in 90 % of draws of calibrate rows
 
+    @checked
     def of(
         self,
         predictions: list,  # with probabilities of one label among several
@@ -92,6 +100,7 @@ class Sets:
         "The set of every answer, likeliest label first."
         return [[k for k, p in sorted(a.probs.items(), key=lambda kv: -kv[1]) if 1 - p <= self.quantile + 1e-12] for a in predictions]
 
+@checked
 def sets_of(
     calibrate: Calibrate,  # from `judge`
     alpha: float = 0.1,  # share of rows whose set may lack the right label
