@@ -261,9 +261,9 @@ def _ended(out, resume, overwrite):
     if resume and not _unfinished(out): return checkpointing.finished(out)
     checkpointing.may_replace(out, KEPT, overwrite)
 
-def _last(history, epoch):
-    "The figures of an epoch; JSON has no NaN."
-    return {k: None if v != v else v for k, v in history[epoch - 1].items()}
+def _numbers(figures):
+    "JSON has no NaN."
+    return {k: None if v != v else v for k, v in figures.items()}
 
 def _nothing_to_do(out, about, job, parts, wanted, json_):
     "A finished run, asked to go on: say so, or say that it is another one."
@@ -276,11 +276,13 @@ def _nothing_to_do(out, about, job, parts, wanted, json_):
                                 "Give another --out, or --overwrite without --resume.")
     print(f"{out} holds a finished run: nothing to go on with.")
     kept = about["position"].get("kept") or about["position"]["epoch"]
-    _say_json(json_, _summary(out, seen, about["history"]["epochs"], kept))
+    _say_json(json_, _summary(out, seen, about["history"], kept))
 
 def _summary(out, seen, history, epoch):
     "What --json says of a run."
-    return {"out": str(out), "n": {r: len(h) for r, h in seen.items()}, "valid": _last(history, epoch)}
+    sizes = {role: len(hashes) for role, hashes in seen.items()}
+    valid = _numbers(history["epochs"][epoch - 1])
+    return {"out": str(out), "n": sizes, "valid": valid, "reached": _numbers(history.get("reached", {}))}
 
 # %% ../nbs/90_cli.ipynb #f2f9a3ef
 def _keep(tuner, parts, out, overwrite, split_off, json_):
@@ -296,7 +298,7 @@ def _keep(tuner, parts, out, overwrite, split_off, json_):
     print(f"Saved to {out}.")
     print(f"What was done, with curve and mistakes, is in {out / 'report.html'}.")
     if kept_aside: print(f"{len(parts.certify):,} rows were kept aside, unseen, in {out / 'certify.csv'}.")
-    _say_json(json_, _summary(out, tuner.seen, tuner.history.epochs, tuner.kept_epoch))
+    _say_json(json_, _summary(out, tuner.seen, tuner.history.to_dict(), tuner.kept_epoch))
 
 def _beside(folder, tuner, parts, split_off, result):
     "The rows of every part that was split off, the learning curve, the report."

@@ -1,5 +1,6 @@
 """Few rows: how a recipe is sized, which epoch is kept, and what is said of a model that learned nothing."""
 import dataclasses
+import json
 import math
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import pytest
 from conftest import SENTENCES
 
 from sft_nb.all import FineTuner, Recipe, RECIPES, SequenceLabelling, TextClassification, TextRegression, split
+from sft_nb.cli import main
 from sft_nb.task import Prediction, TrainingError
 from sft_nb.training import Position, more_than_chance, only_answer
 
@@ -126,6 +128,21 @@ def test_what_has_learned_is_not_scolded(tiny, said):
     tuner = FineTuner(TextClassification(), tiny("bert"), Recipe(epochs=15, learning_rate=3e-3)).fit(ROWS, ROWS)
     assert tuner.history.reached["value"] > .9 and tuner.history.reached["warning"] is None
     assert "has not learned" not in said()
+
+
+def test_the_command_line_says_it_too(tiny, tmp_path, capsys):
+    "On standard error as a warning, and in the last line of --json."
+    ROWS.to_csv(tmp_path/"rows.csv", index=False)
+    wanted = ["fine-tune", tmp_path/"rows.csv", "--task", "text-classification", "--model", tiny("bert"), "--out", tmp_path/"run", "--epochs", 1, "--learning-rate", 1e-9, "--json"]
+    with pytest.raises(SystemExit):
+        main([str(w) for w in wanted])
+    out, err = capsys.readouterr()
+    reached = json.loads(out.splitlines()[-1])["reached"]
+    assert reached["metric"] == "accuracy" and reached["plain"] == "majority" and 0 < reached["without_learning"] < 1
+    if reached["value"] <= reached["without_learning"]:
+        assert reached["warning"] in err.replace("warning: ", "") and "Try twice the epochs" in err
+    else:
+        assert reached["warning"] is None or "to every one" in reached["warning"]
 
 
 # --- going on ---
