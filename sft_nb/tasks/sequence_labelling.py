@@ -82,6 +82,10 @@ class SequenceLabelling(Task):
     def outputs(self): return [self.tags]
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #a2fa3597
+_HALF = regex.compile(r"\p{Cs}")  # of a character
+
+def _is_word(w): return isinstance(w, str) and bool(w.strip()) and not _HALF.search(w)
+
 _OTHER_NAMES = {name.upper(): name for name in ("plain", "auto", *SCHEMES)} | {  # capitals do not matter
     "BIO": "IOB2", "BIO2": "IOB2", "BIO1": "IOB1", "IOBES": "BIOES", "BILUO": "BILOU", "BMESO": "BMES",
 }
@@ -224,6 +228,8 @@ def _names_in(self: SequenceLabelling, source):  # names of tags that are number
     parquet = isinstance(source, (str, Path)) and Path(source).suffix.lower() == ".parquet"
     return declared_names(source, self.tags) if parquet else []
 
+def _is_number(tag): return regex.fullmatch(r"[+-]?\d+(\.\d*)?", tag) is not None
+
 def _spans_cell(value):
     try: value = json.loads(value) if isinstance(value, str) else value
     except ValueError: raise DataError(f"{data._short(value)} is no list of spans: write [{{\"start\": 0, \"end\": 4, \"label\": \"PER\"}}]") from None
@@ -347,9 +353,6 @@ def _check_lists(rows, column):
     found = [Finding("skip", f"{data._count(len(missing), 'row')} without {column} ({data._name_rows(missing)}, counting from 0)", missing)] if missing else []
     return found + ([Finding("error", f"{column!r} should hold lists of words, but {data._name_rows(other)} (counting from 0) {'holds' if len(other) == 1 else 'hold'} {data._short(rows[column].iloc[other[0]])}: read the table with task.read(…), and leave no entry empty", other)] if other else [])
 
-_HALF = regex.compile(r"\p{Cs}")  # of a character
-
-def _is_word(w): return isinstance(w, str) and bool(w.strip()) and not _HALF.search(w)
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #7fd30f54
 @patch
@@ -384,7 +387,6 @@ def _about_plain(kinds):  # a warning where somebody may have meant entities
     else: return []
     return [Finding("warning", f"{text}.")]
 
-def _is_number(tag): return regex.fullmatch(r"[+-]?\d+(\.\d*)?", tag) is not None
 
 @patch
 def _stranger(self: SequenceLabelling, tag): return f"Tag {tag!r} in column {self.tags!r} was not among the training rows' tags ({', '.join(self.labels[:8])}{'…' if len(self.labels) > 8 else ''})"

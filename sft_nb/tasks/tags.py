@@ -370,7 +370,8 @@ def _layout(path, encoding, delimiter):
     universal = path.suffix.lower() == ".conllu" or len(cells) == 10 and regex.match(r"\d+([-.]\d+)?$", cells[0])
     return _Columns(lines, n, len(cells), by, bool(universal))
 
-def _is_break(line): return line.startswith("-DOCSTART-")
+def _is_break(line):  # between documents
+    return line.startswith(("-DOCSTART-", "#begin document", "#end document"))
 
 # %% ../../nbs/tasks/02a_tagging_formats.ipynb #4f3dc9b0
 def conll_sentences(
