@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'OURS', 'READY', 'take_apart', 'put_together', 'sha256', 'discard', 'write_checkpoint', 'read_checkpoint',
-           'claim', 'held', 'Checkpointer', 'forget', 'versions', 'surroundings', 'model_card', 'settle', 'files_of',
+           'claim', 'held', 'settle', 'Checkpointer', 'forget', 'versions', 'surroundings', 'model_card', 'files_of',
            'finished', 'may_replace', 'rewrite']
 
 # %% ../nbs/08_checkpointing.ipynb #ec79ce42
@@ -178,6 +178,46 @@ def held(
 def _let_go(lock):
     with suppress(OSError): Path(lock.lock_file).unlink()
     lock.release()
+
+# %% ../nbs/08_checkpointing.ipynb #8cb17ce8
+READY = "ready.json"  # in .saving: the list of what is to be moved, and what has to go
+
+def settle(
+    folder: Path,  # of a run
+):
+    "Finish a save whose files are whole: the old run's files go, `sft_nb.json` first, the new ones come, `sft_nb.json` last."
+    staged = folder / ".saving"
+    if not (staged / READY).is_file(): return
+    plan = json.loads((staged / READY).read_text(encoding="utf-8"))
+    if (staged / "sft_nb.json").exists(): (folder / "sft_nb.json").unlink(missing_ok=True)
+    for name in plan["old"]: _remove(folder, name)
+    for name in sorted(plan["new"], key=lambda n: n == "sft_nb.json"): _move(staged, folder, name)
+    flush(folder)
+    if plan["forget"]: _sweep(folder)
+    (staged / READY).unlink()
+    shutil.rmtree(staged)
+
+# %% ../nbs/08_checkpointing.ipynb #5064d297
+def _inside(name):  # a name from a file of somebody: does it stay inside the folder?
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name: raise CheckpointError(
+        f"{name!r} is no name of a file in a run's folder: somebody has changed the list. Give another folder.")
+    return name
+
+def _remove(folder, name):
+    path = folder / _inside(name)
+    path.unlink(missing_ok=True)
+    if path.parent != folder:
+        with suppress(OSError): path.parent.rmdir()  # only if it is empty
+
+def _move(staged, folder, name):
+    if not (staged / _inside(name)).exists(): return  # a life before has moved it
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    os.replace(staged / name, folder / name)
+
+def _settled(folder):  # the same for whoever comes by: only if nobody is just doing it
+    if not (folder / ".saving" / READY).is_file(): return
+    with held(folder, wait=60): settle(folder)
 
 # %% ../nbs/08_checkpointing.ipynb #e4450e61
 class Checkpointer(Listener):
@@ -369,46 +409,6 @@ def _held_out(tuner):
     return "On rows that were neither trained on nor used to choose: " + ", ".join(f"{in_markdown(k)} {v:.4f}" for k, v in figures["metrics"].items()) + f" (n = {figures['n']:,}).\n\n"
 
 def _reading(tuner): return f"## Without sft_nb\n\n{tuner.notes['reading']}\n\n" if "reading" in tuner.notes else ""
-
-# %% ../nbs/08_checkpointing.ipynb #8cb17ce8
-READY = "ready.json"  # in .saving: the list of what is to be moved, and what has to go
-
-def settle(
-    folder: Path,  # of a run
-):
-    "Finish a save whose files are whole: the old run's files go, `sft_nb.json` first, the new ones come, `sft_nb.json` last."
-    staged = folder / ".saving"
-    if not (staged / READY).is_file(): return
-    plan = json.loads((staged / READY).read_text(encoding="utf-8"))
-    if (staged / "sft_nb.json").exists(): (folder / "sft_nb.json").unlink(missing_ok=True)
-    for name in plan["old"]: _remove(folder, name)
-    for name in sorted(plan["new"], key=lambda n: n == "sft_nb.json"): _move(staged, folder, name)
-    flush(folder)
-    if plan["forget"]: _sweep(folder)
-    (staged / READY).unlink()
-    shutil.rmtree(staged)
-
-# %% ../nbs/08_checkpointing.ipynb #5064d297
-def _inside(name):  # a name from a file of somebody: does it stay inside the folder?
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name: raise CheckpointError(
-        f"{name!r} is no name of a file in a run's folder: somebody has changed the list. Give another folder.")
-    return name
-
-def _remove(folder, name):
-    path = folder / _inside(name)
-    path.unlink(missing_ok=True)
-    if path.parent != folder:
-        with suppress(OSError): path.parent.rmdir()  # only if it is empty
-
-def _move(staged, folder, name):
-    if not (staged / _inside(name)).exists(): return  # a life before has moved it
-    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    os.replace(staged / name, folder / name)
-
-def _settled(folder):  # the same for whoever comes by: only if nobody is just doing it
-    if not (folder / ".saving" / READY).is_file(): return
-    with held(folder, wait=60): settle(folder)
 
 # %% ../nbs/08_checkpointing.ipynb #90dc1f89
 def files_of(

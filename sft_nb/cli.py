@@ -35,17 +35,20 @@ from .recipe import RECIPES, Recipe
 from .training import FineTuner
 
 # %% ../nbs/90_cli.ipynb #cc653fe7
-_READING = re.compile(r"""(?:use |read it with )read_table\(path, (\w+=(?:'[^']*'|"[^"]*"))\)(?: and pass the DataFrame)?""")
+_BOTH_WAYS = re.compile(r"""task\.read\(path, \w+="[^"]*"\), or (--\w+ "[^"]*") on the command line""")
+_ADVICE = r"\b(give|with|pass|set|say|add|try|use|or|and) (?:path, )?"
 
 def in_terminal(
     text: str,  # a message in the words of Python
     options,  # names of the command's parameters
 ) -> str:  # the same in the words of the command line
-    "`learning_rate=2` is `--learning-rate=2` in a terminal."
-    text = _READING.sub(r"give \1", text)
-    dashed = lambda m: f"--{m[1].replace('_', '-')}" + ("" if m[2] == "True" else f"={m[2]}")
+    "What is advised gets its dashes: `with overwrite=True` is `with --overwrite` in a terminal."
+    text = _BOTH_WAYS.sub(r"\1", text)
     known = "|".join(map(re.escape, sorted(options, key=len, reverse=True)))
-    return re.sub(rf"(?<![\w.'\"-])({known})=(?!None)(True\b|(?=\S)[^\s,;.:)]*)", dashed, text) if known else text
+    def dashed(m):
+        option = f"--{m[2].replace('_', '-')}"
+        return f"{m[1]} {option}" if m[3] == "True" else f"{m[1]} {option} {m[3]}"
+    return re.sub(rf"{_ADVICE}({known})=(?!None)(True\b|(?=\S)[^\s,;.:)]*)", dashed, text) if known else text
 
 # %% ../nbs/90_cli.ipynb #10934dee
 @contextmanager
@@ -188,6 +191,7 @@ KEPT = ("train.csv", "valid.csv", "certify.csv", "history.svg", "report.html")  
 def _outside(out, **inputs):
     "Raise DataError if something that is read lies in the folder that is written."
     home = out.expanduser().resolve()
+    if not home.is_dir(): return
     for option, path in inputs.items():
         if path is None or not (place := Path(path).expanduser()).exists(): continue
         if not place.resolve().is_relative_to(home): continue
@@ -269,7 +273,7 @@ def _nothing_to_do(out, about, job, parts, wanted, json_):
     "A finished run, asked to go on: say so, or say that it is another one."
     seen = json.loads((out.expanduser() / "rows.json").read_text(encoding="utf-8"))
     recipe, task = about["recipe"], about["task"].get("name")
-    changed = [f"{k}={recipe.get(k)} then, {v} now" for k, v in wanted.items() if recipe.get(k) != v]
+    changed = [f"--{k.replace('_', '-')} {recipe.get(k)} then, {v} now" for k, v in wanted.items() if recipe.get(k) != v]
     if job.name != task: changed.append(f"task {task} then, {job.name} now")
     elif seen.get("train") != row_hashes(parts.train, job.inputs()): changed.append("other training rows")
     if changed: raise DataError(f"{out} holds a finished run, and not this one: {'; '.join(changed)}. "
@@ -418,7 +422,7 @@ def _asked(task, data, text, encoding=None, delimiter=None):
     return rows if data in (None, "-") else pd.concat([rows, table(data)], ignore_index=True)
 
 # %% ../nbs/90_cli.ipynb #26513bd2
-_NO_TEXT = "{} is not {}. Convert it first, for instance with iconv -t UTF-8, or give --encoding."
+_NO_TEXT = "Standard input is not {}{}. Convert it first, for instance with iconv -t UTF-8, or give --encoding."
 
 def _lines(encoding=None):
     "The lines of standard input, as text."
@@ -426,7 +430,7 @@ def _lines(encoding=None):
     if sys.stdin is None or sys.stdin.closed: raise DataError("Standard input is closed. Give a table, or --text.")
     source = getattr(sys.stdin, "buffer", sys.stdin)
     try: data = source.read()
-    except UnicodeDecodeError as e: raise DataError(_NO_TEXT.format("Standard input", e.encoding)) from e
+    except UnicodeDecodeError as e: raise DataError(_NO_TEXT.format(e.encoding, "")) from e
     except (OSError, ValueError) as e: raise DataError(f"Standard input cannot be read ({e}). Give a table, or --text.") from e
     text = _decoded(data, encoding) if isinstance(data, bytes) else data
     lines = text.removeprefix("\ufeff").split("\n")
@@ -440,7 +444,7 @@ def _decoded(data, encoding):
     except LookupError: raise DataError(f"There is no encoding {encoding!r}. Usual names: utf-8, gbk, latin-1, cp1252.") from None
     except UnicodeDecodeError as e:
         line = data[:e.start].count(10) + 1
-        raise DataError(_NO_TEXT.format(f"Standard input, line {line},", e.encoding)) from e
+        raise DataError(_NO_TEXT.format(e.encoding, f" (line {line})")) from e
 
 # %% ../nbs/90_cli.ipynb #73480221
 def _show_table(table):

@@ -39,9 +39,10 @@ def typed(argv, words, capsys, monkeypatch=None, stdin=None):
     with pytest.raises(SystemExit) as e: main([str(a) for a in argv])
     out, err = capsys.readouterr()
     assert e.value.code == 2, (e.value.code, out, err)
-    assert err.startswith("error: ") and err.endswith("\n"), err
-    says(err, words)
-    return err
+    warnings, mark, message = err.rpartition("error: ")
+    assert mark and err.endswith("\n") and all(line.startswith("warning: ") for line in warnings.splitlines()), err
+    says(message, words)
+    return mark + message
 
 
 # --- files: name -> (bytes, or what to do with the path), words ---

@@ -299,7 +299,7 @@ def test_resume_on_a_finished_run(place, tiny, sft):
     last = json.loads(out.splitlines()[-1])
     assert last["n"] == {"train": 24, "valid": 8, "certify": 8} and last["out"] == "run" and "accuracy" in last["valid"]
     ROWS.assign(text=ROWS.text + " more").to_csv("other.csv", index=False)
-    for argv, word in ((tune("other.csv", tiny, "run"), "other training rows"), (tune("reviews.csv", tiny, "run", "--epochs", 2), "--epochs=1 then, 2 now")):
+    for argv, word in ((tune("other.csv", tiny, "run"), "other training rows"), (tune("reviews.csv", tiny, "run", "--epochs", 2), "--epochs 1 then, 2 now")):
         _, err = sft(*argv, "--resume", "auto", code=2)
         assert "holds a finished run, and not this one" in err and word in err
     assert content("run") == before
