@@ -85,8 +85,8 @@ def _look_through(path, encoding):  # raise unless the whole file is text in thi
     if not filled: raise DataError(f"{path}: the file is empty. It needs a header and at least one row.")
 
 # %% ../nbs/02_data.ipynb #fb68a292
-def _way_out(option, value):  # how to say it in Python and on the command line
-    return f'task.read(path, {option}="{value}"), or --{option} "{value}" on the command line'
+def _way_out(option, said, typed):  # how to say it in Python and on the command line
+    return f"task.read(path, {option}={said}), or --{option} {typed} on the command line"
 
 def _undecoded(path, encoding, error, line):  # what to say of a piece that is not in this encoding
     data = error.object[:PIECE]
@@ -94,7 +94,7 @@ def _undecoded(path, encoding, error, line):  # what to say of a piece that is n
     if b"\0" in data and codec != "utf-16": return _BINARY.format(path)
     line += error.object[:error.start].count(b"\n")
     said = "UTF-8" if encoding == "utf-8" else encoding
-    return f"{path}, line {line}: This file is not {said}; it reads as {name}. Save it as UTF-8, or name its encoding: {_way_out('encoding', codec)}."
+    return f"{path}, line {line}: This file is not {said}; it reads as {name}. Save it as UTF-8, or name its encoding: {_way_out('encoding', f'"{codec}"', codec)}."
 
 def _undecodable(path, encoding):  # the same, of a whole file
     try: _look_through(path, encoding)
@@ -147,8 +147,7 @@ def _must_cut(path, file, delimiter):  # raise if another delimiter cuts the fir
     if _cut_by(first, delimiter) > 1: return
     other = max(DELIMITERS, key=lambda d: _cut_by(first, d))
     if _cut_by(first, other) < 2: return
-    named = {"\t": "\\t"}.get(other, other)
-    raise DataError(f"{path}: the header is one cell, {_short(first.strip())}. If {other!r} separates the columns, say so: {_way_out('delimiter', named)}.")
+    raise DataError(f"{path}: the header is one cell, {_short(first.strip())}. If {other!r} separates the columns, say so: {_way_out('delimiter', repr(other), repr(other))}.")
 
 # %% ../nbs/02_data.ipynb #9d8755e7
 class _Kept:  # the lines of a file; `row` holds those that were read since it was last emptied
@@ -286,16 +285,16 @@ def _read_parquet(path, encoding, delimiter):
         raise DataError(f"{path}: cannot be read as Parquet ({reason}). Was it copied whole? Save it again, for instance with rows.to_parquet(path).") from e
 
 _READERS = {
+    ".json": (_read_json, None),
     ".csv": (_read_csv, ","),
     ".tsv": (_read_csv, "\t"),
     ".jsonl": (_read_jsonl, None),
     ".parquet": (_read_parquet, None),
-    ".json": (_read_json, None),
 }
 
 # %% ../nbs/02_data.ipynb #8171088f
 _ELSEWHERE = {  # ending -> what to do with such a file
-    **dict.fromkeys((".xlsx", ".xls", ".ods"), "Save the sheet as CSV in UTF-8."),
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "Save it as CSV in UTF-8."),
     **dict.fromkeys((".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".7z"), "Unpack it first."),
     ".txt": "If it is a table, rename it: .csv with commas between the cells, .tsv with tabs.",
 }

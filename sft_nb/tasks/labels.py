@@ -155,7 +155,7 @@ def _no_lists(task, values, lists):  # what to say of lists where one label is e
     column, at = data._short(task.label), f"{data._name_rows(lists)}, counting from 0"
     if all(len(values[i]) == 1 for i in lists):
         return Finding("error", f"{column} holds lists of one label, such as {data._short(values[lists[0]])} ({at}). Write the label itself, without a list; or set multi_label=True (--multi-label) if rows may have several.", lists)
-    return Finding("error", f"{column} holds lists of labels, such as {data._short(values[lists[0]])} ({at}). If rows may have several labels, set multi_label=True (--multi-label); else write one label per row.", lists)
+    return Finding("error", f"Column {column} holds lists of labels, such as {data._short(values[lists[0]])} ({at}). If rows may have several labels, set multi_label=True (--multi-label); else write one label per row.", lists)
 
 # %% ../../nbs/tasks/00b_labels.ipynb #aa24b10b
 def _check_any_label(task, rows):
