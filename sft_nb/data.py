@@ -94,7 +94,8 @@ def _undecoded(path, encoding, error, line):  # what to say of a piece that is n
     if b"\0" in data and codec != "utf-16": return _BINARY.format(path)
     line += error.object[:error.start].count(b"\n")
     said = "UTF-8" if encoding == "utf-8" else encoding
-    return f"{path}, line {line}: This file is not {said}; it reads as {name}. Save it as UTF-8, or name its encoding: {_way_out('encoding', f'"{codec}"', codec)}."
+    way = _way_out("encoding", f'"{codec}"', codec)
+    return f"{path}, line {line}: This file is not {said}; it reads as {name}. Save it as UTF-8, or name its encoding: {way}."
 
 def _undecodable(path, encoding):  # the same, of a whole file
     try: _look_through(path, encoding)
@@ -147,7 +148,8 @@ def _must_cut(path, file, delimiter):  # raise if another delimiter cuts the fir
     if _cut_by(first, delimiter) > 1: return
     other = max(DELIMITERS, key=lambda d: _cut_by(first, d))
     if _cut_by(first, other) < 2: return
-    raise DataError(f"{path}: the header is one cell, {_short(first.strip())}. If {other!r} separates the columns, say so: {_way_out('delimiter', repr(other), repr(other))}.")
+    way = _way_out("delimiter", repr(other), repr(other))
+    raise DataError(f"{path}: the header is one cell, {_short(first.strip())}. If {other!r} separates the columns, say so: {way}.")
 
 # %% ../nbs/02_data.ipynb #9d8755e7
 class _Kept:  # the lines of a file; `row` holds those that were read since it was last emptied
