@@ -287,11 +287,11 @@ def _read_parquet(path, encoding, delimiter):
         raise DataError(f"{path}: cannot be read as Parquet ({reason}). Was it copied whole? Save it again, for instance with rows.to_parquet(path).") from e
 
 _READERS = {
-    ".json": (_read_json, None),
     ".csv": (_read_csv, ","),
     ".tsv": (_read_csv, "\t"),
     ".jsonl": (_read_jsonl, None),
     ".parquet": (_read_parquet, None),
+    ".json": (_read_json, None),
 }
 
 # %% ../nbs/02_data.ipynb #8171088f
@@ -312,7 +312,7 @@ def _mode(path):  # what kind of file it is, or None if there is none
     except OSError as e: raise DataError(f"{_short(str(path))} cannot be read: {e.strerror}.") from None
 
 def _find(path, known=_READERS):  # raise unless the path is a file we can read; `known`: endings
-    path, kinds = _home(path), ", ".join(known)
+    path, kinds = _home(path), ", ".join(sorted(known, key=".json".__eq__))  # the odd one last
     mode = _mode(path)
     if mode is None: raise DataError(_not_there(path))
     if stat.S_ISDIR(mode):
@@ -825,7 +825,7 @@ def whole_file(
 ):  # gives an open file
     "Write under another name, flush, rename: afterwards the old file stands there or the new one, whole. Raises DataError if that cannot be done."
     path = Path(os.path.realpath(_home(path)))
-    if path.exists() and not path.is_file(): raise DataError(f"{path} is no file, so no table can be written to it. Give another name.")
+    if _mode(path) is not None and not path.is_file(): raise DataError(f"{path} is no file, so no table can be written to it. Give another name.")
     hidden = path.with_name(f".{path.name[:200]}.{os.getpid()}")
     try:
         options = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}

@@ -172,6 +172,8 @@ NO_LABELS = {
     "arrays": (SEVERAL, [np.array([0, 1]), np.array([1, 1])], "vectors"),
     "probabilities": (SEVERAL, [[.2, .8], [.6, .4]], "vectors"),
     "vectors between separators": (SEVERAL, ["0;1;0", "1;1;0"], "vectors"),
+    "vectors between commas": (ONE, ["0,1,0", "1,0,0"], "vectors"),
+    "vectors between other commas": (SEVERAL, ["0, 1, 0", "1, 1, 0"], "vectors"),
     "dictionary as JSON text": (ONE, ['{"POS": 1.0}', '{"NEG": 1.0}'], "dictionary"),
     "dictionary as Python text": (SEVERAL, ["{'a': 1}", "b"], "dictionary"),
     "one dictionary among labels": (ONE, ["a", {"b": 1}, "c"], "row 1 "),
@@ -190,7 +192,7 @@ def test_more_that_is_no_label(name):
     message = refusal(task, labelled(values))
     assert says in message and "label" in message
 
-@pytest.mark.parametrize("values", [["[OTHER]", "b"], ["(a)", "{b}"], ["[a] and [b]", "c"], ["a, b", "c"]])
+@pytest.mark.parametrize("values", [["0,5", "1,0"], ["[OTHER]", "b"], ["(a)", "{b}"], ["[a] and [b]", "c"], ["a, b", "c"]])
 def test_labels_with_brackets(values):
     assert learned(ONE, labelled(values)) == sorted(values)
 
