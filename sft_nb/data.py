@@ -86,8 +86,8 @@ def _look_through(path, encoding):  # raise unless the whole file is text in thi
     if not filled: raise DataError(f"{path}: the file is empty. It needs a header and at least one row.")
 
 # %% ../nbs/02_data.ipynb #fb68a292
-def _way_out(option, value):  # how to say it in Python and on the command line
-    return f'task.read(path, {option}="{value}"), or --{option} "{value}" on the command line'
+def _way_out(option, said, typed):  # how to say it in Python and on the command line
+    return f"task.read(path, {option}={said}), or --{option} {typed} on the command line"
 
 def _undecoded(path, encoding, error, line):  # what to say of a piece that is not in this encoding
     data = error.object[:PIECE]
@@ -95,7 +95,8 @@ def _undecoded(path, encoding, error, line):  # what to say of a piece that is n
     if b"\0" in data and codec != "utf-16": return _BINARY.format(path)
     line += error.object[:error.start].count(b"\n")
     said = "UTF-8" if encoding == "utf-8" else encoding
-    return f"{path}, line {line}: This file is not {said}; it reads as {name}. Save it as UTF-8, or name its encoding: {_way_out('encoding', codec)}."
+    way = _way_out("encoding", f'"{codec}"', codec)
+    return f"{path}, line {line}: This file is not {said}; it reads as {name}. Save it as UTF-8, or name its encoding: {way}."
 
 def _undecodable(path, encoding):  # the same, of a whole file
     try: _look_through(path, encoding)
@@ -148,8 +149,8 @@ def _must_cut(path, file, delimiter):  # raise if another delimiter cuts the fir
     if _cut_by(first, delimiter) > 1: return
     other = max(DELIMITERS, key=lambda d: _cut_by(first, d))
     if _cut_by(first, other) < 2: return
-    named = {"\t": "\\t"}.get(other, other)
-    raise DataError(f"{path}: the header is one cell, {_short(first.strip())}. If {other!r} separates the columns, say so: {_way_out('delimiter', named)}.")
+    way = _way_out("delimiter", repr(other), repr(other))
+    raise DataError(f"{path}: the header is one cell, {_short(first.strip())}. If {other!r} separates the columns, say so: {way}.")
 
 # %% ../nbs/02_data.ipynb #9d8755e7
 class _Kept:  # the lines of a file; `row` holds those that were read since it was last emptied
@@ -296,7 +297,7 @@ _READERS = {
 
 # %% ../nbs/02_data.ipynb #8171088f
 _ELSEWHERE = {  # ending -> what to do with such a file
-    **dict.fromkeys((".xlsx", ".xls", ".ods"), "Save the sheet as CSV in UTF-8."),
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "Save it as CSV in UTF-8."),
     **dict.fromkeys((".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".7z"), "Unpack it first."),
     ".txt": "If it is a table, rename it: .csv with commas between the cells, .tsv with tabs.",
 }
@@ -312,7 +313,7 @@ def _mode(path):  # what kind of file it is, or None if there is none
     except OSError as e: raise DataError(f"{_short(str(path))} cannot be read: {e.strerror}.") from None
 
 def _find(path, known=_READERS):  # raise unless the path is a file we can read; `known`: endings
-    path, kinds = _home(path), ", ".join(known)
+    path, kinds = _home(path), ", ".join(sorted(known, key=".json".__eq__))  # the odd one last
     mode = _mode(path)
     if mode is None: raise DataError(_not_there(path))
     if stat.S_ISDIR(mode):
@@ -826,7 +827,7 @@ def whole_file(
 ):  # gives an open file
     "Write under another name, flush, rename: afterwards the old file stands there or the new one, whole. Raises DataError if that cannot be done."
     path = Path(os.path.realpath(_home(path)))
-    if path.exists() and not path.is_file(): raise DataError(f"{path} is no file, so no table can be written to it. Give another name.")
+    if _mode(path) is not None and not path.is_file(): raise DataError(f"{path} is no file, so no table can be written to it. Give another name.")
     hidden = path.with_name(f".{path.name[:200]}.{os.getpid()}")
     try:
         options = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}

@@ -172,6 +172,8 @@ NO_LABELS = {
     "arrays": (SEVERAL, [np.array([0, 1]), np.array([1, 1])], "vectors"),
     "probabilities": (SEVERAL, [[.2, .8], [.6, .4]], "vectors"),
     "vectors between separators": (SEVERAL, ["0;1;0", "1;1;0"], "vectors"),
+    "vectors between commas": (ONE, ["0,1,0", "1,0,0"], "vectors"),
+    "vectors between other commas": (SEVERAL, ["0, 1, 0", "1, 1, 0"], "vectors"),
     "dictionary as JSON text": (ONE, ['{"POS": 1.0}', '{"NEG": 1.0}'], "dictionary"),
     "dictionary as Python text": (SEVERAL, ["{'a': 1}", "b"], "dictionary"),
     "one dictionary among labels": (ONE, ["a", {"b": 1}, "c"], "row 1 "),
@@ -190,7 +192,7 @@ def test_more_that_is_no_label(name):
     message = refusal(task, labelled(values))
     assert says in message and "label" in message
 
-@pytest.mark.parametrize("values", [["[OTHER]", "b"], ["(a)", "{b}"], ["[a] and [b]", "c"], ["a, b", "c"]])
+@pytest.mark.parametrize("values", [["0,5", "1,0"], ["[OTHER]", "b"], ["(a)", "{b}"], ["[a] and [b]", "c"], ["a, b", "c"]])
 def test_labels_with_brackets(values):
     assert learned(ONE, labelled(values)) == sorted(values)
 
@@ -258,13 +260,13 @@ def test_another_delimiter(tmp_path, name, quoted):
     path = write(tmp_path / file, "\n".join([row("text", "label"), row("good", "a"), row("bad", "b")]))
     message = refusal(ONE, path)
     shown = "\\t" if sign == "\t" else sign
-    assert f'task.read(path, delimiter="{shown}")' in message and f'--delimiter "{shown}"' in message
+    assert f"task.read(path, delimiter='{shown}')" in message and f"--delimiter '{shown}'" in message
     for said in (sign, shown): assert ONE.read(path, delimiter=said)["label"].tolist() == ["a", "b"]
 
 @pytest.mark.parametrize("name, sign", {"t06-semicolon": ";", "t06e-tsv-named-csv": "\\t"}.items())
 def test_delimiters_of_the_cases(name, sign):
     message = refusal(ONE, given(name))
-    assert f'--delimiter "{sign}"' in message
+    assert f"--delimiter '{sign}'" in message
     assert len(ONE.read(given(name), delimiter=sign)) == 10
 
 @pytest.mark.parametrize("delimiter", [";;", '"', "\n", ""])
@@ -281,11 +283,11 @@ def test_another_encoding(tmp_path, codec):
     text = {"gbk": "这部电影很好看", "cp1252": "a “quoted” word"}.get(codec, "Übermäßig")
     path = write(tmp_path / "a.csv", f"text,label\n{text},a\nx,b\n".encode(codec))
     message = refusal(ONE, path)
-    assert f'task.read(path, encoding="{codec}")' in message and f'--encoding "{codec}"' in message
+    assert f'task.read(path, encoding="{codec}")' in message and f"--encoding {codec} " in message
     assert ONE.read(path, encoding=codec)["text"][0] == text
 
 def test_the_encoding_of_the_case():
-    assert '--encoding "cp1252"' in refusal(ONE, given("t14-cp1252"))
+    assert "--encoding cp1252" in refusal(ONE, given("t14-cp1252"))
     assert len(ONE.read(given("t14-cp1252"), encoding="cp1252")) == 10
 
 LOOSE = {
@@ -385,7 +387,7 @@ def test_numbers_beyond_all_measure(tmp_path, content):
     assert "should hold numbers" in refusal(TextRegression(number="label"), write(tmp_path / "b.jsonl", content(huge)))
     assert "not JSON" in refusal(ONE, write(tmp_path / "c.jsonl", content("1" + "0" * 5000)))
 
-@pytest.mark.parametrize("file, says", {"a.xlsx": "Save the sheet as CSV", "a.csv.gz": "Unpack it first", "a.txt": "rename it", "a": "we read files that end in", "a.sqlite": "pass the DataFrame"}.items())
+@pytest.mark.parametrize("file, says", {"a.xlsx": "Save it as CSV", "a.csv.gz": "Unpack it first", "a.txt": "rename it", "a": "we read files that end in", "a.sqlite": "pass the DataFrame"}.items())
 def test_other_endings(tmp_path, file, says):
     assert says in refusal(ONE, write(tmp_path / file, b"PK\x03\x04"))
 

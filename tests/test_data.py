@@ -83,7 +83,7 @@ GALLERY = {  # file name: (content, what the message must say)
     "short.csv": (b"text,label\nGood\n", ["line 2", "1 cell where"]),
     "open.csv": (b'text,label\nx,y\n"never closed,fresh\nmore,fresh\n', ["line 3", "quote"]),
     "stray.csv": (b'text,label\n"Best" film,fresh\n', ["line 2", "quote"]),
-    "semicolon.csv": (b"text;label\nx;y\n", ["'text;label'", 'delimiter=";"', '--delimiter ";"']),
+    "semicolon.csv": (b"text;label\nx;y\n", ["'text;label'", "delimiter=';'", "--delimiter ';'"]),
     "bad.jsonl": (b'{"text": "a"}\n{"text": }\n', ["bad.jsonl, line 2", "not JSON"]),
     "list.jsonl": (b'{"text": "a"}\n["b"]\n', ["line 2", "list"]),
     "cut.parquet": (b"PAR1", ["cannot be read as Parquet"]),

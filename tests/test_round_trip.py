@@ -203,7 +203,7 @@ def test_an_old_file_stays_whole_when_writing_fails(folder, ending):
 def test_places_that_cannot_be_written(folder):
     rows = pd.DataFrame({"text": ["a"]})
     os.mkfifo(folder / "pipe.csv")
-    for path in ("pipe.csv", "run.csv/a.csv", "a.xlsx", "a"):
+    for path in ("pipe.csv", "run.csv/a.csv", "a.xlsx", "a", "x" * 300 + ".csv", "a\0.csv"):
         with pytest.raises(DataError): write_table(rows, folder / path)
     (folder / "link.csv").symlink_to("target.csv")
     write_table(rows, folder / "link.csv")

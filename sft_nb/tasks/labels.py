@@ -135,7 +135,8 @@ def _check_form(task, rows):  # an error where cells are no labels, or no lists 
     if wrong: return [Finding("error", f"{column}: {data._hold(column, wrong)} a dictionary, {data._short(values[wrong[0]])}, which is no label. {_from_dict(values[wrong[0]], task.multi_label)}", wrong)]
     torn = data._at([isinstance(v, str) and data._torn(v) for v in values])
     if torn: return [Finding("error", f"{column}: {data._hold(column, torn)} half of a character, a lone \\ud800 to \\udfff, which no label may hold. Correct it where the labels were made.", torn)]
-    if _are_vectors([_split(v, task) for v in values if not data._empty(v)]):
+    filled = [v for v in values if not data._empty(v)]
+    if any(_are_vectors([_split(v, sign) for v in filled]) for sign in {task.separator if task.multi_label else ",", ","}):
         return [Finding("error", f"{column} holds vectors of numbers, such as {data._short(values[lists[0]] if lists else values[0])}, which do not say what the labels are called. Write the names of those that are true, with multi_label=True (--multi-label): [\"a\", \"c\"], or a{task.separator}c in a CSV.")]
     if lists and not task.multi_label: return [_no_lists(task, values, lists)]
     holes = data._at([isinstance(v, LISTS) and not all(map(_is_name, v)) for v in values])
@@ -144,9 +145,9 @@ def _check_form(task, rows):  # an error where cells are no labels, or no lists 
 
 def _is_name(entry): return np.isscalar(entry) and not data._empty(entry)
 
-def _split(value, task):  # the entries of a cell
+def _split(value, sign):  # the entries of a cell
     if isinstance(value, LISTS): return list(value)
-    return str(value).split(task.separator) if task.multi_label and task.separator else [value]
+    return str(value).split(sign) if isinstance(value, str) and value.count(sign) != 1 else [value]  # 0,5 is a number
 
 def _are_vectors(found):  # as many numbers from 0 to 1 in every row, and more than one: on and off, or probabilities
     if not found or len({len(v) for v in found}) > 1 or len(found[0]) < 2: return False
@@ -161,7 +162,7 @@ def _no_lists(task, values, lists):  # what to say of lists where one label is e
     column, at = data._short(task.label), f"{data._name_rows(lists)}, counting from 0"
     if all(len(values[i]) == 1 for i in lists):
         return Finding("error", f"{column} holds lists of one label, such as {data._short(values[lists[0]])} ({at}). Write the label itself, without a list; or set multi_label=True (--multi-label) if rows may have several.", lists)
-    return Finding("error", f"{column} holds lists of labels, such as {data._short(values[lists[0]])} ({at}). If rows may have several labels, set multi_label=True (--multi-label); else write one label per row.", lists)
+    return Finding("error", f"Column {column} holds lists of labels, such as {data._short(values[lists[0]])} ({at}). If rows may have several labels, set multi_label=True (--multi-label); else write one label per row.", lists)
 
 # %% ../../nbs/tasks/00b_labels.ipynb #aa24b10b
 def _check_any_label(task, rows):
