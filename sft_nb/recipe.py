@@ -8,12 +8,12 @@ __all__ = ['SCHEDULES', 'RECIPES', 'rate_factor', 'Recipe', 'Method']
 # %% ../nbs/06a_recipe.ipynb #408383d0
 import math
 from dataclasses import dataclass, fields, is_dataclass, replace
-from numbers import Integral, Real
 
 import pandas as pd
 from fastcore.basics import patch
 from torch import nn
 
+from .mistakes import shown, unfit
 from .task import TrainingError
 
 # %% ../nbs/06a_recipe.ipynb #d9a8dbbc
@@ -87,9 +87,10 @@ def check(self: Recipe):
 
 # %% ../nbs/06a_recipe.ipynb #a9071d2d
 def _mistyped(recipe):
-    if not (isinstance(recipe.methods, tuple) and all(isinstance(m, Method) for m in recipe.methods)): return [f"methods={recipe.methods!r}: give a tuple of Method objects, with parentheses and a comma, such as (SomeMethod(),)"]
-    fits = lambda v, t: isinstance(v, t) or isinstance(v, Integral) and isinstance(1, t) or isinstance(v, Real) and isinstance(1., t)
-    return [f"{f.name}={v!r}: not of type {getattr(f.type, '__name__', f.type)}" for f in fields(recipe) if not fits(v := getattr(recipe, f.name), f.type)]
+    "Fields that do not fit their annotation; NaN and infinity fit none."
+    if not (isinstance(recipe.methods, tuple) and all(isinstance(m, Method) for m in recipe.methods)): return [f"methods={shown(recipe.methods)}: give a tuple of Method objects, with parentheses and a comma, such as (SomeMethod(),)"]
+    wanted = {f.name: unfit(getattr(recipe, f.name), f.type) for f in fields(recipe)}
+    return [f"{name}={shown(getattr(recipe, name))}: {words}" for name, words in wanted.items() if words]
 
 # %% ../nbs/06a_recipe.ipynb #6c7d1eb1
 @patch
