@@ -8,13 +8,12 @@ __all__ = ['SCHEDULES', 'RULES', 'SMALLEST', 'LARGEST', 'FEWEST', 'MOST', 'RECIP
 # %% ../nbs/06a_recipe.ipynb #408383d0
 import math
 from dataclasses import dataclass, fields, is_dataclass, replace
-from numbers import Integral, Real
-from typing import get_args
 
 import pandas as pd
 from fastcore.basics import patch
 from torch import nn
 
+from .mistakes import shown, unfit
 from .task import TrainingError
 
 # %% ../nbs/06a_recipe.ipynb #d9a8dbbc
@@ -105,22 +104,13 @@ def _quarrels(methods):
             plain.append(f"two methods have their own {moment}: choose one of them")
     return plain
 
-def _fits(value, kind):
-    if isinstance(value, bool):
-        return bool in (get_args(kind) or (kind,))  # True is no number of epochs
-    if isinstance(value, kind):
-        return True
-    whole = isinstance(value, Integral) and isinstance(1, kind)
-    real = isinstance(value, Real) and isinstance(1., kind)
-    return whole or real
-
 def _mistyped(recipe):
+    "Fields that do not fit their annotation; NaN and infinity fit none."
     methods = recipe.methods
     if not (isinstance(methods, tuple) and all(isinstance(m, Method) for m in methods)):
-        return [f"methods={methods!r}: give a tuple of Method objects, with parentheses and a comma, such as (SomeMethod(),)"]
-    given = [(f, getattr(recipe, f.name)) for f in fields(recipe)]
-    name = lambda kind: getattr(kind, "__name__", kind)
-    return [f"{f.name}={v!r}: not of type {name(f.type)}" for f, v in given if not _fits(v, f.type)]
+        return [f"methods={shown(methods)}: give a tuple of Method objects, with parentheses and a comma, such as (SomeMethod(),)"]
+    wanted = {f.name: unfit(getattr(recipe, f.name), f.type) for f in fields(recipe)}
+    return [f"{name}={shown(getattr(recipe, name))}: {words}" for name, words in wanted.items() if words]
 
 # %% ../nbs/06a_recipe.ipynb #97ab75ca
 SMALLEST, LARGEST, FEWEST, MOST = 8, 32, 3, 60  # rows a batch, rows a batch, epochs, epochs
