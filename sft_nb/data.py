@@ -826,8 +826,9 @@ def whole_file(
     mode: str = "w",  # "w": text in UTF-8; "wb": bytes
 ):  # gives an open file
     "Write under another name, flush, rename: afterwards the old file stands there or the new one, whole. Raises DataError if that cannot be done."
+    mode_there = _mode(_home(path))
     path = Path(os.path.realpath(_home(path)))
-    if _mode(path) is not None and not path.is_file(): raise DataError(f"{path} is no file, so no table can be written to it. Give another name.")
+    if mode_there is not None and not stat.S_ISREG(mode_there): raise DataError(f"{path} is no file, so no table can be written to it. Give another name.")
     hidden = path.with_name(f".{path.name[:200]}.{os.getpid()}")
     try:
         options = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}

@@ -516,11 +516,19 @@ def test_rows_that_are_kept_aside(tmp_path, name, task):
     assert row_hashes(kept, ["text"]) == row_hashes(parts.certify, ["text"])
     assert [learned_task.target(r) for r in kept.to_dict("records")] == [learned_task.target(r) for r in parts.certify.to_dict("records")]
 
+def command(*words):
+    with pytest.raises(SystemExit) as e: main([str(w) for w in words])
+    assert e.value.code == 0
+
+@pytest.mark.parametrize("name, more", {"w21-own-certify-float": [], "w22-own-certify-multilabel": ["--multi-label"]}.items())
+def test_a_run_reads_its_own_file(tiny, tmp_path, name, more):
+    command("fine-tune", given(name), "--task", "text-classification", *more, "--model", tiny("bert"), "--epochs", 1, "--out", tmp_path / "run")
+    command("evaluate", tmp_path / "run", tmp_path / "run" / "certify.csv")
+
 def test_predictions_can_be_predicted_again(run, tmp_path, capsys):
     write(tmp_path / "a.jsonl", json.dumps({"text": "one\rtwo"}) + "\n" + json.dumps({"text": "a\r\nb"}))
-    for asked in (["a.jsonl", "--out", str(tmp_path / "o.csv")], ["o.csv"]):
-        with pytest.raises(SystemExit) as e: main(["predict", str(run), str(tmp_path / asked[0]), *asked[1:]])
-        assert e.value.code == 0
+    command("predict", run, tmp_path / "a.jsonl", "--out", tmp_path / "o.csv")
+    command("predict", run, tmp_path / "o.csv")
     assert read_table(tmp_path / "o.csv")["text"].tolist() == ["one\rtwo", "a\r\nb"]
 
 def test_a_set_has_one_fingerprint_in_every_process():
