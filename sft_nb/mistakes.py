@@ -258,10 +258,14 @@ def _refuse(f, owner, key, wrong, value):
 def _advice(wrong, value):
     return " Read the file first: rows = task.read(path)." if "a DataFrame" in wrong and isinstance(value, (str, Path)) else ""
 
+@functools.cache
+def _comments(thing):
+    try: return docments(thing)
+    except Exception: return {}  # nothing to read: no source
+
 def _comment(thing, key):
     "What the author says about a parameter or a field, where there is such a comment."
-    try: said = docments(thing).get(key)
-    except Exception: return ""  # nothing to read: no source
+    said = _comments(thing).get(key)
     return shown(said, 200)[1:-1] if isinstance(said, str) else ""
 
 def _called(f):

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['HEADS', 'quiet', 'missing_body_keys', 'converted', 'resolve', 'load_processor', 'config_of', 'load',
-           'layers_left_over', 'save_weights', 'load_weights', 'not_finite', 'blocks', 'depth_of', 'freeze',
-           'trainable_table', 'set_dropout', 'parameter_groups']
+           'layers_left_over', 'save_weights', 'load_weights', 'check_unknown', 'not_finite', 'blocks', 'depth_of',
+           'freeze', 'trainable_table', 'set_dropout', 'parameter_groups']
 
 # %% ../nbs/03_models.ipynb #ab5b37ad
 import hashlib, importlib, inspect, os, re, tempfile
@@ -31,7 +31,7 @@ from huggingface_hub.utils import logging as hub_logging
 from . import assets
 from .mistakes import checked, reason, shown
 from .strangers import check_tokenizer, described
-from .task import CheckpointError, torch_seed
+from .task import CheckpointError, Finding, torch_seed
 
 # %% ../nbs/03_models.ipynb #bd0f5c9d
 @contextmanager
@@ -270,6 +270,27 @@ def load_weights(
     if isinstance(model, PreTrainedModel): return
     try: load_model(model, str(Path(folder) / "model.safetensors"))
     except Exception as e: raise CheckpointError(f"The weights in {folder} do not fit {type(model).__name__}: {reason(e)}.") from e
+
+# %% ../nbs/03_models.ipynb #47318283
+@checked
+def check_unknown(
+    texts: list,  # n texts, or lists of words; other cells are passed over
+    processor,  # a tokenizer, or what holds one as `source`
+    most: int = 2_000,  # so many texts are looked at, evenly spread
+    share: float = 0.2,  # of unknown pieces, from which on we warn
+) -> list[Finding]:  # a warning, where the tokenizer does not know the language
+    "Does the tokenizer know these texts, or does it turn them into [UNK]?"
+    tokenizer = getattr(processor, "source", processor)
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    if unknown is None or not callable(tokenizer): return []
+    read = [" ".join(map(str, t)) if isinstance(t, (list, tuple)) else t for t in list(texts)[::max(1, len(texts) // most)]]
+    read = [t[:2_000] for t in read if isinstance(t, str) and t.strip()]
+    if not read: return []
+    ids = tokenizer(read, add_special_tokens=False, verbose=False)["input_ids"]
+    lost, pieces = sum(row.count(unknown) for row in ids), sum(map(len, ids))
+    if lost < share * max(pieces, 1): return []
+    return [Finding("warning", f"The tokenizer does not know {lost / pieces:.0%} of what stands in these texts, such as {shown(read[0], 40)}: the model reads {tokenizer.unk_token} in its place. It was made for another language or script. "
+                               "Take another checkpoint, for Chinese FineTuner(task, \"bert-base-chinese\") or --model bert-base-chinese, or the folder of one.")]
 
 # %% ../nbs/03_models.ipynb #257380d4
 @checked

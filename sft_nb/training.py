@@ -25,7 +25,7 @@ from .batching import Examples, cut
 from .data import _READERS, _name_rows, report, row_hashes
 from .evaluation import Evaluation
 from .features import plain_forward, still_parts
-from .models import freeze, parameter_groups, set_dropout
+from .models import check_unknown, freeze, parameter_groups, set_dropout
 from .packing import packer
 from .ranks import add_up, on_any_rank, one_voice, over_ranks, ranks, share, sum_gradients
 from .recipe import Method, Recipe, rate_factor
@@ -198,6 +198,7 @@ def _begin(self: FineTuner, train, valid):
     self.examples = Examples(self.task, train, self.processor, seed=r.seed)
     report(self.task.check_lengths(train, self.processor, self.examples.lengths))
     if valid is not None and self.task.writes: self.task.encode_all(valid, self.processor)  # what is too long is refused now, not after an epoch
+    report([f for column in self.task.inputs() if column in train for f in check_unknown(train[column].iloc[::max(1, len(train) // 2_000)].tolist(), self.processor)])
     self.pack = packer(self.task, self.model, self.examples) if r.packing else lambda batch: batch
     self.valid, self.history, self.position, self.interrupted, self.best_weights = valid, History(), Position(), False, None
     self.updates, self.micro = r.epochs * math.ceil(len(self.examples) / r.batch_size), r.micro_batch_size or r.batch_size

@@ -11,7 +11,7 @@ import torch
 from conftest import SENTENCES
 
 from sft_nb import all as public
-from sft_nb.all import (Batch, Calibrate, Certificate, FineTuner, Finding, Lora, Prediction, RDrop, Recipe, SFTError, SlowBody, TextClassification, folds, judge, ladder, load_data, over_seeds, paired_bootstrap, read_table,
+from sft_nb.all import (Batch, Calibrate, Certificate, Certify, FineTuner, Finding, Lora, Prediction, RDrop, Recipe, SFTError, SlowBody, TextClassification, folds, judge, ladder, load_data, over_seeds, paired_bootstrap, read_table,
                         rows_needed, split, suggest_checkpoint, suggest_loss, verify)
 from sft_nb.tasks import ALL
 
@@ -95,11 +95,12 @@ def things(tiny, run, tmp_path_factory):
     rows = pd.DataFrame({"text": [" ".join(rng.choice(words, 8)) for _ in range(150)], "label": ["good", "bad"] * 75, "group": [f"g{i // 2}" for i in range(150)]}).drop_duplicates("text")
     data = split(rows, valid_size=20, certify_size=.6, seed=1)
     tuner = FineTuner(TextClassification(), tiny("bert"), ONCE).fit(data.train, data.valid)
+    tuner.save(folder/"run")
     certificate = tuner.certify(data.certify, "accuracy >= 0.1", ledger=folder/"ledger.json")
-    certificate.save(folder/"c.json"); tuner.save(folder/"run")
+    certificate.save(folder/"c.json")
     rows.head(30).to_csv(folder/"rows.csv", index=False)
     fresh = lambda **more: FineTuner(TextClassification(), tiny("bert"), ONCE, **more)
-    return SimpleNamespace(folder=folder, rows=rows, data=data, tuner=tuner, certificate=certificate, fresh=fresh, bert=str(tiny("bert")), evaluation=tuner.evaluate(data.valid), calibrate=judge(tuner, data.certify, Calibrate))
+    return SimpleNamespace(folder=folder, rows=rows, data=data, tuner=tuner, certificate=certificate, fresh=fresh, bert=str(tiny("bert")), evaluation=tuner.evaluate(data.valid), calibrate=judge(FineTuner.load(folder/"run"), data.certify, Calibrate))
 
 
 QUICK = {  # name -> things -> (what is called, right arguments)
@@ -126,7 +127,7 @@ QUICK = {  # name -> things -> (what is called, right arguments)
     "FineTuner.abstain_above": lambda t: (t.tuner.abstain_above, dict(calibrate=t.calibrate, tries=np.array([.9, .5]), alpha=.4, confidence=.9)),
 }
 HEAVY = {
-    "judge": lambda t: (judge, dict(tuner=t.tuner, rows=t.data.certify.head(20), kind=Calibrate, group=None, batch_size=8)),
+    "judge": lambda t: (judge, dict(tuner=t.tuner, rows=t.data.certify.head(20), kind=Certify, group=None, batch_size=8)),
     "over_seeds": lambda t: (over_seeds, dict(runs=[t.folder/"run", t.folder/"run"], rows=t.data.certify.head(20), group=None)),
     "FineTuner.certify": lambda t: (t.tuner.certify, dict(rows=t.data.certify, claim="accuracy >= 0.1", confidence=.9, group=None, train=None, valid=t.data.valid, against=(), slices=(), ledger=t.folder/"other.json")),
     "verify": lambda t: (verify, dict(certificate=t.folder/"c.json", tuner=t.tuner, rows=t.data.certify, train=None, valid=None, report=None)),

@@ -9,7 +9,7 @@ from conftest import SENTENCES
 from safetensors.torch import load_file, save_file
 
 from sft_nb.all import FineTuner, Recipe, SFTError, TextClassification
-from sft_nb.models import config_of, load, not_finite
+from sft_nb.models import check_unknown, config_of, load, not_finite
 from sft_nb.task import CheckpointError
 
 ONCE = Recipe(epochs=1, batch_size=8, precision="fp32")
@@ -190,3 +190,24 @@ def test_weights_in_another_unit_are_taken(folder):
     "Half precision in the file is no mistake."
     save_file({k: v.half() for k, v in load_file(folder/"model.safetensors").items()}, folder/"model.safetensors", {"format": "pt"})
     assert {p.dtype for p in load(folder)[0].parameters()} == {torch.float32}
+
+
+# --- a tokenizer for another language ---
+
+ENGLISH_CHINESE = ["这部电影很温暖也很好笑", "情节无聊笑话老套", "从头到尾都是享受", "两个小时的噪音没有一点想法"] * 2
+
+
+@pytest.mark.parametrize("checkpoint, texts, told", [("bert", ENGLISH_CHINESE, True), ("bert", SENTENCES, False), ("chinese-bert", ENGLISH_CHINESE, False), ("gpt2", ENGLISH_CHINESE, False), ("roberta", ENGLISH_CHINESE, False)])
+def test_a_language_that_the_tokenizer_does_not_know(checkpoint, texts, told, tiny, reviews, said):
+    "A warning with the share and what to write instead; byte-level tokenizers know everything."
+    FineTuner(TextClassification(), tiny(checkpoint), ONCE).fit(reviews.assign(text=texts))
+    words = said()
+    assert ("The tokenizer does not know" in words) is told
+    assert ("bert-base-chinese" in words) is told
+
+
+def test_words_that_the_tokenizer_does_not_know(tiny):
+    tokenizer = load(tiny("bert"))[1]
+    found, = check_unknown([list(t) for t in ENGLISH_CHINESE], tokenizer)
+    assert found.level == "warning" and "100%" in found.message
+    assert check_unknown([s.split() for s in SENTENCES], tokenizer) == [] and check_unknown([], tokenizer) == [] and check_unknown([3, None], tokenizer) == []
