@@ -140,6 +140,15 @@ def build(
     self._unfold(model)
     return model, processor
 
+# %% ../../nbs/tasks/01_text_regression.ipynb #5a9d0d0c
+@patch
+def pace(
+    self: TextRegression,
+    model,  # what `build` returned
+) -> dict[str, float]:  # `updates` and `learning_rate`
+    "What the default recipe takes; measured by `tests/bench/small_data.py`."
+    return {"updates": 100, "learning_rate": 1e-4}
+
 # %% ../../nbs/tasks/01_text_regression.ipynb #e9b978fc
 @patch
 def _answers(self: TextRegression, rows: pd.DataFrame):
