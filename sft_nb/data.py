@@ -994,6 +994,7 @@ def _cut(strata, order, sizes):  # -> part number of each row; `order`: rows in 
     for s in np.unique(strata):
         mine = order[strata[order] == s]
         place[mine] = (np.arange(len(mine)) + .5) / len(mine)
+        place[mine[-1]] = 1  # at the end, in the last part, which is train: it has a row of every class
     part = np.empty(len(order), dtype=int)
     part[order[np.argsort(place[order], kind="stable")]] = np.repeat(np.arange(len(sizes)), sizes)
     return part
@@ -1028,7 +1029,7 @@ def _strata(rows, stratify):  # the column to stratify by, or None
     target = rows.attrs.get("target")
     if target not in rows: return None
     kinds = len({cell_text(v) for v in cells(rows[target])})
-    return target if kinds <= min(100, max(2, len(rows) // 10)) else None
+    return target if kinds <= min(100, max(2, 2 * len(rows) // 3)) else None  # beyond, they are no classes
 
 def _codes(rows, column):  # a number per row: the same for cells with the same text
     texts = [cell_text(v) or "" for v in cells(rows[column])] if column else [""] * len(rows)

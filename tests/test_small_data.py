@@ -176,3 +176,19 @@ def test_tags_of_the_whole_table_are_known(tiny, said):
 def test_tags_without_a_table_are_those_of_the_rows():
     rows = pd.DataFrame({"words": [["a", "b"], ["c"]], "tags": [["B-PER", "O"], ["O"]]})
     assert SequenceLabelling().learn(rows).labels == ["O", "B-PER", "I-PER"]
+
+
+# --- few rows of many classes ---
+
+@pytest.mark.parametrize("rows, classes", [(60, 10), (128, 80), (40, 20), (30, 2), (9, 3), (150, 100)])
+def test_training_has_every_class(rows, classes):
+    "Our own split is no reason why a class cannot be learned."
+    table = TextClassification().read(pd.DataFrame({"text": [f"text {i}" for i in range(rows)], "label": [f"class {i % classes}" for i in range(rows)]}))
+    for seed in range(5):
+        parts = split(table, seed=seed)
+        assert set(parts.train.label) == set(table.label) and len(parts.valid) == round(.2 * rows)
+
+
+def test_answers_that_are_hardly_repeated_are_no_classes():
+    table = TextClassification().read(pd.DataFrame({"text": [f"text {i}" for i in range(30)], "label": [f"{i // 1.2:.0f}" for i in range(30)]}))
+    assert split(table).stratify is None
