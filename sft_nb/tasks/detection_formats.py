@@ -122,7 +122,7 @@ def _annotation(where, entry, images, names, sizes, found):  # -> id of the pict
     if isinstance(entry["bbox"], list) and len(entry["bbox"]) == 4 and 0 in entry["bbox"][2:]: return entry["image_id"], "boxes without area"
     return entry["image_id"], _box(where, {"label": names[entry["category_id"]], "xywh": entry["bbox"]}, sizes[entry["image_id"]], found)
 
-# %% ../../nbs/tasks/04c_detection_formats.ipynb #bc76762c
+# %% ../../nbs/tasks/04c_detection_formats.ipynb #2d5142d6
 def _categories(path, content):  # id -> name
     names = {}
     for i, (number, entry) in enumerate(_by_id(path, content, "categories", ["name"]).items()):
@@ -132,7 +132,7 @@ def _categories(path, content):  # id -> name
         names[number] = cell_text(name)
     return names
 
-# %% ../../nbs/tasks/04c_detection_formats.ipynb #0c01ef29
+# %% ../../nbs/tasks/04c_detection_formats.ipynb #12b7d0ea
 def _is_coco(path):
     if path.suffix.lower() != ".json" or not path.is_file(): return False
     content = path.read_bytes()
@@ -210,13 +210,13 @@ def _voc_object(node, where):  # label, and the four numbers as they stand
     label = _said(node, ["name"], where)
     return label, [_number(node, ["bndbox", tag], where) for tag in ("xmin", "ymin", "xmax", "ymax")]
 
-# %% ../../nbs/tasks/04c_detection_formats.ipynb #b7fe57d4
+# %% ../../nbs/tasks/04c_detection_formats.ipynb #9017923e
 def _first_pixel(objects, found):  # 1, or 0 where a box begins there
     at_zero = sum(any(0 <= n < 1 for n in four[:2]) for _, _, four in objects)
     if at_zero: found.notes.append(f"Boxes are counted from 0 here ({at_zero:,} of {len(objects):,} begin there; Pascal VOC counts from 1), so the numbers are taken as edges, as they stand")
     return 0 if at_zero else 1
 
-# %% ../../nbs/tasks/04c_detection_formats.ipynb #1af11a45
+# %% ../../nbs/tasks/04c_detection_formats.ipynb #bf027a2b
 _NOTES, _PICTURES = ("annotations", "annotation", "xml", "xmls", "labels"), ("jpegimages", "images", "image", "imgs", "img")
 
 def _inside(folder, names):  # the first folder with such a name, whatever its capitals
@@ -236,7 +236,7 @@ def _voc_places(folder, deep=True):  # name of the part ("" if there is one alon
     inner = {f.name: _voc_places(f, deep=False).get("") for f in _folders_in(folder)}
     return {name: place for name, place in inner.items() if place}
 
-# %% ../../nbs/tasks/04c_detection_formats.ipynb #91589188
+# %% ../../nbs/tasks/04c_detection_formats.ipynb #6caefda2
 def _voc_picture(pictures, by_stem, said, where):
     name = re.split(r"[\\/]", said)[-1]
     if (pictures / name).is_file(): return pictures / name
@@ -372,7 +372,7 @@ def _yolo_places(folder):  # name of the part ("" if there is one alone) -> fold
     if _labels_of(folder) != folder and _labels_of(folder).is_dir() or _labelled(folder): return {"": folder}
     return {name: place for file in _yaml_files(folder) for name, place in _yaml_places(file).items()}
 
-# %% ../../nbs/tasks/04c_detection_formats.ipynb #0fcc97d4
+# %% ../../nbs/tasks/04c_detection_formats.ipynb #1505743d
 def read_yolo(
     folder: str | Path,  # with images/, labels/, and data.yaml or classes.txt (which may also lie above); or the YAML file
     part: str = "",  # which part, where there are several, such as "train"
