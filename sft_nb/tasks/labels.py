@@ -196,22 +196,7 @@ def _stranger(task, name, where=""):
     twin = next((f" Did you mean {data._apart(l)}?" for l in task.labels if data._key(l) == data._key(name)), "")
     return f"Label {data._apart(name)} in column {data._short(task.label)}{where} was not among the training rows' labels ({known}).{twin} Correct it, or train with rows that have it."
 
-# %% ../../nbs/tasks/00b_labels.ipynb #f1770169
-@patch
-def learn(self: Labels, rows: pd.DataFrame) -> Labels:
-    "The declared labels, or the sorted ones of the training rows; and their weights when balanced."
-    counts = Counter(t for target in map(self.target, records(rows)) for t in (target if self.multi_label else [target]))
-    labels = declared_labels(self, rows, counts) or sorted(counts, key=_by_number)
-    weigh = lambda label: counts.total() / (len(counts) * counts[label]) if counts[label] else 1.0
-    weights = [weigh(l) for l in labels] if self.balanced and not self.multi_label else None
-    return replace(self, labels=labels, class_weights=weights)
-
-def _by_number(label):
-    try: number = float(label)
-    except ValueError: number = math.nan
-    return (0, number, label) if math.isfinite(number) else (1, 0.0, label)
-
-# %% ../../nbs/tasks/00b_labels.ipynb #822c5e43
+# %% ../../nbs/tasks/00b_labels.ipynb #8ce9d1f5
 def class_list(
     classes,  # a text with commas between, a list, or None
 ) -> list[str]:  # names, each once, in this order
@@ -242,7 +227,22 @@ def untaught(
     one = len(without) == 1
     return [Finding("warning", f"{len(without)} of {len(labels)} classes {'has' if one else 'have'} no training row ({names}): the model can be judged on {'it' if one else 'them'}, but has not learned {'it' if one else 'them'}.")]
 
-# %% ../../nbs/tasks/00b_labels.ipynb #96905b12
+# %% ../../nbs/tasks/00b_labels.ipynb #f1770169
+@patch
+def learn(self: Labels, rows: pd.DataFrame) -> Labels:
+    "The declared labels, or the sorted ones of the training rows; and their weights when balanced."
+    counts = Counter(t for target in map(self.target, records(rows)) for t in (target if self.multi_label else [target]))
+    labels = declared_labels(self, rows, counts) or sorted(counts, key=_by_number)
+    weigh = lambda label: counts.total() / (len(counts) * counts[label]) if counts[label] else 1.0
+    weights = [weigh(l) for l in labels] if self.balanced and not self.multi_label else None
+    return replace(self, labels=labels, class_weights=weights)
+
+def _by_number(label):
+    try: number = float(label)
+    except ValueError: number = math.nan
+    return (0, number, label) if math.isfinite(number) else (1, 0.0, label)
+
+# %% ../../nbs/tasks/00b_labels.ipynb #f8181a42
 @patch
 def check_lengths(self: Labels, rows: pd.DataFrame, processor, lengths=None) -> list[Finding]:
     "What cannot be read, and classes without a training row."
@@ -251,7 +251,7 @@ def check_lengths(self: Labels, rows: pd.DataFrame, processor, lengths=None) -> 
     names = {label for target in map(self.target, records(rows)) for label in (target if self.multi_label else [target])}
     return found + untaught(self.labels, names)
 
-# %% ../../nbs/tasks/00b_labels.ipynb #58be0e98
+# %% ../../nbs/tasks/00b_labels.ipynb #108114c0
 def parquet_classes(
     path,  # of a Parquet file
     column: str,  # with numbers of classes, or lists of them
