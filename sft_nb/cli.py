@@ -35,7 +35,7 @@ from .recipe import RECIPES, Recipe
 from .training import FineTuner
 
 # %% ../nbs/90_cli.ipynb #cc653fe7
-_BOTH_WAYS = re.compile(r"""task\.read\(path, \w+="[^"]*"\), or (--\w+ "[^"]*") on the command line""")
+_BOTH_WAYS = re.compile(r"""task\.read\(path, \w+="[^"]*"\), or (--\w+) ("[^"]*") on the command line""")
 _ADVICE = r"\b(give|with|pass|set|say|add|try|use|or|and) (?:path, )?"
 
 def in_terminal(
@@ -43,7 +43,7 @@ def in_terminal(
     options,  # names of the command's parameters
 ) -> str:  # the same in the words of the command line
     "What is advised gets its dashes: `with overwrite=True` is `with --overwrite` in a terminal."
-    text = _BOTH_WAYS.sub(r"\1", text)
+    text = _BOTH_WAYS.sub(r"\1=\2", text)
     known = "|".join(map(re.escape, sorted(options, key=len, reverse=True)))
     def dashed(m):
         option = f"--{m[2].replace('_', '-')}"
