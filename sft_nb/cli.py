@@ -47,7 +47,7 @@ def in_terminal(
     known = "|".join(map(re.escape, sorted(options, key=len, reverse=True)))
     def dashed(m):
         option = f"--{m[2].replace('_', '-')}"
-        return f"{m[1]} {option}" if m[3] == "True" else f"{m[1]} {option} {m[3]}"
+        return f"{m[1]} {option}" if m[3] == "True" else f"{m[1]} {option}={m[3]}"
     return re.sub(rf"{_ADVICE}({known})=(?!None)(True\b|(?=\S)[^\s,;.:)]*)", dashed, text) if known else text
 
 # %% ../nbs/90_cli.ipynb #10934dee
