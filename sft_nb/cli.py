@@ -35,7 +35,7 @@ from .recipe import RECIPES, Recipe
 from .training import FineTuner
 
 # %% ../nbs/90_cli.ipynb #cc653fe7
-_BOTH_WAYS = re.compile(r"""task\.read\(path, \w+="[^"]*"\), or (--\w+ "[^"]*") on the command line""")
+_BOTH_WAYS = re.compile(r"""task\.read\(path, \w+="[^"]*"\), or (--\w+) ("[^"]*") on the command line""")
 _ADVICE = r"\b(give|with|pass|set|say|add|try|use|or|and) (?:path, )?"
 
 def in_terminal(
@@ -43,11 +43,11 @@ def in_terminal(
     options,  # names of the command's parameters
 ) -> str:  # the same in the words of the command line
     "What is advised gets its dashes: `with overwrite=True` is `with --overwrite` in a terminal."
-    text = _BOTH_WAYS.sub(r"\1", text)
+    text = _BOTH_WAYS.sub(r"\1=\2", text)
     known = "|".join(map(re.escape, sorted(options, key=len, reverse=True)))
     def dashed(m):
         option = f"--{m[2].replace('_', '-')}"
-        return f"{m[1]} {option}" if m[3] == "True" else f"{m[1]} {option} {m[3]}"
+        return f"{m[1]} {option}" if m[3] == "True" else f"{m[1]} {option}={m[3]}"
     return re.sub(rf"{_ADVICE}({known})=(?!None)(True\b|(?=\S)[^\s,;.:)]*)", dashed, text) if known else text
 
 # %% ../nbs/90_cli.ipynb #10934dee
