@@ -162,6 +162,7 @@ def _values(answers): return [a.value if isinstance(a, Prediction) else a for a 
 
 def _grid(predictions, targets, labels):
     "Rows × labels, True for yes: targets and predictions. Labels that the task does not know stand at the end."
+    if len(predictions) != len(targets): raise DataError(f"{len(predictions):,} predictions for {len(targets):,} targets: give one for each, in the same order.")
     sets = lambda vs: [set(v) if isinstance(v, _several) else {v} for v in vs]
     said, true = sets(_values(predictions)), sets(targets)
     unknown = sorted(set().union(*said, *true) - set(labels), key=str)

@@ -93,7 +93,8 @@ def _is_str(v):
 
 def _is_path(v):
     if not isinstance(v, (str, os.PathLike)): return False
-    return "\0" not in str(v)
+    try: return b"\0" not in os.fsencode(v)
+    except UnicodeEncodeError: return False  # half of a character
 
 # %% ../nbs/00a_mistakes.ipynb #59a5e1a8
 def _is_listed(v): return hasattr(v, "__len__") and hasattr(v, "__iter__") and not isinstance(v, (str, bytes, Mapping, pd.DataFrame))

@@ -18,7 +18,7 @@ from ..columns import records
 from ..data import _count, near_duplicates, row_hashes
 from ..evaluation import _units
 from ..mistakes import checked
-from ..task import Task, rng_for
+from ..task import DataError, Task, rng_for
 
 # %% ../../nbs/certification/02_overlap.ipynb #aaea1fc7
 @dataclass(frozen=True, eq=False, repr=False)
@@ -109,6 +109,7 @@ def row_features(
     group: str | None = None,  # a column of groups: one random row of each is looked at, so that large and small groups are alike
 ) -> tuple[np.ndarray, pd.DataFrame]:  # n d, and the rows they belong to
     "What the body of the model makes of each row. Raises SFTError if the task has no features."
+    if not len(rows): raise DataError("The table has no rows, so there is nothing to look at.")
     if group in rows: rows = rows.iloc[one_per_group(rows[group], "features")]
     rows = rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))].reset_index(drop=True)
     found = frozen_features(tuner.task, tuner.model, tuner.processor, rows, device=tuner.device)

@@ -118,6 +118,7 @@ def abstain_above(
 # %% ../../nbs/certification/10_selective.ipynb #c0be98c2
 _predict = FineTuner.predict if not hasattr(FineTuner.predict, "answers_all") else FineTuner.predict.answers_all
 
+@checked
 def predict(
     self: FineTuner,
     items,  # a DataFrame or a path to a table (gives a DataFrame), or a list of inputs (gives a list)
