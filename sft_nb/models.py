@@ -127,7 +127,7 @@ def _hub_hint(path, origin, error):
 def _in_a_sentence(path, origin):
     "Whatever a folder makes the libraries raise is a CheckpointError."
     try: yield
-    except CheckpointError as e: raise e if path in str(e) else CheckpointError(_hub_hint(path, origin, e)) from e
+    except CheckpointError as e: raise e if repr(path) in str(e) else CheckpointError(_hub_hint(path, origin, e)) from e
     except SafetensorError as e: raise CheckpointError(f"The weights in {path!r} cannot be read: a .safetensors file is damaged or cut short ({reason(e)}). Copy or fetch the folder again.") from e
     except UnpicklingError: raise CheckpointError(f"The weights in {path!r} are a pickle that holds more than tensors. Opening it could run a program, so it was not opened: ask for the checkpoint as model.safetensors.") from None
     except MemoryError as e: raise CheckpointError(f"The checkpoint in {path!r} does not fit into the memory of this machine. Take a smaller one.") from e
