@@ -25,6 +25,7 @@ from PIL import Image, ImageEnhance, ImageOps, UnidentifiedImageError
 from .. import data
 from ..columns import Stored, cells, records
 from ..task import Batch, CheckpointError, DataError, Finding, Task, learned
+from .labels import in_order
 
 # %% ../../nbs/tasks/03a_images.ipynb #fe8d2e93
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")  # of picture files, in small letters
@@ -437,7 +438,9 @@ def _as_table(self: Images, path, pictures, labels, notes, labelled):
     rows = pd.DataFrame({self.image: self._looked_into(pictures, Path())})
     if labels is not None and self.outputs(): rows = rows.assign(**{self.outputs()[0]: labels})
     rows.attrs["noted"] = notes
-    if self._cifar(path) and (names := _class_names(path if path.is_dir() else path.parent)): rows.attrs["classes"] = names
+    names = _class_names(path if path.is_dir() else path.parent) if self._cifar(path) else labels  # a folder lists its classes
+    if names:
+        rows.attrs["classes"] = names if self._cifar(path) else sorted(set(names), key=in_order)
     return rows
 
 @patch
