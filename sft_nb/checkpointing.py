@@ -24,7 +24,8 @@ from safetensors.torch import load_file, save_file
 import sft_nb
 from . import assets
 from .files import flush, write_file
-from .models import load_weights, save_weights
+from .mistakes import checked, shown, unfit
+from .models import load_weights, not_finite, save_weights
 from .task import CheckpointError, TrainingError, task_from_dict
 from .ranks import ranks
 from .recipe import Recipe
@@ -137,7 +138,7 @@ def read_checkpoint(
 OURS = {"checkpoints", ".saving", ".lock", ".DS_Store"}  # what an unfinished run leaves in its folder
 
 def claim(
-    folder,  # of a run
+    folder: str | Path,  # of a run
 ) -> Path:  # the same; it exists now
     "Make the folder of a run. Raises CheckpointError if that cannot be, or if it holds files that are not a run's."
     folder = Path(folder).expanduser()
@@ -157,7 +158,7 @@ def _me(): return os.getpid(), threading.get_ident()
 
 @contextmanager
 def held(
-    folder,  # of a run; it exists
+    folder: str | Path,  # of a run; it exists
     wait: float = 0,  # seconds to wait for another one to finish
 ):
     "Be alone in a run's folder for the length of a block. Raises CheckpointError if another process or thread is at work there."
@@ -229,7 +230,7 @@ class Checkpointer(Listener):
         keep_last: int = 2,  # older checkpoints are deleted
         every: float = 600,  # seconds between two checkpoints inside an epoch; 0: after every update
     ):
-        if not isinstance(resume, (str, Path, type(None))): raise CheckpointError(f"resume={resume!r}: give \"auto\", the folder of a run, or None.")
+        if words := unfit(resume, str | Path | None): raise CheckpointError(f"resume={shown(resume)}: {words}. Give \"auto\", the folder of a run, or None.")
         if out is None and resume == "auto": raise CheckpointError("resume=\"auto\" looks in the folder of the run: FineTuner(…, out=folder).")
         if keep_last < 1 or every < 0: raise CheckpointError(f"keep_last={keep_last}, every={every}: keep at least 1 checkpoint, and save every 0 seconds or more.")
         source = out if resume in (None, "auto") else resume
@@ -412,7 +413,7 @@ def _reading(tuner): return f"## Without sft_nb\n\n{tuner.notes['reading']}\n\n"
 
 # %% ../nbs/08_checkpointing.ipynb #90dc1f89
 def files_of(
-    folder,  # of a run
+    folder: str | Path,  # of a run
 ) -> dict[str, str]:  # name -> SHA-256; empty where there is no list
     "The files that belong to a finished run, as its list says."
     try: files = json.loads((Path(folder).expanduser() / "sft_nb.json").read_text(encoding="utf-8"))["files"]
@@ -420,7 +421,7 @@ def files_of(
     return files if isinstance(files, dict) else {}
 
 def finished(
-    folder,  # of a run
+    folder: str | Path,  # of a run
 ) -> dict | None:  # what `sft_nb.json` says; None: there is no finished run
     "The finished run of a folder. Raises CheckpointError for a file of this name that is none of ours."
     path = Path(folder).expanduser() / "sft_nb.json"
@@ -453,15 +454,18 @@ def _as_written(path, hashed): return not path.is_symlink() and path.is_file() a
 FineTuner.home = None  # where it was saved last: the folder, and the hashes of its weights
 
 @patch
+@checked
 def save(
     self: FineTuner,
-    folder,  # made if needed
+    folder: str | Path,  # made if needed
     overwrite: bool = False,  # replace another finished run; this tuner's own is replaced without
     beside=None,  # f(folder) writes further files, which become part of the run
     forget: bool = False,  # also delete the checkpoints in the folder
 ) -> Path:  # the folder
     "Save model, processor, task, recipe, history, row hashes and card. Plain transformers loads the folder. Of several ranks, rank 0 alone writes."
     self._ready()
+    if broken := not_finite(self.model):
+        raise TrainingError(f"{len(broken):,} of the model's weights are no numbers, such as {broken[0]}: it is not saved. Train again with a smaller learning rate.")
     folder = Path(folder).expanduser()
     if ranks().is_main_process:
         with held(claim(folder)): self._save(folder, overwrite, beside, forget)
@@ -512,7 +516,7 @@ def _nothing_lost(self: FineTuner, folder, files):
 
 # %% ../nbs/08_checkpointing.ipynb #3a6900e6
 def rewrite(
-    folder,  # of a finished run
+    folder: str | Path,  # of a finished run
     name: str,  # one of its files
     text: str,  # its new content
 ):
@@ -533,10 +537,11 @@ def about(self: FineTuner) -> dict:  # JSON-ready
 
 # %% ../nbs/08_checkpointing.ipynb #bcc8f2eb
 @patch(cls_method=True)
+@checked
 def load(
     cls: FineTuner,
-    folder,  # what `save` wrote
-    device=None,  # None: the best there is
+    folder: str | Path,  # what `save` wrote
+    device: str | torch.device | None = None,  # None: the best there is
 ) -> FineTuner:
     "A saved run, ready to predict and evaluate. Raises CheckpointError for a folder that is none."
     folder = Path(folder).expanduser()

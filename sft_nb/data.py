@@ -26,6 +26,7 @@ import pyarrow as pa
 from fastcore.basics import patch
 
 from .columns import STEP, cells, mapped, records
+from .mistakes import checked
 from .task import DataError, Finding, Task, derive_seed
 from .telling import warn
 
@@ -339,6 +340,7 @@ def _not_there(path):  # what to say of a path that leads to no file
     return f"There is no file {name}. {hint}"
 
 # %% ../nbs/02_data.ipynb #01d15820
+@checked
 def read_table(
     source,  # path of a .csv, .tsv, .jsonl, .json or .parquet file; or a DataFrame; or a list of dicts
     encoding: str | None = None,  # of a text file; None: utf-8. A byte order mark is always allowed
@@ -412,6 +414,7 @@ def _empty(v):  # is the cell missing, or a text without a visible character?
 def _blank(column): return np.fromiter(map(_empty, cells(column)), bool, len(column))  # which cells are empty
 
 # %% ../nbs/02_data.ipynb #7badea05
+@checked
 def check_columns(
     rows: pd.DataFrame,  # the table
     columns: list[str],  # columns it must have
@@ -424,6 +427,7 @@ def check_columns(
         elif c in several: found.append(Finding("error", f"several columns are called {_short(c)}. Rename or remove all but one."))
     return found
 
+@checked
 def check_missing(
     rows: pd.DataFrame,  # the table
     columns: list[str],  # columns that must be filled; those that are not there are passed over
@@ -436,6 +440,7 @@ def _name(column): return _short(column)[1:-1]  # a column's name without quotes
 
 # %% ../nbs/02_data.ipynb #e72802c1
 @patch
+@checked
 def check(
     self: Task,
     rows: pd.DataFrame,  # the table
@@ -453,6 +458,7 @@ def _torn(v):  # does a text hold half of a character?
 
 def _hold(c, at): return f"{_name_rows(at)} (counting from 0) {'holds' if len(at) == 1 else 'hold'}"
 
+@checked
 def check_text(
     rows: pd.DataFrame,  # the table
     columns: list[str],  # columns of text; those that are not there are passed over
@@ -505,6 +511,7 @@ def column_numbers(
     return np.fromiter(map(cell_number, cells(column)), float, len(column))
 
 # %% ../nbs/02_data.ipynb #03af0217
+@checked
 def check_numbers(
     rows: pd.DataFrame,  # the table
     columns: list[str],  # columns of numbers; those that are not there are passed over
@@ -608,6 +615,7 @@ def label_name(
     return digits if digits == "0" else sign + digits
 
 # %% ../nbs/02_data.ipynb #972e48c3
+@checked
 def check_labels(
     rows: pd.DataFrame,  # the table
     column: str,  # the column with one label per row; where it is not there, nothing is found
@@ -702,6 +710,7 @@ def _leave_out(rows, findings):  # the rows without those of the "skip" findings
 
 # %% ../nbs/02_data.ipynb #41c04c93
 @patch
+@checked
 def table(
     self: Task,
     source,  # a path, a DataFrame or a list of dicts
@@ -714,6 +723,7 @@ def table(
 
 # %% ../nbs/02_data.ipynb #2409828c
 @patch
+@checked
 def read(
     self: Task,
     source,  # a path, a DataFrame or a list of dicts
@@ -765,6 +775,7 @@ def new_figure(
 def _shares(rows, column, most=12):  # rows per class, the most frequent first; a missing one is "(none)"
     return pd.Series([cell_text(v) or "(none)" for v in cells(rows[column])]).value_counts().iloc[:most]
 
+@checked
 def plot_rows(
     rows: pd.DataFrame,  # the table, best from `task.read`
     text: str,  # column whose lengths are counted, in characters
@@ -784,6 +795,7 @@ def plot_rows(
     return fig
 
 # %% ../nbs/02_data.ipynb #2bbe1907
+@checked
 def row_hashes(
     rows: pd.DataFrame,  # the table
     columns: list[str],  # the columns that count, e.g. task.inputs(); their order matters, their names do not
@@ -876,6 +888,7 @@ class _Lines:  # takes rows that end in \r\n, so that the csv module puts quotes
     def __init__(self, file): self.file = file
     def write(self, line): self.file.write(line.removesuffix("\r\n") + "\n")
 
+@checked
 def write_csv(
     rows: pd.DataFrame,  # the table
     file,  # open for text
@@ -944,6 +957,7 @@ TABLE_WRITERS = {  # ending -> f(rows, path)
     ".parquet": _write_parquet,
 }
 
+@checked
 def write_table(
     rows: pd.DataFrame,  # the table
     path: str | Path,  # ends in .csv, .tsv, .jsonl or .parquet; pictures in memory become files in a folder beside it, except for Parquet
@@ -958,6 +972,7 @@ def write_table(
     return path
 
 # %% ../nbs/02_data.ipynb #47f15d45
+@checked
 def check_duplicates(
     rows: pd.DataFrame,  # the table
     inputs: list[str],  # columns of the question; where one is not there, nothing is found
@@ -1066,6 +1081,7 @@ class Splits:
         return {"train": self.train, "valid": self.valid, "certify": self.certify}
 
 # %% ../nbs/02_data.ipynb #1d293a59
+@checked
 def split(
     rows: pd.DataFrame,  # the table, best from `task.read`
     valid_size: float | int = .2,  # fraction below 1, or number of rows; 0: none
@@ -1109,6 +1125,7 @@ def _caption(self: Splits):
     return f"seed {self.seed}" + (f", groups by {self.group}" if self.group else "") + (f", stratified by {self.stratify}" if self.stratify else "")
 
 @patch
+@checked
 def role_hashes(
     self: Splits,
     columns: list[str],  # the columns that count, e.g. task.inputs()
@@ -1131,6 +1148,7 @@ def plot(self: Splits):  # a matplotlib Figure; bars: share of each class by rol
     return fig
 
 # %% ../nbs/02_data.ipynb #9f0d28e2
+@checked
 def folds(
     rows: pd.DataFrame,  # the table, best from `task.read`
     k: int = 5,  # number of folds, at least 2
@@ -1170,6 +1188,7 @@ def _rarest(texts, threshold):  # which pairs each text has, how many, and which
     return pairs, size, rare
 
 # %% ../nbs/02_data.ipynb #ca658fd4
+@checked
 def near_duplicates(
     old: list[str],  # n texts that were there before
     new: list[str],  # m texts to look up
@@ -1227,6 +1246,7 @@ def _absent(task, splits):  # classes that one role has and another has not, or 
     return found + [Finding("error", f"train has no row with {target} {name(labels)}: it cannot be learned. Collect more rows, merge or remove it, or draw with another seed.") if role == "train" else
             Finding("warning", f"{role} has no row with {target} {name(labels)}: its figures will say nothing about it.") for role, labels in gone.items() if labels]
 
+@checked
 def check_splits(
     task: Task,  # says which columns are the question and the answer
     splits: Splits,  # from `split`

@@ -13,7 +13,7 @@ import pandas as pd
 from fastcore.basics import patch
 from torch import nn
 
-from .mistakes import shown, unfit
+from .mistakes import checked, shown, unfit
 from .task import TrainingError
 
 # %% ../nbs/06a_recipe.ipynb #d9a8dbbc
@@ -143,6 +143,7 @@ def but(
 
 # %% ../nbs/06a_recipe.ipynb #00c27c0d
 @patch
+@checked
 def diff(
     self: Recipe,
     other: Recipe,  # to compare with

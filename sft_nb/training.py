@@ -25,6 +25,7 @@ from .batching import Examples, cut
 from .data import _READERS, _name_rows, report, row_hashes
 from .evaluation import Evaluation
 from .features import plain_forward, still_parts
+from .mistakes import checked
 from .models import check_unknown, freeze, parameter_groups, set_dropout
 from .packing import packer
 from .ranks import add_up, on_any_rank, one_voice, over_ranks, ranks, share, sum_gradients
@@ -120,16 +121,15 @@ class FineTuner:
     keeper = None  # makes the listener that saves and resumes; set by `sft_nb.checkpointing`
     shortcuts = SHORTCUTS  # what a training step may leave out; () to leave out nothing
 
+    @checked
     def __init__(
         self,
-        task: Task,  # what to learn
-        checkpoint: str | None = None,  # an asset, a local folder or a hub id; None: the task's `first`
-        recipe: Recipe = Recipe(),
-        out=None,  # a folder for checkpoints; None: nothing is written
-        device=None,  # None: the best there is
+        task: Task,  # what to learn: a task with its columns, such as TextClassification(text="text", label="label")
+        checkpoint: str | Path | None = None,  # an asset, a local folder or a hub id; None: the task's `first`
+        recipe: Recipe = Recipe(),  # such as Recipe(epochs=3) or RECIPES["default"]
+        out: str | Path | None = None,  # a folder for checkpoints; None: nothing is written
+        device: str | torch.device | None = None,  # None: the best there is
     ):
-        if not isinstance(task, Task): raise DataError(f"task should be a task with its columns, such as TextClassification(text=\"text\", label=\"label\"), not {task!r}.")
-        if not isinstance(recipe, Recipe): raise TrainingError(f"recipe should be a Recipe, such as Recipe(epochs=3) or RECIPES[\"default\"], not {recipe!r}.")
         self.task, self.checkpoint, self.recipe, self.out = task, str(checkpoint or task.first), recipe, out
         self.plan = recipe  # the recipe with what it left open filled in, once `fit` knows the rows
         self.folder = None  # where it was loaded from, until the next `fit`
@@ -506,6 +506,7 @@ def evaluate(
 
 # %% ../nbs/07_training.ipynb #1ede3fd7
 @patch
+@checked
 def predict(
     self: FineTuner,
     items,  # a DataFrame or a path to a table (gives a DataFrame), or a list of inputs (gives a list)
@@ -540,15 +541,16 @@ def _aside(rows, told):  # the table's own columns of such names, and how they a
 
 # %% ../nbs/07_training.ipynb #c993bc36
 @patch
+@checked
 def search_learning_rate(
     self: FineTuner,
     train: pd.DataFrame,  # rows to learn from
     valid: pd.DataFrame,  # the rates are compared here
-    rates: tuple = (2e-5, 5e-5, 1e-4, 2e-4),  # candidates
+    rates: tuple | list = (2e-5, 5e-5, 1e-4, 2e-4),  # candidates
     epochs: int = 1,  # length of the trial runs, each with its own full schedule
 ) -> pd.DataFrame:  # rate, valid_loss and metrics, best first
     "Train once per rate and compare on valid. The tuner itself is left as it was."
-    if valid is None or not len(rates): raise DataError("Rates are compared on valid rows: give valid rows and at least one rate.")
+    if not len(rates): raise DataError("Rates are compared on valid rows: give valid rows and at least one rate.")
     out, (name, direction) = [], self.task.metric
     for rate in rates:
         trial = FineTuner(self.task, self.checkpoint, self.recipe.but(learning_rate=rate, epochs=epochs, patience=None), device=self.device)

@@ -2,10 +2,12 @@
 import dataclasses
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import torch
 from conftest import SENTENCES
 
 from sft_nb.all import FineTuner, Recipe, RECIPES, SequenceLabelling, TextClassification, TextRegression, split
@@ -192,3 +194,24 @@ def test_training_has_every_class(rows, classes):
 def test_answers_that_are_hardly_repeated_are_no_classes():
     table = TextClassification().read(pd.DataFrame({"text": [f"text {i}" for i in range(30)], "label": [f"{i // 1.2:.0f}" for i in range(30)]}))
     assert split(table).stratify is None
+
+
+# --- weights that are none ---
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_broken_network_is_not_saved(tiny, tmp_path, value):
+    tuner = FineTuner(TextClassification(), tiny("bert"), Recipe(epochs=1)).fit(ROWS)
+    with torch.no_grad():
+        next(iter(tuner.model.parameters()))[0, 0] = value
+    with pytest.raises(TrainingError, match="no numbers.*not saved"):
+        tuner.save(tmp_path/"run")
+    assert not (tmp_path/"run").exists() or not any((tmp_path/"run").iterdir())
+
+
+def test_fits_in_threads_are_fits_alone(tiny):
+    "Dropout draws from torch's one generator: two fits at once would share it."
+    recipe = Recipe(epochs=1, learning_rate=1e-3, precision="fp32")
+    fit = lambda _: FineTuner(TextClassification(), tiny("bert"), recipe).fit(ROWS).evaluate(ROWS).loss
+    alone = fit(0)
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(fit, range(3))) == [alone] * 3

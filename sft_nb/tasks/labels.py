@@ -21,6 +21,7 @@ from .. import data, evaluation, losses
 from ..baselines import linear_probe, majority
 from ..columns import cells, records
 from ..data import label_name
+from ..mistakes import checked
 from ..task import Batch, DataError, Finding, Prediction, Task, learned
 
 # %% ../../nbs/tasks/00b_labels.ipynb #3cdf752a
@@ -229,6 +230,7 @@ def untaught(
 
 # %% ../../nbs/tasks/00b_labels.ipynb #f1770169
 @patch
+@checked
 def learn(self: Labels, rows: pd.DataFrame) -> Labels:
     "The declared labels, or the sorted ones of the training rows; and their weights when balanced."
     counts = Counter(t for target in map(self.target, records(rows)) for t in (target if self.multi_label else [target]))

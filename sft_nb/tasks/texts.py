@@ -17,6 +17,7 @@ from fastcore.basics import patch
 from .. import data
 from ..batching import pad
 from ..columns import STEP, Stored, cells
+from ..mistakes import checked
 from ..task import Batch, DataError, Finding, Task
 
 # %% ../../nbs/tasks/00a_texts.ipynb #15c3e615
@@ -45,6 +46,7 @@ def _rules(self: Texts):
 
 # %% ../../nbs/tasks/00a_texts.ipynb #86718540
 @patch
+@checked
 def check(self: Texts, rows: pd.DataFrame, labelled: bool = True) -> list[Finding]:
     "Columns, empty texts, cells that are no text; then what `check_answers` of the task finds."
     found = data.check_columns(rows, self.inputs() + (self.outputs() if labelled else []))
