@@ -26,6 +26,7 @@ import pyarrow as pa
 from fastcore.basics import patch
 
 from .columns import STEP, cells, mapped, records
+from .files import replacing
 from .mistakes import checked
 from .task import DataError, Finding, Task, derive_seed
 from .telling import warn
@@ -840,18 +841,14 @@ def whole_file(
     "Write under another name, flush, rename: afterwards the old file stands there or the new one, whole. Raises DataError if that cannot be done."
     mode_there = _mode(_home(path))
     path = Path(os.path.realpath(_home(path)))
-    if mode_there is not None and not stat.S_ISREG(mode_there): raise DataError(f"{path} is no file, so no table can be written to it. Give another name.")
-    hidden = path.with_name(f".{path.name[:200]}.{os.getpid()}")
+    if mode_there is not None and not stat.S_ISREG(mode_there):
+        raise DataError(f"{path} is no file, so no table can be written to it. Give another name.")
+    options = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     try:
-        options = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
-        with hidden.open(mode, **options) as file:
+        with replacing(path) as new, new.open(mode, **options) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(hidden, path)
     except OSError as e: raise DataError(f"{path} cannot be written: {e.strerror or e}.") from e
     except UnicodeEncodeError: raise DataError(f"{path}: half of a character, a lone \\ud800 to \\udfff, stands in the table, and no file of text may hold it. Take it out.") from None
-    finally: hidden.unlink(missing_ok=True)
 
 # %% ../nbs/02_data.ipynb #6c23f53c
 def _ending_of(content):  # of bytes that are a picture; None for others

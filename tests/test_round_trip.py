@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from sft_nb.cli import _to_csv
-from sft_nb.data import read_table, row_hashes, write_table
+from sft_nb.data import read_table, row_hashes, write_csv, write_table
 from sft_nb.task import DataError, task_class
 
 TEXTS = ["one", "two"]
@@ -187,8 +186,10 @@ def test_a_run_folder_can_be_moved(folder):
 def test_the_text_on_standard_output_is_the_text_in_the_file(folder):
     rows = pd.DataFrame({"text": ["one\rtwo", 'say "hi"'], "label": [0.0, 1.0], "o": objects([1, "a"], {"x": None})})
     path = folder / "a.csv"
-    _to_csv(rows, path)
-    assert path.read_bytes().decode() == _to_csv(rows) == 'text,label,o\n"one\rtwo",0,"[1, ""a""]"\n"say ""hi""",1,"{""x"": null}"\n'
+    write_table(rows, path)
+    shown = io.StringIO()
+    write_csv(rows, shown)
+    assert path.read_bytes().decode() == shown.getvalue() == 'text,label,o\n"one\rtwo",0,"[1, ""a""]"\n"say ""hi""",1,"{""x"": null}"\n'
 
 
 # --- writing itself ---
