@@ -81,3 +81,38 @@ def test_every_notebook_is_linked():
 def test_readme_is_what_the_notebook_makes():
     done = subprocess.run([sys.executable, str(ROOT/"tools"/"build_readme.py"), "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+# --- few rows, and the recipe that nobody has to choose ---
+
+STORED = ROOT/"results"/"small_data.json"
+LEARNED = json.loads(STORED.read_text(encoding="utf-8"))["runs"] if STORED.exists() else []
+TASKS = ["text-classification", "text-regression", "sequence-labelling", "image-classification", "object-detection", "translation", "instruction-tuning"]
+
+
+def tried(name, rows, seed):
+    "One table of the bundled data, tuned with the default recipe: (what was reached, what needs no learning)."
+    sys.path.insert(0, str(ROOT/"tests"/"bench"))
+    import small_data
+    found = small_data.run(name, rows, seed, {})
+    return found["reached"], found["without learning"]
+
+
+def test_every_stored_run_is_above_what_needs_no_learning():
+    "From 60 rows on. The series, five seeds of each task and size, is made by tests/bench/small_data.py, in hours."
+    below = [(r["task"], r["rows"], r["seed"]) for r in LEARNED if r["rows"] >= 60 and r["reached"] <= r["without learning"]]
+    assert LEARNED and not below
+
+
+def test_sixty_rows_are_enough_for_reviews():
+    reached, plain = tried("text-classification", 60, 0)
+    assert reached > plain
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", TASKS)
+def test_sixty_rows_are_enough(name):
+    "A seed that no stored run has had."
+    reached, plain = tried(name, 60, 5)
+    assert reached > plain
