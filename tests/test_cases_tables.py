@@ -126,7 +126,7 @@ def test_folders_of_one_name_in_two_forms(tmp_path, said):
         (tmp_path / "D" / name).mkdir(parents=True)
         Image.new("RGB", (9, 9), (80 * k, 0, 0)).save(tmp_path / "D" / name / f"{k}.png")
     assert learned(ImageClassification(), tmp_path / "D") == ["bar", "café"]
-    assert "written in several ways count as one" in said()
+    assert "they are one class" in said()
 
 
 # --- lists, vectors, dictionaries ---

@@ -231,7 +231,7 @@ def test_marks_in_translations_are_told(tiny):
 
 @pytest.mark.parametrize("prompt", ["Translate to Chinese:", "Translate {text}:", "{0.__class__.__mro__}", "{:>99999999}", "{0}", "{ }", "", 3, None])
 def test_a_prompt_without_its_place_is_refused_at_once(prompt):
-    with pytest.raises(DataError, match=r"it holds no \{\}, where the text goes"): Translation(prompt=prompt)
+    with pytest.raises(DataError, match=r"it holds no \{\}, where the text goes|prompt should be text"): Translation(prompt=prompt)
 
 
 @pytest.mark.parametrize("prompt", ["Say: {}", "{} {x} {", "{{}}", "100% {} {0.__class__} \\1"])
@@ -248,8 +248,8 @@ def test_the_command_line_refuses_such_a_prompt(tmp_path, capsys, tiny):
         assert end.value.code == 2 and "error: " in told.err and "it holds no {}" in told.err and not told.out
 
 
-SETTINGS = {"--tokenize de": "sacrebleu knows none, zh, 13a", "--tokenize ja-mecab": r"pip install sacrebleu\[ja\]", "--beams 0": "beams=0: a whole number from 1", "--beams 100000": "beams=100000", "--max-new-tokens 0": "max_new_tokens=0: a whole number",
-            "--max-new-tokens -1": "max_new_tokens=-1: a whole number", "--max-length 0": "max_length=0: a whole number", "--max-length 4": "and the model reads 4. Nothing is cut", "--max-length 99999": "max_length=99,999, and this model reads 256",
+SETTINGS = {"--tokenize de": "sacrebleu knows none, zh, 13a", "--tokenize ja-mecab": r"pip install sacrebleu\[ja\]", "--beams 0": "beams should be 1 or more", "--beams 100000": "beams=100000", "--max-new-tokens 0": "max_new_tokens should be 1 or more",
+            "--max-new-tokens -1": "max_new_tokens should be 1 or more", "--max-length 0": "max_length=0: a whole number", "--max-length 4": "and the model reads 4. Nothing is cut", "--max-length 99999": "max_length=99,999, and this model reads 256",
             "--max-new-tokens 99999": "max_new_tokens=99,999, and this model has room for 256"}
 
 
@@ -272,7 +272,7 @@ def test_valid_rows_that_are_too_long_are_refused_before_training_too(tiny, said
 @pytest.mark.parametrize("task", [Translation, InstructionTuning])
 @pytest.mark.parametrize("wrong", [{"beams": 1.5}, {"beams": True}, {"beams": "2"}, {"max_new_tokens": None}, {"max_new_tokens": "64"}, {"max_length": -5}, {"max_length": "64"}, {"tokenize": "zzz"}, {"tokenize": None}, {"tokenize": ["zh"]}])
 def test_settings_of_a_wrong_kind_are_refused_at_once(task, wrong):
-    with pytest.raises(DataError, match=f"This task cannot work. {next(iter(wrong))}="): task(**wrong)
+    with pytest.raises(DataError, match=f"{next(iter(wrong))}(=| should be )"): task(**wrong)
 
 
 def test_settings_that_work_still_do(tiny):
