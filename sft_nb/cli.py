@@ -496,6 +496,7 @@ def draw_answers(
 
 # %% ../nbs/90_cli.ipynb #24cb993c
 def _turn():
+    if sys.stdin is None or sys.stdin.closed: return ""  # there is nobody to talk with
     try: return input("> " if sys.stdin.isatty() else "").strip()
     except EOFError: return ""
     except (RuntimeError, ValueError, OSError) as e:  # closed, or no text

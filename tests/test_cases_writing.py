@@ -336,7 +336,7 @@ def test_a_template_file_that_cannot_be_read(kind, tiny, tmp_path):
     if data is None: file.mkdir()
     else: file.write_bytes(data)
     with pytest.raises(DataError, match=rf"The chat template .*t\.jinja {says}"): FineTuner(InstructionTuning(template=str(file)), tiny("llama-chat"), QUICK).fit(TALKS)
-    with pytest.raises(DataError, match="template=3"): InstructionTuning(template=3)
+    with pytest.raises(DataError, match="template should be text"): InstructionTuning(template=3)
 
 
 def test_a_checkpoint_whose_template_is_not_utf8_is_told(tiny, tmp_path):
