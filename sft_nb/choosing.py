@@ -138,7 +138,7 @@ def suggest_checkpoint(
     if not task.suited: raise DataError(f"{type(task).__name__} does not say which kind of checkpoint suits it. Set `suited` on the class, e.g. (\"text encoder\",).")
     if device.split(":")[0] not in SPEED and speed is None: raise DataError(f"No speed is known for the device {device!r}. Known: {', '.join(SPEED)}; or give speed=, in operations per second.")
     if speed is not None and speed <= 0: raise DataError(f"speed={speed}: operations per second, more than 0.")
-    if gone := [c for c in task.inputs() if rows is not None and c not in rows]: raise DataError(f"There is no column {gone[0]!r} in the table, which the task reads.")
+    if gone := [c for c in (task.inputs() if rows is not None else ()) if c not in rows]: raise DataError(f"There is no column {gone[0]!r} in the table, which the task reads.")
     lengths = np.full(1000, 64.0) if rows is None else rough_lengths(task, rows, language)
     if not len(lengths): raise DataError("The table has no rows. Give rows=None for a general answer.")
     fit = sorted((k for k in KNOWN if k.kind in task.suited and k.language in (language, "many")), key=lambda k: (task.suited.index(k.kind), k.language == "many"))

@@ -277,7 +277,7 @@ def test_interrupted_and_resumed_is_as_if_nothing_had_happened(table, tiny, sft,
     while not list(out.glob("checkpoints/step-*")) and process.poll() is None and time.monotonic() < until: time.sleep(.01)
     process.send_signal(signal.SIGINT)
     said, err = finish(process, code=130)
-    assert "Interrupted after" in said and err == f"Go on with: --resume auto --out {out}\n"
+    assert "Interrupted after" in said and err.splitlines()[-1] == f"Go on with: --resume auto --out {out}"
     steps = sorted(int(f.name.split("-")[1]) for f in out.glob("checkpoints/step-*"))
     assert steps and steps[-1] < 150 and not (out/"sft_nb.json").exists()
     _, err = sft("predict", out, "--text", "a film", code=2)
@@ -307,7 +307,7 @@ def interrupted(table, tiny, tmp_path, monkeypatch, sft):
 
 def test_resume_only_the_same_run(interrupted, table, tiny, sft):
     _, err = sft(*tune(table, tiny, interrupted, "--resume", "auto", "--learning-rate", 1e-3), code=2)
-    assert err.startswith("error: This checkpoint belongs to another run: learning_rate: 0.0001 then, 0.001 now") and (interrupted/"checkpoints").exists()
+    assert "error: This checkpoint belongs to another run: learning_rate: 0.0001 then, 0.001 now" in err and (interrupted/"checkpoints").exists()
     sft(*tune(table, tiny, interrupted, "--resume", "auto"))
     assert (interrupted/"sft_nb.json").exists()
 

@@ -188,7 +188,7 @@ def test_rows_with_some_labels_missing(task, model, rows):
 @pytest.mark.parametrize("ask", [evaluate, predict])
 def test_tables_that_are_none(task, model, rows, ask):
     with pytest.raises(DataError, match="no rows"): ask(task, model, None, rows[:0])
-    with pytest.raises(DataError, match="not str"): ask(task, model, None, "data.csv")
+    with pytest.raises(DataError, match="not 'data.csv'"): ask(task, model, None, "data.csv")
     with pytest.raises(DataError, match="no column 'a'"): ask(task, model, None, rows.drop(columns="a"))
 
 def test_a_label_that_training_never_saw(task, model, rows):

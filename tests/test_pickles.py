@@ -153,7 +153,7 @@ def test_code_in_a_checkpoint_is_never_run(lure, tiny, tmp_path, monkeypatch):
     (folder/name).write_text(json.dumps(json.loads((folder/name).read_text()) | change))
     for fresh in (False, True):
         if "unknown" not in lure and "head" not in lure: load(folder, "sequence-classification", fresh=fresh); continue
-        with pytest.raises(SFTError, match="custom code"): load(folder, "sequence-classification", fresh=fresh)
+        with pytest.raises(SFTError, match="custom code|does not recognize|has none of that kind"): load(folder, "sequence-classification", fresh=fresh)
     assert not asked and not marker.exists()
 
 

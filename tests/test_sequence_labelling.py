@@ -81,8 +81,8 @@ def test_the_same_rows_from_every_file(kind, tmp_path):
 
 
 def test_parquet_and_back_through_every_writer(tmp_path):
-    from sft_nb.cli import WRITERS
-    for suffix, writer in WRITERS.items():
+    from sft_nb.data import TABLE_WRITERS
+    for suffix, writer in TABLE_WRITERS.items():
         writer(pd.DataFrame(SAME), tmp_path/f"a{suffix}")
         assert tables(tmp_path/f"a{suffix}") == SAME
 

@@ -89,7 +89,7 @@ def test_weights(issued, change):
 
 # --- recipe, task, what was learned: 5 changes ---
 
-SETTINGS = {"rate": lambda t: setattr(t, "recipe", t.recipe.but(learning_rate=2e-3)), "seed": lambda t: setattr(t, "recipe", t.recipe.but(seed=7)), "epochs": lambda t: setattr(t, "recipe", t.recipe.but(epochs=3)),
+SETTINGS = {"rate": lambda t: setattr(t, "plan", t.plan.but(learning_rate=2e-3)), "seed": lambda t: setattr(t, "plan", t.plan.but(seed=7)), "epochs": lambda t: setattr(t, "plan", t.plan.but(epochs=3)),
             "checkpoint": lambda t: setattr(t, "checkpoint", "minilm"), "labels": lambda t: t.task.labels.reverse()}
 
 

@@ -229,7 +229,7 @@ def check_written(
     for c in [c for c in columns if c in rows]:
         plain = pd.DataFrame({c: pd.Series([None if isinstance(v, (list, np.ndarray)) else v for v in cells(rows[c])], dtype=object)})
         found += data.check_text(plain, [c])
-        half = data._at([_halved(v) for v in cells(rows[c])])
+        half = data._at([not isinstance(v, str) and _halved(v) for v in cells(rows[c])])  # texts have been looked at
         if half: found.append(Finding("error", f"{c!r}, {data._name_rows(half)} (counting from 0): half of a character, a lone \\ud800 to \\udfff, which no text may hold. Correct it where the text was made.", half))
     return found
 

@@ -103,6 +103,8 @@ def corners(
 # %% ../../nbs/tasks/04d_dense_head.ipynb #7316d004
 class EfficientNetLiteForObjectDetection(EfficientNetLitePreTrainedModel):
     "An EfficientNet-Lite whose maps are read by a dense head."
+    _keys_to_ignore_on_load_unexpected = [r"^efficientnet\.blocks\."]  # those after the coarsest map are left in the file
+
     def __init__(self, config):
         ends = list(map_ends(config).values())[::-1]  # coarsest first
         config.depth = ends[0][0] + 1

@@ -32,7 +32,7 @@ class TextRegression(Texts):
     metric: ClassVar[tuple[str, str]] = ("r2", "max")  # without a unit, so that it can be averaged over targets
     loss_name: ClassVar[str] = "Squared error: the answer is a number, and large errors count more than in proportion. Targets are standardised first, so that their unit does not matter."
     answer: ClassVar[str] = "number"
-    number: str = "number"  # column with the number; several: with commas between them
+    number: str | list = "number"  # column with the number; several: with commas between them
     means: list = learned()  # one per target column: of the training rows
     spreads: list = learned()  # one per target column: standard deviation of the training rows
 
