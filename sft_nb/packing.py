@@ -226,7 +226,6 @@ def _must_sum_alike(name, what, padded, packed, tolerance):
                                 "shift in `encode` or `collate`, not in `loss`, and count targets, not rows. Or train with packing=False.")
 
 # %% ../nbs/05b_packing.ipynb #3a527beb
-@checked
 def packer(
     task: Task,  # its `per_token` says whether rows can be shared
     model: nn.Module,  # on its device

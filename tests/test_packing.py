@@ -316,7 +316,7 @@ def test_targets_that_cross_the_border_are_noticed():
 
 def test_one_answer_per_row_is_refused():
     from sft_nb.all import TextClassification
-    with pytest.raises(TrainingError, match="text-classification gives one answer per row.*packing=False.*similar length"): packer(TextClassification(), torch.nn.Identity(), None)
+    with pytest.raises(TrainingError, match="text-classification gives one answer per row.*packing=False.*similar length"): packer(TextClassification(), None, None)
     task, model, pad_id = build("tags", "bert")
     batch = padded(task, pad_id)
     with pytest.raises(TrainingError, match="'label' cannot be packed"): pack(Batch(batch.inputs, {"label": torch.arange(8)}, batch.index))
