@@ -59,7 +59,7 @@ def pace(
     self: ImageClassification,
     model,  # what `build` returned
 ) -> dict[str, float]:  # `updates` and `learning_rate`
-    "What the default recipe takes; measured by `tests/bench/small_data.py`."
+    "What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`."
     convolutional = any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
     return {"updates": 200, "learning_rate": 5e-4 if convolutional else 1e-4}
 

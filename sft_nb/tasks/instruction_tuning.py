@@ -185,7 +185,7 @@ def pace(
     self: InstructionTuning,
     model,  # what `build` returned
 ) -> dict[str, float]:  # `updates` and `learning_rate`
-    "What the default recipe takes; measured by `tests/bench/small_data.py`."
+    "What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`."
     return {"updates": 60, "learning_rate": 1e-4}
 
 # %% ../../nbs/tasks/06_instruction_tuning.ipynb #48b5e171

@@ -182,7 +182,7 @@ def pace(
     self: ObjectDetection,
     model,  # what `build` returned
 ) -> dict[str, float]:  # `updates` and `learning_rate`
-    "What the default recipe takes; measured by `tests/bench/small_data.py`."
+    "What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`."
     new = hasattr(model, "maps")  # our dense head, on a body that was trained on something else
     return {"updates": 400, "learning_rate": 3e-3 if new else 1e-4}
 

@@ -433,7 +433,7 @@ def pace(
     self: SequenceLabelling,
     model,  # what `build` returned
 ) -> dict[str, float]:  # `updates` and `learning_rate`
-    "What the default recipe takes; measured by `tests/bench/small_data.py`."
+    "What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`."
     return {"updates": 300, "learning_rate": 5e-4}
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #97e03470

@@ -173,7 +173,7 @@ def pace(
     self: Translation,
     model,  # what `build` returned
 ) -> dict[str, float]:  # `updates` and `learning_rate`
-    "What the default recipe takes; measured by `tests/bench/small_data.py`."
+    "What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`."
     fresh = bool(getattr(model, "new_parameters", ()))
     return {"updates": 600, "learning_rate": 1e-3} if fresh else {"updates": 60, "learning_rate": 1e-4}
 
