@@ -35,6 +35,20 @@ def said(capsys, caplog):
     return ask
 
 
+@pytest.fixture
+def sft(capsys):
+    "The command inside this process: sft('predict', …) -> (standard output, standard error); code: the exit code expected."
+    from sft_nb.cli import main
+
+    def type_(*argv, code=0):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as e: main([str(a) for a in argv])
+        out, err = capsys.readouterr()
+        assert (e.value.code or 0) == code, (e.value.code, out, err)
+        return out, err
+    return type_
+
+
 # --- small checkpoints, as their authors would publish them: random weights, a real tokenizer, the model class of pretraining ---
 
 SENTENCES = ["a warm and funny film that earns every laugh", "the plot is dull and the jokes are older than the hills",

@@ -25,18 +25,6 @@ ROWS = pd.DataFrame({"text": [f"{text} {i}" for i in range(5) for text in SENTEN
 ONCE = Recipe(epochs=1, batch_size=16)
 
 
-@pytest.fixture
-def sft(capsys):
-    "The command inside this process: sft('predict', …) -> (standard output, standard error); code: the exit code expected."
-    def type_(*argv, code=0):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as e: main([str(a) for a in argv])
-        out, err = capsys.readouterr()
-        assert (e.value.code or 0) == code, (e.value.code, out, err)
-        return out, err
-    return type_
-
-
 @pytest.fixture(scope="module")
 def trained(tiny, tmp_path_factory):
     "A run made by the command line, its table beside it."

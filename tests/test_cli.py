@@ -19,7 +19,6 @@ from safetensors.torch import load_file
 
 import sft_nb
 from sft_nb.all import FineTuner, Recipe, TextClassification, read_table
-from sft_nb.cli import main
 from sft_nb.recipe import Method
 from sft_nb.watching import Lines, Listener
 
@@ -37,18 +36,6 @@ def finish(process, stdin=None, code=0):
     out, err = process.communicate(stdin, timeout=180)
     assert process.returncode == code, (process.returncode, out, err)
     return out, err
-
-
-@pytest.fixture
-def sft(capsys):
-    "The command inside this process: sft('predict', …) -> (standard output, standard error); code: the exit code expected."
-    def type_(*argv, code=0):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as e: main([str(a) for a in argv])
-        out, err = capsys.readouterr()
-        assert (e.value.code or 0) == code, (e.value.code, out, err)
-        return out, err
-    return type_
 
 
 @pytest.fixture(scope="module")
