@@ -11,7 +11,6 @@ __all__ = ['load_data', 'Ladder', 'ladder', 'suggest_checkpoint', 'suggest_loss'
            'SlowBody', 'Talk', 'Calibrate', 'Certificate', 'Certify', 'judge', 'over_seeds', 'rows_needed', 'verify']
 
 # %% ../nbs/99_all.ipynb #b6de9e1e
-from . import checkpointing  # gives the tuner save, load and resume
 from .assets import load_data
 from .baselines import Ladder, ladder
 from .certification import Calibrate, Certificate, Certify, judge, over_seeds, rows_needed, verify
@@ -25,7 +24,7 @@ from .methods.rates import SlowBody
 from .tasks.chat import Talk
 from .tasks import ImageClassification, ObjectDetection, InstructionTuning, SequenceLabelling, TextClassification, TextRegression, Translation
 from .recipe import RECIPES, Method, Recipe
-from .training import FineTuner
+from .tuner import FineTuner
 from .watching import History, Listener
 
 # %% ../nbs/99_all.ipynb #ca2bb6fa

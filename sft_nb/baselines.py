@@ -26,7 +26,10 @@ from .batching import Examples
 from .data import COLORS, new_figure
 from .mistakes import checked, shown
 from .task import DataError, Prediction, Task
-from .training import FineTuner, Recipe, pick_device, usable
+from .gradient import pick_device
+from .recipe import Recipe
+from .run import usable
+from .tuner import FineTuner
 
 # %% ../nbs/09_baselines.ipynb #1c345b4a
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # inverse regularisation C: larger trusts the training rows more

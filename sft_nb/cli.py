@@ -20,7 +20,6 @@ from fastcore.docments import docments
 
 import sft_nb
 from . import assets, telling
-from . import checkpointing  # gives the tuner save, load and resume
 from .baselines import Ladder, ladder
 from .certification.certificate import Certificate, verify as verify_certificate
 from .certification.report import is_certificate, is_page
@@ -32,7 +31,8 @@ from .ranks import one_voice, ranks
 from .task import DataError, Prediction, SFTError, task_class
 from .tasks.text_classification import TextClassification, film_reviews
 from .recipe import RECIPES, Recipe
-from .training import FineTuner
+from . import checkpointing
+from .tuner import FineTuner, Notes
 
 # %% ../nbs/90_cli.ipynb #cc653fe7
 _BOTH_WAYS = re.compile(r"""task\.read\(path, \w+="[^"]*"\), or (--\w+) ("[^"]*") on the command line""")
@@ -293,8 +293,8 @@ def _keep(tuner, parts, out, overwrite, split_off, json_):
     "Save a finished run and say where."
     kept_aside = parts.certify is not None and split_off
     if parts.certify is not None: tuner.seen["certify"] = row_hashes(parts.certify, tuner.task.inputs())
-    tuner.notes["about"] = f"{len(parts.train):,} training rows of the user."
-    if parts.group: tuner.notes["group"] = parts.group
+    tuner.notes.about = f"{len(parts.train):,} training rows of the user."
+    tuner.notes.group = parts.group
     result = tuner.evaluate(parts.valid) if parts.valid is not None else None
     beside = lambda folder: _beside(folder, tuner, parts, split_off, result)
     tuner.save(out, overwrite, beside=beside, forget=True)
@@ -683,8 +683,10 @@ def run_demo(
                    tell=lambda rung, m: tell(f"{rung}: accuracy {m['accuracy']:.3f}"))
     if why := _not_on_top(climb, len(parts.train)):
         tell(why)
-    notes = {"data": "rotten-tomatoes", "title": "Film reviews: fresh or rotten", "about": "Snippets of film reviews (asset `rotten-tomatoes`), split by film."}
-    climb.tuner.notes |= notes | {"certify": {"n": climb.n, "metrics": climb.evaluations["fine-tuned"]}}
+    climb.tuner.notes = Notes(
+        title="Film reviews: fresh or rotten", data="rotten-tomatoes",
+        about="Snippets of film reviews (asset `rotten-tomatoes`), split by film.",
+        certify={"n": climb.n, "metrics": climb.evaluations["fine-tuned"]})
     climb.tuner.seen["certify"] = row_hashes(parts.certify, task.inputs())
     return climb, parts
 
@@ -751,7 +753,7 @@ def report_page(
 ) -> str:  # HTML that needs nothing else
     "What was done, learning curve, figures, a picture and the most confident mistakes on one page."
     body = "".join(f"<h2>{h}</h2>{c}" for h, c in _report_sections(tuner, result, climb))
-    title = html.escape(tuner.notes.get("title", f"A run of {tuner.task.name}"))
+    title = html.escape(tuner.notes.title or f"A run of {tuner.task.name}")
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title><style>{_STYLE}</style>'
     return f'<!doctype html><html lang="en">{head}<h1>{title}</h1>{body}{_AFTER}</html>'
 

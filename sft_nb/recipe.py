@@ -7,6 +7,7 @@ __all__ = ['SCHEDULES', 'RULES', 'SMALLEST', 'LARGEST', 'FEWEST', 'MOST', 'RECIP
 
 # %% ../nbs/06a_recipe.ipynb #408383d0
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 
 import pandas as pd
@@ -14,7 +15,7 @@ from fastcore.basics import patch
 from torch import nn
 
 from .mistakes import checked, shown, unfit
-from .task import TrainingError
+from .task import Task, TrainingError
 
 # %% ../nbs/06a_recipe.ipynb #d9a8dbbc
 SCHEDULES = {
@@ -187,8 +188,9 @@ class Method:
 
     def objective(
         self,
-        inner,  # (model, batch) -> named sums
-    ):  # the same kind of function
+        inner: Callable,  # (model, batch) -> named sums, and the outputs that they were made of
+        task: Task,  # whose objective it is; `task.distribution(outputs, batch)` says what they believe
+    ) -> Callable:  # the same kind of function
         "Wrap the objective."
         return inner
 

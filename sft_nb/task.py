@@ -266,6 +266,16 @@ def decode(
     "One prediction per row of the batch, from the outputs of one forward pass."
     raise NotImplementedError(f"{type(self).__name__}.decode")
 
+# %% ../nbs/00_task.ipynb #b7f83c08
+@patch
+def distribution(
+    self: Task,
+    outputs: Outputs,  # what the model returned for the batch
+    batch: Batch,  # what `collate` returned
+) -> torch.Tensor | None:  # n … c: logits whose softmax is the answer; None: answers are no choices
+    "What the model believes of every choice that it was asked to make."
+    return None
+
 # %% ../nbs/00_task.ipynb #21dbfacd
 @patch
 def predict(

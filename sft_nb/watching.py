@@ -53,53 +53,53 @@ def plot(self: History, title: str = ""):  # a matplotlib Figure
 
 # %% ../nbs/06b_watching.ipynb #5d05cd6f
 class Listener:
-    "Watches a run; each moment gets the `FineTuner`. All moments are optional."
-    def start(self, _tuner): "The model and optimiser exist; nothing has been trained."
-    def step(self, _tuner): "After every update."
-    def epoch(self, _tuner): "After every epoch's validation."
-    def pause(self, _tuner): "After the update at which an interrupted run stops."
-    def end(self, _tuner): "At the end, also of a run that was interrupted or failed."
+    "Watches a run; each moment gets the `Run`. All moments are optional."
+    def start(self, _run): "The model and optimiser exist; nothing has been trained."
+    def step(self, _run): "After every update."
+    def epoch(self, _run): "After every epoch's validation."
+    def pause(self, _run): "After the update at which an interrupted run stops."
+    def end(self, _run): "At the end, also of a run that was interrupted or failed."
 
 # %% ../nbs/06b_watching.ipynb #fa1fc655
 class Lines(Listener):
     "What was chosen, one line per epoch, and what was reached."
     write = staticmethod(print)
 
-    def start(self, tuner):
-        self.write(_chosen(tuner))
+    def start(self, run):
+        self.write(_chosen(run))
 
-    def epoch(self, tuner):
-        self.write(tuner.history.line())
+    def epoch(self, run):
+        self.write(run.history.line())
 
-    def end(self, tuner):
-        for line in (_stopped(tuner), _kept(tuner), _reached(tuner.history.reached)):
+    def end(self, run):
+        for line in (_stopped(run), _kept(run), _reached(run.history.reached)):
             if line:
                 self.write(line)
-        if warning := tuner.history.reached.get("warning"):
+        if warning := run.history.reached.get("warning"):
             warn(warning)
 
 # %% ../nbs/06b_watching.ipynb #55bd3cea
-def _chosen(tuner):
-    p = tuner.plan
-    each = math.ceil(tuner.updates / p.epochs)
+def _chosen(run):
+    p = run.plan
+    each = math.ceil(run.updates / p.epochs)
     return f"{p.epochs} epochs of {each} updates, {p.batch_size} rows each, learning rate {p.learning_rate:g}"
 
-def _stopped(tuner):
-    p, plan = tuner.position, tuner.plan
-    if tuner.interrupted:
-        weights = f"epoch {tuner.kept_epoch}" if tuner.position.best_epoch else "the last update"
+def _stopped(run):
+    p, plan = run.position, run.plan
+    if run.interrupted:
+        weights = f"epoch {run.kept_epoch}" if run.position.best_epoch else "the last update"
         return f"Interrupted after {p.step} updates; the tuner can be used, with the weights of {weights}."
     if p.epoch < plan.epochs and plan.patience and p.stale >= plan.patience:
-        return f"Stopped after epoch {p.epoch}: {tuner.task.metric[0]} has not improved for {p.stale} epochs."
+        return f"Stopped after epoch {p.epoch}: {run.task.metric[0]} has not improved for {p.stale} epochs."
 
-def _kept(tuner):
-    p = tuner.position
-    if tuner.interrupted or p.best_epoch in (None, p.epoch):
+def _kept(run):
+    p = run.position
+    if run.interrupted or p.best_epoch in (None, p.epoch):
         return None
-    metric = tuner.task.metric[0]
-    if tuner.kept_epoch == p.best_epoch:
+    metric = run.task.metric[0]
+    if run.kept_epoch == p.best_epoch:
         return f"Kept epoch {p.best_epoch}, the best on valid by {metric}."
-    if tuner.plan.keep_best is None:
+    if run.plan.keep_best is None:
         return f"Kept the last epoch: the best on valid by {metric}, epoch {p.best_epoch}, is better by no more than chance."
 
 def _reached(found):
@@ -112,27 +112,42 @@ def _reached(found):
 class Bar(Lines):
     "A progress bar with the time left, for a terminal."
     write = staticmethod(tqdm.write)
-    def start(self, tuner):
-        super().start(tuner)
-        self.bar = tqdm(total=tuner.updates, initial=tuner.position.step, unit="update", leave=False)
-    def step(self, tuner): self.bar.set_postfix(loss=f"{tuner.history.steps[-1]['loss']:.3f}", refresh=False); self.bar.update()
-    def end(self, tuner): self.bar.close() if hasattr(self, "bar") else None; super().end(tuner)
+    bar = None  # until the run starts
+
+    def start(self, run):
+        super().start(run)
+        self.bar = tqdm(total=run.updates, initial=run.position.step, unit="update", leave=False)
+
+    def step(self, run):
+        self.bar.set_postfix(loss=f"{run.history.steps[-1]['loss']:.3f}", refresh=False)
+        self.bar.update()
+
+    def end(self, run):
+        if self.bar is not None: self.bar.close()
+        super().end(run)
 
 # %% ../nbs/06b_watching.ipynb #e6118d89
 class Curve(Lines):
     "A live curve, for a notebook."
-    def start(self, tuner):
-        super().start(tuner)
-        self.handle, self.first = display(tuner.history.plot(), display_id=True), tuner.position.step
+    handle = None  # of the figure, once the run has started
+
+    def start(self, run):
+        super().start(run)
+        self.handle = display(run.history.plot(), display_id=True)
+        self.first = run.position.step
         self.last = self.began = time.perf_counter()
 
-    def step(self, tuner):
-        now, p = time.perf_counter(), tuner.position
+    def step(self, run):
+        now, p = time.perf_counter(), run.position
         if now - self.last < 1: return
-        left = (now - self.began) * (tuner.updates - p.step) / max(1, p.step - self.first)
-        self.last = now; self.handle.update(tuner.history.plot(f"update {p.step} of {tuner.updates}, about {left:.0f} s left"))
+        left = (now - self.began) * (run.updates - p.step) / max(1, p.step - self.first)
+        title = f"update {p.step} of {run.updates}, about {left:.0f} s left"
+        self.handle.update(run.history.plot(title))
+        self.last = now
 
-    def end(self, tuner): self.handle.update(tuner.history.plot()) if hasattr(self, "handle") else None; super().end(tuner)
+    def end(self, run):
+        if self.handle is not None: self.handle.update(run.history.plot())
+        super().end(run)
 
 # %% ../nbs/06b_watching.ipynb #c63f74cb
 def watcher() -> Listener:

@@ -8,7 +8,7 @@ from toy_detection import ToyDetection, scenes
 from sft_nb.models import set_dropout
 from sft_nb.task import Task
 from sft_nb.tasks import ImageClassification, ObjectDetection, InstructionTuning, SequenceLabelling, TextClassification, TextRegression, Translation
-from sft_nb.training import train_mode
+from sft_nb.gradient import train_mode
 
 SHORT = "fine"
 

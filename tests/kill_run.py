@@ -114,7 +114,7 @@ def summary(tuner):
 def live(checkpoint, out, every=0, event=None, n=5):
     "Train, going on with what is there. Beside `out`: what was said in .txt, and what came out in .json."
     if event: (DEATHS | MISHAPS)[event](n)
-    sft_nb.training.watcher = Lines
+    sft_nb.tuner.watcher = Lines
     with open(out.with_suffix(".txt"), "a", buffering=1) as said, redirect_stdout(said), redirect_stderr(said):
         tuner = FineTuner(DroppedWords(), checkpoint, RECIPE, out=out, device="cpu")
         tuner.keeper = partial(Checkpointer, every=every)

@@ -41,8 +41,8 @@ class Killer(Lines):
 
 if __name__ == "__main__":
     if Killer.rank >= 0:
-        epoch = sft_nb.training.FineTuner._epoch  # rank 1 has no watcher of its own
-        sft_nb.training.FineTuner._epoch = lambda self, tell: epoch(self, lambda moment: (tell(moment), Killer().step(self) if moment == "step" else None))
+        epoch = sft_nb.tuner.FineTuner._epoch  # rank 1 has no watcher of its own
+        sft_nb.tuner.FineTuner._epoch = lambda self, tell: epoch(self, lambda moment: (tell(moment), Killer().step(self) if moment == "step" else None))
     out, checkpoint = map(Path, sys.argv[1:])
     tuner = run(out, checkpoint)
     result = tuner.evaluate(ROWS)

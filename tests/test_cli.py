@@ -286,7 +286,7 @@ def interrupted(table, tiny, tmp_path, monkeypatch, sft):
         def step(self, tuner): tuner.interrupted = tuner.interrupted or tuner.position.step == 3
     with monkeypatch.context() as m:
         class Both(Lines, Stop): pass
-        m.setattr("sft_nb.training.watcher", Both)
+        m.setattr("sft_nb.tuner.watcher", Both)
         sft(*tune(table, tiny, tmp_path/"run"), code=130)
     assert [f.name for f in (tmp_path/"run"/"checkpoints").iterdir()] == ["step-00000003"]
     return tmp_path/"run"

@@ -21,7 +21,7 @@ from sft_nb.tasks.dense_head import DenseOutput
 from sft_nb.tasks.detection_errors import KINDS, sort_answers
 from sft_nb.tasks.images import Change
 from sft_nb.tasks.object_detection import moved
-from sft_nb.training import effective_gradient
+from sft_nb.gradient import effective_gradient
 
 SHORT = Recipe(epochs=1, learning_rate=1e-3, batch_size=4, precision="fp32", keep_best=False)
 

@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 
 from sft_nb.evaluation import evaluate
 from sft_nb.tasks import ALL, TextRegression
-from sft_nb.training import effective_gradient
+from sft_nb.gradient import effective_gradient
 
 HERE = Path(__file__).parent
 

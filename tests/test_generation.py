@@ -16,7 +16,7 @@ from sft_nb.methods.lora import Lora
 from sft_nb.methods.rates import SlowBody
 from sft_nb.packing import packer
 from sft_nb.tasks.chat import Talk, answer_tokens
-from sft_nb.training import effective_gradient
+from sft_nb.gradient import effective_gradient
 
 QUICK = Recipe(epochs=2, learning_rate=3e-3, batch_size=8, dropout=0., keep_best=False, precision="fp32")
 PAIRS = pd.DataFrame({"source": SENTENCES, "target": CHINESE})

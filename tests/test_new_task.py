@@ -13,7 +13,8 @@ from sft_nb.cli import main
 from sft_nb.data import split
 from sft_nb.task import SFTError, Task, task_from_dict
 from sft_nb.recipe import Method, Recipe
-from sft_nb.training import FineTuner, effective_gradient
+from sft_nb.gradient import effective_gradient
+from sft_nb.tuner import FineTuner
 from sft_nb.watching import Lines
 
 RECIPE = Recipe(epochs=24, learning_rate=2e-2, batch_size=16)

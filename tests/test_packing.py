@@ -16,7 +16,7 @@ from sft_nb.losses import cross_entropy, cross_entropy_weight
 from sft_nb.models import quiet
 from sft_nb.packing import Layout, attention_windows, check_packing, first_fit, first_position, layout_of, looks_back_only, pack, packed_share, packer, plot_packing, row_plan, take_cells
 from sft_nb.task import Batch, Task, TrainingError, rng_for, torch_seed
-from sft_nb.training import effective_gradient, train_mode
+from sft_nb.gradient import effective_gradient, train_mode
 
 WORDS, TAGS, LONGEST = 60, 5, 24  # positions reach exactly as far as the longest example: packed rows are wider than the table
 SIZES = dict(vocab_size=WORDS, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=48, max_position_embeddings=LONGEST, initializer_range=.1,
@@ -180,7 +180,7 @@ def test_a_packed_run_ends_where_the_padded_run_ends(kind, name):
 def test_the_recipe_packs():
     "FineTuner with packing=True: in one batch an epoch the order does not matter, and every update has the padded run's loss and gradient."
     from sft_nb.recipe import Recipe
-    from sft_nb.training import FineTuner
+    from sft_nb.tuner import FineTuner
 
     @dataclass
     class Learner(NextWord):

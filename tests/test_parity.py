@@ -10,7 +10,8 @@ from sft_nb.batching import Examples, cut
 from sft_nb.models import quiet, set_dropout
 from sft_nb.recipe import Recipe
 from sft_nb.tasks import TextClassification
-from sft_nb.training import FineTuner, effective_gradient
+from sft_nb.gradient import effective_gradient
+from sft_nb.tuner import FineTuner
 
 WORDS = "warm funny dull slow joy noise clever lazy tender old".split()
 

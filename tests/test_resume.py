@@ -474,12 +474,12 @@ from kill_run import *
 from sft_nb.watching import Curve
 class Slow(Curve):
     def step(self, tuner): print("update", tuner.position.step, flush=True); time.sleep(.2)
-sft_nb.training.watcher = Slow
+sft_nb.tuner.watcher = Slow
 tuner = FineTuner(DroppedWords(), {checkpoint!r}, RECIPE, out={out!r}, device="cpu")
 tuner.fit(TRAIN, VALID);
 """
 AFTER = """
-sft_nb.training.watcher = Lines
+sft_nb.tuner.watcher = Lines
 answers = tuner.predict(["a warm film", "two hours of noise"])
 again = FineTuner(DroppedWords(), {checkpoint!r}, RECIPE, out={out!r}, device="cpu").fit(TRAIN, VALID, resume="auto")
 print(json.dumps([tuner.interrupted, tuner.position.step, len(answers), summary(again)]))

@@ -28,7 +28,8 @@ from sft_nb.models import freeze
 from sft_nb.recipe import Method, Recipe
 from sft_nb.task import DataError, TrainingError, torch_seed
 from sft_nb.tasks.text_classification import TextClassification
-from sft_nb.training import FineTuner, train_mode
+from sft_nb.gradient import train_mode
+from sft_nb.tuner import FineTuner
 
 SCALE = Path(__file__).parent / "bench" / "scale.py"
 @dataclass

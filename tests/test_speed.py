@@ -20,7 +20,7 @@ from sft_nb.recipe import Recipe
 from sft_nb.speed import SHORTCUTS, FastDropout, Ragged, TouchedRows, keep_mask, quicken, touched_rows, training_flops
 from sft_nb.task import TrainingError, torch_seed
 from sft_nb.tasks.text_classification import TextClassification
-from sft_nb.training import FineTuner
+from sft_nb.tuner import FineTuner
 from sft_nb.watching import Lines
 
 BENCH = Path(__file__).parent / "bench" / "training_speed.py"
@@ -225,7 +225,7 @@ def test_no_row_sees_another(wide, rows):
 
 def test_cutting_a_batch_does_not_change_its_gradient(wide, rows):
     "In 64 bits, where nothing hides behind rounding."
-    from sft_nb.training import effective_gradient
+    from sft_nb.gradient import effective_gradient
     task = TextClassification().learn(rows); found = []
     for size in (8, 3, 1):
         model, processor = task.build(wide, seed=1); set_dropout(model.double(), 0.0)
@@ -298,7 +298,7 @@ def test_resumed_is_bitwise_uninterrupted(wide, rows, tmp_path, monkeypatch, at)
     whole = tuner_with(SHORTCUTS, wide, RECIPE).fit(rows[:32], rows[32:]).model.state_dict()
     again = tuner_with(SHORTCUTS, wide, RECIPE).fit(rows[:32], rows[32:]).model.state_dict()
     with monkeypatch.context() as m:
-        m.setattr("sft_nb.training.watcher", Stop)
+        m.setattr("sft_nb.tuner.watcher", Stop)
         assert tuner_with(SHORTCUTS, wide, RECIPE, out=tmp_path / "run").fit(rows[:32], rows[32:]).interrupted
     resumed = tuner_with(SHORTCUTS, wide, RECIPE, out=tmp_path / "run").fit(rows[:32], rows[32:], resume="auto").model.state_dict()
     for k in whole: assert torch.equal(whole[k], again[k]) and torch.equal(whole[k], resumed[k]), k

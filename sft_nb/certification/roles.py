@@ -16,7 +16,8 @@ import pandas as pd
 from ..data import _count, row_hashes
 from ..mistakes import checked, unfit
 from ..task import DataError, Prediction, SFTError, Task
-from ..training import FineTuner, usable
+from ..run import usable
+from ..tuner import FineTuner
 
 # %% ../../nbs/certification/00_roles.ipynb #15171f03
 class Refused(SFTError):
@@ -89,7 +90,7 @@ def group_of(
     group: str | None = None,  # a column; None: what `split` or the run noted
 ) -> str | None:
     "The column whose values were kept on one side of the split. Raises DataError if the rows lack it."
-    found = group or rows.attrs.get("group") or tuner.notes.get("group")
+    found = group or rows.attrs.get("group") or tuner.notes.group
     if found is None: return None
     if found not in rows: raise DataError(f"The rows have no column {found!r}, by which they were split: without it, nobody knows which rows belong together. Add it, or give group=.")
     if rows[found].isna().any(): raise DataError(f"{_count(int(rows[found].isna().sum()), 'row')} without {found}, by which the rows were split: fill it in.")

@@ -18,7 +18,7 @@ from .roles import Certify, Refused, judge
 from ..data import COLORS, new_figure
 from ..mistakes import checked
 from ..task import DataError
-from ..training import FineTuner
+from ..tuner import FineTuner
 
 # %% ../../nbs/certification/08_seeds.ipynb #c9b99df1
 LEAST = 25  # seeds for a claim about spread

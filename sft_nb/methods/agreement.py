@@ -23,26 +23,29 @@ def disagreement(
     return ((p.exp() - q.exp()) * (p - q)).sum() / 2
 
 # %% ../../nbs/methods/02_agreement.ipynb #7a13bfa7
-def _answers(outputs, batch):
-    "Logits whose softmax is the answer for a row, or for each of its labels."
-    logits, classes = getattr(outputs, "logits", None), batch.targets.get("classes")
-    if logits is None or logits.ndim != 2 or classes is None: raise TrainingError("RDrop compares two answers of a classifier: one label for each row, or several. This task asks for something else: leave the method out.")
-    return torch.stack([logits, torch.zeros_like(logits)], -1) if classes.is_floating_point() else logits  # several labels: each a yes or no
-
 @dataclass(frozen=True)
 class RDrop(Method):
-    "Regularised dropout (Liang et al. 2021): two passes with their own dropout answer each row, and pay for their disagreement."
+    """Regularised dropout (Liang et al. 2021).
+    Two passes with their own dropout answer each row, and pay for their disagreement."""
     alpha: float = 4.0  # what disagreement costs, 0 or more; cross-entropy costs 1
 
     def __post_init__(self):
-        if not (isinstance(self.alpha, (int, float)) and self.alpha >= 0): raise TrainingError(f"RDrop(alpha={self.alpha!r}): give a number of 0 or more.")
+        if isinstance(self.alpha, (int, float)) and self.alpha >= 0: return
+        raise TrainingError(f"RDrop(alpha={self.alpha!r}): give a number of 0 or more.")
 
-    def objective(self, inner):
-        "Raises TrainingError where the task is no classification."
+    def objective(self, inner, task):
+        "Raises TrainingError where the task's answers are no choices."
         def both(model, batch):
-            seen = []
-            watch = model.register_forward_hook(lambda _, args, outputs: seen.append(_answers(outputs, batch)))
-            try: a, b = inner(model, batch), inner(model, batch)
-            finally: watch.remove()
-            return {name: (a[name] + b[name] + self.alpha * disagreement(*seen) * (name == next(iter(a)))) / 2 for name in a}
+            (a, first), (b, second) = inner(model, batch), inner(model, batch)
+            apart = disagreement(_choices(task, first, batch), _choices(task, second, batch))
+            sums = {name: (a[name] + b[name]) / 2 for name in a}
+            main = next(iter(sums))
+            sums[main] = sums[main] + self.alpha / 2 * apart
+            return sums, first
         return both
+
+def _choices(task, outputs, batch):
+    found = task.distribution(outputs, batch)
+    if found is not None: return found
+    raise TrainingError("RDrop compares two answers of a classifier: one label for each row, or "
+                        "several. This task asks for something else: leave the method out.")

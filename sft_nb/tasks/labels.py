@@ -341,6 +341,13 @@ def decode(self: Labels, outputs, batch: Batch) -> list[Prediction]:
     z = outputs.logits.float()
     return self.from_probs((z.sigmoid() if self.multi_label else z.softmax(-1)).cpu().numpy())
 
+# %% ../../nbs/tasks/00b_labels.ipynb #f81a5234
+@patch
+def distribution(self: Labels, outputs, batch: Batch) -> torch.Tensor:
+    "Logits of the classes; for several labels, of yes and no for each."
+    logits = outputs.logits
+    return torch.stack([logits, torch.zeros_like(logits)], -1) if self.multi_label else logits
+
 # %% ../../nbs/tasks/00b_labels.ipynb #ecf4d15a
 @patch
 def from_probs(

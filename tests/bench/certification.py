@@ -23,7 +23,7 @@ from sft_nb.tasks.object_detection import ObjectDetection
 from sft_nb.tasks.scenes import digit_scenes
 from sft_nb.tasks.sequence_labelling import SequenceLabelling, tweets
 from sft_nb.tasks.text_classification import TextClassification, film_reviews
-from sft_nb.training import FineTuner
+from sft_nb.tuner import FineTuner
 
 POOL, SEEDS = RESULTS / "certification_pool.json", RESULTS / "certification_seeds.json"
 TUNED = Recipe(epochs=2, learning_rate=1e-4, depth_decay=0.8)

@@ -16,7 +16,7 @@ from sft_nb.evaluation import evaluate
 from sft_nb.methods.lora import Lora
 from sft_nb.recipe import Recipe
 from sft_nb.tasks.instruction_tuning import InstructionTuning, bundled_instructions, by_kind, text_loss
-from sft_nb.training import FineTuner
+from sft_nb.tuner import FineTuner
 
 COMMON = Recipe(epochs=2, batch_size=8, dropout=0., keep_best=False, packing=True)
 RECIPES = {"LoRA": COMMON.but(learning_rate=1e-3, methods=(Lora(16, 32),)), "full": COMMON.but(learning_rate=1e-4)}

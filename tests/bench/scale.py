@@ -96,7 +96,7 @@ def rows(n, updates):
         def step(self, tuner): tuner.interrupted = tuner.position.step >= updates
         def end(self, tuner): stage("updates")
 
-    sft_nb.training.watcher = Watch
+    sft_nb.tuner.watcher = Watch
     task = TextClassification()
     parts = task.read(table); stage("read")
     parts = split(parts, valid_size=1000, certify_size=0); stage("split")

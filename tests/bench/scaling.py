@@ -28,7 +28,7 @@ def measure(layers, hidden, length, batch, rows, ranks):
     from sft_nb.ranks import ranks as here
     from sft_nb.recipe import Recipe
     from sft_nb.tasks import TextClassification
-    from sft_nb.training import FineTuner
+    from sft_nb.tuner import FineTuner
     from sft_nb.watching import Listener
     import sft_nb.training
     torch.set_num_threads(1)
@@ -49,7 +49,7 @@ def measure(layers, hidden, length, batch, rows, ranks):
         def now(self): return np.array([time.perf_counter(), time.process_time()])
 
     clock, rng = Clock(), np.random.default_rng(0)
-    sft_nb.training.watcher = lambda: clock
+    sft_nb.tuner.watcher = lambda: clock
     table = pd.DataFrame({"text": [tuple(rng.integers(5, 1000, length)) for _ in range(rows)], "label": ["a", "b"] * (rows // 2)})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     tuner = FineTuner(Tokens(), "random", Recipe(epochs=1, batch_size=batch, precision="fp32"), device="cpu").fit(table)

@@ -30,7 +30,8 @@ from sft_nb.tasks.sequence_labelling import SequenceLabelling, tweets
 from sft_nb.tasks.text_classification import TextClassification, film_reviews
 from sft_nb.tasks.text_regression import TextRegression, rated_sentences
 from sft_nb.tasks.translation import Translation
-from sft_nb.training import PLAIN, FineTuner
+from sft_nb.selection import PLAIN
+from sft_nb.tuner import FineTuner
 
 ROWS = (30, 60, 120, 240, 500, 1000, 4000)
 

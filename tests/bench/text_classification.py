@@ -13,7 +13,7 @@ from sft_nb.baselines import ladder
 from sft_nb.cli import DEMO, demo_data, demo_films
 from sft_nb.methods.agreement import RDrop
 from sft_nb.recipe import Recipe
-from sft_nb.training import FineTuner
+from sft_nb.tuner import FineTuner
 
 OUT = RESULTS / "text_classification.json"
 FIRST = Recipe(epochs=2, learning_rate=1e-4, depth_decay=0.8)

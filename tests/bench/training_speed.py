@@ -72,7 +72,7 @@ def meaning(model, decayed, updates, tokens):
 def with_trainer(args, way, clock, rows, task, evaluate=None):
     from transformers import DataCollatorWithPadding, Trainer, TrainerCallback, TrainingArguments
     from sft_nb.task import seed_everything
-    from sft_nb.training import pick_device, pick_precision
+    from sft_nb.gradient import pick_device, pick_precision
     model, tokenizer = task.build(checkpoint_of(args.checkpoint), seed=args.seed)
     encoded = task.encode_all(rows, tokenizer)
     texts = [{"input_ids": e["input_ids"], "attention_mask": [1] * len(e["input_ids"]), "labels": e["classes"][0]} for e in encoded]
@@ -107,7 +107,7 @@ def with_bare_loop(args, way, clock, rows, task, evaluate=None):
     import torch
     from sft_nb.models import parameter_groups
     from sft_nb.recipe import rate_factor
-    from sft_nb.training import pick_device
+    from sft_nb.gradient import pick_device
     device = pick_device()
     model, tokenizer = task.build(checkpoint_of(args.checkpoint), seed=args.seed)
     examples = task.encode_all(rows, tokenizer); model.to(device).train(); torch.manual_seed(args.seed)
@@ -148,7 +148,7 @@ def our_tuner(args, way, clock=None):
 
 
 def with_sft_nb(args, way, clock, rows, task, evaluate=None):
-    from sft_nb.training import pick_precision
+    from sft_nb.gradient import pick_precision
     cls, recipe = our_tuner(args, way, clock)
     tuner = cls(task, checkpoint_of(args.checkpoint), recipe)
     with contextlib.redirect_stdout(sys.stderr): tuner.fit(rows)
@@ -162,7 +162,7 @@ def peak(args, tries=12):
     "GFLOP/s of the matrix products of one block, forward and backward, when nothing else is computed: the best, and the median."
     import torch
     from sft_nb.models import blocks
-    from sft_nb.training import pick_device, pick_precision
+    from sft_nb.gradient import pick_device, pick_precision
     device = pick_device(); rows = rows_of(args); task = task_of(args, rows)
     dtype = torch.bfloat16 if pick_precision("auto", device) == "bf16" else torch.float32
     model, tokenizer = task.build(checkpoint_of(args.checkpoint))
@@ -214,7 +214,7 @@ def profile(args, way, updates=10):
     from torch.profiler import ProfilerActivity, profile as profiler, record_function
     import torch
     from sft_nb import speed
-    from sft_nb.training import train_mode
+    from sft_nb.gradient import train_mode
     rows = rows_of(args); task = task_of(args, rows); dice = speed.keep_mask
 
     def named(*a):
@@ -237,7 +237,7 @@ def profile(args, way, updates=10):
 def shortcuts(args, updates=20):
     "What each shortcut adds: the same updates with more and more of them, in turn on every batch; medians of the ratios to none."
     import random
-    from sft_nb.training import train_mode
+    from sft_nb.gradient import train_mode
     rows = rows_of(args); task = task_of(args, rows)
     names = ("dice", "rows", "tokens", "first")
     ways = {"+".join(names[:i]) or "none": our_tuner(args, "sft_nb:" + "+".join(names[:i])) for i in range(5)}

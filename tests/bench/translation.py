@@ -22,7 +22,7 @@ from sft_nb.recipe import Recipe
 from sft_nb.tasks.cldr import cldr_pairs
 from sft_nb.tasks.decoding import signatures, text_metrics
 from sft_nb.tasks.translation import Translation
-from sft_nb.training import FineTuner
+from sft_nb.tuner import FineTuner
 
 CLDR = Recipe(epochs=3, learning_rate=1e-3, batch_size=32, dropout=0., keep_best=False, methods=(SlowBody(0.3, words=False),))
 UI = Recipe(epochs=2, learning_rate=1e-3, batch_size=16, dropout=0., keep_best=False, methods=(Lora(16, 32),))
