@@ -120,7 +120,7 @@ SMALLEST, LARGEST, FEWEST, MOST = 8, 32, 3, 60  # rows a batch, rows a batch, ep
 def sized(
     self: Recipe,
     rows: int,  # training rows
-    updates: int = 200,  # that the task needs to learn from few rows: see `Task.pace`
+    updates: int = 100,  # that the task needs to learn from few rows: see `Task.pace`
     learning_rate: float = 1e-4,  # where the recipe names none
 ) -> Recipe:  # with `epochs`, `learning_rate` and `batch_size`
     "Fill what was left open: batches of 8 to 32 rows, and enough epochs for so many updates, 3 to 60."

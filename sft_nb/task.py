@@ -225,7 +225,7 @@ def pace(
     model,  # what `build` returned
 ) -> dict[str, float]:  # `updates` that it takes to learn from few rows, and the top of the `learning_rate`
     "What the default recipe takes for this task and this model."
-    return {"updates": 200, "learning_rate": 1e-4}
+    return {"updates": 100, "learning_rate": 1e-4}
 
 # %% ../nbs/00_task.ipynb #b8be5509
 @patch

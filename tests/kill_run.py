@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from conftest import SENTENCES
 
-import sft_nb.training
+import sft_nb.checkpointing
 from sft_nb import cli
 from sft_nb.all import FineTuner, Recipe, TextClassification
 from sft_nb.checkpointing import Checkpointer
@@ -88,7 +88,7 @@ DEATHS = {  # name -> n -> arms this process: it ends at the nth such moment
     "half of an old checkpoint is deleted": lambda n: around("shutil.rmtree", before=nth(n, lose_a_file, die, where=leaving)),
     "in evaluation": lambda n: around("kill_run.DroppedWords.loss", before=nth(-(-n // 3), die, where=judging)),
 }
-LAST = {"before the new run is whole": lambda n: around("sft_nb.checkpointing.FineTuner._stage", after=nth(n, die)),
+LAST = {"before the new run is whole": lambda n: around("sft_nb.checkpointing._stage", after=nth(n, die)),
         "while it is moved": lambda n: around("sft_nb.checkpointing._move", after=nth(n, die))}  # of the command line
 MISHAPS = {  # what it survives, with a sentence
     "the disk takes no large file": lambda n: around("sft_nb.checkpointing.write_checkpoint", before=nth(n, small_files_only)),
@@ -106,19 +106,19 @@ def digest(tensors): return {k: hashlib.sha256(torch.as_tensor(v).detach().cpu()
 
 def summary(tuner):
     "Everything that must not depend on how often a run was killed."
-    moments = {f"{i}/{k}": v for i, state in tuner.optimizer.state_dict()["state"].items() for k, v in state.items()}
-    return {"kept": digest(tuner.model.state_dict()), "best": digest(tuner.best_weights), "optimizer": digest(moments),
+    run = tuner.run
+    moments = {f"{i}/{k}": v for i, state in run.optimizer.state_dict()["state"].items() for k, v in state.items()}
+    return {"kept": digest(tuner.model.state_dict()), "best": digest(run.best_weights), "optimizer": digest(moments),
             "epochs": tuner.history.epochs, "steps": tuner.history.steps, "position": vars(tuner.position)}
 
 
 def live(checkpoint, out, every=0, event=None, n=5):
     "Train, going on with what is there. Beside `out`: what was said in .txt, and what came out in .json."
     if event: (DEATHS | MISHAPS)[event](n)
-    sft_nb.tuner.watcher = Lines
     with open(out.with_suffix(".txt"), "a", buffering=1) as said, redirect_stdout(said), redirect_stderr(said):
-        tuner = FineTuner(DroppedWords(), checkpoint, RECIPE, out=out, device="cpu")
-        tuner.keeper = partial(Checkpointer, every=every)
-        try: tuner.fit(TRAIN, VALID, resume="auto")
+        tuner = FineTuner(DroppedWords(), checkpoint, RECIPE, device="cpu")
+        keeper = Checkpointer(out, "auto", every=every)
+        try: tuner.fit(TRAIN, VALID, listeners=[keeper, Lines()])
         except BaseException as e: print(f"{type(e).__name__}: {e}"); raise SystemExit(1) from e
     if not tuner.interrupted: out.with_suffix(".json").write_text(json.dumps(summary(tuner)))
 
@@ -126,5 +126,5 @@ def live(checkpoint, out, every=0, event=None, n=5):
 def type_in(argv, said, event=None, n=5):
     "The command line, in this process; saves after every update."
     if event: (DEATHS | MISHAPS | LAST)[event](n)
-    FineTuner.keeper = staticmethod(partial(Checkpointer, every=0))
+    sft_nb.checkpointing.Checkpointer = partial(Checkpointer, every=0)  # `fit` fetches it when it is called
     with open(said, "a", buffering=1) as file, redirect_stdout(file), redirect_stderr(file): cli.main(argv)

@@ -9,10 +9,9 @@ import torch
 from cases import CASES
 from safetensors.torch import save_file
 
-import sft_nb.training
 from sft_nb.all import FineTuner, Recipe
 from sft_nb.ranks import one_voice, ranks
-from sft_nb.watching import Lines
+from sft_nb.watching import Listener
 
 TASK, ROWS = CASES["text classification"].task, CASES["text classification"].rows
 RECIPE = Recipe(epochs=3, learning_rate=1e-3, batch_size=6, micro_batch_size=2, dropout=0.0, precision="fp32", keep_best=False)
@@ -24,25 +23,22 @@ def rows():
     return table.assign(text=[f"{t} {i}" for i, t in enumerate(table.text)])
 
 
+class Killer(Listener):
+    "Kills one rank in the middle of an epoch, as the operating system does."
+    rank, at = int(os.environ.get("KILL_RANK", -1)), int(os.environ.get("KILL_AT", -1))
+    def step(self, run):
+        if (ranks().process_index, run.position.step) == (self.rank, self.at): os.kill(os.getpid(), signal.SIGKILL)
+
+
 def run(out, checkpoint):
     "Fine-tune, or go on with what is in `out`."
-    return FineTuner(TASK, str(checkpoint), RECIPE, out=out).fit(rows(), ROWS, resume="auto")
+    return FineTuner(TASK, str(checkpoint), RECIPE, out=out).fit(rows(), ROWS, resume="auto", listeners=[Killer()])
 
 
 def weights(tuner): return torch.cat([p.detach().flatten() for p in tuner.model.parameters()]).double()
 
 
-class Killer(Lines):
-    "Kills one rank in the middle of an epoch, as the operating system does."
-    rank, at = int(os.environ.get("KILL_RANK", -1)), int(os.environ.get("KILL_AT", -1))
-    def step(self, tuner):
-        if (ranks().process_index, tuner.position.step) == (self.rank, self.at): os.kill(os.getpid(), signal.SIGKILL)
-
-
 if __name__ == "__main__":
-    if Killer.rank >= 0:
-        epoch = sft_nb.tuner.FineTuner._epoch  # rank 1 has no watcher of its own
-        sft_nb.tuner.FineTuner._epoch = lambda self, tell: epoch(self, lambda moment: (tell(moment), Killer().step(self) if moment == "step" else None))
     out, checkpoint = map(Path, sys.argv[1:])
     tuner = run(out, checkpoint)
     result = tuner.evaluate(ROWS)

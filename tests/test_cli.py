@@ -283,7 +283,7 @@ def test_interrupted_and_resumed_is_as_if_nothing_had_happened(table, tiny, sft,
 def interrupted(table, tiny, tmp_path, monkeypatch, sft):
     "A run that was stopped after its third update, inside this process."
     class Stop(Listener):
-        def step(self, tuner): tuner.interrupted = tuner.interrupted or tuner.position.step == 3
+        def step(self, run): run.interrupted = run.interrupted or run.position.step == 3
     with monkeypatch.context() as m:
         class Both(Lines, Stop): pass
         m.setattr("sft_nb.tuner.watcher", Both)

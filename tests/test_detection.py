@@ -88,7 +88,7 @@ def test_frozen_blocks_are_kept_only_where_the_head_reads_the_last(unfreeze):
         t.shortcuts = shortcuts
         t.fit(rows)
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*(t.model.state_dict().values() for t in tuners)))
-    assert ("states" in tuners[0].quick.used) == (unfreeze == 8)
+    assert ("states" in tuners[0].run.quick.used) == (unfreeze == 8)
 
 
 # --- boxes follow their picture ---

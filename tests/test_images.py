@@ -19,6 +19,7 @@ from sft_nb.batching import Examples
 from sft_nb.cli import main
 from sft_nb.data import check_splits, row_hashes
 from sft_nb.task import CheckpointError
+from sft_nb.watching import Listener
 from sft_nb.tasks.images import Images, Picture, open_picture, read_cifar, resize_to, scaled, sized
 
 SHORT = Recipe(epochs=2, learning_rate=1e-3, batch_size=4, precision="fp32", keep_best=False)
@@ -201,14 +202,9 @@ def test_a_resumed_run_sees_the_same_pictures(tiny, tmp_path):
     rows, recipe = pd.DataFrame({"image": shapes(12), "label": ["a", "b"] * 6}), SHORT.but(epochs=3)
     task, folder = ImageClassification(augment="crop, flip, colour"), str(tiny("efficientnet-lite"))
     whole = FineTuner(task, folder, recipe).fit(rows)
-    class Stop(FineTuner): pass
-    cut = Stop(task, folder, recipe, out=tmp_path / "run")
-    keep = cut._update
-    def update(indices):
-        if cut.position.step == 4: cut.interrupted = True
-        return keep(indices)
-    cut._update = update
-    cut.fit(rows)
+    class Stop(Listener):
+        def step(self, run): run.interrupted = run.position.step == 5
+    cut = FineTuner(task, folder, recipe, out=tmp_path / "run").fit(rows, listeners=[Stop()])
     assert cut.interrupted and cut.position.step == 5
     again = FineTuner(task, folder, recipe, out=tmp_path / "run").fit(rows, resume="auto")
     assert all(torch.equal(a, b) for a, b in zip(whole.model.state_dict().values(), again.model.state_dict().values()))
@@ -251,7 +247,7 @@ def test_states_of_frozen_blocks_are_kept_and_nothing_else_changes(tiny, name):
         t.fit(rows)
     fast, slow = tuners
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(fast.model.state_dict().values(), slow.model.state_dict().values()))
-    assert any("states" in u for u in fast.quick.used) or name == "swin"
+    assert any("states" in u for u in fast.run.quick.used) or name == "swin"
 
 
 # --- the command line ---

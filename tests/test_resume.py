@@ -195,7 +195,7 @@ def test_killed_at_random_moments_until_it_ends(lives, whole):
 # --- when, where and how much is saved ---
 
 class Fake:
-    "A tuner for a keeper: one tensor and a step."
+    "A run for a keeper: one tensor and a step."
     def __init__(self): self.position, self.loaded = SimpleNamespace(step=0), None
     def state_dict(self): return {"w": torch.full((2,), float(self.position.step)), "step": self.position.step}
     def load_state_dict(self, state): self.loaded = state["step"]
@@ -473,15 +473,13 @@ import time, sys; sys.path.insert(0, {tests!r})
 from kill_run import *
 from sft_nb.watching import Curve
 class Slow(Curve):
-    def step(self, tuner): print("update", tuner.position.step, flush=True); time.sleep(.2)
-sft_nb.tuner.watcher = Slow
+    def step(self, run): print("update", run.position.step, flush=True); time.sleep(.2)
 tuner = FineTuner(DroppedWords(), {checkpoint!r}, RECIPE, out={out!r}, device="cpu")
-tuner.fit(TRAIN, VALID);
+tuner.fit(TRAIN, VALID, listeners=[Slow()]);
 """
 AFTER = """
-sft_nb.tuner.watcher = Lines
 answers = tuner.predict(["a warm film", "two hours of noise"])
-again = FineTuner(DroppedWords(), {checkpoint!r}, RECIPE, out={out!r}, device="cpu").fit(TRAIN, VALID, resume="auto")
+again = FineTuner(DroppedWords(), {checkpoint!r}, RECIPE, out={out!r}, device="cpu").fit(TRAIN, VALID, resume="auto", listeners=[Lines()])
 print(json.dumps([tuner.interrupted, tuner.position.step, len(answers), summary(again)]))
 """
 
@@ -520,12 +518,14 @@ class Poison(Method):
     def prepare(self, model): self.met, self.before = 0, []; return model
     def after(self, model): self.before.append({k: v.clone() for k, v in model.state_dict().items()})
 
-    def objective(self, inner):
+    def objective(self, inner, task):
         change = {"nan": lambda v: v * math.nan, "explode": lambda v: v * 1e6, "jump": lambda v: v * 20, "gradient": lambda v: v + (v - v).sqrt()}[self.spoil]
         def spoilt(model, batch):
             here = 7 in batch.index.tolist()
             self.met += here
-            return {k: change(v) if here and self.met > 1 else v for k, v in inner(model, batch).items()}
+            sums, outputs = inner(model, batch)
+            if here and self.met > 1: sums = {k: change(v) for k, v in sums.items()}
+            return sums, outputs
         return spoilt
 
 
@@ -543,7 +543,7 @@ def gone_wrong(tiny, tmp_path):
 def test_a_loss_that_is_no_number_or_explodes(spoil, words, gone_wrong, tmp_path):
     "The update and the rows of its batch are named, and shown; the tuner holds the best weights, which can be used and saved."
     tuner, message = gone_wrong(spoil)
-    batches = tuner.examples.batches(RECIPE.batch_size, epoch=1, window=RECIPE.length_window)
+    batches = tuner.run.examples.batches(RECIPE.batch_size, epoch=1, window=RECIPE.length_window)
     at = next(i for i, rows in enumerate(batches) if 7 in rows)
     a, b, c, d = sorted(batches[at].tolist())
     assert message.startswith(words) and f"at update {4 + at}, on training rows {a}, {b}, {c} and {d} (counting from 0; `tuner.trouble` holds them)" in message

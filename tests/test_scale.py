@@ -25,6 +25,7 @@ from sft_nb.columns import Stored, cells, mapped, records
 from sft_nb.data import read_table, row_hashes
 from sft_nb.features import FrozenStates, cached_forward, frozen_parts, plain_forward
 from sft_nb.models import freeze
+from sft_nb.run import Run
 from sft_nb.recipe import Method, Recipe
 from sft_nb.task import DataError, TrainingError, torch_seed
 from sft_nb.tasks.text_classification import TextClassification
@@ -132,7 +133,7 @@ class InMemory(TextClassification):
 def test_runs_from_disk_and_memory_are_bitwise_equal(tiny, reviews, monkeypatch):
     monkeypatch.setattr("sft_nb.tasks.texts.STEP", 3)  # several pieces
     tuners = [FineTuner(kind(), tiny("bert"), BY_HEART).fit(reviews, reviews) for kind in (TextClassification, InMemory)]
-    assert isinstance(tuners[0].examples.plain, Stored) and isinstance(tuners[1].examples.plain, list)
+    assert isinstance(tuners[0].run.examples.plain, Stored) and isinstance(tuners[1].run.examples.plain, list)
     assert tuners[0].history.steps == tuners[1].history.steps and torch.equal(*[parameters(t.model) for t in tuners])
 
 
@@ -237,7 +238,7 @@ def test_whole_runs_from_states(tiny, reviews, name):
     for shortcuts in ((), ("states",)):
         tuners.append(tuner := FineTuner(TextClassification(), tiny(name), recipe))
         tuner.shortcuts = shortcuts; tuner.fit(reviews, reviews)
-        assert tuner.quick.used == list(shortcuts)
+        assert tuner.run.quick.used == list(shortcuts)
     a, b = (parameters(t.model) for t in tuners)
     moved = (a - parameters(tuners[0].task.build(tiny(name), seed=recipe.seed)[0])).norm()
     assert moved > 0 and (a - b).norm() <= 1e-5 * moved, ((a - b).norm(), moved)
@@ -247,15 +248,17 @@ def test_whole_runs_from_states(tiny, reviews, name):
 def test_who_looks_closer_computes_all(tiny, reviews, options):
     "A method may look into frozen blocks, and statistics that are updated are not what is on the disk."
     tuner = FineTuner(TextClassification(), tiny("bert"), BY_HEART.but(unfreeze_last=0, **options)).fit(reviews)
-    assert "states" not in tuner.quick.used and "dice" in tuner.quick.used
+    assert "states" not in tuner.run.quick.used and "dice" in tuner.run.quick.used
 
 
 def test_frozen_parts_are_at_rest(tiny, reviews):
     "What runs before anything learns is in evaluation mode while the rest is trained, with and without shortcuts."
     for shortcuts in ((), ("states",)):
-        tuner = FineTuner(TextClassification(), tiny("bert"), BY_HEART.but(unfreeze_last=1)); tuner.shortcuts = shortcuts; tuner._begin(reviews, None)
-        body = train_mode(tuner.model, still=tuner.still).bert
-        assert not body.embeddings.dropout.training and not body.encoder.layer[0].training and body.encoder.layer[-1].training and tuner.model.dropout.training
+        recipe = BY_HEART.but(unfreeze_last=1)
+        run = Run(TextClassification(), str(tiny("bert")), recipe, reviews, shortcuts=shortcuts).prepared()
+        body = train_mode(run.model, still=run.still).bert
+        assert not body.embeddings.dropout.training and not body.encoder.layer[0].training
+        assert body.encoder.layer[-1].training and run.model.dropout.training
 
 
 def test_states_are_computed_once(tiny, reviews, tmp_path):

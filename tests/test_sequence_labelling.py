@@ -323,7 +323,7 @@ def test_frozen_blocks_and_windows(tiny):
         tuner = FineTuner(SequenceLabelling(max_length=12, stride=3), tiny("bert"), BY_HEART.but(epochs=2, unfreeze_last=1, precision="fp32"))
         tuner.shortcuts = shortcuts
         runs.append(tuner.fit(rows))
-        if shortcuts: assert "states" not in tuner.quick.used
+        if shortcuts: assert "states" not in tuner.run.quick.used
     np.testing.assert_allclose(*[[s["loss"] for s in t.history.steps] for t in runs], rtol=1e-4)
 
 
@@ -331,7 +331,7 @@ def test_frozen_blocks_without_windows_use_the_cache(tiny):
     tuner = FineTuner(SequenceLabelling(), tiny("bert"), BY_HEART.but(epochs=2, unfreeze_last=1, precision="fp32")).fit(tagged())
     plain = FineTuner(SequenceLabelling(), tiny("bert"), BY_HEART.but(epochs=2, unfreeze_last=1, precision="fp32")); plain.shortcuts = ()
     np.testing.assert_allclose(*[[s["loss"] for s in t.history.steps] for t in (tuner, plain.fit(tagged()))], rtol=1e-4)
-    assert "states" in tuner.quick.used
+    assert "states" in tuner.run.quick.used
 
 
 # --- loss and packing ---

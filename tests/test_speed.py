@@ -17,6 +17,7 @@ from sft_nb.batching import Examples
 from sft_nb.methods.lora import Lora
 from sft_nb.models import quiet, set_dropout
 from sft_nb.recipe import Recipe
+from sft_nb.run import Run
 from sft_nb.speed import SHORTCUTS, FastDropout, Ragged, TouchedRows, keep_mask, quicken, touched_rows, training_flops
 from sft_nb.task import TrainingError, torch_seed
 from sft_nb.tasks.text_classification import TextClassification
@@ -105,12 +106,12 @@ def test_a_run_without_the_untouched_rows_ends_in_the_same_weights(wide, rows):
     "Dropout 0: all shortcuts against none, after ten updates with clipping, decay and a schedule; rows that no batch contains too."
     recipe = RECIPE.but(dropout=0.0, max_grad_norm=0.1)
     plain, quick = (tuner_with(use, wide, recipe).fit(rows) for use in ((), SHORTCUTS))
-    assert [u.split()[0] for u in quick.quick.used] == ["rows", "tokens", "first"]  # no dice: nothing is dropped
+    assert [u.split()[0] for u in quick.run.quick.used] == ["rows", "tokens", "first"]  # no dice: nothing is dropped
     a, b = plain.model.state_dict(), quick.model.state_dict()
     assert list(a) == list(b) and apart(b, a) < 1e-6
     name = "bert.embeddings.word_embeddings.weight"
     fresh = TextClassification().learn(rows).build(wide)[0]
-    start, busy = fresh.state_dict()[name], set(touched_rows(fresh, quick.examples).tolist())
+    start, busy = fresh.state_dict()[name], set(touched_rows(fresh, quick.run.examples).tolist())
     idle = torch.tensor([i for i in range(3000) if i not in busy])
     assert len(idle) > 2500 and (a[name][idle] - start[idle]).abs().max() > 0  # they have decayed
     assert (a[name][idle] - b[name][idle]).abs().max() < 1e-6 * start.abs().max()
@@ -119,7 +120,7 @@ def test_a_run_without_the_untouched_rows_ends_in_the_same_weights(wide, rows):
 def test_the_model_is_an_ordinary_one_afterwards(wide, rows, tmp_path):
     from transformers import AutoModelForSequenceClassification
     tuner = tuner_with(SHORTCUTS, wide, RECIPE, out=tmp_path / "run").fit(rows[:32], rows[32:])
-    assert [u.split()[0] for u in tuner.quick.used] == ["dice", "rows", "tokens", "first"]
+    assert [u.split()[0] for u in tuner.run.quick.used] == ["dice", "rows", "tokens", "first"]
     assert not any(isinstance(m, (FastDropout, TouchedRows)) for m in tuner.model.modules()) and tuner.model.config._attn_implementation == "sdpa"
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in tuner.model.modules())
     with quiet(): theirs = AutoModelForSequenceClassification.from_pretrained(tuner.save(tmp_path / "run"))
@@ -136,11 +137,14 @@ def test_who_looks_at_parameters_sees_them_all(wide, rows):
 
 def test_evaluation_in_the_middle_knows_all_words(wide, rows):
     "A word that training never sees is looked up in the whole, decayed table."
-    tuner = tuner_with(SHORTCUTS, wide, RECIPE.but(dropout=0.0))
-    tuner._begin(rows, None)
-    start, idle = tuner.model.state_dict()["bert.embeddings.word_embeddings.weight"][2900].clone(), torch.tensor([[2900, 5]])
-    for b in tuner.examples.batches(8, epoch=0)[:3]: tuner.model.train(); tuner._update(b); tuner.position.step += 1
-    layer = tuner.model.eval().get_input_embeddings()
+    run = Run(TextClassification(), str(wide), RECIPE.but(dropout=0.0), rows).prepared()
+    start = run.model.state_dict()["bert.embeddings.word_embeddings.weight"][2900].clone()
+    idle = torch.tensor([[2900, 5]])
+    for batch in run.examples.batches(8, epoch=0)[:3]:
+        run.model.train()
+        run.update(batch)
+        run.position.step += 1
+    layer = run.model.eval().get_input_embeddings()
     assert isinstance(layer, TouchedRows) and torch.equal(layer(idle)[0, 0], layer.table()[2900]) and not torch.equal(layer.table()[2900], start)
     assert torch.equal(layer(idle)[0, 1], layer.weight[layer.place[5]])
 
@@ -290,16 +294,15 @@ def test_ragged_there_and_back():
 # --- the run as a whole ---
 
 @pytest.mark.parametrize("at", [3, 5, 7])
-def test_resumed_is_bitwise_uninterrupted(wide, rows, tmp_path, monkeypatch, at):
+def test_resumed_is_bitwise_uninterrupted(wide, rows, tmp_path, at):
     "With dropout, in the middle of an epoch and at its end; the whole table is in the checkpoint."
     class Stop(Lines):
-        def step(self, tuner): tuner.interrupted = tuner.interrupted or tuner.position.step == at
+        def step(self, run): run.interrupted = run.interrupted or run.position.step == at
 
     whole = tuner_with(SHORTCUTS, wide, RECIPE).fit(rows[:32], rows[32:]).model.state_dict()
     again = tuner_with(SHORTCUTS, wide, RECIPE).fit(rows[:32], rows[32:]).model.state_dict()
-    with monkeypatch.context() as m:
-        m.setattr("sft_nb.tuner.watcher", Stop)
-        assert tuner_with(SHORTCUTS, wide, RECIPE, out=tmp_path / "run").fit(rows[:32], rows[32:]).interrupted
+    stopped = tuner_with(SHORTCUTS, wide, RECIPE, out=tmp_path / "run")
+    assert stopped.fit(rows[:32], rows[32:], listeners=[Stop()]).interrupted
     resumed = tuner_with(SHORTCUTS, wide, RECIPE, out=tmp_path / "run").fit(rows[:32], rows[32:], resume="auto").model.state_dict()
     for k in whole: assert torch.equal(whole[k], again[k]) and torch.equal(whole[k], resumed[k]), k
 
@@ -346,7 +349,7 @@ def test_the_bench_works_and_skips_what_it_has(tiny, tmp_path):
 def test_on_a_graphics_card(wide, rows, tmp_path):
     "Only rows are left out there; the bench compares bf16 at batch 32 x 128 with a model of BERT's size, and writes the device's name."
     tuner = tuner_with(SHORTCUTS, wide, RECIPE).fit(rows)
-    assert [u.split()[0] for u in tuner.quick.used] == ["rows"] and not any(isinstance(m, TouchedRows) for m in tuner.model.modules())
+    assert [u.split()[0] for u in tuner.run.quick.used] == ["rows"] and not any(isinstance(m, TouchedRows) for m in tuner.model.modules())
     done = subprocess.run([sys.executable, BENCH, "--checkpoint", "bert-base", "--length", "128", "--rows", "1600", "--repeats", "1", "--ways", "trainer_default,trainer_tuned,sft_nb", "--results", tmp_path / "r.json"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert torch.cuda.get_device_name() in next(iter(json.loads((tmp_path / "r.json").read_text())))

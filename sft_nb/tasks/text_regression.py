@@ -147,7 +147,7 @@ def pace(
     model,  # what `build` returned
 ) -> dict[str, float]:  # `updates` and `learning_rate`
     "What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`."
-    return {"updates": 100, "learning_rate": 1e-4}
+    return {"updates": 100, "learning_rate": 5e-5}
 
 # %% ../../nbs/tasks/01_text_regression.ipynb #e9b978fc
 @patch

@@ -80,7 +80,6 @@ class Memory(threading.Thread):
 def rows(n, updates):
     "Read, split and fine-tune n rows; stop after some updates. Seconds and memory up to the end of each stage."
     memory, stages = Memory(), {}
-    import sft_nb.training
     from sft_nb.all import FineTuner, Listener, Recipe, TextClassification, split
     folder = tempfile.TemporaryDirectory(); table = Path(folder.name) / "rows.csv"
     subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {str(HERE.parent)!r}); import scale; scale.reviews({str(table)!r}, {n})"], check=True)
@@ -92,16 +91,18 @@ def rows(n, updates):
         clock[:] = now
 
     class Watch(Listener):
-        def start(self, tuner): stage("prepare"); len(tuner.examples.lengths); stage("encode")
-        def step(self, tuner): tuner.interrupted = tuner.position.step >= updates
-        def end(self, tuner): stage("updates")
+        def start(self, run):
+            stage("prepare")
+            len(run.examples.lengths)
+            stage("encode")
+        def step(self, run): run.interrupted = run.position.step >= updates
+        def end(self, run): stage("updates")
 
-    sft_nb.tuner.watcher = Watch
     task = TextClassification()
     parts = task.read(table); stage("read")
     parts = split(parts, valid_size=1000, certify_size=0); stage("split")
-    tuner = FineTuner(task, "minilm", Recipe(epochs=1, batch_size=8)).fit(parts.train, parts.valid)
-    return {"stages": stages, "tokens": int(tuner.examples.lengths.sum()), "megabytes_of_text": table.stat().st_size / 1e6} | memory.to_dict()
+    tuner = FineTuner(task, "minilm", Recipe(epochs=1, batch_size=8)).fit(parts.train, parts.valid, listeners=[Watch()])
+    return {"stages": stages, "tokens": int(tuner.run.examples.lengths.sum()), "megabytes_of_text": table.stat().st_size / 1e6} | memory.to_dict()
 
 
 def frozen(n, epochs):

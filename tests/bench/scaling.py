@@ -30,7 +30,6 @@ def measure(layers, hidden, length, batch, rows, ranks):
     from sft_nb.tasks import TextClassification
     from sft_nb.tuner import FineTuner
     from sft_nb.watching import Listener
-    import sft_nb.training
     torch.set_num_threads(1)
 
     class Tokens(TextClassification):
@@ -44,15 +43,14 @@ def measure(layers, hidden, length, batch, rows, ranks):
         def encode_all(self, rows, processor): return [{"input_ids": list(t), "classes": self.class_ids(y)} for t, y in zip(rows.text, rows.label)]
 
     class Clock(Listener):
-        def start(self, tuner): self.at = [self.now()]
-        def step(self, tuner): self.at.append(self.now())
+        def start(self, run): self.at = [self.now()]
+        def step(self, run): self.at.append(self.now())
         def now(self): return np.array([time.perf_counter(), time.process_time()])
 
     clock, rng = Clock(), np.random.default_rng(0)
-    sft_nb.tuner.watcher = lambda: clock
     table = pd.DataFrame({"text": [tuple(rng.integers(5, 1000, length)) for _ in range(rows)], "label": ["a", "b"] * (rows // 2)})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    tuner = FineTuner(Tokens(), "random", Recipe(epochs=1, batch_size=batch, precision="fp32"), device="cpu").fit(table)
+    tuner = FineTuner(Tokens(), "random", Recipe(epochs=1, batch_size=batch, precision="fp32"), device="cpu").fit(table, listeners=[clock])
     if here().is_main_process:
         steps = np.diff(clock.at, axis=0)[1:]  # the first update warms up
         seconds = {"update": np.median(steps, axis=0), "epoch": clock.at[-1] - clock.at[0]}

@@ -124,7 +124,7 @@ def run(name, n, seed, changes):
     plain = task.metrics(without_learning(task, parts.train, truth), targets)
     sizes = {role: len(part) for role, part in parts.roles.items()}
     chosen = {k: getattr(tuner.plan, k) for k in ("epochs", "learning_rate", "batch_size")}
-    return {"task": name, "rows": n, "seed": seed, "n": sizes | {"judged": len(rows)}, "recipe": chosen, "updates": tuner.updates, "kept": tuner.kept_epoch,
+    return {"task": name, "rows": n, "seed": seed, "n": sizes | {"judged": len(rows)}, "recipe": chosen, "updates": tuner.run.updates, "kept": tuner.kept_epoch,
             "metric": metric, "reached": reached[metric], "without learning": plain[metric], "metrics": clean(reached), **spent, "machine": machine()}
 
 

@@ -126,36 +126,31 @@ def with_bare_loop(args, way, clock, rows, task, evaluate=None):
     return meaning(model, [n for g in groups if g["weight_decay"] for n in g["names"]], step, tokens) | {"cells": cells, "precision": "fp32"}
 
 
-def our_tuner(args, way, clock=None):
-    "A FineTuner with chosen shortcuts: `sft_nb` as it is, `sft_nb:dice+rows` with these alone, `sft_nb:` with none."
-    from sft_nb.all import FineTuner, Recipe
+def our_run(args, way, task, rows):
+    "A run with chosen shortcuts: `sft_nb` as it is, `sft_nb:dice+rows` with these alone, `sft_nb:` with none."
+    from sft_nb.gradient import pick_device
+    from sft_nb.recipe import Recipe
+    from sft_nb.run import Run
     from sft_nb.speed import SHORTCUTS
-
-    class Tuner(FineTuner):
-        shortcuts = SHORTCUTS if way == "sft_nb" else tuple(way.partition(":")[2].split("+"))
-
-        def _begin(self, train, valid):
-            super()._begin(train, valid)
-            self.lengths = self.examples.lengths
-            self.found = meaning(self.model, [n for g in self.optimizer.param_groups if g["weight_decay"] for n in g["names"]], self.updates, self.lengths.sum() * self.recipe.epochs)
-            if clock: clock.start()
-
-        def _finish(self):
-            if clock: clock.stop()
-            super()._finish()
-
-    return Tuner, Recipe(epochs=args.epochs, learning_rate=LEARNING_RATE, weight_decay=DECAY, warmup=WARMUP, batch_size=args.batch, keep_best=False, seed=args.seed)
+    shortcuts = tuple(SHORTCUTS) if way == "sft_nb" else tuple(way.partition(":")[2].split("+"))
+    recipe = Recipe(epochs=args.epochs, learning_rate=LEARNING_RATE, weight_decay=DECAY, warmup=WARMUP,
+                    batch_size=args.batch, keep_best=False, seed=args.seed)
+    return Run(task, checkpoint_of(args.checkpoint), recipe, rows, None, pick_device(), shortcuts)
 
 
 def with_sft_nb(args, way, clock, rows, task, evaluate=None):
     from sft_nb.gradient import pick_precision
-    cls, recipe = our_tuner(args, way, clock)
-    tuner = cls(task, checkpoint_of(args.checkpoint), recipe)
-    with contextlib.redirect_stdout(sys.stderr): tuner.fit(rows)
-    batches = [b for e in range(args.epochs) for b in tuner.examples.batches(args.batch, epoch=e, window=recipe.length_window)]
-    cells = sum(len(b) * int(tuner.lengths[b].max()) for b in batches)
-    found = tuner.found | {"cells": cells, "precision": pick_precision("auto", tuner.device), "used": tuner.quick.used}
-    return found | ({"accuracy": evaluate(tuner.model, tuner.processor)} if evaluate else {})
+    run = our_run(args, way, task, rows).prepared()
+    lengths = run.examples.lengths
+    decayed = [n for g in run.optimizer.param_groups if g["weight_decay"] for n in g["names"]]
+    found = meaning(run.model, decayed, run.updates, lengths.sum() * args.epochs)
+    clock.start()
+    with contextlib.redirect_stdout(sys.stderr): run.go()
+    clock.stop()
+    batches = [b for e in range(args.epochs) for b in run.examples.batches(args.batch, epoch=e, window=run.plan.length_window)]
+    cells = sum(len(b) * int(lengths[b].max()) for b in batches)
+    found |= {"cells": cells, "precision": pick_precision("auto", run.device), "used": run.quick.used}
+    return found | ({"accuracy": evaluate(run.model, run.processor)} if evaluate else {})
 
 
 def peak(args, tries=12):
@@ -221,13 +216,13 @@ def profile(args, way, updates=10):
         with record_function("dice"): return dice(*a)
 
     speed.keep_mask = named
-    cls, recipe = our_tuner(args, way)
-    tuner = cls(task, checkpoint_of(args.checkpoint), recipe); tuner._begin(rows, None); train_mode(tuner.model)
-    batches = tuner.examples.batches(args.batch, epoch=0)
-    for b in batches[:2]: tuner._update(b)
+    run = our_run(args, way, task, rows).prepared()
+    train_mode(run.model)
+    batches = run.examples.batches(args.batch, epoch=0)
+    for b in batches[:2]: run.update(b)
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * torch.cuda.is_available()
     with profiler(activities=activities) as p:
-        for b in batches[2:2 + updates]: tuner._update(b)
+        for b in batches[2:2 + updates]: run.update(b)
     spent = {e.key: e.self_cpu_time_total for e in p.key_averages()}
     total = sum(spent.values())
     shares = {kind: sum(spent.get(k, 0) for k in keys) / total for kind, keys in KINDS.items()}
@@ -240,14 +235,16 @@ def shortcuts(args, updates=20):
     from sft_nb.gradient import train_mode
     rows = rows_of(args); task = task_of(args, rows)
     names = ("dice", "rows", "tokens", "first")
-    ways = {"+".join(names[:i]) or "none": our_tuner(args, "sft_nb:" + "+".join(names[:i])) for i in range(5)}
-    tuners, spent = {}, {}
-    for name, (cls, recipe) in ways.items():
-        tuners[name] = cls(task, checkpoint_of(args.checkpoint), recipe)
-        tuners[name]._begin(rows, None); train_mode(tuners[name].model); spent[name] = []
-    for i, batch in enumerate(tuners["none"].examples.batches(args.batch, epoch=0)[:updates + 1]):
-        for name in random.sample(list(tuners), len(tuners)):
-            clock = Clock(); clock.start(); tuners[name]._update(batch); clock.stop()
+    some = ["+".join(names[:i]) for i in range(5)]
+    runs = {way or "none": our_run(args, f"sft_nb:{way}", task, rows).prepared() for way in some}
+    for run in runs.values(): train_mode(run.model)
+    spent = {name: [] for name in runs}
+    for i, batch in enumerate(runs["none"].examples.batches(args.batch, epoch=0)[:updates + 1]):
+        for name in random.sample(list(runs), len(runs)):
+            clock = Clock()
+            clock.start()
+            runs[name].update(batch)
+            clock.stop()
             if i: spent[name].append(clock.cpu if args.clock == "cpu" else clock.wall)
     return {name: statistics.median(a / b for a, b in zip(spent["none"], spent[name])) for name in spent}
 
