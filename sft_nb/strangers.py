@@ -20,7 +20,17 @@ _CHOOSES = re.compile(r"_?(attn|experts)_implementation(_internal|_autoset)?|aut
 def without_choices(
     raw,  # what config.json holds
 ):  # the same without the fields that choose code, or a way to keep weights
-    "A configuration that only describes."
+    """A configuration that only describes.
+
+    Parameters
+    ----------
+    raw
+        what config.json holds
+
+    Returns
+    -------
+    the same without the fields that choose code, or a way to keep weights
+    """
     if isinstance(raw, list): return [without_choices(v) for v in raw]
     if not isinstance(raw, dict): return raw
     return {k: without_choices(v) for k, v in raw.items() if not _CHOOSES.fullmatch(str(k))}
@@ -37,7 +47,20 @@ def impossible(
     raw: dict,  # what config.json holds
     most: int = 1_000,  # layers, or blocks of a stage
 ) -> str:  # what cannot be, in words; "" if nothing speaks against it
-    "Is there a number of layers that nobody means, or an activation that nobody knows?"
+    """Is there a number of layers that nobody means, or an activation that nobody knows?
+
+    Parameters
+    ----------
+    raw
+        what config.json holds
+    most
+        layers, or blocks of a stage
+
+    Returns
+    -------
+    str
+        what cannot be, in words; "" if nothing speaks against it
+    """
     for key, value in raw.items():
         if isinstance(value, dict) and (found := impossible(value, most)): return found
         if _LAYERS.fullmatch(str(key)) and any(n > most for n in _numbers(value)): return f"{key} is {shown(value)}, more than {most:,}"
@@ -53,7 +76,13 @@ _OPENED = (".json", ".safetensors", ".bin", ".txt", ".model", ".jinja", ".gguf")
 def look_through(
     folder: Path,  # of a checkpoint
 ) -> None:
-    "Raise CheckpointError for a file that cannot be read as one."
+    """Raise CheckpointError for a file that cannot be read as one.
+
+    Parameters
+    ----------
+    folder
+        of a checkpoint
+    """
     for f in sorted(folder.iterdir()):
         if f.suffix not in _OPENED or f.is_dir(): continue
         if f.is_symlink() and not f.exists(): raise CheckpointError(f"The checkpoint in {str(folder)!r} cannot be read: {f.name} is a link that leads nowhere. Copy the folder again.")
@@ -64,7 +93,18 @@ def look_through(
 def growth(
     step,  # a normalizer or decoder of tokenizer.json
 ) -> float:  # how many times longer a text can become, at most
-    "Multiply up what a chain of replacements does to the length of a text."
+    """Multiply up what a chain of replacements does to the length of a text.
+
+    Parameters
+    ----------
+    step
+        a normalizer or decoder of tokenizer.json
+
+    Returns
+    -------
+    float
+        how many times longer a text can become, at most
+    """
     if not isinstance(step, dict): return 1.
     inner = [step.get(k) for k in ("normalizers", "decoders", "pretokenizers")]
     own = 1.
@@ -80,7 +120,15 @@ def check_tokenizer(
     folder: Path,  # of a checkpoint
     most: int = 1_000,  # times longer than it was
 ) -> None:
-    "Raise CheckpointError for a tokenizer.json that is no JSON, or whose replacements grow without measure."
+    """Raise CheckpointError for a tokenizer.json that is no JSON, or whose replacements grow without measure.
+
+    Parameters
+    ----------
+    folder
+        of a checkpoint
+    most
+        times longer than it was
+    """
     path = folder / "tokenizer.json"
     if not path.exists(): return
     raw = read_json(path, what="tokenizer", error=CheckpointError)
@@ -93,7 +141,19 @@ def described(
     path: str | Path,  # a local folder, or the id of a checkpoint on the hub
     **changes,  # to the configuration, e.g. num_labels=3
 ):  # a transformers configuration
-    "What a checkpoint says of its architecture, without what chooses code. Raises CheckpointError, and whatever transformers raises."
+    """What a checkpoint says of its architecture, without what chooses code. Raises CheckpointError, and whatever transformers raises.
+
+    Parameters
+    ----------
+    path
+        a local folder, or the id of a checkpoint on the hub
+    **changes
+        to the configuration, e.g. num_labels=3
+
+    Returns
+    -------
+    a transformers configuration
+    """
     path = str(path)
     local = Path(path).is_dir()
     if local: look_through(Path(path))

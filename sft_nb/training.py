@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from fastcore.basics import patch
 from torch import nn
 
 from . import evaluation
@@ -40,7 +39,19 @@ def task_objective(
     task: Task,  # whose loss terms
     forward=plain_forward,  # (model, batch) -> outputs
 ):  # (model, batch) -> named sums
-    "The plain objective: one forward pass and the task's loss terms."
+    """The plain objective: one forward pass and the task's loss terms.
+
+    Parameters
+    ----------
+    task
+        whose loss terms
+    forward
+        (model, batch) -> outputs
+
+    Returns
+    -------
+    (model, batch) -> named sums
+    """
     return lambda model, batch: task.loss(forward(model, batch), batch)
 
 # %% ../nbs/07_training.ipynb #aff2bc42
@@ -53,7 +64,30 @@ def effective_gradient(
     key: tuple = (),  # what dropout's random numbers are derived from, e.g. (seed, step)
     smaller=None,  # (pieces) -> finer pieces, when memory has run out; None: raise torch.OutOfMemoryError
 ) -> tuple[dict, dict]:  # summed loss terms and their weights: floats by name, the same on all ranks
-    "The gradient of sum_k(sum_k / weight_k) over all pieces of all ranks, however they were cut."
+    """The gradient of sum_k(sum_k / weight_k) over all pieces of all ranks, however they were cut.
+
+    Parameters
+    ----------
+    task
+        whose loss terms and weights
+    model
+        its parameters' `.grad` is replaced
+    pieces
+        this rank's micro-batches of one effective batch, on the model's device; may be none
+    objective
+        (model, batch) -> named sums; None: the task's own
+    autocast
+        makes a context for the forward pass
+    key
+        what dropout's random numbers are derived from, e.g. (seed, step)
+    smaller
+        (pieces) -> finer pieces, when memory has run out; None: raise torch.OutOfMemoryError
+
+    Returns
+    -------
+    tuple[dict, dict]
+        summed loss terms and their weights: floats by name, the same on all ranks
+    """
     objective, weights = objective or task_objective(task), over_ranks(add_up(task.weigh(b) for b in pieces))
     while True:
         try: sums = _backward(model, pieces, weights, objective, autocast, key); break
@@ -79,7 +113,13 @@ def _backward(model, pieces, weights, objective, autocast, key):
 def pick_device(
     wanted=None,  # a torch device or its name; None: cuda, then Apple's mps, then cpu
 ) -> torch.device:
-    "The best device there is for this rank, or the one asked for. Raises TrainingError if that is not here."
+    """The best device there is for this rank, or the one asked for. Raises TrainingError if that is not here.
+
+    Parameters
+    ----------
+    wanted
+        a torch device or its name; None: cuda, then Apple's mps, then cpu
+    """
     if wanted is None: return ranks().device
     try: torch.zeros(1, device=wanted); return torch.device(wanted)
     except (RuntimeError, AssertionError, TypeError) as e: raise TrainingError(f"The device {wanted!r} is not here ({str(e).splitlines()[0][:100]}). Give None for the best there is.") from e
@@ -88,7 +128,20 @@ def pick_precision(
     wanted: str,  # "auto", "fp32" or "bf16"
     device: torch.device,  # where the model will run
 ) -> str:  # "fp32" or "bf16"
-    "Resolve `auto` to what this device multiplies fast."
+    """Resolve `auto` to what this device multiplies fast.
+
+    Parameters
+    ----------
+    wanted
+        "auto", "fp32" or "bf16"
+    device
+        where the model will run
+
+    Returns
+    -------
+    str
+        "fp32" or "bf16"
+    """
     if wanted != "auto": return wanted
     if device.type == "cuda": return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     asks = [getattr(torch.cpu, f"_is_{f}_supported", lambda: False) for f in ("avx512_bf16", "amx_tile")]
@@ -97,7 +150,39 @@ def pick_precision(
 # %% ../nbs/07_training.ipynb #8ee7d8a1
 @dataclass
 class Position:
-    "Where a run stands: together with weights and optimiser, everything that a resumed run needs."
+    """Where a run stands: together with weights and optimiser, everything that a resumed run needs.
+
+    Parameters
+    ----------
+    epoch
+        finished epochs
+    batch
+        finished updates in the epoch under way
+    step
+        finished updates in all
+    sums
+        loss terms of the epoch under way
+    weights
+        and their weights
+    best
+        the best valid metric so far
+    best_loss
+        its loss: of equal metrics the lower loss is better
+    best_epoch
+        and its epoch
+    best_scores
+        its score on every valid row
+    best_answer
+        what it answers to every valid row, if it is one thing
+    scores
+        the same of the newest epoch
+    answer
+        and its only answer
+    kept
+        at the end: the epoch whose weights the tuner has
+    stale
+        epochs since
+    """
     epoch: int = 0  # finished epochs
     batch: int = 0  # finished updates in the epoch under way
     step: int = 0  # finished updates in all
@@ -117,7 +202,21 @@ class Position:
 ONE_AT_A_TIME = threading.RLock()  # dropout draws from torch's one generator: two fits in threads would share it
 
 class FineTuner:
-    "Fine-tunes a checkpoint on a task. After `fit`: `model`, `processor`, `task` (with what it learned), `history`."
+    """Fine-tunes a checkpoint on a task. After `fit`: `model`, `processor`, `task` (with what it learned), `history`.
+
+    Parameters
+    ----------
+    task
+        what to learn: a task with its columns, such as TextClassification(text="text", label="label")
+    checkpoint
+        an asset, a local folder or a hub id; None: the task's `first`
+    recipe
+        such as Recipe(epochs=3) or RECIPES["default"]
+    out
+        a folder for checkpoints; None: nothing is written
+    device
+        None: the best there is
+    """
     keeper = None  # makes the listener that saves and resumes; set by `sft_nb.checkpointing`
     shortcuts = SHORTCUTS  # what a training step may leave out; () to leave out nothing
 
@@ -141,34 +240,347 @@ class FineTuner:
         state = f"{len(self.history.epochs)} epochs" if self.model is not None else "not trained yet"
         return f"FineTuner({self.task.name}, {self.checkpoint!r}: {state})"
 
-# %% ../nbs/07_training.ipynb #d266aff4
-@patch
-def fit(
-    self: FineTuner,
-    train: pd.DataFrame,  # rows with inputs and targets
-    valid: pd.DataFrame | None = None,  # rows to select the best epoch with; None: the last epoch is kept
-    resume=None,  # "auto": go on from the newest checkpoint in `out`, if any; or a folder with checkpoints
-) -> FineTuner:  # itself
-    "Train. An interrupted run (Ctrl-C, the stop button) leaves a usable tuner; `interrupted` tells. Raises DataError, TrainingError."
-    with one_voice(), ONE_AT_A_TIME:
-        self._begin(train, valid)
-        listeners = [*([self.keeper(self.out, resume)] if self.out or resume else []), *([watcher()] if ranks().is_main_process else [])]
-        tell = lambda moment: [getattr(l, moment)(self) for l in listeners]
-        try:
-            with stop_between_updates(self):
-                tell("start")
-                while self._running(): self._epoch(tell)
-                self.position.kept = self._choice() or self.position.epoch
-                self.history.reached = self._reached(train)
-        finally: tell("end"); self._finish()
-    return self
+    def fit(
+        self,
+        train: pd.DataFrame,  # rows with inputs and targets
+        valid: pd.DataFrame | None = None,  # rows to select the best epoch with; None: the last epoch is kept
+        resume=None,  # "auto": go on from the newest checkpoint in `out`, if any; or a folder with checkpoints
+    ) -> "FineTuner":  # itself
+        """Train. An interrupted run (Ctrl-C, the stop button) leaves a usable tuner; `interrupted` tells. Raises DataError, TrainingError.
+
+        Parameters
+        ----------
+        train
+            rows with inputs and targets
+        valid
+            rows to select the best epoch with; None: the last epoch is kept
+        resume
+            "auto": go on from the newest checkpoint in `out`, if any; or a folder with checkpoints
+
+        Returns
+        -------
+        FineTuner
+            itself
+        """
+        with one_voice(), ONE_AT_A_TIME:
+            self._begin(train, valid)
+            listeners = [*([self.keeper(self.out, resume)] if self.out or resume else []), *([watcher()] if ranks().is_main_process else [])]
+            tell = lambda moment: [getattr(l, moment)(self) for l in listeners]
+            try:
+                with stop_between_updates(self):
+                    tell("start")
+                    while self._running(): self._epoch(tell)
+                    self.position.kept = self._choice() or self.position.epoch
+                    self.history.reached = self._reached(train)
+            finally: tell("end"); self._finish()
+        return self
+
+    def _begin(self, train, valid):
+        if self.recipe.patience is not None and valid is None: raise TrainingError(f"patience={self.recipe.patience} waits for a better result on valid: give valid rows, or patience=None.")
+        if self.folder is not None:
+            self.checkpoint, self.folder = str(self.folder), None  # a loaded run goes on from its own weights
+        self.seen, self.notes, self.fingerprint, self.trouble = {}, {}, {}, None
+        unlearned = replace(self.task, **{f.name: f.default for f in fields(self.task) if f.metadata.get("learned")})
+        self._check(unlearned, train, "train")
+        task = unlearned.learn(train)
+        self._check(task, valid, "valid")
+        self.task, r = task, self.recipe
+        self.model, self.processor = self.task.build(self.checkpoint, fresh=r.fresh, seed=r.seed)
+        r = self.plan = r.sized(len(train), **self.task.pace(self.model))
+        if r.dropout is not None: set_dropout(self.model, r.dropout)
+        if r.unfreeze_last is not None: freeze(self.model, r.unfreeze_last)
+        for m in r.methods: self.model = m.prepare(self.model)
+        self.model.to(self.device)
+        self.examples = Examples(self.task, train, self.processor, seed=r.seed)
+        report(self.task.check_lengths(train, self.processor, self.examples.lengths))
+        if valid is not None and self.task.writes: self.task.encode_all(valid, self.processor)  # what is too long is refused now, not after an epoch
+        report([f for column in self.task.inputs() if column in train for f in check_unknown(train[column].iloc[::max(1, len(train) // 2_000)].tolist(), self.processor)])
+        self.pack = packer(self.task, self.model, self.examples) if r.packing else lambda batch: batch
+        self.valid, self.history, self.position, self.interrupted, self.best_weights = valid, History(), Position(), False, None
+        self.updates, self.micro = r.epochs * math.ceil(len(self.examples) / r.batch_size), r.micro_batch_size or r.batch_size
+        self.still = [] if r.train_batchnorm else still_parts(self.model, self.examples)
+        self.quick = quicken(self.model, self.examples, self.shortcuts, self._autocast, watched=bool(r.methods or r.packing or r.train_batchnorm))
+        self.objective = task_objective(self.task, self.quick.forward)
+        for m in r.methods: self.objective = m.objective(self.objective)
+        self.optimizer = self._optimizer(); self.quick.follow(self.optimizer)
+
+    def _check(self, task, rows, role):
+        if rows is None: return
+        usable(task, rows, role)
+        self.seen[role] = row_hashes(rows, task.inputs())
+        self.fingerprint[role] = derive_seed(*row_hashes(rows, [*task.inputs(), *task.outputs()]))
+        both = len(set(self.seen[role]) & set(self.seen["train"])) if role != "train" else 0
+        if both: warn(f"{both} of {len(rows)} {role} rows also stand in train; their figures will look better than they are.")
+
+    def _optimizer(self):
+        r = self.plan
+        own = [g for m in r.methods if (g := m.groups(self.model, r.learning_rate)) is not None]
+        groups = own[-1] if own else parameter_groups(self.model, r.learning_rate, r.weight_decay, r.depth_decay)
+        if not groups: raise TrainingError("Nothing is trainable: every parameter is frozen. Raise unfreeze_last.")
+        for g in groups: g["top_lr"] = g["lr"]
+        return torch.optim.AdamW(groups, lr=r.learning_rate, fused=self.device.type in ("cuda", "cpu"))
+
+    def _autocast(self):
+        on = pick_precision(self.plan.precision, self.device) == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16) if on else nullcontext()
+
+    def _update(self, indices):
+        r, p, results = self.plan, self.position, []
+        for g in self.optimizer.param_groups: g["lr"] = g["top_lr"] * rate_factor(p.step, self.updates, r.warmup, r.schedule)
+        pieces = self._pieces(share(indices))
+        def grad():
+            results.append(effective_gradient(self.task, self.model, pieces, self.objective, self._autocast, (r.seed, p.step), self._smaller))
+            self._must_be_sound(results[-1][0], indices, mean_loss(*results[-1]))
+            return results[-1]
+        norms = []
+        def opt():
+            norms.append(self._clip()); self._must_be_sound({"gradient norm": norms[-1]}, indices)
+            self.optimizer.step()
+        step = next((m.step for m in r.methods if type(m).step is not Method.step), Method().step)
+        step(self.model, grad, opt)
+        for m in r.methods: m.after(self.model)
+        return *results[0], norms[-1] if norms else 0.0
+
+    def _pieces(self, indices):
+        return [self.pack(self.examples.batch(i, epoch=self.position.epoch).to(self.device)) for i in cut(indices, self.micro)]
+
+    def _smaller(self, pieces):
+        "Finer micro-batches, from here to the end of the run."
+        indices = torch.cat([p.index for p in pieces]).numpy()
+        if (largest := max(map(len, pieces))) == 1: raise TrainingError(f"The memory of {self.device} does not suffice for one row of update {self.position.step + 1} (rows {sorted(indices.tolist())[:8]}). Take a smaller model, or shorter inputs.")
+        self.micro = largest // 2
+        if self.device.type == "cuda": torch.cuda.empty_cache()
+        warn(f"Memory ran out at update {self.position.step + 1}: it is repeated with micro-batches of {self.micro} rows, and so are all that follow. The gradient is the same.")
+        return self._pieces(indices)
+
+    def _clip(self):
+        params = [p for g in self.optimizer.param_groups for p in g["params"]]
+        return nn.utils.clip_grad_norm_(params, self.plan.max_grad_norm or math.inf).item()
+
+    def _must_be_sound(self, numbers, indices, loss=0.0):
+        "Stop at a number that is none, or at a hundred times the first loss, before it moves the weights."
+        first = self.history.steps[0]["loss"] if self.history.steps else math.inf
+        exploded, finite = loss > 100 * max(1.0, first), all(math.isfinite(v) for v in numbers.values())
+        if finite and not exploded: return
+        rows = sorted(int(i) for i in indices)
+        self.trouble = self.examples.rows.iloc[rows]
+        what = f"The loss has exploded: {loss:.3g}, from {first:.3g} in the first update," if finite else f"Not a finite number: {numbers}"
+        raise TrainingError(f"{what} at update {self.position.step + 1}, on training {_name_rows(rows, 64)} (counting from 0; `tuner.trouble` holds them). "
+                            f"Try a smaller learning rate, or look at these rows. {self._left()}")
+
+    def _left(self):
+        "Which weights a run that went wrong ends with."
+        if self.best_weights is not None and self.plan.keep_best is not False: return f"The tuner holds the weights of epoch {self.position.best_epoch}, the best so far: they can be used and saved."
+        if all(v.isfinite().all() for v in self.model.state_dict().values()): return "The tuner holds the weights before this update."
+        return "The weights so far are of no use."
+
+    def _epoch(self, tell):
+        r, p, start = self.plan, self.position, time.perf_counter()
+        for indices in self.examples.batches(r.batch_size, epoch=p.epoch, window=1 if r.packing else r.length_window)[p.batch:]:
+            train_mode(self.model, r.train_batchnorm, self.still)
+            sums, weights, norm = self._update(indices)
+            p.sums, p.weights, p.batch, p.step = add_up([p.sums, sums]), add_up([p.weights, weights]), p.batch + 1, p.step + 1
+            self.history.steps.append({"epoch": p.epoch + 1, "step": p.step, "loss": mean_loss(sums, weights), "learning_rate": self.optimizer.param_groups[0]["lr"], "grad_norm": norm})
+            tell("step")
+            self.interrupted = on_any_rank(self.interrupted)
+            if self.interrupted: tell("pause"); return
+        record = {"epoch": p.epoch + 1, "train_loss": mean_loss(p.sums, p.weights)} | self._validate()
+        p.epoch, p.batch, p.sums, p.weights = p.epoch + 1, 0, {}, {}
+        self.history.epochs.append(record); self.history.seconds.append(time.perf_counter() - start)
+        tell("epoch")
+
+    def _averaged(self): return next((s for m in self.plan.methods if (s := m.averaged(self.model)) is not None), None)
+
+    def _validate(self):
+        if self.valid is None:
+            return {}
+        p = self.position
+        with weights_of(self.model, self._averaged()):
+            result = evaluation.evaluate(self.task, self.model, self.processor, self.valid, device=self.device, autocast=self._autocast)
+            p.scores = [float(self.task.score(said, true)) for said, true in zip(result.predictions, result.targets)]
+            p.answer = only_answer(result.predictions)
+            if self._better(result):
+                self.best_weights = snapshot(self.model)
+        return {"valid_loss": result.loss} | result.metrics
+
+    def _better(self, result):
+        "Is this epoch the best so far? Of two with the same metric, the one of lower loss."
+        name, direction = self.task.metric
+        value, p = ({"loss": result.loss} | result.metrics).get(name), self.position
+        if value is None:
+            raise TrainingError(f"The task selects epochs by {name!r}, but its metrics are {', '.join(result.metrics) or 'none'}, beside the loss.")
+        first = p.best is None or math.isnan(p.best)
+        higher = not first and (value > p.best if direction == "max" else value < p.best)
+        equal = not first and value == p.best and result.loss < p.best_loss
+        better = first or higher or equal
+        if better:
+            p.best, p.best_loss, p.best_epoch, p.stale = value, result.loss, p.epoch + 1, 0
+            p.best_scores, p.best_answer = p.scores, p.answer
+        else:
+            p.stale += 1
+        return better
+
+    def _reached(self, train) -> dict:
+        "The kept epoch's metric on valid, the plainest baseline's on the same rows, and a warning or None."
+        if self.valid is None or not self.history.epochs:
+            return {}
+        metric, direction = self.task.metric
+        value = self.history.epochs[self.kept_epoch - 1].get(metric)
+        found = {"metric": metric, "value": value, "rows": len(self.valid), "without_learning": None}
+        ways = self.task.baselines()
+        plain = next((name for name in PLAIN if name in ways), None)
+        if plain and metric != "loss":
+            targets = [self.task.target(row) for row in self.valid.to_dict("records")]
+            figure = self.task.metrics(ways[plain](train, self.valid, self.valid), targets)[metric]
+            found |= {"without_learning": figure, "plain": plain}
+        warning = None if self.interrupted else self._learned_nothing(found, direction)
+        return found | {"warning": warning}
+
+    def _learned_nothing(self, found, direction):
+        p, plan = self.position, self.plan
+        value, plain = found["value"], found["without_learning"]
+        said = p.best_answer if p.kept == p.best_epoch else p.answer
+        gain = 1.0 if plain is None or value is None else (value - plain) * (1 if direction == "max" else -1)
+        if said is None and gain > 0:
+            return None
+        if said:
+            what = f"answers {said[:60]} to every one of the {found['rows']} valid rows"
+        else:
+            what = f"is no better on valid than {PLAIN[found['plain']]}"
+        cure = f"twice the epochs ({2 * plan.epochs}), three times the learning rate ({3 * plan.learning_rate:g}), or more rows"
+        return f"The model {what}: it has not learned to tell rows apart. Try {cure}."
+
+    def _running(self):
+        p, r = self.position, self.plan
+        return not self.interrupted and p.epoch < r.epochs and not (r.patience is not None and p.stale >= r.patience)
+
+    def _choice(self) -> int | None:
+        "The epoch to end with: the best on valid, or None for the weights as they are."
+        p, keep = self.position, self.plan.keep_best
+        if keep is None and self.plan.patience is not None:
+            keep = True  # whoever waits for a better epoch wants to have it
+        if keep is False or p.best_epoch is None:
+            return None
+        whole = p.batch == 0 and self.trouble is None  # the run ended with an epoch, not in the midst of one
+        if keep is None and whole and not more_than_chance(p.best_scores, p.scores):
+            return None
+        return p.best_epoch
+
+    def _finish(self):
+        p, best = self.position, self._choice()
+        state = self._averaged() if best is None else self.best_weights
+        if state is not None:
+            self.model.load_state_dict(state)
+        p.kept, p.best_scores, p.scores = best or p.epoch, [], []
+        self.quick.undo()
+        for m in reversed(self.plan.methods):
+            self.model = m.finish(self.model)
+        self.model.eval()
+
+    @property
+    def kept_epoch(self) -> int:
+        "Which epoch's weights the tuner ends with: the best on valid, or the last."
+        return self.position.kept or self._choice() or self.position.epoch
+
+    def _ready(self):
+        if self.model is None: raise TrainingError("This tuner has no model yet: call fit(train, valid), or FineTuner.load(folder).")
+
+    def evaluate(
+        self,
+        rows: pd.DataFrame,  # with targets
+        batch_size: int = 64,  # rows at a time; does not change the figures
+    ) -> Evaluation:
+        """Loss, metrics and predictions on rows with targets.
+
+        Parameters
+        ----------
+        rows
+            with targets
+        batch_size
+            rows at a time; does not change the figures
+        """
+        self._ready(); usable(self.task, rows, "evaluation")
+        return evaluation.evaluate(self.task, self.model, self.processor, rows, batch_size=batch_size, device=self.device)
+
+    @checked
+    def predict(
+        self,
+        items,  # a DataFrame or a path to a table (gives a DataFrame), or a list of inputs (gives a list)
+        batch_size: int = 64,  # rows at a time; does not change the answers
+        probs: bool = False,  # a column `prob_NAME` per class in a DataFrame; in a list, each answer has them anyway
+    ) -> pd.DataFrame | list[Prediction]:
+        """Answers for new rows, in their order. A DataFrame comes back with the columns `prediction` and `score`; its own of such a name get `_in_rows`.
+
+        Parameters
+        ----------
+        items
+            a DataFrame or a path to a table (gives a DataFrame), or a list of inputs (gives a list)
+        batch_size
+            rows at a time; does not change the answers
+        probs
+            a column `prob_NAME` per class in a DataFrame; in a list, each answer has them anyway
+        """
+        self._ready()
+        if not isinstance(items, (list, tuple, str, Path, pd.DataFrame)): raise DataError(f"predict answers a list, a DataFrame or the path of a table, not a {type(items).__name__}. Make it a list: list(…).")
+        known = [*_READERS, *self.task.formats]
+        if isinstance(items, str) and Path(items).suffix.lower() not in known and not Path(items).is_dir(): raise DataError(f"A single text is given in a list, predict([{items[:40]!r}]); the path of a table ends in {', '.join(known)}.")
+        plain = isinstance(items, (list, tuple))
+        if plain and not items: raise DataError("There is nothing to predict: the list is empty.")
+        rows = self.task.read(self.task.as_rows(list(items)) if plain else items, labelled=False)
+        answers = evaluation.predict(self.task, self.model, self.processor, rows, batch_size=batch_size, device=self.device)
+        told = {"prediction": [a.value for a in answers], "score": [a.score for a in answers]}
+        if probs and not plain: told |= _probabilities(answers, self.task)
+        return answers if plain else rows.rename(columns=_aside(rows, told)).assign(**told)
+
+    @checked
+    def search_learning_rate(
+        self,
+        train: pd.DataFrame,  # rows to learn from
+        valid: pd.DataFrame,  # the rates are compared here
+        rates: tuple | list = (2e-5, 5e-5, 1e-4, 2e-4),  # candidates
+        epochs: int = 1,  # length of the trial runs, each with its own full schedule
+    ) -> pd.DataFrame:  # rate, valid_loss and metrics, best first
+        """Train once per rate and compare on valid. The tuner itself is left as it was.
+
+        Parameters
+        ----------
+        train
+            rows to learn from
+        valid
+            the rates are compared here
+        rates
+            candidates
+        epochs
+            length of the trial runs, each with its own full schedule
+
+        Returns
+        -------
+        pd.DataFrame
+            rate, valid_loss and metrics, best first
+        """
+        if not len(rates): raise DataError("Rates are compared on valid rows: give valid rows and at least one rate.")
+        out, (name, direction) = [], self.task.metric
+        for rate in rates:
+            trial = FineTuner(self.task, self.checkpoint, self.recipe.but(learning_rate=rate, epochs=epochs, patience=None), device=self.device)
+            try: trial.fit(train, valid)
+            except TrainingError: trial.history.epochs.append({"valid_loss": math.inf})  # this rate breaks the network
+            if trial.interrupted: raise KeyboardInterrupt
+            last = trial.history.epochs[-1]
+            out.append({"learning_rate": rate} | {k: v for k, v in last.items() if k not in ("epoch", "step", "train_loss")})
+        return pd.DataFrame(out).sort_values("valid_loss" if name == "loss" else name, ascending=direction == "min", kind="stable").reset_index(drop=True)
 
 # %% ../nbs/07_training.ipynb #faba0e8d
 @contextmanager
 def stop_between_updates(
     tuner,  # its `interrupted` is set by the first Ctrl-C
 ):
-    "Turn the first Ctrl-C inside the block into a request to stop after the update under way."
+    """Turn the first Ctrl-C inside the block into a request to stop after the update under way.
+
+    Parameters
+    ----------
+    tuner
+        its `interrupted` is set by the first Ctrl-C
+    """
     def ask(signum, frame):
         if tuner.interrupted: raise KeyboardInterrupt
         tuner.interrupted = True
@@ -177,72 +589,27 @@ def stop_between_updates(
     try: yield
     finally: signal.signal(signal.SIGINT, before)
 
-# %% ../nbs/07_training.ipynb #de7e1330
-@patch
-def _begin(self: FineTuner, train, valid):
-    if self.recipe.patience is not None and valid is None: raise TrainingError(f"patience={self.recipe.patience} waits for a better result on valid: give valid rows, or patience=None.")
-    if self.folder is not None:
-        self.checkpoint, self.folder = str(self.folder), None  # a loaded run goes on from its own weights
-    self.seen, self.notes, self.fingerprint, self.trouble = {}, {}, {}, None
-    unlearned = replace(self.task, **{f.name: f.default for f in fields(self.task) if f.metadata.get("learned")})
-    self._check(unlearned, train, "train")
-    task = unlearned.learn(train)
-    self._check(task, valid, "valid")
-    self.task, r = task, self.recipe
-    self.model, self.processor = self.task.build(self.checkpoint, fresh=r.fresh, seed=r.seed)
-    r = self.plan = r.sized(len(train), **self.task.pace(self.model))
-    if r.dropout is not None: set_dropout(self.model, r.dropout)
-    if r.unfreeze_last is not None: freeze(self.model, r.unfreeze_last)
-    for m in r.methods: self.model = m.prepare(self.model)
-    self.model.to(self.device)
-    self.examples = Examples(self.task, train, self.processor, seed=r.seed)
-    report(self.task.check_lengths(train, self.processor, self.examples.lengths))
-    if valid is not None and self.task.writes: self.task.encode_all(valid, self.processor)  # what is too long is refused now, not after an epoch
-    report([f for column in self.task.inputs() if column in train for f in check_unknown(train[column].iloc[::max(1, len(train) // 2_000)].tolist(), self.processor)])
-    self.pack = packer(self.task, self.model, self.examples) if r.packing else lambda batch: batch
-    self.valid, self.history, self.position, self.interrupted, self.best_weights = valid, History(), Position(), False, None
-    self.updates, self.micro = r.epochs * math.ceil(len(self.examples) / r.batch_size), r.micro_batch_size or r.batch_size
-    self.still = [] if r.train_batchnorm else still_parts(self.model, self.examples)
-    self.quick = quicken(self.model, self.examples, self.shortcuts, self._autocast, watched=bool(r.methods or r.packing or r.train_batchnorm))
-    self.objective = task_objective(self.task, self.quick.forward)
-    for m in r.methods: self.objective = m.objective(self.objective)
-    self.optimizer = self._optimizer(); self.quick.follow(self.optimizer)
-
 # %% ../nbs/07_training.ipynb #38f3d1fb
 def usable(
     task: Task,  # says which columns must be there and filled; once it has learned, which labels there are
     rows: pd.DataFrame,  # what somebody calls its rows
     role: str,  # how they are named in the message, e.g. "train"
 ):
-    "Raise DataError unless these rows can be used as they are."
+    """Raise DataError unless these rows can be used as they are.
+
+    Parameters
+    ----------
+    task
+        says which columns must be there and filled; once it has learned, which labels there are
+    rows
+        what somebody calls its rows
+    role
+        how they are named in the message, e.g. "train"
+    """
     if not isinstance(rows, pd.DataFrame): raise DataError(f"The {role} rows should be a table, not {type(rows).__name__}: read them with task.read(…).")
     if not len(rows): raise DataError(f"There are no rows in {role}.")
     bad = [f for f in task.check(rows) if f.level in ("error", "skip")]
     if bad: raise DataError(f"The {role} rows cannot be used: " + " ".join(f"{f.message.rstrip('.')}." for f in bad) + (" `task.read` leaves unusable rows out and names them." if any(f.level == "skip" for f in bad) else ""))
-
-@patch
-def _check(self: FineTuner, task, rows, role):
-    if rows is None: return
-    usable(task, rows, role)
-    self.seen[role] = row_hashes(rows, task.inputs())
-    self.fingerprint[role] = derive_seed(*row_hashes(rows, [*task.inputs(), *task.outputs()]))
-    both = len(set(self.seen[role]) & set(self.seen["train"])) if role != "train" else 0
-    if both: warn(f"{both} of {len(rows)} {role} rows also stand in train; their figures will look better than they are.")
-
-# %% ../nbs/07_training.ipynb #649c0b91
-@patch
-def _optimizer(self: FineTuner):
-    r = self.plan
-    own = [g for m in r.methods if (g := m.groups(self.model, r.learning_rate)) is not None]
-    groups = own[-1] if own else parameter_groups(self.model, r.learning_rate, r.weight_decay, r.depth_decay)
-    if not groups: raise TrainingError("Nothing is trainable: every parameter is frozen. Raise unfreeze_last.")
-    for g in groups: g["top_lr"] = g["lr"]
-    return torch.optim.AdamW(groups, lr=r.learning_rate, fused=self.device.type in ("cuda", "cpu"))
-
-@patch
-def _autocast(self: FineTuner):
-    on = pick_precision(self.plan.precision, self.device) == "bf16"
-    return torch.autocast(self.device.type, torch.bfloat16) if on else nullcontext()
 
 # %% ../nbs/07_training.ipynb #664fabb4
 def train_mode(
@@ -250,7 +617,22 @@ def train_mode(
     train_batchnorm: bool = False,  # let BatchNorm update its statistics
     still: Sequence = (),  # parts to keep in evaluation mode
 ) -> nn.Module:  # the same model
-    "Training mode, with frozen BatchNorm statistics unless asked otherwise."
+    """Training mode, with frozen BatchNorm statistics unless asked otherwise.
+
+    Parameters
+    ----------
+    model
+        changed in place
+    train_batchnorm
+        let BatchNorm update its statistics
+    still
+        parts to keep in evaluation mode
+
+    Returns
+    -------
+    nn.Module
+        the same model
+    """
     model.train()
     if not train_batchnorm:
         for m in model.modules():
@@ -258,89 +640,21 @@ def train_mode(
     for m in still: m.eval()
     return model
 
-# %% ../nbs/07_training.ipynb #0a9a63bd
-@patch
-def _update(self: FineTuner, indices):
-    r, p, results = self.plan, self.position, []
-    for g in self.optimizer.param_groups: g["lr"] = g["top_lr"] * rate_factor(p.step, self.updates, r.warmup, r.schedule)
-    pieces = self._pieces(share(indices))
-    def grad():
-        results.append(effective_gradient(self.task, self.model, pieces, self.objective, self._autocast, (r.seed, p.step), self._smaller))
-        self._must_be_sound(results[-1][0], indices, mean_loss(*results[-1]))
-        return results[-1]
-    norms = []
-    def opt():
-        norms.append(self._clip()); self._must_be_sound({"gradient norm": norms[-1]}, indices)
-        self.optimizer.step()
-    step = next((m.step for m in r.methods if type(m).step is not Method.step), Method().step)
-    step(self.model, grad, opt)
-    for m in r.methods: m.after(self.model)
-    return *results[0], norms[-1] if norms else 0.0
-
-# %% ../nbs/07_training.ipynb #d5c59609
-@patch
-def _pieces(self: FineTuner, indices):
-    return [self.pack(self.examples.batch(i, epoch=self.position.epoch).to(self.device)) for i in cut(indices, self.micro)]
-
-@patch
-def _smaller(self: FineTuner, pieces):
-    "Finer micro-batches, from here to the end of the run."
-    indices = torch.cat([p.index for p in pieces]).numpy()
-    if (largest := max(map(len, pieces))) == 1: raise TrainingError(f"The memory of {self.device} does not suffice for one row of update {self.position.step + 1} (rows {sorted(indices.tolist())[:8]}). Take a smaller model, or shorter inputs.")
-    self.micro = largest // 2
-    if self.device.type == "cuda": torch.cuda.empty_cache()
-    warn(f"Memory ran out at update {self.position.step + 1}: it is repeated with micro-batches of {self.micro} rows, and so are all that follow. The gradient is the same.")
-    return self._pieces(indices)
-
-# %% ../nbs/07_training.ipynb #ee5567ce
-@patch
-def _clip(self: FineTuner):
-    params = [p for g in self.optimizer.param_groups for p in g["params"]]
-    return nn.utils.clip_grad_norm_(params, self.plan.max_grad_norm or math.inf).item()
-
-@patch
-def _must_be_sound(self: FineTuner, numbers, indices, loss=0.0):
-    "Stop at a number that is none, or at a hundred times the first loss, before it moves the weights."
-    first = self.history.steps[0]["loss"] if self.history.steps else math.inf
-    exploded, finite = loss > 100 * max(1.0, first), all(math.isfinite(v) for v in numbers.values())
-    if finite and not exploded: return
-    rows = sorted(int(i) for i in indices)
-    self.trouble = self.examples.rows.iloc[rows]
-    what = f"The loss has exploded: {loss:.3g}, from {first:.3g} in the first update," if finite else f"Not a finite number: {numbers}"
-    raise TrainingError(f"{what} at update {self.position.step + 1}, on training {_name_rows(rows, 64)} (counting from 0; `tuner.trouble` holds them). "
-                        f"Try a smaller learning rate, or look at these rows. {self._left()}")
-
-@patch
-def _left(self: FineTuner):
-    "Which weights a run that went wrong ends with."
-    if self.best_weights is not None and self.plan.keep_best is not False: return f"The tuner holds the weights of epoch {self.position.best_epoch}, the best so far: they can be used and saved."
-    if all(v.isfinite().all() for v in self.model.state_dict().values()): return "The tuner holds the weights before this update."
-    return "The weights so far are of no use."
-
 # %% ../nbs/07_training.ipynb #b1c78364
 def mean_loss(
     sums: dict[str, float],  # loss terms
     weights: dict[str, float],  # their weights
 ) -> float:
-    "Sum of each term over its weight."
-    return sum(s / (weights[k] or 1.0) for k, s in sums.items())
+    """Sum of each term over its weight.
 
-# %% ../nbs/07_training.ipynb #8e58eb85
-@patch
-def _epoch(self: FineTuner, tell):
-    r, p, start = self.plan, self.position, time.perf_counter()
-    for indices in self.examples.batches(r.batch_size, epoch=p.epoch, window=1 if r.packing else r.length_window)[p.batch:]:
-        train_mode(self.model, r.train_batchnorm, self.still)
-        sums, weights, norm = self._update(indices)
-        p.sums, p.weights, p.batch, p.step = add_up([p.sums, sums]), add_up([p.weights, weights]), p.batch + 1, p.step + 1
-        self.history.steps.append({"epoch": p.epoch + 1, "step": p.step, "loss": mean_loss(sums, weights), "learning_rate": self.optimizer.param_groups[0]["lr"], "grad_norm": norm})
-        tell("step")
-        self.interrupted = on_any_rank(self.interrupted)
-        if self.interrupted: tell("pause"); return
-    record = {"epoch": p.epoch + 1, "train_loss": mean_loss(p.sums, p.weights)} | self._validate()
-    p.epoch, p.batch, p.sums, p.weights = p.epoch + 1, 0, {}, {}
-    self.history.epochs.append(record); self.history.seconds.append(time.perf_counter() - start)
-    tell("epoch")
+    Parameters
+    ----------
+    sums
+        loss terms
+    weights
+        their weights
+    """
+    return sum(s / (weights[k] or 1.0) for k, s in sums.items())
 
 # %% ../nbs/07_training.ipynb #d83de588
 @contextmanager
@@ -348,184 +662,81 @@ def weights_of(
     model: nn.Module,  # has its own weights back afterwards
     state: dict | None,  # a state dict to use inside the block; None: leave the model alone
 ):
-    "Use other weights inside a `with` block."
+    """Use other weights inside a `with` block.
+
+    Parameters
+    ----------
+    model
+        has its own weights back afterwards
+    state
+        a state dict to use inside the block; None: leave the model alone
+    """
     if state is None: yield; return
     own = {k: v.detach().clone() for k, v in model.state_dict().items()}
     model.load_state_dict(state)
     try: yield
     finally: model.load_state_dict(own)
 
-@patch
-def _averaged(self: FineTuner): return next((s for m in self.plan.methods if (s := m.averaged(self.model)) is not None), None)
-
-# %% ../nbs/07_training.ipynb #ed0f1585
-@patch
-def _validate(self: FineTuner):
-    if self.valid is None:
-        return {}
-    p = self.position
-    with weights_of(self.model, self._averaged()):
-        result = evaluation.evaluate(self.task, self.model, self.processor, self.valid, device=self.device, autocast=self._autocast)
-        p.scores = [float(self.task.score(said, true)) for said, true in zip(result.predictions, result.targets)]
-        p.answer = only_answer(result.predictions)
-        if self._better(result):
-            self.best_weights = snapshot(self.model)
-    return {"valid_loss": result.loss} | result.metrics
-
-@patch
-def _better(self: FineTuner, result):
-    "Is this epoch the best so far? Of two with the same metric, the one of lower loss."
-    name, direction = self.task.metric
-    value, p = ({"loss": result.loss} | result.metrics).get(name), self.position
-    if value is None:
-        raise TrainingError(f"The task selects epochs by {name!r}, but its metrics are {', '.join(result.metrics) or 'none'}, beside the loss.")
-    first = p.best is None or math.isnan(p.best)
-    higher = not first and (value > p.best if direction == "max" else value < p.best)
-    equal = not first and value == p.best and result.loss < p.best_loss
-    better = first or higher or equal
-    if better:
-        p.best, p.best_loss, p.best_epoch, p.stale = value, result.loss, p.epoch + 1, 0
-        p.best_scores, p.best_answer = p.scores, p.answer
-    else:
-        p.stale += 1
-    return better
-
 # %% ../nbs/07_training.ipynb #b1b98161
 def snapshot(
     model: nn.Module,  # anywhere
 ) -> dict:  # a state dict on the CPU
-    "A copy of all weights."
+    """A copy of all weights.
+
+    Parameters
+    ----------
+    model
+        anywhere
+
+    Returns
+    -------
+    dict
+        a state dict on the CPU
+    """
     return {k: v.detach().to("cpu", copy=True) for k, v in model.state_dict().items()}
 
 # %% ../nbs/07_training.ipynb #8c6d1002
 def only_answer(
     predictions: list[Prediction],  # n answers
 ) -> str | None:  # the answer as text, if all n are the same and n > 1
-    "What is said to every row, if it is one thing."
+    """What is said to every row, if it is one thing.
+
+    Parameters
+    ----------
+    predictions
+        n answers
+
+    Returns
+    -------
+    str | None
+        the answer as text, if all n are the same and n > 1
+    """
     said = {json.dumps(p.value, default=str, sort_keys=True) for p in predictions}
     return said.pop() if len(said) == 1 and len(predictions) > 1 else None
 
 # %% ../nbs/07_training.ipynb #a42f79fc
 PLAIN = {"majority": "the most frequent answer every time", "mean": "the mean every time", "nothing": "nothing at all"}
 
-@patch
-def _reached(self: FineTuner, train) -> dict:
-    "The kept epoch's metric on valid, the plainest baseline's on the same rows, and a warning or None."
-    if self.valid is None or not self.history.epochs:
-        return {}
-    metric, direction = self.task.metric
-    value = self.history.epochs[self.kept_epoch - 1].get(metric)
-    found = {"metric": metric, "value": value, "rows": len(self.valid), "without_learning": None}
-    ways = self.task.baselines()
-    plain = next((name for name in PLAIN if name in ways), None)
-    if plain and metric != "loss":
-        targets = [self.task.target(row) for row in self.valid.to_dict("records")]
-        figure = self.task.metrics(ways[plain](train, self.valid, self.valid), targets)[metric]
-        found |= {"without_learning": figure, "plain": plain}
-    warning = None if self.interrupted else self._learned_nothing(found, direction)
-    return found | {"warning": warning}
-
-@patch
-def _learned_nothing(self: FineTuner, found, direction):
-    p, plan = self.position, self.plan
-    value, plain = found["value"], found["without_learning"]
-    said = p.best_answer if p.kept == p.best_epoch else p.answer
-    gain = 1.0 if plain is None or value is None else (value - plain) * (1 if direction == "max" else -1)
-    if said is None and gain > 0:
-        return None
-    if said:
-        what = f"answers {said[:60]} to every one of the {found['rows']} valid rows"
-    else:
-        what = f"is no better on valid than {PLAIN[found['plain']]}"
-    cure = f"twice the epochs ({2 * plan.epochs}), three times the learning rate ({3 * plan.learning_rate:g}), or more rows"
-    return f"The model {what}: it has not learned to tell rows apart. Try {cure}."
-
-# %% ../nbs/07_training.ipynb #fd522c29
-@patch
-def _running(self: FineTuner):
-    p, r = self.position, self.plan
-    return not self.interrupted and p.epoch < r.epochs and not (r.patience is not None and p.stale >= r.patience)
-
 # %% ../nbs/07_training.ipynb #36bf3500
 def more_than_chance(
     better: list[float],  # n scores
     other: list[float],  # n scores of the same rows
 ) -> bool:
-    "Is the mean difference more than two standard errors of it?"
+    """Is the mean difference more than two standard errors of it?
+
+    Parameters
+    ----------
+    better
+        n scores
+    other
+        n scores of the same rows
+    """
     difference = np.subtract(better, other)
     if len(difference) < 2:
         return False
     return bool(difference.mean() > 2 * difference.std(ddof=1) / math.sqrt(len(difference)))
 
-# %% ../nbs/07_training.ipynb #9f8f3ac0
-@patch
-def _choice(self: FineTuner) -> int | None:
-    "The epoch to end with: the best on valid, or None for the weights as they are."
-    p, keep = self.position, self.plan.keep_best
-    if keep is None and self.plan.patience is not None:
-        keep = True  # whoever waits for a better epoch wants to have it
-    if keep is False or p.best_epoch is None:
-        return None
-    whole = p.batch == 0 and self.trouble is None  # the run ended with an epoch, not in the midst of one
-    if keep is None and whole and not more_than_chance(p.best_scores, p.scores):
-        return None
-    return p.best_epoch
-
-@patch
-def _finish(self: FineTuner):
-    p, best = self.position, self._choice()
-    state = self._averaged() if best is None else self.best_weights
-    if state is not None:
-        self.model.load_state_dict(state)
-    p.kept, p.best_scores, p.scores = best or p.epoch, [], []
-    self.quick.undo()
-    for m in reversed(self.plan.methods):
-        self.model = m.finish(self.model)
-    self.model.eval()
-
-# %% ../nbs/07_training.ipynb #f4274bd1
-@patch(as_prop=True)
-def kept_epoch(self: FineTuner) -> int:
-    "Which epoch's weights the tuner ends with: the best on valid, or the last."
-    return self.position.kept or self._choice() or self.position.epoch
-
-@patch
-def _ready(self: FineTuner):
-    if self.model is None: raise TrainingError("This tuner has no model yet: call fit(train, valid), or FineTuner.load(folder).")
-
-# %% ../nbs/07_training.ipynb #4896221f
-@patch
-def evaluate(
-    self: FineTuner,
-    rows: pd.DataFrame,  # with targets
-    batch_size: int = 64,  # rows at a time; does not change the figures
-) -> Evaluation:
-    "Loss, metrics and predictions on rows with targets."
-    self._ready(); usable(self.task, rows, "evaluation")
-    return evaluation.evaluate(self.task, self.model, self.processor, rows, batch_size=batch_size, device=self.device)
-
 # %% ../nbs/07_training.ipynb #1ede3fd7
-@patch
-@checked
-def predict(
-    self: FineTuner,
-    items,  # a DataFrame or a path to a table (gives a DataFrame), or a list of inputs (gives a list)
-    batch_size: int = 64,  # rows at a time; does not change the answers
-    probs: bool = False,  # a column `prob_NAME` per class in a DataFrame; in a list, each answer has them anyway
-) -> pd.DataFrame | list[Prediction]:
-    "Answers for new rows, in their order. A DataFrame comes back with the columns `prediction` and `score`; its own of such a name get `_in_rows`."
-    self._ready()
-    if not isinstance(items, (list, tuple, str, Path, pd.DataFrame)): raise DataError(f"predict answers a list, a DataFrame or the path of a table, not a {type(items).__name__}. Make it a list: list(…).")
-    known = [*_READERS, *self.task.formats]
-    if isinstance(items, str) and Path(items).suffix.lower() not in known and not Path(items).is_dir(): raise DataError(f"A single text is given in a list, predict([{items[:40]!r}]); the path of a table ends in {', '.join(known)}.")
-    plain = isinstance(items, (list, tuple))
-    if plain and not items: raise DataError("There is nothing to predict: the list is empty.")
-    rows = self.task.read(self.task.as_rows(list(items)) if plain else items, labelled=False)
-    answers = evaluation.predict(self.task, self.model, self.processor, rows, batch_size=batch_size, device=self.device)
-    told = {"prediction": [a.value for a in answers], "score": [a.score for a in answers]}
-    if probs and not plain: told |= _probabilities(answers, self.task)
-    return answers if plain else rows.rename(columns=_aside(rows, told)).assign(**told)
-
 def _probabilities(answers, task):  # class -> its column
     names = dict.fromkeys(name for a in answers for name in a.probs or ())
     if not names: raise DataError(f"The answers of {task.name} have no probabilities by class. Leave probs out; the column `score` says how sure each answer is.")
@@ -538,25 +749,3 @@ def _aside(rows, told):  # the table's own columns of such names, and how they a
         while names[column] in taken: names[column] += "_in_rows"
         taken.add(names[column])
     return names
-
-# %% ../nbs/07_training.ipynb #c993bc36
-@patch
-@checked
-def search_learning_rate(
-    self: FineTuner,
-    train: pd.DataFrame,  # rows to learn from
-    valid: pd.DataFrame,  # the rates are compared here
-    rates: tuple | list = (2e-5, 5e-5, 1e-4, 2e-4),  # candidates
-    epochs: int = 1,  # length of the trial runs, each with its own full schedule
-) -> pd.DataFrame:  # rate, valid_loss and metrics, best first
-    "Train once per rate and compare on valid. The tuner itself is left as it was."
-    if not len(rates): raise DataError("Rates are compared on valid rows: give valid rows and at least one rate.")
-    out, (name, direction) = [], self.task.metric
-    for rate in rates:
-        trial = FineTuner(self.task, self.checkpoint, self.recipe.but(learning_rate=rate, epochs=epochs, patience=None), device=self.device)
-        try: trial.fit(train, valid)
-        except TrainingError: trial.history.epochs.append({"valid_loss": math.inf})  # this rate breaks the network
-        if trial.interrupted: raise KeyboardInterrupt
-        last = trial.history.epochs[-1]
-        out.append({"learning_rate": rate} | {k: v for k, v in last.items() if k not in ("epoch", "step", "train_loss")})
-    return pd.DataFrame(out).sort_values("valid_loss" if name == "loss" else name, ascending=direction == "min", kind="stable").reset_index(drop=True)

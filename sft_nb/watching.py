@@ -10,7 +10,6 @@ import math, sys, time
 from dataclasses import asdict, dataclass, field
 
 import pandas as pd
-from fastcore.basics import patch
 from IPython import get_ipython
 from IPython.display import display
 from tqdm import tqdm
@@ -21,7 +20,19 @@ from .telling import is_quiet, warn
 # %% ../nbs/06b_watching.ipynb #287054e4
 @dataclass
 class History:
-    "What happened, epoch by epoch and step by step."
+    """What happened, epoch by epoch and step by step.
+
+    Parameters
+    ----------
+    epochs
+        epoch, train_loss, valid_loss, metrics
+    steps
+        epoch, step, loss, learning_rate, grad_norm
+    seconds
+        wall clock per epoch
+    reached
+        at the end: metric, value, rows, without_learning, warning
+    """
     epochs: list[dict] = field(default_factory=list)  # epoch, train_loss, valid_loss, metrics
     steps: list[dict] = field(default_factory=list)  # epoch, step, loss, learning_rate, grad_norm
     seconds: list[float] = field(default_factory=list)  # wall clock per epoch
@@ -37,19 +48,23 @@ class History:
         e = dict(self.epochs[-1]); names = {"train_loss": "Training Loss", "valid_loss": "Validation Loss"}
         return f"Epoch {e.pop('epoch')}, " + ", ".join(f"{names.get(k, k)}: {v:.4f}" for k, v in e.items())
 
-# %% ../nbs/06b_watching.ipynb #20dcea5a
-@patch
-def plot(self: History, title: str = ""):  # a matplotlib Figure
-    "Training loss per update (pale), training and validation loss per epoch."
-    fig, ax = new_figure(6, 3)
-    ax.plot([s["step"] for s in self.steps], [s["loss"] for s in self.steps], color=COLORS["train"], alpha=.25, lw=1)
-    ends = {s["epoch"]: s["step"] for s in self.steps}
-    last = {k: v for k, v in (self.epochs[-1] if self.epochs else {}).items() if k in ("train_loss", "valid_loss")}
-    for key in sorted(last, key=last.get):
-        pts, role, lift = [(ends[e["epoch"]], e[key]) for e in self.epochs], key.removesuffix("_loss"), 2 if last[key] == max(last.values()) else -8
-        ax.plot(*zip(*pts), "o-", color=COLORS[role]); ax.annotate(role, pts[-1], xytext=(6, lift), textcoords="offset points", color=COLORS[role])
-    ax.set(xlabel="update", ylabel="loss", title=title); ax.margins(x=.08, y=.1); ax.set_ylim(0, None)
-    return fig
+    def plot(self, title: str = ""):  # a matplotlib Figure
+        """Training loss per update (pale), training and validation loss per epoch.
+
+        Parameters
+        ----------
+        title
+            a matplotlib Figure
+        """
+        fig, ax = new_figure(6, 3)
+        ax.plot([s["step"] for s in self.steps], [s["loss"] for s in self.steps], color=COLORS["train"], alpha=.25, lw=1)
+        ends = {s["epoch"]: s["step"] for s in self.steps}
+        last = {k: v for k, v in (self.epochs[-1] if self.epochs else {}).items() if k in ("train_loss", "valid_loss")}
+        for key in sorted(last, key=last.get):
+            pts, role, lift = [(ends[e["epoch"]], e[key]) for e in self.epochs], key.removesuffix("_loss"), 2 if last[key] == max(last.values()) else -8
+            ax.plot(*zip(*pts), "o-", color=COLORS[role]); ax.annotate(role, pts[-1], xytext=(6, lift), textcoords="offset points", color=COLORS[role])
+        ax.set(xlabel="update", ylabel="loss", title=title); ax.margins(x=.08, y=.1); ax.set_ylim(0, None)
+        return fig
 
 # %% ../nbs/06b_watching.ipynb #5d05cd6f
 class Listener:

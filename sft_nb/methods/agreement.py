@@ -18,7 +18,20 @@ def disagreement(
     first: torch.Tensor,  # n … c: logits of one pass
     second: torch.Tensor,  # n … c: logits of another
 ) -> torch.Tensor:  # a number, in nats, 0 or more
-    "Mean of the two Kullback-Leibler divergences between their softmax distributions, summed over rows."
+    """Mean of the two Kullback-Leibler divergences between their softmax distributions, summed over rows.
+
+    Parameters
+    ----------
+    first
+        n … c: logits of one pass
+    second
+        n … c: logits of another
+
+    Returns
+    -------
+    torch.Tensor
+        a number, in nats, 0 or more
+    """
     p, q = first.float().log_softmax(-1), second.float().log_softmax(-1)
     return ((p.exp() - q.exp()) * (p - q)).sum() / 2
 
@@ -31,7 +44,13 @@ def _answers(outputs, batch):
 
 @dataclass(frozen=True)
 class RDrop(Method):
-    "Regularised dropout (Liang et al. 2021): two passes with their own dropout answer each row, and pay for their disagreement."
+    """Regularised dropout (Liang et al. 2021): two passes with their own dropout answer each row, and pay for their disagreement.
+
+    Parameters
+    ----------
+    alpha
+        what disagreement costs, 0 or more; cross-entropy costs 1
+    """
     alpha: float = 4.0  # what disagreement costs, 0 or more; cross-entropy costs 1
 
     def __post_init__(self):

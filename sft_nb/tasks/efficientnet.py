@@ -32,7 +32,23 @@ class SameConv(nn.Conv2d):
 STAGES = ((3, 1, 1, 1, 16), (3, 2, 2, 6, 24), (5, 2, 2, 6, 40), (3, 3, 2, 6, 80), (5, 3, 1, 6, 112), (5, 4, 2, 6, 192), (3, 1, 1, 6, 320))  # kernel, repeats, stride, widening, channels
 
 class EfficientNetLiteConfig(PreTrainedConfig):
-    "The measures of an EfficientNet-Lite; the defaults are those of Lite0."
+    """The measures of an EfficientNet-Lite; the defaults are those of Lite0.
+
+    Parameters
+    ----------
+    stages
+        kernel, repeats, stride, widening, channels of each stage
+    stem_channels
+        after the first convolution
+    top_channels
+        what the classifier reads
+    dropout
+        before the classifier
+    depth
+        how many blocks are built, for tasks that need no more; None: all, and the top
+    **kwargs
+        as in every configuration, e.g. num_labels
+    """
     model_type = "efficientnet-lite"
     def __init__(
         self,
@@ -78,7 +94,18 @@ class Block(nn.Module):
 def block_sizes(
     config: EfficientNetLiteConfig,  # with its stages
 ) -> list[tuple]:  # per block: channels read, channels written, kernel, stride, widening
-    "The blocks of all stages; only the first of a stage has its stride."
+    """The blocks of all stages; only the first of a stage has its stride.
+
+    Parameters
+    ----------
+    config
+        with its stages
+
+    Returns
+    -------
+    list[tuple]
+        per block: channels read, channels written, kernel, stride, widening
+    """
     out, read = [], config.stem_channels
     for kernel, repeats, stride, widening, write in config.stages:
         for i in range(repeats): out.append((read, write, kernel, stride if i == 0 else 1, widening)); read = write
@@ -141,7 +168,13 @@ _OLD_TO_NEW = (
 def new_name(
     old: str,  # in the file of 2020
 ) -> str:
-    "The name of a weight in our module."
+    """The name of a weight in our module.
+
+    Parameters
+    ----------
+    old
+        in the file of 2020
+    """
     for pattern, name in _OLD_TO_NEW: old = re.sub(pattern, name, old)
     return old
 
@@ -150,7 +183,15 @@ def convert_lite0(
     folder,  # with the .pth file
     out,  # an empty folder
 ):
-    "A folder that transformers reads, out of the file that was published."
+    """A folder that transformers reads, out of the file that was published.
+
+    Parameters
+    ----------
+    folder
+        with the .pth file
+    out
+        an empty folder
+    """
     model = EfficientNetLiteForImageClassification(EfficientNetLiteConfig(num_labels=1000))
     old = torch.load(next(folder.glob("*.pth")), weights_only=True, map_location="cpu")
     model.load_state_dict({new_name(k): v for k, v in old.items()})
