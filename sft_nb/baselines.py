@@ -8,9 +8,10 @@ __all__ = ['STRENGTHS', 'tuned', 'bag_of_words', 'linear_probe', 'ridge_words', 
 
 # %% ../nbs/09_baselines.ipynb #4df2fe77
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,14 +32,14 @@ from .training import FineTuner, Recipe, pick_device, usable
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # inverse regularisation C: larger trusts the training rows more
 
 def tuned(
-    make,  # setting -> an unfitted scikit-learn model
-    settings,  # what to try
-    x_train,  # n rows to fit
-    y_train,  # their classes
-    x_valid,  # rows to choose with
-    y_valid,  # their classes
-    score=lambda model, x, y: model.score(x, y),  # larger is better; for a classifier this one is accuracy
-):  # the fitted model that is best on valid; ties go to the earlier setting
+    make: Callable,  # setting -> an unfitted scikit-learn model
+    settings: Iterable,  # what to try
+    x_train: Any,  # n rows to fit
+    y_train: Any,  # their classes
+    x_valid: Any,  # rows to choose with
+    y_valid: Any,  # their classes
+    score: Callable = lambda model, x, y: model.score(x, y),  # larger is better; for a classifier this one is accuracy
+) -> Any:  # the fitted model that is best on valid; ties go to the earlier setting
     """Fit once per setting and keep the best on valid.
 
     Parameters
@@ -60,7 +61,8 @@ def tuned(
 
     Returns
     -------
-    the fitted model that is best on valid; ties go to the earlier setting
+    Any
+        the fitted model that is best on valid; ties go to the earlier setting
     """
     fitted = [make(s).fit(x_train, y_train) for s in settings]
     return max(fitted, key=lambda m: score(m, x_valid, y_valid))
@@ -235,7 +237,7 @@ def majority(
 def frozen_features(
     task: Task,  # that knows its features
     model: torch.nn.Module,  # used in evaluation mode
-    processor,  # what `build` returned beside the model
+    processor: Any,  # what `build` returned beside the model
     rows: pd.DataFrame,  # n rows
     batch_size: int = 64,  # rows at a time
     device: str | torch.device = "cpu",  # where to run
@@ -300,12 +302,13 @@ class Ladder:
     def _repr_html_(self): return self.table.round(3).to_html()
     def __repr__(self): return self.table.round(3).to_string()
 
-    def plot(self):  # a matplotlib Figure
+    def plot(self) -> Any:  # a matplotlib Figure
         """One bar per rung, with the number on it.
 
         Returns
         -------
-        a matplotlib Figure
+        Any
+            a matplotlib Figure
         """
         names, values = list(self.evaluations), [m[self.metric] for m in self.evaluations.values()]
         fig, ax = new_figure(6, .5 * len(names) + 1)

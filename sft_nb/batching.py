@@ -8,6 +8,7 @@ __all__ = ['pad', 'order', 'cut', 'padding_share', 'length_windows', 'Examples']
 # %% ../nbs/05_batching.ipynb #531266fd
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,7 +77,7 @@ def order(
 # %% ../nbs/05_batching.ipynb #f2339f07
 @checked
 def cut(
-    indices,  # n: anything that can be sliced
+    indices: Any,  # n: anything that can be sliced
     size: int,  # rows in each piece, at least 1
 ) -> list:  # pieces of `size` rows; only the last may be shorter
     """Cut rows into consecutive pieces: batches, or the micro-batches of a batch. Raises TrainingError for a size below 1.
@@ -100,7 +101,7 @@ def cut(
 @checked
 def padding_share(
     batches: list,  # batches of row positions
-    lengths,  # length of every row of the table (tokens), by position
+    lengths: Any,  # length of every row of the table (tokens), by position
     at_least: int = 0,  # the narrowest width of a batch (tokens): 128 for "pad everything to 128"
     multiple: int = 1,  # widths are rounded up to a multiple of this
 ) -> float:  # in [0, 1]; 0 where there are no cells at all
@@ -130,8 +131,8 @@ def padding_share(
 # %% ../nbs/05_batching.ipynb #76f58751
 @checked
 def length_windows(
-    order,  # n: positions of rows, in random order
-    lengths,  # length of every row of the table (tokens), by position
+    order: Any,  # n: positions of rows, in random order
+    lengths: Any,  # length of every row of the table (tokens), by position
     batch_size: int,  # rows in a batch
     window: int = 16,  # batches in a window: rows are sorted by length inside a window only
     rng: np.random.Generator | None = None,  # shuffles the finished batches; None leaves them sorted inside their windows
@@ -183,8 +184,8 @@ class Examples:
     def __init__(
         self,
         task: Task,  # says how a row is encoded, measured and collated
-        rows,  # a DataFrame; the index of an example is its position in it, from 0
-        processor,  # the tokenizer or image processor that belongs to the model
+        rows: Any,  # a DataFrame; the index of an example is its position in it, from 0
+        processor: Any,  # the tokenizer or image processor that belongs to the model
         seed: int = 0,  # names the order of rows and the dice of augmentation
     ): self.task, self.rows, self.processor, self.seed = task, rows, processor, int(seed)
 
@@ -249,7 +250,7 @@ class Examples:
     @checked
     def batch(
         self,
-        indices,  # b: positions of rows
+        indices: Any,  # b: positions of rows
         epoch: int | None = None,  # which pass over the rows; None: without augmentation
     ) -> Batch:  # its `index` holds the positions
         """These rows side by side, as the task collates them.

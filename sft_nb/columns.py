@@ -107,7 +107,7 @@ class Stored(Sequence):
     """
     def __init__(
         self,
-        pieces,  # dictionaries of columns: name -> a value per row. Whole numbers must fit in 32 bits
+        pieces: Iterable[dict],  # dictionaries of columns: name -> a value per row. Whole numbers must fit in 32 bits
     ):
         pieces = ({name: pa.array(values) for name, values in piece.items()} for piece in pieces)
         first = next(pieces, {})

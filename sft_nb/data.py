@@ -12,13 +12,14 @@ __all__ = ['PIECE', 'DELIMITERS', 'DEEPEST', 'INVISIBLE', 'COLORS', 'TABLE_WRITE
 # %% ../nbs/02_data.ipynb #12ad1ef4
 import codecs, csv, difflib, hashlib, html, inspect, io, json, os, re, stat, unicodedata
 from collections import Counter
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
-from typing import Iterator
+from typing import IO, Any, Iterator
 
 import numpy as np
 import pandas as pd
@@ -343,7 +344,7 @@ def _not_there(path):  # what to say of a path that leads to no file
 # %% ../nbs/02_data.ipynb #01d15820
 @checked
 def read_table(
-    source,  # path of a .csv, .tsv, .jsonl, .json or .parquet file; or a DataFrame; or a list of dicts
+    source: Any,  # path of a .csv, .tsv, .jsonl, .json or .parquet file; or a DataFrame; or a list of dicts
     encoding: str | None = None,  # of a text file; None: utf-8. A byte order mark is always allowed
     delimiter: str | None = None,  # between cells of a .csv or .tsv file; None: "," or tab
 ) -> pd.DataFrame:  # a copy with index 0 … n-1; in CSV and TSV every cell is text, and an empty cell is missing
@@ -548,7 +549,7 @@ _DURATION = re.compile(r"-?\d+ days?,? [+-]?\d+:\d\d:\d\d(\.\d+)?", re.ASCII)  #
 _TRUTH = {"true": 1., "false": 0.}
 
 def cell_number(
-    value,  # one cell: a number, a truth value, a duration, or a text of one of them
+    value: Any,  # one cell: a number, a truth value, a duration, or a text of one of them
 ) -> float:  # NaN: missing, or no number
     """A cell as a number, the same whatever file type or dtype it came through. Durations are in seconds.
 
@@ -571,7 +572,7 @@ def cell_number(
     return np.nan
 
 def is_duration(
-    value,  # one cell
+    value: Any,  # one cell
 ) -> bool:
     """Is it a duration, or a text of one as pandas and Python write it?
 
@@ -654,7 +655,7 @@ def _plain(value):  # nested lists, dicts and texts that JSON can write: the sam
     return cell_text(value)
 
 def cell_text(
-    value,  # one cell: text, number, truth value, date, missing; lists, dicts and arrays are written as JSON
+    value: Any,  # one cell: text, number, truth value, date, missing; lists, dicts and arrays are written as JSON
 ) -> str | None:  # the same for 5, np.int64(5), 5.0 and "5"; None if missing
     """A cell as text, whatever file type or dtype it came through. "007" stays "007".
 
@@ -724,7 +725,7 @@ _NEVER_MEANT = dict.fromkeys(map(ord, "\u00ad\u180e\u200b\u2060\ufeff"))  # soft
 _WHOLE = re.compile(r"(-?)(0|[1-9]\d{0,14})\.0+", re.ASCII)  # a whole number with a decimal point
 
 def label_name(
-    value,  # one cell of a label column
+    value: Any,  # one cell of a label column
 ) -> str:  # "" for a missing one
     """A label as text: whole numbers without a decimal point, accents in one form (NFC), without invisible signs and outer blanks. "007" stays "007".
 
@@ -751,7 +752,7 @@ def check_labels(
     rows: pd.DataFrame,  # the table
     column: str,  # the column with one label per row; where it is not there, nothing is found
     severe: float = 20.,  # how many times the most frequent label may outnumber the rarest before we warn
-    name=cell_text,  # makes a label of a filled cell
+    name: Callable = cell_text,  # makes a label of a filled cell
 ) -> list[Finding]:  # an error for a single class; warnings for labels that look alike, are too many, too rare, or no labels
     """Is there something to tell apart, and enough of each?
 
@@ -834,7 +835,7 @@ def _placeholders(column, counts):
 # %% ../nbs/02_data.ipynb #6825c48f
 def check_lengths(
     texts: list[str],  # n texts
-    processor,  # a tokenizer
+    processor: Any,  # a tokenizer
     max_length: int,  # tokens that the model reads, special ones included
     pairs: list[str] | None = None,  # n second texts, where the model reads two at once
     lengths: np.ndarray | None = None,  # n: tokens after cutting, where they are known; then only texts that fill the model are looked at
@@ -903,7 +904,7 @@ def _leave_out(rows, findings):  # the rows without those of the "skip" findings
 @checked
 def table(
     self: Task,
-    source,  # a path, a DataFrame or a list of dicts
+    source: Any,  # a path, a DataFrame or a list of dicts
     labelled: bool = True,  # False: rows to predict, whose targets do not matter
     encoding: str | None = None,  # as in `read_table`
     delimiter: str | None = None,  # as in `read_table`
@@ -933,7 +934,7 @@ def table(
 @checked
 def read(
     self: Task,
-    source,  # a path, a DataFrame or a list of dicts
+    source: Any,  # a path, a DataFrame or a list of dicts
     labelled: bool = True,  # False: rows to predict; target columns may be absent, and no row may be left out
     encoding: str | None = None,  # of a text file; None: utf-8
     delimiter: str | None = None,  # between cells of a .csv or .tsv file; None: "," or tab
@@ -1019,7 +1020,7 @@ def plot_rows(
     rows: pd.DataFrame,  # the table, best from `task.read`
     text: str,  # column whose lengths are counted, in characters
     target: str | None = "auto",  # column with one label per row; "auto": the target that `task.read` noted; None: lengths only
-):  # a matplotlib Figure; left: rows per label (the 12 most frequent); right: how long the texts are
+) -> Any:  # a matplotlib Figure; left: rows per label (the 12 most frequent); right: how long the texts are
     """A picture of the data: label balance and text lengths.
 
     Parameters
@@ -1033,7 +1034,8 @@ def plot_rows(
 
     Returns
     -------
-    a matplotlib Figure; left: rows per label (the 12 most frequent); right: how long the texts are
+    Any
+        a matplotlib Figure; left: rows per label (the 12 most frequent); right: how long the texts are
     """
     target = rows.attrs.get("target") if target == "auto" else target
     report(check_columns(rows, [c for c in (text, target) if c]))
@@ -1100,9 +1102,9 @@ def _as_text(value, keep):  # the same, for a cell of CSV
 # %% ../nbs/02_data.ipynb #60377b60
 @contextmanager
 def whole_file(
-    path,  # where the file shall be
+    path: str | Path,  # where the file shall be
     mode: str = "w",  # "w": text in UTF-8; "wb": bytes
-):  # gives an open file
+) -> Iterator[IO]:  # gives an open file
     """Write under another name, flush, rename: afterwards the old file stands there or the new one, whole. Raises DataError if that cannot be done.
 
     Parameters
@@ -1114,7 +1116,8 @@ def whole_file(
 
     Returns
     -------
-    gives an open file
+    Iterator[IO]
+        gives an open file
     """
     mode_there = _mode(_home(path))
     path = Path(os.path.realpath(_home(path)))
@@ -1165,10 +1168,10 @@ class _Lines:  # takes rows that end in \r\n, so that the csv module puts quotes
 @checked
 def write_csv(
     rows: pd.DataFrame,  # the table
-    file,  # open for text
+    file: Any,  # open for text
     delimiter: str = ",",  # between the cells
-    keep=lambda value: None,  # writes a picture and gives its path
-):
+    keep: Callable = lambda value: None,  # writes a picture and gives its path
+) -> None:
     """Write a table as text that `read_table` reads as the same cells.
 
     Parameters
@@ -1457,12 +1460,13 @@ class Splits:
         """
         return {role: row_hashes(rows, columns) for role, rows in self.roles.items()}
 
-    def plot(self):  # a matplotlib Figure; bars: share of each class by role, or rows by role where we did not stratify
+    def plot(self) -> Any:  # a matplotlib Figure; bars: share of each class by role, or rows by role where we did not stratify
         """The splits side by side; where they were stratified, bars of one class are equally long.
 
         Returns
         -------
-        a matplotlib Figure; bars: share of each class by role, or rows by role where we did not stratify
+        Any
+            a matplotlib Figure; bars: share of each class by role, or rows by role where we did not stratify
         """
         classes = list(self.table.columns[2 + bool(self.group):]) or ["rows"]
         fig, ax = new_figure(6, 1 + .6 * len(classes))

@@ -9,11 +9,12 @@ __all__ = ['evaluation_mode', 'predict', 'Evaluation', 'evaluate', 'per_class_ta
 # %% ../nbs/06_evaluation.ipynb #ff7beace
 import json, re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np, pandas as pd, torch
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
@@ -31,7 +32,7 @@ from .task import DataError, Prediction, SFTError, Task, TrainingError, rng_for
 @checked
 def evaluation_mode(
     model: torch.nn.Module,  # any module; it is changed in place, and given back as it was
-):
+) -> Iterator[torch.nn.Module]:
     """No dropout and no gradients inside a `with` block. Afterwards, every part has the mode that it had.
 
     Parameters
@@ -113,7 +114,7 @@ def _check(task, rows, judge):
 def predict(
     task: Task,  # says how rows are encoded and answers read
     model: torch.nn.Module,  # on `device`; comes back in the mode it had
-    processor,  # the tokenizer or image processor that belongs to the model
+    processor: Any,  # the tokenizer or image processor that belongs to the model
     rows: pd.DataFrame,  # n rows with the task's input columns; target columns are ignored
     batch_size: int = 64,  # rows a batch; changes the speed and not the answers
     device: str | torch.device = "cpu",  # where the model is
@@ -199,12 +200,13 @@ class Evaluation:
         "The tables that the task adds to a report, by name."
         return self.task.tables(self.predictions, self.targets)
 
-    def plot(self):  # a matplotlib Figure; None if the task has no picture
+    def plot(self) -> Any:  # a matplotlib Figure; None if the task has no picture
         """The task's picture of the result.
 
         Returns
         -------
-        a matplotlib Figure; None if the task has no picture
+        Any
+            a matplotlib Figure; None if the task has no picture
         """
         return self.task.plot(self.predictions, self.targets)
 
@@ -285,7 +287,7 @@ class Evaluation:
 def evaluate(
     task: Task,  # says how rows are encoded, answers read and scored
     model: torch.nn.Module,  # on `device`; comes back in the mode it had
-    processor,  # the tokenizer or image processor that belongs to the model
+    processor: Any,  # the tokenizer or image processor that belongs to the model
     rows: pd.DataFrame,  # n rows with the task's input and target columns
     batch_size: int = 64,  # rows a batch; changes the speed and not the result
     device: str | torch.device = "cpu",  # where the model is
@@ -443,7 +445,7 @@ def plot_confusion(
     predictions: list,  # n predictions or plain labels
     targets: list,  # n right labels
     labels: list,  # c labels in the order to show them; others that turn up are added at the end
-):  # a matplotlib Figure; rows are the truth, columns the prediction, each row shaded by its shares
+) -> Any:  # a matplotlib Figure; rows are the truth, columns the prediction, each row shaded by its shares
     """The confusion matrix as a picture, for two classes or for twenty.
 
     Parameters
@@ -457,7 +459,8 @@ def plot_confusion(
 
     Returns
     -------
-    a matplotlib Figure; rows are the truth, columns the prediction, each row shaded by its shares
+    Any
+        a matplotlib Figure; rows are the truth, columns the prediction, each row shaded by its shares
     """
     counts, shares = [confusion_table(predictions, targets, labels, s) for s in (False, True)]
     c, roomy, size = len(counts), len(counts) <= 5, min(8.5, 130 / len(counts))  # size in points

@@ -8,9 +8,11 @@ __all__ = ['FORMAT', 'ROWS', 'frozen_parts', 'states_of', 'skipping', 'tokens_re
 
 # %% ../nbs/05c_features.ipynb #5a75face
 import hashlib, json, os, time, uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -97,7 +99,7 @@ def states_of(
 def skipping(
     frozen: list[nn.Module],  # blocks that need not be computed
     states: torch.Tensor,  # what the last of them would have said
-):
+) -> Iterator[None]:
     """Inside a `with` block, the frozen blocks compute nothing and answer with `states`.
 
     Parameters
@@ -343,7 +345,7 @@ def still_parts(
 def plain_forward(
     model: nn.Module,  # any model
     batch: Batch,  # on its device
-):
+) -> Any:
     """The model's outputs, all of it computed.
 
     Parameters
@@ -360,10 +362,10 @@ def cached_forward(
     task: Task,  # whose loss tells what is read
     model: nn.Module,  # on its device, with its frozen parts frozen
     examples: Examples,  # the rows
-    autocast=nullcontext,  # makes a context for the forward pass
+    autocast: Callable = nullcontext,  # makes a context for the forward pass
     folder: Path | None = None,  # where states are kept; None: `features_folder()`
     gigabytes: float = 4,  # how much may be kept there; what was used longest ago goes first
-):  # (model, batch) -> outputs
+) -> Callable:  # (model, batch) -> outputs
     """The forward pass with frozen blocks taken from the disk; the plain one where that cannot be. Raises TrainingError if the disk is full.
 
     Parameters
@@ -383,7 +385,8 @@ def cached_forward(
 
     Returns
     -------
-    (model, batch) -> outputs
+    Callable
+        (model, batch) -> outputs
     """
     if task.augments or not still_parts(model, examples): return plain_forward
     few, folder, kind = _few(model, examples), folder or features_folder(), next(model.parameters()).device.type

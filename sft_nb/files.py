@@ -7,13 +7,14 @@ __all__ = ['flush', 'replacing', 'write_file']
 
 # %% ../nbs/00c_files.ipynb #d97beb1b
 import os, secrets
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 # %% ../nbs/00c_files.ipynb #7248261a
 def flush(
     path: Path,  # a file, or a folder
-):
+) -> None:
     """Force a file, or a folder's own entries, onto the disk (Windows has no such call for folders).
 
     Parameters
@@ -29,8 +30,8 @@ def flush(
 # %% ../nbs/00c_files.ipynb #f4427b59
 @contextmanager
 def replacing(
-    path,  # the file to be; its folder must be there
-):
+    path: str | Path,  # the file to be; its folder must be there
+) -> Iterator[Path]:
     """Inside the block, write to the path that is given; at the end it takes the name `path`, or nothing changes.
 
     Parameters
@@ -49,7 +50,7 @@ def replacing(
 
 # %% ../nbs/00c_files.ipynb #5d563538
 def write_file(
-    path,  # the file to be
+    path: str | Path,  # the file to be
     content: bytes | str,  # all of it; text is written as UTF-8, lines end as they are
 ) -> Path:  # the file
     """Write a whole file, or leave the old one as it is.

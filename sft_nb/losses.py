@@ -6,6 +6,8 @@
 __all__ = ['cross_entropy', 'cross_entropy_weight', 'focal', 'binary_cross_entropy', 'mse']
 
 # %% ../nbs/04_losses.ipynb #911e69d6
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from .mistakes import checked
@@ -34,7 +36,7 @@ def cross_entropy(
     targets: torch.Tensor,  # b …: the right class of each, 0 to c-1, or `ignore_index`
     *,
     smoothing: float = 0.,  # share of each target spread evenly over all classes, in [0, 1]
-    class_weights=None,  # c: how much a target of each class counts (tensor or list); None: 1 each
+    class_weights: Any = None,  # c: how much a target of each class counts (tensor or list); None: 1 each
     ignore_index: int = -100,  # targets with this value add nothing
 ) -> torch.Tensor:  # scalar: the sum over all targets that count, in nats
     """Summed cross-entropy; divide it by `cross_entropy_weight`. Smoothing: Szegedy et al. 2016, section 7. Raises TrainingError when the shapes do not fit.
@@ -65,7 +67,7 @@ def cross_entropy(
 @checked
 def cross_entropy_weight(
     targets: torch.Tensor,  # b …: right classes, or 0/1 marks for `binary_cross_entropy`
-    class_weights=None,  # c: the class weights that the loss uses; None: every target counts 1
+    class_weights: Any = None,  # c: the class weights that the loss uses; None: every target counts 1
     ignore_index: int = -100,  # targets with this value count nothing
 ) -> float:  # what the summed loss is divided by
     """How many targets a summed loss contains or, with class weights, how much they weigh together.
@@ -95,7 +97,7 @@ def focal(
     targets: torch.Tensor,  # b …: the right class of each, 0 to c-1, or `ignore_index`
     gamma: float = 2.,  # how strongly easy targets are turned down; 0 is plain cross-entropy
     *,
-    class_weights=None,  # c: how much a target of each class counts (the paper's alpha); None: 1 each
+    class_weights: Any = None,  # c: how much a target of each class counts (the paper's alpha); None: 1 each
     ignore_index: int = -100,  # targets with this value add nothing
 ) -> torch.Tensor:  # scalar: the sum over all targets that count
     """Summed focal loss (Lin et al. 2017, equation 5); divide it by `cross_entropy_weight`. Raises TrainingError when the shapes do not fit.
@@ -129,7 +131,7 @@ def binary_cross_entropy(
     logits: torch.Tensor,  # b … c: one raw score per label
     targets: torch.Tensor,  # b … c: 1 where the label holds, 0 where not, `ignore_index` where nobody knows
     *,
-    pos_weight=None,  # c: how much a 1 counts against a 0, per label (tensor or list); None: 1 each
+    pos_weight: Any = None,  # c: how much a 1 counts against a 0, per label (tensor or list); None: 1 each
     ignore_index: float = -100,  # entries with this value add nothing
 ) -> torch.Tensor:  # scalar: the sum over all entries that count, in nats
     """Summed yes-or-no cross-entropy for several labels a row; divide it by `cross_entropy_weight(targets)`. Raises TrainingError when the shapes differ.

@@ -10,6 +10,7 @@ __all__ = ['limited', 'SFTError', 'DataError', 'AssetError', 'CheckpointError', 
 import functools, inspect, json, math, os, types, typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,7 +58,7 @@ class TrainingError(SFTError):
 
 # %% ../nbs/00a_mistakes.ipynb #cb66b830
 def shown(
-    value,  # anything at all
+    value: Any,  # anything at all
     most: int = 60,  # characters
 ) -> str:
     """A value as it may stand in a message: short, whatever it is.
@@ -201,8 +202,8 @@ def _table_of(key, value):
 
 # %% ../nbs/00a_mistakes.ipynb #b78e50a1
 def unfit(
-    value,  # what was given
-    kind,  # an annotation, such as `str | None` or `list[int]`
+    value: Any,  # what was given
+    kind: Any,  # an annotation, such as `str | None` or `list[int]`
 ) -> str:  # what is wanted, in words; "" if the value fits
     """Compare a value with an annotation.
 
@@ -334,9 +335,11 @@ def _called(f):
     first = next(iter(f.__annotations__.values()), None) if next(iter(inspect.signature(f).parameters), "") in ("self", "cls") else None
     return f"{first.__name__}.{f.__name__}" if isinstance(first, type) else f.__name__
 
+_Checked = typing.TypeVar("_Checked", bound=Callable)  # so that an editor knows it is the same
+
 def checked(
-    f: Callable,  # a function, or a dataclass
-):  # the same, and a wrong argument is a sentence
+    f: _Checked,  # a function, or a dataclass
+) -> _Checked:  # the same, and a wrong argument is a sentence
     """Compare the arguments of every call with the function's annotations, before it runs.
 
     Parameters
@@ -346,7 +349,8 @@ def checked(
 
     Returns
     -------
-    the same, and a wrong argument is a sentence
+    _Checked
+        the same, and a wrong argument is a sentence
     """
     if inspect.isclass(f):
         f.__init__ = _guarded(f.__init__, f)
@@ -389,7 +393,7 @@ def regular(
 _DEPTH = 100  # brackets inside brackets: whoever walks through the content has a limit too
 
 def deeper_than(
-    tree,  # nested lists and dictionaries
+    tree: Any,  # nested lists and dictionaries
     most: int,  # levels
 ) -> bool:
     """Are there more levels than that?
@@ -413,7 +417,7 @@ def read_json(
     what: str = "file",  # what it is, in words, for the message
     error: type = DataError,  # what is raised
     most: int = 500_000_000,  # bytes
-):  # what the file holds, of this kind
+) -> Any:  # what the file holds, of this kind
     """Read JSON that somebody else may have written. Whatever is wrong with it is one sentence.
 
     Parameters
@@ -431,7 +435,8 @@ def read_json(
 
     Returns
     -------
-    what the file holds, of this kind
+    Any
+        what the file holds, of this kind
     """
     path = regular(path, what, error)
     try:

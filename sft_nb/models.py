@@ -9,11 +9,13 @@ __all__ = ['HEADS', 'quiet', 'missing_body_keys', 'converted', 'resolve', 'load_
 
 # %% ../nbs/03_models.ipynb #ab5b37ad
 import hashlib, importlib, inspect, os, re, tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from difflib import get_close_matches
 from pickle import UnpicklingError
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -35,7 +37,7 @@ from .task import CheckpointError, Finding, torch_seed
 
 # %% ../nbs/03_models.ipynb #bd0f5c9d
 @contextmanager
-def quiet():
+def quiet() -> Iterator[None]:
     "Silence transformers' progress bars and load report inside a `with` block."
     bars, level, hub = hf_logging.is_progress_bar_enabled(), hf_logging.get_verbosity(), hub_logging.get_verbosity()
     hf_logging.disable_progress_bar(); hf_logging.set_verbosity_error(); hub_logging.set_verbosity_error()
@@ -141,7 +143,7 @@ HEADS = {
 @checked
 def load_processor(
     path: str | Path,  # a local folder or hub id
-):  # a tokenizer, image processor or both
+) -> Any:  # a tokenizer, image processor or both
     """The processor that belongs to a checkpoint; a tokenizer without a padding token pads with its end token.
 
     Parameters
@@ -151,7 +153,8 @@ def load_processor(
 
     Returns
     -------
-    a tokenizer, image processor or both
+    Any
+        a tokenizer, image processor or both
     """
     try: processor = AutoTokenizer.from_pretrained(path, config=described(path), trust_remote_code=False)
     except Exception: processor = AutoProcessor.from_pretrained(path, trust_remote_code=False)
@@ -188,7 +191,7 @@ def _config(path, origin, options):
 @checked
 def config_of(
     checkpoint: str | Path,  # asset name, local folder or hub id
-):  # a transformers configuration
+) -> Any:  # a transformers configuration
     """What a checkpoint says of itself, before its weights are read.
 
     Parameters
@@ -198,7 +201,8 @@ def config_of(
 
     Returns
     -------
-    a transformers configuration
+    Any
+        a transformers configuration
     """
     return _config(*resolve(checkpoint), {})
 
@@ -210,8 +214,8 @@ def load(
     *,
     fresh: bool = False,  # random weights everywhere: the architecture without its pretraining
     seed: int = 0,  # of the random weights
-    processor=load_processor,  # (path) -> processor: how it is read
-    **config,  # changes to the configuration, e.g. num_labels=3
+    processor: Callable = load_processor,  # (path) -> processor: how it is read
+    **config: Any,  # changes to the configuration, e.g. num_labels=3
 ) -> tuple[nn.Module, object]:  # the model, in evaluation mode, and its processor
     """Load a checkpoint with a head. Raises CheckpointError if anything but the head would be random.
 
@@ -340,9 +344,9 @@ def layers_left_over(
 @checked
 def save_weights(
     model: nn.Module,  # a transformers model, or any other
-    processor,  # saved beside the model; None: there is none
+    processor: Any,  # saved beside the model; None: there is none
     folder: str | Path,  # an existing folder
-):
+) -> None:
     """Save a model and its processor as safetensors and JSON.
 
     Parameters
@@ -364,7 +368,7 @@ def save_weights(
 def load_weights(
     model: nn.Module,  # as `Task.build` made it from the same folder
     folder: str | Path,  # what `save_weights` wrote
-):
+) -> None:
     """Fill in what transformers did not load: a model of your own.
 
     Parameters
@@ -382,7 +386,7 @@ def load_weights(
 @checked
 def check_unknown(
     texts: list,  # n texts, or lists of words; other cells are passed over
-    processor,  # a tokenizer, or what holds one as `source`
+    processor: Any,  # a tokenizer, or what holds one as `source`
     most: int = 2_000,  # so many texts are looked at, evenly spread
     share: float = 0.2,  # of unknown pieces, from which on we warn
 ) -> list[Finding]:  # a warning, where the tokenizer does not know the language

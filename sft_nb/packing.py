@@ -8,9 +8,11 @@ __all__ = ['first_fit', 'row_plan', 'take_cells', 'block_mask', 'Layout', 'pack'
 
 # %% ../nbs/05b_packing.ipynb #85fe5f5f
 import inspect
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +26,7 @@ from .task import Batch, Task, TrainingError
 # %% ../nbs/05b_packing.ipynb #dae7331f
 @checked
 def first_fit(
-    lengths,  # b: tokens of every example
+    lengths: Any,  # b: tokens of every example
     capacity: int | None = None,  # tokens in a row; None: as many as the longest example has
 ) -> list[list[int]]:  # per row, the positions of its examples, longest first
     """Examples into few rows: longest first, each into the first row with room. Raises TrainingError where an example is longer than a row.
@@ -81,7 +83,7 @@ def row_plan(
 def take_cells(
     x: torch.Tensor,  # b t …: something with one entry per token
     source: torch.Tensor,  # r c, from `row_plan`
-    fill,  # what stands in the cells that take nothing
+    fill: Any,  # what stands in the cells that take nothing
 ) -> torch.Tensor:  # r c …
     """Move one entry per token to its place in the packed rows.
 
@@ -318,7 +320,7 @@ def check_packing(
     layout: Layout,  # from `layout_of`
     capacity: int | None = None,  # tokens in a row; None: twice the longest example, so that any two can share
     tolerance: float = 1e-4,  # largest gap, as a share of the largest output (or of the loss); 16-bit weights get what 16 bits can hold
-):
+) -> None:
     """Raise TrainingError unless packed and padded rows give the same outputs and the same loss.
 
     Parameters
@@ -370,7 +372,7 @@ def packer(
     model: nn.Module,  # on its device
     examples: Examples,  # the training rows
     capacity: int | None = None,  # tokens in a row; None: in each batch as many as its longest example has
-):  # Batch -> Batch: called on each padded micro-batch, on the model's device
+) -> Callable:  # Batch -> Batch: called on each padded micro-batch, on the model's device
     """Make the function that packs this task's batches for this model. Raises TrainingError where rows cannot be shared.
 
     Parameters
@@ -386,7 +388,8 @@ def packer(
 
     Returns
     -------
-    Batch -> Batch: called on each padded micro-batch, on the model's device
+    Callable
+        Batch -> Batch: called on each padded micro-batch, on the model's device
     """
     name = task.name or type(task).__name__
     if not task.per_token: raise TrainingError(f"{name} gives one answer per row, so a row cannot hold several examples: its pooled head would mix them. {_OFF}")
@@ -401,7 +404,7 @@ def packer(
 @checked
 def packed_share(
     batches: list,  # batches of row positions
-    lengths,  # length of every row of the table (tokens), by position
+    lengths: Any,  # length of every row of the table (tokens), by position
     capacity: int | None = None,  # tokens in a packed row; None: in each batch as many as its longest example has
 ) -> float:  # in [0, 1]; 0 where there are no cells at all
     """The share of all cells that hold a pad after packing, beside `padding_share`.
@@ -430,9 +433,9 @@ def packed_share(
 # %% ../nbs/05b_packing.ipynb #22ec6591
 @checked
 def plot_packing(
-    lengths,  # b: tokens of the examples of one batch
+    lengths: Any,  # b: tokens of the examples of one batch
     capacity: int | None = None,  # tokens in a packed row; None: as many as the longest example has
-):  # a matplotlib Figure; left: padded, a row for each example; right: packed
+) -> Any:  # a matplotlib Figure; left: padded, a row for each example; right: packed
     """A picture of one batch before and after packing: examples in blue, pads in grey.
 
     Parameters
@@ -444,7 +447,8 @@ def plot_packing(
 
     Returns
     -------
-    a matplotlib Figure; left: padded, a row for each example; right: packed
+    Any
+        a matplotlib Figure; left: padded, a row for each example; right: packed
     """
     lengths = np.asarray(lengths, dtype=int)
     fig, axes = new_figure(8, 3, 2)

@@ -7,7 +7,9 @@ __all__ = ['ranks', 'alone', 'share', 'add_up', 'over_ranks', 'on_any_rank', 'ga
 
 # %% ../nbs/05d_ranks.ipynb #c4848e8f
 import atexit, os
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -35,10 +37,10 @@ def _leave():
 
 # %% ../nbs/05d_ranks.ipynb #9a745969
 def share(
-    items,  # anything that can be sliced: the rows of a batch, or a list of batches
+    items: Any,  # anything that can be sliced: the rows of a batch, or a list of batches
     rank: int | None = None,  # whose share; None: this process's
     of: int | None = None,  # how many ranks; None: as many as there are
-):  # every `of`-th item
+) -> Any:  # every `of`-th item
     """The part of the items that one rank works on. It may be empty.
 
     Parameters
@@ -52,13 +54,14 @@ def share(
 
     Returns
     -------
-    every `of`-th item
+    Any
+        every `of`-th item
     """
     return items[(ranks().process_index if rank is None else rank)::(of or ranks().num_processes)]
 
 # %% ../nbs/05d_ranks.ipynb #2cfd8eb2
 def add_up(
-    parts,  # dictionaries of numbers under the same names
+    parts: Iterable[dict],  # dictionaries of numbers under the same names
 ) -> dict[str, float]:  # their sums, name by name
     """Add dictionaries of numbers.
 
@@ -132,8 +135,8 @@ def gathered(
 # %% ../nbs/05d_ranks.ipynb #2ffedb00
 @torch.no_grad()
 def sum_gradients(
-    parameters,  # trainable ones, in the same order on every rank
-):
+    parameters: Iterable[torch.nn.Parameter],  # trainable ones, in the same order on every rank
+) -> None:
     """Replace every gradient by its sum over all ranks; one that no rank has stays None.
 
     Parameters
@@ -150,7 +153,7 @@ def sum_gradients(
 
 # %% ../nbs/05d_ranks.ipynb #71e933d1
 @contextmanager
-def one_voice():
+def one_voice() -> Iterator[None]:
     "Inside a `with` block only rank 0 prints and warns."
     if ranks().is_main_process: yield; return
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), quiet(): yield

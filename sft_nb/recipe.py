@@ -7,7 +7,9 @@ __all__ = ['SCHEDULES', 'RULES', 'SMALLEST', 'LARGEST', 'FEWEST', 'MOST', 'RECIP
 
 # %% ../nbs/06a_recipe.ipynb #408383d0
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
 
 import pandas as pd
 from torch import nn
@@ -122,7 +124,7 @@ class Recipe:
 
     def __post_init__(self): self.check()
 
-    def check(self):
+    def check(self) -> None:
         "Raise TrainingError, naming every field that cannot be."
         wrong = _mistyped(self)
         if not wrong:
@@ -163,7 +165,7 @@ class Recipe:
 
     def but(
         self,
-        **changes,  # fields and their new values
+        **changes: Any,  # fields and their new values
     ) -> "Recipe":
         """The same recipe with some fields changed; an unknown field is named.
 
@@ -300,8 +302,8 @@ class Method:
 
     def objective(
         self,
-        inner,  # (model, batch) -> named sums
-    ):  # the same kind of function
+        inner: Callable,  # (model, batch) -> named sums
+    ) -> Callable:  # the same kind of function
         """Wrap the objective.
 
         Parameters
@@ -311,16 +313,17 @@ class Method:
 
         Returns
         -------
-        the same kind of function
+        Callable
+            the same kind of function
         """
         return inner
 
     def step(
         self,
         model: nn.Module,  # in training mode
-        grad,  # to be called at least once; () -> sums and weights: computes the gradient of the batch anew, with the same dropout
-        opt,  # () -> None: clips the gradient and moves
-    ):
+        grad: Callable,  # to be called at least once; () -> sums and weights: computes the gradient of the batch anew, with the same dropout
+        opt: Callable,  # () -> None: clips the gradient and moves
+    ) -> None:
         """One update.
 
         Parameters
@@ -337,7 +340,7 @@ class Method:
     def after(
         self,
         model: nn.Module,  # with its new weights
-    ):
+    ) -> None:
         """After every update.
 
         Parameters
@@ -394,7 +397,7 @@ class Method:
     def load_state_dict(
         self,
         state: dict,  # what `state_dict` gave
-    ):
+    ) -> None:
         """The reverse of `state_dict`.
 
         Parameters

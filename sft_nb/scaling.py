@@ -6,6 +6,8 @@
 __all__ = ['power_law', 'plot_growth', 'rank_bytes', 'accelerate_config', 'suggest_setup']
 
 # %% ../nbs/07b_scaling.ipynb #761c2cc2
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -14,8 +16,8 @@ from .task import SFTError
 
 # %% ../nbs/07b_scaling.ipynb #6d9e4e37
 def power_law(
-    x,  # n sizes, above 0
-    y,  # n costs, above 0
+    x: Any,  # n sizes, above 0
+    y: Any,  # n costs, above 0
 ) -> tuple[float, float]:  # factor a and exponent b
     """The line of least squares through the logarithms: y = a x^b.
 
@@ -38,12 +40,12 @@ def power_law(
 
 # %% ../nbs/07b_scaling.ipynb #6429a0d3
 def plot_growth(
-    x,  # n sizes
-    y,  # n costs
+    x: Any,  # n sizes
+    y: Any,  # n costs
     xlabel: str,  # what grows, with its unit
     ylabel: str,  # what it costs, with its unit
     fitted: int | None = None,  # the line is fitted to so many of the smallest; None: to all
-):  # a matplotlib Figure
+) -> Any:  # a matplotlib Figure
     """Costs against sizes on logarithmic axes, with the power law that fits the first of them.
 
     Parameters
@@ -61,7 +63,8 @@ def plot_growth(
 
     Returns
     -------
-    a matplotlib Figure
+    Any
+        a matplotlib Figure
     """
     fig, ax = new_figure(4.5, 3)
     x, y = np.asarray(x, float), np.asarray(y, float)

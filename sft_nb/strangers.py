@@ -8,6 +8,7 @@ __all__ = ['without_choices', 'impossible', 'look_through', 'growth', 'check_tok
 # %% ../nbs/02b_strangers.ipynb #35f4e806
 import json, os, re, tempfile
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.activations import ACT2FN
@@ -18,8 +19,8 @@ from .mistakes import CheckpointError, checked, read_json, shown
 _CHOOSES = re.compile(r"_?(attn|experts)_implementation(_internal|_autoset)?|auto_map|custom_pipelines|custom_generate|quantization_config|(torch_)?dtype")
 
 def without_choices(
-    raw,  # what config.json holds
-):  # the same without the fields that choose code, or a way to keep weights
+    raw: Any,  # what config.json holds
+) -> Any:  # the same without the fields that choose code, or a way to keep weights
     """A configuration that only describes.
 
     Parameters
@@ -29,7 +30,8 @@ def without_choices(
 
     Returns
     -------
-    the same without the fields that choose code, or a way to keep weights
+    Any
+        the same without the fields that choose code, or a way to keep weights
     """
     if isinstance(raw, list): return [without_choices(v) for v in raw]
     if not isinstance(raw, dict): return raw
@@ -91,7 +93,7 @@ def look_through(
 
 # %% ../nbs/02b_strangers.ipynb #ad4e602a
 def growth(
-    step,  # a normalizer or decoder of tokenizer.json
+    step: Any,  # a normalizer or decoder of tokenizer.json
 ) -> float:  # how many times longer a text can become, at most
     """Multiply up what a chain of replacements does to the length of a text.
 
@@ -139,8 +141,8 @@ def check_tokenizer(
 @checked
 def described(
     path: str | Path,  # a local folder, or the id of a checkpoint on the hub
-    **changes,  # to the configuration, e.g. num_labels=3
-):  # a transformers configuration
+    **changes: Any,  # to the configuration, e.g. num_labels=3
+) -> Any:  # a transformers configuration
     """What a checkpoint says of its architecture, without what chooses code. Raises CheckpointError, and whatever transformers raises.
 
     Parameters
@@ -152,7 +154,8 @@ def described(
 
     Returns
     -------
-    a transformers configuration
+    Any
+        a transformers configuration
     """
     path = str(path)
     local = Path(path).is_dir()

@@ -8,6 +8,7 @@ __all__ = ['Processor', 'Outputs', 'derive_seed', 'rng_for', 'torch_seed', 'seed
 
 # %% ../nbs/00_task.ipynb #7607f200
 import hashlib, importlib, random
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Callable, ClassVar
@@ -21,7 +22,7 @@ from .mistakes import checked, limited, look_at, shown
 
 # %% ../nbs/00_task.ipynb #9b920172
 def derive_seed(
-    *keys,  # anything that prints the same on every machine: ints, strings
+    *keys: object,  # anything that prints the same on every machine: ints, strings
 ) -> int:  # a number below 2**63, the same in every process (unlike Python's `hash`)
     """Turn a list of keys into a seed.
 
@@ -41,7 +42,7 @@ def derive_seed(
 
 # %% ../nbs/00_task.ipynb #5921f29a
 def rng_for(
-    *keys,  # what the numbers are for, e.g. ("augment", seed, epoch, index)
+    *keys: object,  # what the numbers are for, e.g. ("augment", seed, epoch, index)
 ) -> np.random.Generator:  # an independent generator
     """A numpy generator of its own for every purpose.
 
@@ -59,8 +60,8 @@ def rng_for(
 
 @contextmanager
 def torch_seed(
-    *keys,  # what the numbers are for, e.g. ("dropout", seed, step)
-):
+    *keys: object,  # what the numbers are for, e.g. ("dropout", seed, step)
+) -> Iterator[None]:
     """Seed torch (CPU and CUDA) inside a `with` block, and give the old state back afterwards.
 
     Parameters
@@ -77,7 +78,7 @@ def torch_seed(
 @checked
 def seed_everything(
     seed: int,  # any whole number
-):
+) -> None:
     """Seed Python, numpy and torch globally: for code that is not ours.
 
     Parameters
@@ -117,7 +118,7 @@ class Batch:
 
     def to(
         self,
-        device,  # where to, e.g. "cpu" or "cuda"
+        device: str | torch.device,  # where to, e.g. "cpu" or "cuda"
     ) -> "Batch":
         """The same batch on another device.
 
@@ -173,8 +174,8 @@ class Finding:
 Processor, Outputs = Any, Any  # a tokenizer or image processor; whatever the model returns
 
 def learned(
-    default=None,  # its value before `learn` has seen any rows
-):
+    default: Any = None,  # its value before `learn` has seen any rows
+) -> Any:
     """A dataclass field that `Task.learn` fills from training rows; it is no flag on the command line.
 
     Parameters
@@ -268,7 +269,7 @@ class Task:
     def build(
         self,
         checkpoint: str,  # an asset, a local folder or a hub id
-        **options,  # handed to `models.load`, e.g. fresh=True for random weights
+        **options: Any,  # handed to `models.load`, e.g. fresh=True for random weights
     ) -> tuple[torch.nn.Module, Processor]:
         """The model with a head for this task, and the processor that feeds it. Calls `models.load`.
 
@@ -307,8 +308,8 @@ class Task:
 
     def encode_all(
         self,
-        rows,  # rows of the table
-        processor,  # what `build` returned beside the model
+        rows: pd.DataFrame,  # rows of the table
+        processor: Processor,  # what `build` returned beside the model
     ) -> list[dict]:
         """All rows of a table, without augmentation. Override it when the processor is faster on many at once.
 
@@ -323,9 +324,9 @@ class Task:
 
     def check_lengths(
         self,
-        rows,  # rows of the table
-        processor,  # what `build` returned beside the model
-        lengths=None,  # n: `length` of every example, where it is known already
+        rows: pd.DataFrame,  # rows of the table
+        processor: Any,  # what `build` returned beside the model
+        lengths: Sequence[int] | None = None,  # n: `length` of every example, where it is known already
     ) -> list[Finding]:
         """What of the rows the model cannot read; asked once, before training.
 
@@ -355,7 +356,7 @@ class Task:
 
     def pace(
         self,
-        model,  # what `build` returned
+        model: torch.nn.Module,  # what `build` returned
     ) -> dict[str, float]:  # `updates` that it takes to learn from few rows, and the top of the `learning_rate`
         """What the default recipe takes for this task and this model.
 
@@ -434,7 +435,7 @@ class Task:
 
     def predict(
         self,
-        model,  # what `build` returned
+        model: torch.nn.Module,  # what `build` returned
         batch: Batch,  # what `collate` returned
         processor: Processor,  # what `build` returned beside the model
     ) -> list[Prediction]:
@@ -525,7 +526,7 @@ class Task:
 
     def features(
         self,
-        model,  # what `build` returned
+        model: torch.nn.Module,  # what `build` returned
         batch: Batch,  # what `collate` returned
     ) -> torch.Tensor:  # b d; or, where a row has several answers, a list of b tensors, k d each
         """One vector per answer from the model's body, frozen and in evaluation mode.
@@ -587,7 +588,7 @@ class Task:
         self,
         predictions: list[Prediction],  # n answers
         targets: list,  # n right answers, from `target`
-    ):
+    ) -> None:
         """A matplotlib figure for the evaluation report, or None.
 
         Parameters
@@ -604,7 +605,7 @@ class Task:
         self,
         rows: pd.DataFrame,  # rows of the table
         predictions: list[Prediction] | None = None,  # n answers
-    ):  # an object that Jupyter can display
+    ) -> Any:  # an object that Jupyter can display
         """Rows, and answers beside them, for a person to read; here, a plain table.
 
         Parameters
@@ -616,7 +617,8 @@ class Task:
 
         Returns
         -------
-        an object that Jupyter can display
+        Any
+            an object that Jupyter can display
         """
         table = rows[[c for c in [*self.inputs(), *self.outputs()] if c in rows]].copy()
         if predictions is None: return table
@@ -647,7 +649,7 @@ class Task:
     def as_saved(
         self,
         model: torch.nn.Module,  # afterwards as it was
-    ):
+    ) -> Iterator[str]:
         """Inside a `with` block, the model in the form in which others will load it; gives a sentence for the model card on how to read its raw outputs, or ''.
 
         Parameters

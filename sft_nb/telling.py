@@ -13,7 +13,7 @@ LOGGER = logging.getLogger("sft_nb")
 
 def warn(
     message: str,  # what is doubtful, where, and what to do
-):
+) -> None:
     """Tell the user something that is no error. It goes through `logging`, under the name sft_nb.
 
     Parameters
@@ -26,7 +26,7 @@ def warn(
 # %% ../nbs/00b_telling.ipynb #e94342fa
 class Printer(logging.Handler):
     "Prints warnings where the cell's own output goes, unless logging has been set up by somebody."
-    def emit(self, record):
+    def emit(self, record: logging.LogRecord) -> None:
         if not logging.getLogger().handlers: print(f"{record.levelname.lower()}: {record.getMessage()}")
 
 def in_notebook() -> bool:
@@ -75,7 +75,7 @@ def harmless(
     return _CONTROLS.sub(lambda m: f"\\x{ord(m[0]):02x}", text)
 
 def in_markdown(
-    text,  # of a stranger
+    text: object,  # of a stranger
 ) -> str:  # one line
     """For Markdown: nothing in it is a tag, a link, a heading or a new paragraph.
 
@@ -93,7 +93,7 @@ def in_markdown(
     return re.sub(r"([\\`*\[\]|~])", r"\\\1", line)
 
 def in_code(
-    text,  # of a stranger
+    text: object,  # of a stranger
 ) -> str:  # with its back quotes
     """For Markdown, as code: back quotes would end it, so they become plain ones.
 

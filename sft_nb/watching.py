@@ -8,6 +8,7 @@ __all__ = ['History', 'Listener', 'Lines', 'Bar', 'Curve', 'watcher']
 # %% ../nbs/06b_watching.ipynb #f5fc6068
 import math, sys, time
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import pandas as pd
 from IPython import get_ipython
@@ -48,12 +49,20 @@ class History:
         e = dict(self.epochs[-1]); names = {"train_loss": "Training Loss", "valid_loss": "Validation Loss"}
         return f"Epoch {e.pop('epoch')}, " + ", ".join(f"{names.get(k, k)}: {v:.4f}" for k, v in e.items())
 
-    def plot(self, title: str = ""):  # a matplotlib Figure
+    def plot(
+        self,
+        title: str = "",  # above the picture
+    ) -> Any:  # a matplotlib Figure
         """Training loss per update (pale), training and validation loss per epoch.
 
         Parameters
         ----------
         title
+            above the picture
+
+        Returns
+        -------
+        Any
             a matplotlib Figure
         """
         fig, ax = new_figure(6, 3)
@@ -69,24 +78,24 @@ class History:
 # %% ../nbs/06b_watching.ipynb #5d05cd6f
 class Listener:
     "Watches a run; each moment gets the `FineTuner`. All moments are optional."
-    def start(self, _tuner): "The model and optimiser exist; nothing has been trained."
-    def step(self, _tuner): "After every update."
-    def epoch(self, _tuner): "After every epoch's validation."
-    def pause(self, _tuner): "After the update at which an interrupted run stops."
-    def end(self, _tuner): "At the end, also of a run that was interrupted or failed."
+    def start(self, _tuner: Any) -> None: "The model and optimiser exist; nothing has been trained."
+    def step(self, _tuner: Any) -> None: "After every update."
+    def epoch(self, _tuner: Any) -> None: "After every epoch's validation."
+    def pause(self, _tuner: Any) -> None: "After the update at which an interrupted run stops."
+    def end(self, _tuner: Any) -> None: "At the end, also of a run that was interrupted or failed."
 
 # %% ../nbs/06b_watching.ipynb #fa1fc655
 class Lines(Listener):
     "What was chosen, one line per epoch, and what was reached."
     write = staticmethod(print)
 
-    def start(self, tuner):
+    def start(self, tuner: Any) -> None:
         self.write(_chosen(tuner))
 
-    def epoch(self, tuner):
+    def epoch(self, tuner: Any) -> None:
         self.write(tuner.history.line())
 
-    def end(self, tuner):
+    def end(self, tuner: Any) -> None:
         for line in (_stopped(tuner), _kept(tuner), _reached(tuner.history.reached)):
             if line:
                 self.write(line)
@@ -127,27 +136,27 @@ def _reached(found):
 class Bar(Lines):
     "A progress bar with the time left, for a terminal."
     write = staticmethod(tqdm.write)
-    def start(self, tuner):
+    def start(self, tuner: Any) -> None:
         super().start(tuner)
         self.bar = tqdm(total=tuner.updates, initial=tuner.position.step, unit="update", leave=False)
-    def step(self, tuner): self.bar.set_postfix(loss=f"{tuner.history.steps[-1]['loss']:.3f}", refresh=False); self.bar.update()
-    def end(self, tuner): self.bar.close() if hasattr(self, "bar") else None; super().end(tuner)
+    def step(self, tuner: Any) -> None: self.bar.set_postfix(loss=f"{tuner.history.steps[-1]['loss']:.3f}", refresh=False); self.bar.update()
+    def end(self, tuner: Any) -> None: self.bar.close() if hasattr(self, "bar") else None; super().end(tuner)
 
 # %% ../nbs/06b_watching.ipynb #e6118d89
 class Curve(Lines):
     "A live curve, for a notebook."
-    def start(self, tuner):
+    def start(self, tuner: Any) -> None:
         super().start(tuner)
         self.handle, self.first = display(tuner.history.plot(), display_id=True), tuner.position.step
         self.last = self.began = time.perf_counter()
 
-    def step(self, tuner):
+    def step(self, tuner: Any) -> None:
         now, p = time.perf_counter(), tuner.position
         if now - self.last < 1: return
         left = (now - self.began) * (tuner.updates - p.step) / max(1, p.step - self.first)
         self.last = now; self.handle.update(tuner.history.plot(f"update {p.step} of {tuner.updates}, about {left:.0f} s left"))
 
-    def end(self, tuner): self.handle.update(tuner.history.plot()) if hasattr(self, "handle") else None; super().end(tuner)
+    def end(self, tuner: Any) -> None: self.handle.update(tuner.history.plot()) if hasattr(self, "handle") else None; super().end(tuner)
 
 # %% ../nbs/06b_watching.ipynb #c63f74cb
 def watcher() -> Listener:

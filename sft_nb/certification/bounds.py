@@ -7,7 +7,9 @@ __all__ = ['exact_bound', 'hb_p_value', 'hb_bound', 'Bound', 'risk_bound', 'tria
            'units_needed', 'mean_bound', 'plot_bounds']
 
 # %% ../../nbs/certification/01_bounds.ipynb #7ee43289
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -161,8 +163,8 @@ def risk_bound(
 # %% ../../nbs/certification/01_bounds.ipynb #55cd8103
 @checked
 def trials(
-    draw,  # rng -> whatever `broken` takes: one data set from the population
-    broken,  # that data set -> is the promise false in the population?
+    draw: Callable,  # rng -> whatever `broken` takes: one data set from the population
+    broken: Callable,  # that data set -> is the promise false in the population?
     times: int = 1000,  # how many data sets
     seed: int = 0,  # the same seed, the same draws
 ) -> float:  # share of data sets whose promise is false
@@ -204,8 +206,8 @@ def allowed(
 
 # %% ../../nbs/certification/01_bounds.ipynb #4f851f02
 def one_per_group(
-    groups,  # n names: which group each row belongs to
-    *key,  # what the draw hangs on, e.g. a hash of the data: nobody can choose it
+    groups: Any,  # n names: which group each row belongs to
+    *key: object,  # what the draw hangs on, e.g. a hash of the data: nobody can choose it
 ) -> np.ndarray:  # positions, one per group
     """One random row of each group.
 
@@ -228,7 +230,7 @@ def one_per_group(
 @checked
 def cluster_bound(
     losses: np.ndarray,  # n losses in [0, 1]
-    groups,  # n names
+    groups: Any,  # n names
     delta: float = 0.05,  # how often the bound may fail, roughly
     unit: str = "row",  # what one loss stands for
 ) -> Bound:  # with exact=False
@@ -263,7 +265,7 @@ def units_needed(
     risk: float,  # the largest risk that the claim allows, in (0, 1)
     expected: float,  # the risk that will be observed, below it
     delta: float = 0.05,  # how often the bound may fail
-    bound=exact_bound,  # (errors, n, delta) -> bound; for losses in [0, 1], `mean_bound`
+    bound: Callable = exact_bound,  # (errors, n, delta) -> bound; for losses in [0, 1], `mean_bound`
     most: int = 10_000_000,  # give up beyond
 ) -> int | None:  # None: not with so many, or never
     """The smallest n at which the observed risk certifies the claim, and from which on it keeps doing so (up to the staircase's steps).
@@ -321,7 +323,7 @@ def plot_bounds(
     claimed: float | None = 0.25,  # the largest risk that a claim allows; None: no line
     delta: float = 0.05,  # how often the bound may fail
     sizes: tuple = (30, 3000),  # from how many units to how many
-):  # a matplotlib Figure
+) -> Any:  # a matplotlib Figure
     """How the bound comes down with the number of units, and where it meets the claim.
 
     Parameters
@@ -337,7 +339,8 @@ def plot_bounds(
 
     Returns
     -------
-    a matplotlib Figure
+    Any
+        a matplotlib Figure
     """
     ns = np.unique(np.geomspace(*sizes, 80).astype(int))
     fig, ax = new_figure(5.5, 2.8)

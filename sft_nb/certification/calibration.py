@@ -7,6 +7,8 @@ __all__ = ['reliability', 'calibration_error', 'perfect_error', 'log_loss', 'fit
            'plot_reliability', 'class_logits', 'temperature_of']
 
 # %% ../../nbs/certification/09_calibration.ipynb #284cdbc8
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
@@ -189,7 +191,7 @@ def brier(
 def plot_reliability(
     groups: dict,  # name -> (confidence n, right n)
     bins: int = 15,  # equally wide
-):  # a matplotlib Figure
+) -> Any:  # a matplotlib Figure
     """Share right by score, a line per system, and the diagonal of perfection; the area of a point is its share of the rows.
 
     Parameters
@@ -201,7 +203,8 @@ def plot_reliability(
 
     Returns
     -------
-    a matplotlib Figure
+    Any
+        a matplotlib Figure
     """
     fig, ax = new_figure(4, 3.4)
     low = 1.0

@@ -10,6 +10,7 @@ import datetime, json, math
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,7 +50,7 @@ def in_order(
 
 # %% ../../nbs/certification/07_certificate.ipynb #3c45e143
 def margin(
-    prediction,  # a Prediction
+    prediction: Any,  # a Prediction
 ) -> float:  # infinite where there are no alternatives
     """How far the answer is from being another one: the gap between the two likeliest; for probabilities that do not sum to 1, the distance from one half.
 
@@ -210,7 +211,7 @@ SCHEMA = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "s
 _PYTHON = {"string": str, "number": (int, float), "integer": int, "boolean": bool, "null": type(None), "array": list, "object": dict}
 
 def misfits(
-    body,  # what a file held
+    body: Any,  # what a file held
     schema: dict = SCHEMA,  # what it should hold
     where: str = "it",  # how the place is named
 ) -> list[str]:
@@ -398,8 +399,8 @@ class Verification:
 
 # %% ../../nbs/certification/07_certificate.ipynb #0cd327ee
 def same(
-    a,  # plain data
-    b,  # plain data
+    a: Any,  # plain data
+    b: Any,  # plain data
     close: float = 1e-6,  # how far two numbers may be apart
 ) -> bool:
     """Are two pieces of JSON the same, numbers up to a tolerance?

@@ -9,6 +9,7 @@ __all__ = ['Part', 'parse_claim', 'is_mean', 'Found', 'examine', 'rows_needed', 
 import math, re
 from difflib import get_close_matches
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -257,7 +258,7 @@ def plot_rows_needed(
     claim: str,  # one part, such as "accuracy >= 0.80"
     expected: float,  # what the metric will be, you think
     confidence: float = 0.95,  # that the certificate shall have
-):  # a matplotlib Figure
+) -> Any:  # a matplotlib Figure
     """The picture of the plan: the bound on the error comes down with the number of units and meets the claim.
 
     Parameters
@@ -271,7 +272,8 @@ def plot_rows_needed(
 
     Returns
     -------
-    a matplotlib Figure
+    Any
+        a matplotlib Figure
     """
     part = parse_claim(claim)[0]
     goal, risk = (1 - part.value, 1 - expected) if part.sign > 0 else (part.value, expected)

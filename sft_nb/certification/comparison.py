@@ -8,6 +8,7 @@ __all__ = ['mcnemar', 'sign_flips', 'Comparison', 'compare', 'unknown_rungs', 'a
 # %% ../../nbs/certification/03_comparison.ipynb #b7630633
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -115,7 +116,7 @@ class Comparison:
 def compare(
     ours: np.ndarray,  # n scores in [0, 1]
     theirs: np.ndarray,  # n scores of the other system, for the same rows
-    groups=None,  # n names; None: rows stand alone
+    groups: Any = None,  # n names; None: rows stand alone
     delta: float = 0.05,  # 1 minus the confidence of the interval
 ) -> Comparison:
     """Exact test, interval and smallest visible effect. Raises DataError for lists that do not fit.
@@ -151,7 +152,7 @@ def _before(tuner, train, rows):
 def unknown_rungs(
     task: Task,  # knows its baselines
     rungs: tuple | None,  # names to compare with
-):
+) -> None:
     """Raise DataError for a name that is no rung, and say what there is.
 
     Parameters
@@ -169,7 +170,7 @@ def unknown_rungs(
 
 @checked
 def against_baselines(
-    tuner,  # a FineTuner after fit
+    tuner: Any,  # a FineTuner after fit
     certify: Certify,  # from `judge`
     train: pd.DataFrame,  # what it was trained on
     valid: pd.DataFrame,  # what it was chosen with

@@ -6,7 +6,9 @@
 __all__ = ['Slices', 'worst_group', 'Behaviour', 'invariance', 'direction', 'minimum', 'templates', 'behave']
 
 # %% ../../nbs/certification/12_groups.ipynb #d4696d53
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -109,8 +111,8 @@ class Behaviour:
 @checked
 def invariance(
     name: str,  # how it is called in a report
-    change,  # (row: dict, rng) -> the changed row; one that must not matter
-    same=lambda before, after: before.value == after.value,  # (prediction before, prediction after) -> do they say the same?
+    change: Callable,  # (row: dict, rng) -> the changed row; one that must not matter
+    same: Callable = lambda before, after: before.value == after.value,  # (prediction before, prediction after) -> do they say the same?
 ) -> Behaviour:
     """The answer must stay.
 
@@ -128,7 +130,7 @@ def invariance(
 @checked
 def direction(
     name: str,  # how it is called in a report
-    change,  # (row: dict, rng) -> the changed row
+    change: Callable,  # (row: dict, rng) -> the changed row
     label: str,  # whose probability the change must not lower
     slack: float = 0.05,  # by more than this
 ) -> Behaviour:
@@ -150,8 +152,8 @@ def direction(
 @checked
 def minimum(
     name: str,  # how it is called in a report
-    change,  # (row: dict, rng) -> a case of its own; the row given is only an occasion
-    value,  # the answer that anybody would give
+    change: Callable,  # (row: dict, rng) -> a case of its own; the row given is only an occasion
+    value: Any,  # the answer that anybody would give
 ) -> Behaviour:
     """A simple case must be right.
 
@@ -168,7 +170,7 @@ def minimum(
 
 # %% ../../nbs/certification/12_groups.ipynb #405d567c
 def templates(
-    task,  # one whose `harmless` names changes
+    task: Any,  # one whose `harmless` names changes
 ) -> list[Behaviour]:
     """The invariances that a task brings with it.
 
@@ -182,7 +184,7 @@ def templates(
 # %% ../../nbs/certification/12_groups.ipynb #8191e392
 @checked
 def behave(
-    tuner,  # a FineTuner after fit
+    tuner: Any,  # a FineTuner after fit
     certify: Certify,  # from `judge`: the occasions
     tests: list[Behaviour],  # fixed before
     delta: float = 0.05,  # how often any of the bounds may fail

@@ -7,6 +7,7 @@ __all__ = ['Overlap', 'find_doubles', 'Shift', 'shift_test', 'row_features']
 
 # %% ../../nbs/certification/02_overlap.ipynb #239b762c
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -128,8 +129,8 @@ def _sums(features, groups):  # per group: sum of the features (g d), and how ma
 def shift_test(
     a: np.ndarray,  # features of one set, n d
     b: np.ndarray,  # features of the other, m d
-    groups_a=None,  # n names; None: rows stand alone
-    groups_b=None,  # m names
+    groups_a: Any = None,  # n names; None: rows stand alone
+    groups_b: Any = None,  # m names
     draws: int = 999,  # how often to shuffle
     seed: int = 0,  # the same seed, the same shuffles
 ) -> Shift:
@@ -163,7 +164,7 @@ def shift_test(
 # %% ../../nbs/certification/02_overlap.ipynb #016d0879
 @checked
 def row_features(
-    tuner,  # a FineTuner with its model
+    tuner: Any,  # a FineTuner with its model
     rows: pd.DataFrame,  # n rows
     most: int = 1000,  # of a longer table, so many rows, evenly spread, are looked at
     group: str | None = None,  # a column of groups: one random row of each is looked at, so that large and small groups are alike

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -23,7 +24,7 @@ from ..task import DataError, Task
 
 # %% ../../nbs/certification/05_provenance.ipynb #c293fc93
 def digest(
-    *parts,  # texts or bytes
+    *parts: str | bytes,  # texts or bytes
 ) -> str:  # 64 hexadecimal digits
     """SHA-256 of some texts, one after the other.
 
@@ -43,7 +44,7 @@ def digest(
 
 @checked
 def data_hash(
-    rows,  # the table
+    rows: Any,  # the table
     columns: list[str],  # those that count: questions, answers, and the group if there is one
 ) -> str:
     """A fingerprint of rows, whatever their order.
@@ -81,7 +82,7 @@ def weights_hash(
 
 # %% ../../nbs/certification/05_provenance.ipynb #f2bbc22c
 def settings_hash(
-    tuner,  # a FineTuner
+    tuner: Any,  # a FineTuner
 ) -> str:
     """A fingerprint of what the run was asked to do: task, what it learned from training rows, checkpoint, recipe.
 
@@ -200,7 +201,7 @@ class Ledger:
         data: str,  # hash of the rows
         model: str,  # hash of the weights
         metric: str,  # what was asked
-    ):
+    ) -> None:
         """Leave the place of a question that could not be judged; those who came later keep theirs.
 
         Parameters

@@ -224,7 +224,7 @@ def is_page(
 
 def free_for_certificate(
     path: Path,  # NAME.json; the page is NAME.html
-):
+) -> None:
     """Raise DataError if a file of one of the two names is somebody else's.
 
     Parameters

@@ -8,7 +8,7 @@ __all__ = ['Refused', 'Judged', 'Calibrate', 'Certify', 'only', 'refuse_seen', '
 # %% ../../nbs/certification/00_roles.ipynb #dac6cc0e
 from collections import Counter
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -77,9 +77,9 @@ class Certify(Judged):
 @checked
 def only(
     kind: type,  # Calibrate or Certify
-    judged,  # what was given
+    judged: Any,  # what was given
     what: str,  # the number that is asked for, as the message names it
-):
+) -> None:
     """Raise Refused unless these rows have the role that a number needs.
 
     Parameters
@@ -99,7 +99,7 @@ def refuse_seen(
     tuner: FineTuner,  # with the hashes of what it has seen, by role
     hashes: list[str],  # n fingerprints
     role: str,  # what the rows are wanted for
-):
+) -> None:
     """Raise Refused if any of the rows has served another purpose in this run.
 
     Parameters

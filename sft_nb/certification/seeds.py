@@ -7,6 +7,7 @@ __all__ = ['LEAST', 'Seeds', 'plot_seeds', 'over_seeds']
 
 # %% ../../nbs/certification/08_seeds.ipynb #cceb30ac
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -113,7 +114,7 @@ class Seeds:
 @checked
 def plot_seeds(
     recipes: dict,  # name -> Seeds
-):  # a matplotlib Figure
+) -> Any:  # a matplotlib Figure
     """A point per run, and the score of the most frequent answer.
 
     Parameters
@@ -123,7 +124,8 @@ def plot_seeds(
 
     Returns
     -------
-    a matplotlib Figure
+    Any
+        a matplotlib Figure
     """
     fig, ax = new_figure(6, 1 + .6 * len(recipes))
     for i, s in enumerate(recipes.values()):

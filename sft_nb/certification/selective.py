@@ -7,6 +7,7 @@ __all__ = ['risk_coverage', 'candidates', 'Threshold', 'learn_threshold', 'plot_
 
 # %% ../../nbs/certification/10_selective.ipynb #9e3a8823
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -145,7 +146,7 @@ def plot_coverage(
     confidence: np.ndarray,  # n, of certify rows
     losses: np.ndarray,  # n
     threshold: Threshold | None = None,  # drawn as a point
-):  # a matplotlib Figure
+) -> Any:  # a matplotlib Figure
     """Risk among accepted rows against the share of rows that are accepted.
 
     Parameters
@@ -159,7 +160,8 @@ def plot_coverage(
 
     Returns
     -------
-    a matplotlib Figure
+    Any
+        a matplotlib Figure
     """
     t = risk_coverage(confidence, losses)
     fig, ax = new_figure(5, 2.8)
@@ -207,7 +209,7 @@ _predict = FineTuner.predict if not hasattr(FineTuner.predict, "answers_all") el
 @checked
 def predict(
     self: FineTuner,
-    items,  # a DataFrame or a path to a table (gives a DataFrame), or a list of inputs (gives a list)
+    items: Any,  # a DataFrame or a path to a table (gives a DataFrame), or a list of inputs (gives a list)
     batch_size: int = 64,  # rows at a time; does not change the answers
     probs: bool = False,  # a column per class in a DataFrame
     abstain: bool = False,  # give None instead of an answer whose score lies below the run's threshold

@@ -6,6 +6,7 @@
 __all__ = ['disagreement', 'RDrop']
 
 # %% ../../nbs/methods/02_agreement.ipynb #da0c2c9c
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -56,7 +57,7 @@ class RDrop(Method):
     def __post_init__(self):
         if not (isinstance(self.alpha, (int, float)) and self.alpha >= 0): raise TrainingError(f"RDrop(alpha={self.alpha!r}): give a number of 0 or more.")
 
-    def objective(self, inner):
+    def objective(self, inner: Callable) -> Callable:
         "Raises TrainingError where the task is no classification."
         def both(model, batch):
             seen = []

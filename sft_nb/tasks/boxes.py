@@ -10,6 +10,7 @@ __all__ = ['FORMATS', 'KEYS', 'box_patches', 'draw_boxes', 'Boxes', 'box_entries
 import io, json
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,11 +22,11 @@ from .images import open_picture
 
 # %% ../../nbs/tasks/04a_boxes.ipynb #e91051ca
 def box_patches(
-    ax,  # matplotlib axes whose x and y are pixels, y downwards
+    ax: Any,  # matplotlib axes whose x and y are pixels, y downwards
     boxes: list[dict],  # {"label": text, "xyxy": four pixels}, and "score" (0 to 1) where there is one
     color: str = COLORS["train"],  # of lines and labels
     dashed: bool = False,  # for truths, whose label stands below the box
-):
+) -> None:
     """Draw boxes into axes that hold a picture.
 
     Parameters
@@ -49,10 +50,10 @@ def box_patches(
 
 # %% ../../nbs/tasks/04a_boxes.ipynb #ebc15e01
 def draw_boxes(
-    picture,  # whatever `open_picture` opens
+    picture: Any,  # whatever `open_picture` opens
     boxes: list[dict],  # answers: {"label", "xyxy", "score"}; the score may be missing
     truths: list[dict] | None = None,  # {"label", "xyxy"}, drawn dashed
-):  # a matplotlib Figure
+) -> Any:  # a matplotlib Figure
     """A picture with boxes on it.
 
     Parameters
@@ -66,7 +67,8 @@ def draw_boxes(
 
     Returns
     -------
-    a matplotlib Figure
+    Any
+        a matplotlib Figure
     """
     pixels = np.asarray(open_picture(picture, upright=False))
     height, width = pixels.shape[:2]
@@ -207,7 +209,7 @@ def _entry(entry, size):  # label and place of one box, and pixels that were cut
 
 # %% ../../nbs/tasks/04a_boxes.ipynb #cbaef12e
 def box_entries(
-    cell,  # of the column of boxes: a list of dicts, or the same as JSON
+    cell: Any,  # of the column of boxes: a list of dicts, or the same as JSON
     size: tuple[int, int],  # width and height of the picture, in pixels
 ) -> tuple[list[str], Boxes]:  # labels, and boxes as xyxy in pixels, cut off at the picture's edge
     """Read a cell. Raises DataError with the entry that is wrong, without the picture's name.
@@ -235,9 +237,9 @@ def _read(cell, size):  # label, place, and pixels that were cut off, of each bo
     return read
 
 def check_boxes(
-    cell,  # as in `box_entries`
+    cell: Any,  # as in `box_entries`
     size: tuple[int, int],  # width and height of the picture, in pixels
-):
+) -> None:
     """Raise DataError unless the cell can be read.
 
     Parameters

@@ -11,6 +11,7 @@ __all__ = ['ROLES', 'SPEAKERS', 'TOOLS', 'UNREAD', 'MESSAGE', 'OTHER', 'MOST', '
 import ast, inspect, json, re, subprocess, sys, warnings
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ UNREAD = ("tool_calls", "function_call", "tool_call_id", "reasoning_content", "t
 MESSAGE = '{"role": "user", "content": "Hi"}'
 
 def check_messages(
-    messages,  # a list of {"role": …, "content": …}, or of {"from": …, "value": …}
+    messages: Any,  # a list of {"role": …, "content": …}, or of {"from": …, "value": …}
     answered: bool = True,  # must the last word be the assistant's? False: the user's
 ) -> list[dict]:  # role and content; and "weight": 0, where an answer is not to be learned
     """A conversation as it should be: perhaps a system message, then user and assistant in turn. Raises DataError.
@@ -106,9 +107,9 @@ def _parsed(text):  # what a text says in JSON, or in Python
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError): raise DataError(f"{_short(text)} is no list of messages ({wrong}). Save it as JSON: json.dumps(messages)") from None
 
 def read_messages(
-    cell,  # a list of messages, JSON or Python text of one, or a plain text
+    cell: Any,  # a list of messages, JSON or Python text of one, or a plain text
     surely: bool = False,  # it must be a conversation; False: it may be a plain text
-):  # the list, unchecked; None: a plain text, or anything else
+) -> list | None:  # the list, unchecked; None: a plain text, or anything else
     """The conversation in a cell. Raises DataError for what should be one and cannot be read.
 
     Parameters
@@ -120,7 +121,8 @@ def read_messages(
 
     Returns
     -------
-    the list, unchecked; None: a plain text, or anything else
+    list | None
+        the list, unchecked; None: a plain text, or anything else
     """
     if isinstance(cell, (list, tuple, np.ndarray)): return list(cell)
     if not isinstance(cell, str): return None
@@ -135,7 +137,7 @@ def read_messages(
 OTHER = "Take a checkpoint that was trained to chat; for instruction tuning you may also give a template of your own: template=\"chat.jinja\"."
 
 def rendered(
-    tokenizer,  # with a chat template
+    tokenizer: Any,  # with a chat template
     messages: list[dict],  # a conversation
     ask: bool = False,  # add what stands before an answer of the assistant?
 ) -> str:
@@ -209,7 +211,7 @@ def _ends(template, marks):  # does a template come to an end, within limits?
 # %% ../../nbs/tasks/06a_chat.ipynb #b73f0b84
 def check_template_file(
     checkpoint: str,  # a folder, or a hub id
-):
+) -> None:
     """Raise CheckpointError for a folder whose chat_template.jinja is not UTF-8.
 
     Parameters
@@ -222,7 +224,7 @@ def check_template_file(
     except UnicodeDecodeError: raise CheckpointError(f"The chat template {file} is not UTF-8. Save it as UTF-8.") from None
 
 def check_template(
-    tokenizer,  # of a checkpoint that should chat
+    tokenizer: Any,  # of a checkpoint that should chat
 ) -> str:  # one of them, as the template writes it, up to where the assistant is asked
     """Raise CheckpointError unless a few small conversations can be written, in reasonable time, with the user's words in them.
 
@@ -250,7 +252,7 @@ def check_template(
 
 # %% ../../nbs/tasks/06a_chat.ipynb #94403c45
 def parts(
-    tokenizer,  # with a chat template
+    tokenizer: Any,  # with a chat template
     messages: list[dict],  # a conversation
     ask: bool = False,  # does it end with the user, and the assistant is asked?
 ) -> list[tuple[str, bool]]:  # texts that make up the whole, and whether they are learned: the assistant says them, and their weight is not 0
@@ -279,7 +281,7 @@ def parts(
     return out + [(text[at:], False)] * (at < len(text))
 
 def ids_of(
-    tokenizer,  # of the checkpoint
+    tokenizer: Any,  # of the checkpoint
     text: str,  # a part of a conversation
 ) -> list[int]:
     """Token ids of a text in which the template has written all marks.
@@ -295,7 +297,7 @@ def ids_of(
 
 # %% ../../nbs/tasks/06a_chat.ipynb #ab61170c
 def answer_tokens(
-    tokenizer,  # with a chat template
+    tokenizer: Any,  # with a chat template
     messages: list[dict],  # a conversation that ends with the assistant
     stops: list[int],  # tokens that end an answer; the first is added where the template writes none
 ) -> tuple[list[int], list[bool]]:  # t each: token ids, and which of them the assistant says
@@ -364,7 +366,7 @@ class Chat:
 
     def __init__(
         self,
-        tokenizer,  # of the checkpoint
+        tokenizer: Any,  # of the checkpoint
         limit: int,  # tokens that the model reads
         stops: list[int],  # tokens that end an answer
         prompt: str = "{}",  # what is asked where a question is a plain text, which takes the place of {}
@@ -378,7 +380,7 @@ class Chat:
 
     def example(
         self,
-        question,  # a text, or a conversation that ends with the user
+        question: Any,  # a text, or a conversation that ends with the user
         answer: str | None = None,  # None: the answer is not known
     ) -> dict:  # input_ids, asked, and labels if there is an answer
         """One row; nothing is cut.
@@ -405,12 +407,13 @@ class Chat:
         return {"input_ids": ids, "asked": asked, "labels": shifted(ids, mask)}
 
     @property
-    def marks(self):  # two compiled patterns: for questions, for answers
+    def marks(self) -> tuple:  # two compiled patterns: for questions, for answers
         """The tokenizer's marks, and what the template writes before an answer, where that is more than a letter or two.
 
         Returns
         -------
-        two compiled patterns: for questions, for answers
+        tuple
+            two compiled patterns: for questions, for answers
         """
         invitation = re.split("say hello", self.small, flags=re.IGNORECASE)[-1].strip()
         found = special_marks(self.tokenizer, invitation if len(invitation) > 4 and not invitation.isalnum() else "")
@@ -460,8 +463,8 @@ class Chat:
 
     def save_pretrained(
         self,
-        folder,  # of the model
-    ):
+        folder: str | Path,  # of the model
+    ) -> None:
         """Save the tokenizer, and its template with it.
 
         Parameters
@@ -473,9 +476,9 @@ class Chat:
 
 # %% ../../nbs/tasks/06a_chat.ipynb #18a0d04d
 def special_marks(
-    tokenizer,  # of a checkpoint
+    tokenizer: Any,  # of a checkpoint
     *more: str,  # further marks
-):  # a compiled pattern; None: there are none
+) -> re.Pattern | None:  # a compiled pattern; None: there are none
     """What this tokenizer reads as a mark wherever it stands in a text.
 
     Parameters
@@ -487,7 +490,8 @@ def special_marks(
 
     Returns
     -------
-    a compiled pattern; None: there are none
+    re.Pattern | None
+        a compiled pattern; None: there are none
     """
     added = [t.content for t in tokenizer.added_tokens_decoder.values() if t.special]
     marks = {m for m in [*added, *tokenizer.all_special_tokens, *more] if m}
@@ -495,8 +499,8 @@ def special_marks(
 
 # %% ../../nbs/tasks/06a_chat.ipynb #ea536f5d
 def stop_tokens(
-    model,  # of the checkpoint
-    tokenizer,  # likewise
+    model: Any,  # of the checkpoint
+    tokenizer: Any,  # likewise
 ) -> list[int]:  # the tokenizer's own first
     """Every token that ends an answer: the tokenizer's, and those of the generation settings.
 
@@ -517,8 +521,8 @@ def stop_tokens(
     return list(dict.fromkeys(t for t in [tokenizer.eos_token_id, *more] if t is not None))
 
 def positions(
-    config,  # of the checkpoint
-    tokenizer,  # likewise
+    config: Any,  # of the checkpoint
+    tokenizer: Any,  # likewise
     limit: int | None = None,  # a shorter limit of one's own
 ) -> int:  # tokens
     """How many tokens the model reads and writes together.
@@ -556,7 +560,7 @@ class Talk:
     """
     def __init__(
         self,
-        tuner,  # with a model that chats
+        tuner: Any,  # with a model that chats
         system: str | None = None,  # what the model is told before
         stream: bool = True,  # show the words as they come, in a notebook as in a terminal
     ): self.tuner, self.stream, self.messages = tuner, stream, [{"role": "system", "content": system}] if system else []

@@ -99,7 +99,7 @@ def amount_pair(
 def _share(*key): return rng_for("cldr", *key).random()  # the same number in [0, 1) for the same key, always
 
 def side_of(
-    *key,  # what decides the string: a date, a number …
+    *key: object,  # what decides the string: a date, a number …
 ) -> str:  # "train", "valid" (5 %) or "certify" (15 %)
     """Who sees it, by a draw that only the key decides.
 

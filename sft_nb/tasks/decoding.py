@@ -7,9 +7,10 @@ __all__ = ['until_stop', 'cutter', 'exact_match', 'text_metrics', 'signatures', 
            'must_have_room', 'marked', 'must_be_whole', 'check_written', 'Sureness', 'continuations', 'nearest']
 
 # %% ../../nbs/tasks/05a_decoding.ipynb #bb764153
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from functools import cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -176,11 +177,11 @@ class Generating(Task):
         "How many tokens of answers, their ends included."
         return {"loss": losses.cross_entropy_weight(batch.targets["labels"])}
 
-    def loss(self, outputs, batch: Batch) -> dict[str, torch.Tensor]:
+    def loss(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
         "Summed cross-entropy of the answers' tokens."
         return {"loss": losses.cross_entropy(outputs.logits, batch.targets["labels"])}
 
-    def encode_all(self, rows: pd.DataFrame, processor) -> list[dict]:
+    def encode_all(self, rows: pd.DataFrame, processor: Any) -> list[dict]:
         "All rows; what cannot be read is told with its file and line."
         out = []
         for i, row in enumerate(records(rows)):
@@ -206,7 +207,7 @@ class Generating(Task):
         """
         return [str(q) for q in cells(rows[self.inputs()[0]])]
 
-    def check_lengths(self, rows: pd.DataFrame, processor, lengths=None) -> list[Finding]:
+    def check_lengths(self, rows: pd.DataFrame, processor: Any, lengths: Any = None) -> list[Finding]:
         "Marks of the model in questions and answers. What is too long is an error already, where it is encoded."
         answers = [self.target(r) for r in records(rows)] if set(self.outputs()) <= set(rows) else []
         def place(i):
@@ -220,7 +221,7 @@ class Generating(Task):
         for n, item in enumerate(items): must_be_whole(item, f"Item {n} (counting from 0)")
         return Task.as_rows(self, items)
 
-    def collate(self, examples: list[dict], processor) -> Batch:
+    def collate(self, examples: list[dict], processor: Any) -> Batch:
         "Padded inputs and labels (b t), and in `about` the questions alone, on the side on which the model goes on."
         column = lambda k, fill: pad([e[k] for e in examples], fill)
         inputs = {k: column(k, processor.fills[k]) for k in processor.fills if k in examples[0]}
@@ -229,12 +230,12 @@ class Generating(Task):
         about = {"input_ids": pad(asked, processor.fills["input_ids"], processor.side), "attention_mask": pad([[1] * len(a) for a in asked], 0, processor.side)}
         return Batch(inputs, {"labels": column("labels", -100)} if "labels" in examples[0] else {}, torch.arange(len(examples)), about)
 
-    def predict(self, model, batch: Batch, processor) -> list[Prediction]:
+    def predict(self, model: Any, batch: Batch, processor: Any) -> list[Prediction]:
         "Write an answer to every question."
         answers, sure = continuations(model, batch.about, processor, self.max_new_tokens, self.beams)
         return [Prediction(processor.read(a), s) for a, s in zip(answers, sure)]
 
-    def decode(self, outputs, batch: Batch) -> list[Prediction]:
+    def decode(self, outputs: Any, batch: Batch) -> list[Prediction]:
         "There is no answer in one forward pass."
         raise NotImplementedError(f"{type(self).__name__} writes its answers: call predict.")
 
@@ -257,7 +258,7 @@ class Generating(Task):
         cut = pd.cut(rows.length, _EDGES, labels=names, include_lowest=True)
         return {"by length": rows.groupby(cut, observed=True).right.agg(rows="count", exact_match="mean").rename_axis("characters")}
 
-    def plot(self, predictions: list[Prediction], targets: list[str]):
+    def plot(self, predictions: list[Prediction], targets: list[str]) -> Any:
         "Exact match by the length of the right answer, as bars."
         table = self.tables(predictions, targets)["by length"]
         fig, ax = data.new_figure(5, .4 * len(table) + 1)
@@ -301,7 +302,7 @@ def _cutter_rule(name):
 
 # %% ../../nbs/tasks/05a_decoding.ipynb #dbc3d665
 def place_in(
-    source,  # what was read: a path, or anything else
+    source: Any,  # what was read: a path, or anything else
     row: int,  # position in the table, from 0
 ) -> str:  # "file, line 7", or "row 3 (counting from 0)"
     """Where a row stands, for a message; also where its file cannot be opened as UTF-8.
@@ -333,7 +334,7 @@ def must_fit(
     tokens: int,  # how many there are
     limit: int,  # how many are read
     what: str,  # what is too long, for the message
-):
+) -> None:
     """Raise DataError rather than cut.
 
     Parameters
@@ -350,7 +351,7 @@ def must_fit(
 def must_have_room(
     task: Generating,  # says how much it wants to write
     limit: int,  # tokens that the model writes, or reads and writes, at most
-):
+) -> None:
     """Raise CheckpointError if more is asked for than the model has; the default may be more, and means all that there is.
 
     Parameters
@@ -366,9 +367,9 @@ def must_have_room(
 # %% ../../nbs/tasks/05a_decoding.ipynb #f3fd9eb5
 def marked(
     texts: list[str],  # n texts
-    marks,  # a compiled pattern; None: nothing is a mark
+    marks: Any,  # a compiled pattern; None: nothing is a mark
     what: str,  # what these texts are, for the message
-    place=lambda i: "",  # where the first is found, for the message
+    place: Callable = lambda i: "",  # where the first is found, for the message
 ) -> list[Finding]:  # a warning, where a text holds a mark
     """Texts in which a tokenizer would see its own marks.
 
@@ -404,9 +405,9 @@ def _halved(value):  # does it hold a lone surrogate, which no encoding can writ
     return isinstance(value, (list, tuple, np.ndarray)) and any(map(_halved, value))
 
 def must_be_whole(
-    value,  # a text, or a list or dictionary of texts
+    value: Any,  # a text, or a list or dictionary of texts
     what: str,  # where it stands, for the message
-):
+) -> None:
     """Raise DataError for half of a character.
 
     Parameters
@@ -458,12 +459,12 @@ class Sureness(LogitsProcessor):
 
 # %% ../../nbs/tasks/05a_decoding.ipynb #9bba6a25
 def continuations(
-    model,  # with `generate`
+    model: Any,  # with `generate`
     asked: dict,  # input_ids and attention_mask of b questions
-    processor,  # knows where answers begin and end
+    processor: Any,  # knows where answers begin and end
     max_new_tokens: int = 128,  # at most so many
     beams: int = 1,  # 1: greedy
-    **options,  # for `generate`, e.g. a streamer
+    **options: Any,  # for `generate`, e.g. a streamer
 ) -> tuple[list[list[int]], list[float]]:  # b answers as token ids up to their end, and how sure each is: the geometric mean of its tokens' probabilities
     """Let a model write. Chance plays no part.
 

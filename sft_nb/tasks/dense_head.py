@@ -10,6 +10,7 @@ __all__ = ['DEEPEST', 'FINEST', 'SPREAD', 'NEAR', 'map_ends', 'smooth', 'Answer'
 # %% ../../nbs/tasks/04d_dense_head.ipynb #827cb0f2
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -105,7 +106,10 @@ class DenseHead(nn.Module):
         self.label = nn.Sequential(smooth(channels), Answer(channels, classes, -math.log(99)))
         self.sides = nn.Sequential(smooth(channels), Answer(channels, 4, math.log(14)))
 
-    def forward(self, maps):  # b d h w each, coarsest first
+    def forward(
+        self,
+        maps: list[torch.Tensor],  # b d h w each, coarsest first
+    ) -> tuple:
         x = self.laterals[0](maps[0])
         for lateral, merge, finer in zip(self.laterals[1:], self.merge, maps[1:]):
             x = merge(lateral(finer) + F.interpolate(x, size=finer.shape[-2:]))
@@ -176,7 +180,7 @@ class EfficientNetLiteForObjectDetection(EfficientNetLitePreTrainedModel):
     "An EfficientNet-Lite whose maps are read by a dense head."
     _keys_to_ignore_on_load_unexpected = [r"^efficientnet\.blocks\."]  # those after the coarsest map are left in the file
 
-    def __init__(self, config):
+    def __init__(self, config: Any):
         ends = list(map_ends(config).values())[::-1]  # coarsest first
         config.depth = ends[0][0] + 1
         super().__init__(config)
@@ -210,7 +214,7 @@ class EfficientNetLiteForObjectDetection(EfficientNetLitePreTrainedModel):
         for block in self.efficientnet.blocks: x = block(x); said.append(x)
         return [said[i] for i in self.ends]
 
-    def forward(self, pixel_values, **kwargs):
+    def forward(self, pixel_values: Any, **kwargs: Any) -> Any:
         logits, sides = self.head(self.maps(pixel_values))
         return DenseOutput(logits.flatten(2).transpose(1, 2), boxes_around(sides, pixel_values.shape[-2:]), tuple(sides.shape[-2:]))
 

@@ -7,6 +7,9 @@ __all__ = ['SMALLEST', 'THRESHOLDS', 'EMPTY', 'contrast', 'spots', 'cut_outs', '
            'place_features', 'place_rows', 'place_probe']
 
 # %% ../../nbs/tasks/04g_detection_baselines.ipynb #f0cac53f
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 from scipy import ndimage
@@ -24,7 +27,7 @@ from .images import open_picture
 SMALLEST = 8  # pixels: height of a spot, at least
 
 def contrast(
-    picture,  # whatever `open_picture` opens
+    picture: Any,  # whatever `open_picture` opens
 ) -> np.ndarray:  # h w: how much lighter than the neighbourhood, in grey levels
     """What stands out.
 
@@ -115,7 +118,7 @@ def fit_spots(
     truths: list[list[dict]],  # their objects
     threshold: float,  # grey levels
     strength: float,  # of the regression
-):  # a scikit-learn classifier
+) -> Any:  # a scikit-learn classifier
     """Learn what spots are called.
 
     Parameters
@@ -131,7 +134,8 @@ def fit_spots(
 
     Returns
     -------
-    a scikit-learn classifier
+    Any
+        a scikit-learn classifier
     """
     found = [spots(c, threshold) for c in seen]
     x = [cut_outs(c, f + [t["xyxy"] for t in true]) for c, f, true in zip(seen, found, truths)]
@@ -140,7 +144,7 @@ def fit_spots(
     return model.fit(np.vstack([*x, np.zeros((1, 256))]), [*y, ""])
 
 def name_spots(
-    model,  # from `fit_spots`
+    model: Any,  # from `fit_spots`
     contrast: np.ndarray,  # h w
     threshold: float,  # grey levels
 ) -> list[dict]:  # {"label", "xyxy", "score"}
@@ -169,7 +173,7 @@ def name_spots(
 def blobs(
     pictures: tuple,  # lists of training pictures, of those to tune on, and of those to answer
     train: list[list[dict]],  # objects of the training pictures
-    judge,  # answers to the pictures to tune on -> a figure, the larger the better
+    judge: Callable,  # answers to the pictures to tune on -> a figure, the larger the better
 ) -> list[list[dict]]:  # answers
     """Spots and their names, tuned.
 

@@ -6,6 +6,8 @@
 __all__ = ['KINDS', 'FITS', 'TOUCHES', 'sort_answers', 'picture_f1', 'found_scores', 'error_table', 'plot_errors']
 
 # %% ../../nbs/tasks/04f_detection_errors.ipynb #9e0f9050
+from typing import Any
+
 import pandas as pd
 
 from ..data import COLORS, new_figure
@@ -131,7 +133,7 @@ def plot_errors(
     answers: list[list[dict]],  # per picture
     truths: list[list[dict]],  # per picture
     labels: list[str],  # all classes
-):  # a matplotlib Figure
+) -> Any:  # a matplotlib Figure
     """How many objects were found, and how often which error was made.
 
     Parameters
@@ -145,7 +147,8 @@ def plot_errors(
 
     Returns
     -------
-    a matplotlib Figure
+    Any
+        a matplotlib Figure
     """
     total = error_table(answers, truths, labels).loc["all"].drop("objects")
     fig, ax = new_figure(5, 2.4)

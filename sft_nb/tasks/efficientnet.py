@@ -9,6 +9,7 @@ __all__ = ['STAGES', 'SameConv', 'EfficientNetLiteConfig', 'ConvNorm', 'Block', 
 
 # %% ../../nbs/tasks/03b_efficientnet.ipynb #a6d77c56
 import re
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,7 +23,10 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, ImageClass
 # %% ../../nbs/tasks/03b_efficientnet.ipynb #11a3528b
 class SameConv(nn.Conv2d):
     "A convolution with TensorFlow's padding: the output has size / stride pixels, rounded up; an odd pad goes right and below."
-    def forward(self, x):  # b c h w
+    def forward(
+        self,
+        x: torch.Tensor,  # b c h w
+    ) -> torch.Tensor:
         if self.stride == (1, 1): return F.conv2d(x, self.weight, None, 1, self.kernel_size[0] // 2, 1, self.groups)
         (k, _), (s, _) = self.kernel_size, self.stride
         pad = [max((-(-n // s) - 1) * s + k - n, 0) for n in x.shape[:1:-1]]  # of w, then of h
@@ -52,12 +56,12 @@ class EfficientNetLiteConfig(PreTrainedConfig):
     model_type = "efficientnet-lite"
     def __init__(
         self,
-        stages=STAGES,  # kernel, repeats, stride, widening, channels of each stage
+        stages: Any = STAGES,  # kernel, repeats, stride, widening, channels of each stage
         stem_channels: int = 32,  # after the first convolution
         top_channels: int = 1280,  # what the classifier reads
         dropout: float = 0.2,  # before the classifier
         depth: int | None = None,  # how many blocks are built, for tasks that need no more; None: all, and the top
-        **kwargs,  # as in every configuration, e.g. num_labels
+        **kwargs: Any,  # as in every configuration, e.g. num_labels
     ):
         self.stages, self.stem_channels, self.top_channels = [list(s) for s in stages], stem_channels, top_channels
         self.dropout, self.depth = dropout, depth
@@ -66,19 +70,19 @@ class EfficientNetLiteConfig(PreTrainedConfig):
 # %% ../../nbs/tasks/03b_efficientnet.ipynb #47df6626
 class ConvNorm(nn.Module):
     "Convolution, BatchNorm, and ReLU6 unless it is the last of a block."
-    def __init__(self, read, write, kernel=1, stride=1, groups=1, active=True):
+    def __init__(self, read: int, write: int, kernel: int = 1, stride: int = 1, groups: int = 1, active: bool = True):
         super().__init__()
         self.conv = SameConv(read, write, kernel, stride, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(write, eps=1e-3, momentum=.01)
         self.active = active
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.norm(self.conv(x))
         return F.relu6(x) if self.active else x
 
 class Block(nn.Module):
     "Widen, filter each channel by itself, narrow; added to what came in where the shapes allow it."
-    def __init__(self, read, write, kernel, stride, widening):
+    def __init__(self, read: int, write: int, kernel: int, stride: int, widening: int):
         super().__init__()
         wide = read * widening
         self.expand = ConvNorm(read, wide) if widening > 1 else nn.Identity()
@@ -86,7 +90,7 @@ class Block(nn.Module):
         self.project = ConvNorm(wide, write, active=False)
         self.residual = stride == 1 and read == write
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.project(self.depthwise(self.expand(x)))
         return x + y if self.residual else y
 
@@ -122,7 +126,7 @@ class EfficientNetLitePreTrainedModel(PreTrainedModel):
 
 class EfficientNetLiteModel(EfficientNetLitePreTrainedModel):
     "Pictures to a map of features, and its mean."
-    def __init__(self, config):
+    def __init__(self, config: Any):
         super().__init__(config)
         sizes = block_sizes(config)[:config.depth]
         self.embeddings = ConvNorm(3, config.stem_channels, 3, 2)
@@ -130,7 +134,11 @@ class EfficientNetLiteModel(EfficientNetLitePreTrainedModel):
         if config.depth is None: self.blocks.append(ConvNorm(sizes[-1][1], config.top_channels))
         self.post_init()
 
-    def forward(self, pixel_values, **kwargs):  # b 3 h w
+    def forward(
+        self,
+        pixel_values: torch.Tensor,  # b 3 h w
+        **kwargs: Any,
+    ) -> Any:
         x = self.embeddings(pixel_values.contiguous(memory_format=torch.channels_last))
         for block in self.blocks: x = block(x)
         return BaseModelOutputWithPooling(last_hidden_state=x, pooler_output=x.mean((2, 3)))  # b d h/32 w/32, b d
@@ -138,14 +146,14 @@ class EfficientNetLiteModel(EfficientNetLitePreTrainedModel):
 # %% ../../nbs/tasks/03b_efficientnet.ipynb #b48e8c6a
 class EfficientNetLiteForImageClassification(EfficientNetLitePreTrainedModel):
     "One output per class."
-    def __init__(self, config):
+    def __init__(self, config: Any):
         super().__init__(config)
         self.efficientnet = EfficientNetLiteModel(config)
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(config.top_channels, config.num_labels)
         self.post_init()
 
-    def forward(self, pixel_values, **kwargs):
+    def forward(self, pixel_values: Any, **kwargs: Any) -> Any:
         pooled = self.efficientnet(pixel_values).pooler_output
         return ImageClassifierOutput(logits=self.classifier(self.dropout(pooled)))
 
@@ -180,9 +188,9 @@ def new_name(
 
 # %% ../../nbs/tasks/03b_efficientnet.ipynb #fcf31e63
 def convert_lite0(
-    folder,  # with the .pth file
-    out,  # an empty folder
-):
+    folder: Any,  # with the .pth file
+    out: Any,  # an empty folder
+) -> None:
     """A folder that transformers reads, out of the file that was published.
 
     Parameters

@@ -7,7 +7,7 @@ __all__ = ['ImageClassification', 'top_k', 'grey_pixels', 'right_and_wrong']
 
 # %% ../../nbs/tasks/03_image_classification.ipynb #5cb0b4ee
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -44,8 +44,8 @@ class ImageClassification(Labels, Images):
     def build(
         self,
         checkpoint: str,  # an asset, a folder or a hub id of any architecture with an image classification head
-        **options,  # for `models.load`: fresh, seed, configuration
-    ):
+        **options: Any,  # for `models.load`: fresh, seed, configuration
+    ) -> tuple[Any, Any]:
         """A network with one output per label, and its image processor, set to `size`.
 
         Parameters
@@ -65,7 +65,7 @@ class ImageClassification(Labels, Images):
 
     def pace(
         self,
-        model,  # what `build` returned
+        model: Any,  # what `build` returned
     ) -> dict[str, float]:  # `updates` and `learning_rate`
         """What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`.
 
@@ -149,7 +149,7 @@ def grey_pixels(
 def right_and_wrong(
     result: Evaluation,  # of this task
     n: int = 12,  # pictures of each
-):  # a matplotlib Figure
+) -> Any:  # a matplotlib Figure
     """The surest mistakes, then the least sure of the right answers.
 
     Parameters
@@ -161,7 +161,8 @@ def right_and_wrong(
 
     Returns
     -------
-    a matplotlib Figure
+    Any
+        a matplotlib Figure
     """
     table = result.table.reset_index(drop=True)
     wrong = table[table.right < 1].sort_values("score", ascending=False).index[:n]

@@ -14,7 +14,7 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Callable, ClassVar
+from typing import Any, Callable, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -107,7 +107,7 @@ def _from_array(values):
     return Image.fromarray(pixels.astype(np.uint8))
 
 def open_picture(
-    source,  # a path, bytes, an array (h w, or h w 3; 0 to 255), a PIL image, or {"bytes": …} as in Parquet files of pictures
+    source: Any,  # a path, bytes, an array (h w, or h w 3; 0 to 255), a PIL image, or {"bytes": …} as in Parquet files of pictures
     upright: bool = True,  # turn a photograph as its EXIF data say; False: refuse it
 ) -> Image.Image:  # RGB, 8 bits
     """Open and decode one picture. Raises DataError with the reason, without the picture's name.
@@ -169,7 +169,7 @@ def _picture(path, fingerprint, trouble, size=None):  # as it was when it was lo
 
 # %% ../../nbs/tasks/03a_images.ipynb #8ef7f023
 def picture_size(
-    source,  # whatever `open_picture` opens
+    source: Any,  # whatever `open_picture` opens
 ) -> tuple[int, int]:  # width and height in pixels, as the file has them
     """The size of a picture; a file is not decoded for it. Raises DataError with the reason.
 
@@ -269,8 +269,8 @@ def plot_pictures(
     colors: list[str] | None = None,  # of the titles
     columns: int = 8,  # pictures a line
     side: float = 1.1,  # inches
-    draw=None,  # called with (axes, number of the picture)
-):  # a matplotlib Figure
+    draw: Callable | None = None,  # called with (axes, number of the picture)
+) -> Any:  # a matplotlib Figure
     """Pictures in a grid.
 
     Parameters
@@ -290,7 +290,8 @@ def plot_pictures(
 
     Returns
     -------
-    a matplotlib Figure
+    Any
+        a matplotlib Figure
     """
     import matplotlib.pyplot as plt  # not at the top: drawing is slow to import
     columns = min(columns, len(pictures)) or 1
@@ -342,8 +343,8 @@ class Images(Task):
     def changes(self) -> tuple[str, ...]: "The names in `augment`."; return tuple(n.strip() for n in self.augment.split(",") if n.strip())
     @property
     def augments(self) -> bool: "Does `encode` draw from `rng`?"; return bool(self.changes)
-    def inputs(self): return [self.image]
-    def length(self, example): return 1  # all are of one size
+    def inputs(self) -> list[str]: return [self.image]
+    def length(self, example: dict) -> int: return 1  # all are of one size
 
     def _rules(self):
         "(is it broken?, what it says) for every rule about the settings."
@@ -365,7 +366,7 @@ class Images(Task):
 
     def table(
         self,
-        source,  # a path, a DataFrame or a list of dicts
+        source: Any,  # a path, a DataFrame or a list of dicts
         labelled: bool = True,  # False: rows to predict, whose targets do not matter
         encoding: str | None = None,  # of a text file
         delimiter: str | None = None,  # between the cells of a .csv or .tsv file
@@ -447,8 +448,8 @@ class Images(Task):
 
     def set_size(
         self,
-        model,  # the network
-        processor,  # its image processor; not changed
+        model: Any,  # the network
+        processor: Any,  # its image processor; not changed
     ) -> tuple:  # the processor to use, and what the network says to an empty picture
         """The processor with `size`, or with the size that suits the pictures. Raises CheckpointError where the network cannot see it.
 
@@ -488,21 +489,21 @@ class Images(Task):
 
     def _targets(self, examples: list[dict]) -> dict: return {}  # name -> tensor; {} for examples without targets
 
-    def encode_all(self, rows: pd.DataFrame, processor) -> Stored:
+    def encode_all(self, rows: pd.DataFrame, processor: Any) -> Stored:
         "Pixels in the network's size, and the answers as numbers; kept on the disk."
         return Stored(self._columns(rows.iloc[i:i + AT_ONCE], processor) for i in range(0, len(rows), AT_ONCE))
 
-    def encode(self, row: dict, processor, rng=None) -> dict:
+    def encode(self, row: dict, processor: Any, rng: Any = None) -> dict:
         "One row; changed at random if the task augments and `rng` is given."
         rows = pd.DataFrame({k: pd.Series([v], dtype=object) for k, v in row.items()})
         return {k: column[0] for k, column in self._columns(rows, processor, rng if self.augments else None).items()}
 
-    def collate(self, examples: list[dict], processor) -> Batch:
+    def collate(self, examples: list[dict], processor: Any) -> Batch:
         "Pixels in the network's colours (b 3 h w), and the task's targets."
         pixels = [np.frombuffer(e["pixels"], e["kind"]).reshape(e["shape"]) for e in examples]
         return Batch({"pixel_values": scaled(processor, pixels)}, self._targets(examples), torch.arange(len(examples)))
 
-    def features(self, model, batch: Batch) -> torch.Tensor:  # b d
+    def features(self, model: Any, batch: Batch) -> torch.Tensor:  # b d
         """What the body says of a picture.
 
         Returns
@@ -519,7 +520,7 @@ class Images(Task):
         def lit(change): return lambda row, rng: row | {self.image: change(open_picture(row[self.image], self.upright))}
         return {name: lit(change) for name, change in LIGHTS.items()}
 
-    def show(self, rows: pd.DataFrame, predictions: list | None = None, most: int = 24):
+    def show(self, rows: pd.DataFrame, predictions: list | None = None, most: int = 24) -> Any:
         "A grid of the first pictures, with truth and answer."
         rows, truth = rows.iloc[:most], set(self.outputs()) <= set(rows)
         pictures = [open_picture(v, self.upright) for v in cells(rows[self.image])]
@@ -607,7 +608,7 @@ def left_out_note(
 PARTS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")  # usual names, in small letters
 
 def choose_part(
-    where,  # file or folder that has several parts
+    where: Any,  # file or folder that has several parts
     parts: dict[str, Path | tuple],  # name -> what to read: a path, or several, the first of which names it
     part: str,  # the name that was asked for; "": none
 ) -> Path | tuple:  # one of them
@@ -768,7 +769,7 @@ def _shown(path):  # as it may stand in a message: its end says most
 
 # %% ../../nbs/tasks/03a_images.ipynb #7c735875
 def sized(
-    processor,  # a transformers image processor
+    processor: Any,  # a transformers image processor
     picture: Image.Image,  # RGB
 ) -> np.ndarray:  # 3 h w: uint8, or float32 where the processor cannot be divided
     """The picture in the size that the network sees; its colours are scaled later, by `scaled`.
@@ -789,7 +790,7 @@ def sized(
     return plain if plain.dtype == np.uint8 else processor(images=picture, return_tensors="np")["pixel_values"][0].astype(np.float32)
 
 def scaled(
-    processor,  # the same
+    processor: Any,  # the same
     pictures: list[np.ndarray],  # b of 3 h w, from `sized`
 ) -> torch.Tensor:  # b 3 h w, float32
     """The pictures in the colours that the network sees.
@@ -811,9 +812,9 @@ def scaled(
 
 # %% ../../nbs/tasks/03a_images.ipynb #574ce25e
 def resize_to(
-    processor,  # changed in place
+    processor: Any,  # changed in place
     size: int | None,  # pixels a side; None: leave it
-):
+) -> Any:
     """Make a processor give squares of another size. A cut-out from the middle keeps its share.
 
     Parameters
@@ -837,8 +838,8 @@ def resize_to(
 
 # %% ../../nbs/tasks/03a_images.ipynb #102565a8
 def check_processor(
-    processor,  # a transformers image processor, as it was read
-):
+    processor: Any,  # a transformers image processor, as it was read
+) -> None:
     """Raise CheckpointError unless sizes and colours are numbers that can be meant.
 
     Parameters
@@ -903,7 +904,7 @@ def size_for(
 
 # %% ../../nbs/tasks/03a_images.ipynb #e64d28b3
 def own_size(
-    processor,  # a transformers image processor
+    processor: Any,  # a transformers image processor
 ) -> int | None:  # pixels a side; None: it does not say
     """The size that a processor gives.
 

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -56,8 +56,8 @@ class InstructionTuning(Generating):
     template: str | None = None  # file with a chat template, for checkpoints that have none
     template_text: str = learned("")  # what stands in it
 
-    def inputs(self): return [self.prompt]
-    def outputs(self): return [self.completion]
+    def inputs(self) -> list[str]: return [self.prompt]
+    def outputs(self) -> list[str]: return [self.completion]
 
     def _rules(self):
         wrong = self.template is not None and not isinstance(self.template, (str, Path))
@@ -83,7 +83,7 @@ class InstructionTuning(Generating):
 
     def table(
         self,
-        source,  # a path, a DataFrame or a list of dicts
+        source: Any,  # a path, a DataFrame or a list of dicts
         labelled: bool = True,  # False: rows to predict, whose answers do not matter
         encoding: str | None = None,  # of a text file; None: UTF-8
         delimiter: str | None = None,  # between cells of a .csv or .tsv file; None: "," or tab
@@ -145,8 +145,8 @@ class InstructionTuning(Generating):
     def build(
         self,
         checkpoint: str,  # an asset, a folder or a hub id of a language model
-        **options,  # for `models.load`: fresh, seed
-    ):
+        **options: Any,  # for `models.load`: fresh, seed
+    ) -> tuple[Any, Any]:
         """A language model and its tokenizer. Raises CheckpointError if nothing says how a conversation is written.
 
         Parameters
@@ -166,7 +166,7 @@ class InstructionTuning(Generating):
 
     def pace(
         self,
-        model,  # what `build` returned
+        model: Any,  # what `build` returned
     ) -> dict[str, float]:  # `updates` and `learning_rate`
         """What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`.
 
@@ -182,7 +182,7 @@ class InstructionTuning(Generating):
         """
         return {"updates": 60, "learning_rate": 1e-4}
 
-    def encode(self, row: dict, processor, rng=None) -> dict:
+    def encode(self, row: dict, processor: Any, rng: Any = None) -> dict:
         "The whole conversation as token ids, and which of them the assistant says."
         question, answer = _question(row[self.prompt]), row.get(self.completion)
         return processor.example(question if isinstance(question, list) else str(question).strip(), None if data._empty(answer) else str(answer).strip())
@@ -365,8 +365,8 @@ def by_kind(
 # %% ../../nbs/tasks/06_instruction_tuning.ipynb #91899730
 @torch.no_grad()
 def text_loss(
-    model,  # a language model
-    tokenizer,  # its own
+    model: Any,  # a language model
+    tokenizer: Any,  # its own
     texts: list[str],  # of each, the first 128 tokens are read
     batch_size: int = 16,  # texts at a time; does not change the figure
 ) -> float:  # nats per token

@@ -10,6 +10,7 @@ import ast, json, math, re
 from collections import Counter
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,12 +56,12 @@ class Labels(Task):
     class_weights: list = learned()  # one per label, when balanced
 
     @property
-    def metric(self): return ("f1_micro", "max") if self.multi_label else ("accuracy", "max")
+    def metric(self) -> tuple[str, str]: return ("f1_micro", "max") if self.multi_label else ("accuracy", "max")
     @property
-    def loss_name(self): return _YES_NO if self.multi_label else _ONE_OF
+    def loss_name(self) -> str: return _YES_NO if self.multi_label else _ONE_OF
     @property
     def declared(self) -> list[str]: "The names in `classes`."; return class_list(self.classes)
-    def outputs(self): return [self.label]
+    def outputs(self) -> list[str]: return [self.label]
 
     def _label_rules(self):
         "(is it broken?, what it says) for every rule about the settings."
@@ -70,7 +71,7 @@ class Labels(Task):
             (self.multi_label and not self.separator, "separator='': at least one character"),
             (self.multi_label and (self.balanced or self.label_smoothing), "balanced and label_smoothing: not with multi_label")]
 
-    def target(self, row: dict):
+    def target(self, row: dict) -> Any:
         "The row's label, or its sorted list of labels when there may be several."
         value = row[self.label]
         if not self.multi_label: return self._learned_name(label_name(value))
@@ -80,7 +81,7 @@ class Labels(Task):
         if not self.labels or name in self.labels: return name
         return next((l for l in self.labels if label_name(l) == name), name)
 
-    def table(self, source, labelled: bool = True, **options) -> pd.DataFrame:
+    def table(self, source: Any, labelled: bool = True, **options: Any) -> pd.DataFrame:
         "As the task's other parent reads it; numbers of classes by the names that a file has for them, and each label in one spelling."
         rows = _named(super(Labels, self).table(source, labelled, **options), source, self.label)
         if not labelled or self.multi_label or self.label not in rows: return rows
@@ -111,7 +112,7 @@ class Labels(Task):
         weights = [weigh(l) for l in labels] if self.balanced and not self.multi_label else None
         return replace(self, labels=labels, class_weights=weights)
 
-    def check_lengths(self, rows: pd.DataFrame, processor, lengths=None) -> list[Finding]:
+    def check_lengths(self, rows: pd.DataFrame, processor: Any, lengths: Any = None) -> list[Finding]:
         "What cannot be read, and classes without a training row."
         found = super(Labels, self).check_lengths(rows, processor, lengths)
         if not (self.declared or rows.attrs.get("classes")): return found
@@ -162,7 +163,7 @@ class Labels(Task):
         if self.multi_label: return {"loss": float(y.numel())}
         return {"loss": losses.cross_entropy_weight(y, self._weights(y.device))}
 
-    def loss(self, outputs, batch: Batch) -> dict[str, torch.Tensor]:
+    def loss(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
         "Summed cross-entropy, or binary cross-entropy when multi_label."
         y = batch.targets["classes"]
         if self.multi_label: return {"loss": losses.binary_cross_entropy(outputs.logits, y)}
@@ -170,7 +171,7 @@ class Labels(Task):
 
     def _weights(self, device): return None if self.class_weights is None else torch.tensor(self.class_weights, device=device)
 
-    def decode(self, outputs, batch: Batch) -> list[Prediction]:
+    def decode(self, outputs: Any, batch: Batch) -> list[Prediction]:
         "The likeliest label, or all labels above one half when multi_label; the score is the probability that the whole answer is right, if labels were independent."
         z = outputs.logits.float()
         return self.from_probs((z.sigmoid() if self.multi_label else z.softmax(-1)).cpu().numpy())
@@ -201,16 +202,16 @@ class Labels(Task):
         "Accuracy and macro F1; with several labels: exact match, micro and macro F1."
         return evaluation.classification_metrics(predictions, targets, self.labels)
 
-    def score(self, prediction: Prediction, target) -> float:
+    def score(self, prediction: Prediction, target: Any) -> float:
         "1 if the answer is right (all labels of it), else 0."
         return float(set(prediction.value) == set(target) if self.multi_label else prediction.value == target)
 
-    def tables(self, predictions, targets) -> dict:
+    def tables(self, predictions: Any, targets: Any) -> dict:
         "Precision, recall and F1 per label; and who is taken for whom."
         per_class = {"per class": evaluation.per_class_table(predictions, targets, self.labels)}
         return per_class if self.multi_label else per_class | {"confusion": evaluation.confusion_table(predictions, targets, self.labels)}
 
-    def plot(self, predictions, targets):
+    def plot(self, predictions: Any, targets: Any) -> Any:
         "The confusion matrix, or F1 per label when there may be several."
         if self.multi_label: return _plot_f1(self.tables(predictions, targets)["per class"])
         return evaluation.plot_confusion(predictions, targets, self.labels)
@@ -233,7 +234,7 @@ class Labels(Task):
         """
         return self._classes([{"classes": self.class_ids(self.target(r))} for r in records(rows)])["classes"].numpy()
 
-    def probe(self, train, valid, features) -> list[Prediction]:
+    def probe(self, train: Any, valid: Any, features: Any) -> list[Prediction]:
         "Logistic regression on frozen features, tuned on valid."
         seen = self.classes_of(train[1])
         return self.from_probs(linear_probe(train[0], seen, valid[0], self.classes_of(valid[1]), features), seen)
@@ -255,8 +256,8 @@ _ENTRY = r"""(?:'[^']*'|"[^"]*"|[+-]?\d[\d.]*)"""
 _NUMPY = re.compile(rf"\[\s*{_ENTRY}(?:\s+{_ENTRY})+\s*\]")  # as numpy prints an array: no commas
 
 def unwrapped(
-    value,  # one cell
-):  # a list, tuple, set or dictionary, if that is what its text says; else the cell as it is
+    value: Any,  # one cell
+) -> Any:  # a list, tuple, set or dictionary, if that is what its text says; else the cell as it is
     """What a cell of text means that was a list or a dictionary before it was written to a file of text.
 
     Parameters
@@ -266,7 +267,8 @@ def unwrapped(
 
     Returns
     -------
-    a list, tuple, set or dictionary, if that is what its text says; else the cell as it is
+    Any
+        a list, tuple, set or dictionary, if that is what its text says; else the cell as it is
     """
     text = value.strip() if isinstance(value, str) else ""
     if text[:1] + text[-1:] not in ("[]", "{}", "()"): return value
@@ -286,7 +288,7 @@ def _names_in(value, separator):  # the names in one cell of several labels
 
 # %% ../../nbs/tasks/00b_labels.ipynb #108114c0
 def parquet_classes(
-    path,  # of a Parquet file
+    path: str | Path,  # of a Parquet file
     column: str,  # with numbers of classes, or lists of them
 ) -> list[str]:  # class k is the k-th; [] where the file does not say
     """Names of classes in the note that the `datasets` library leaves in its Parquet files.
@@ -407,7 +409,7 @@ def _stranger(task, name, where=""):
 
 # %% ../../nbs/tasks/00b_labels.ipynb #8ce9d1f5
 def class_list(
-    classes,  # a text with commas between, a list, or None
+    classes: Any,  # a text with commas between, a list, or None
 ) -> list[str]:  # names, each once, in this order
     """Declared classes as a list.
 
@@ -427,7 +429,7 @@ def class_list(
 def declared_labels(
     task: Task,  # with a setting `classes`
     rows: pd.DataFrame,  # training rows
-    found,  # labels that stand in them
+    found: Any,  # labels that stand in them
 ) -> list[str]:  # [] if nothing was declared
     """All classes there are, as the setting or the table says. Raises DataError for a label outside of the setting.
 
@@ -453,7 +455,7 @@ def declared_labels(
 
 def untaught(
     labels: list[str],  # all classes
-    found,  # those that stand in the training rows
+    found: Any,  # those that stand in the training rows
 ) -> list[Finding]:  # a warning that names the others
     """Which classes have no training row?
 

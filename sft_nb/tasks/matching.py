@@ -6,6 +6,8 @@
 __all__ = ['CLASS', 'L1', 'GIOU', 'ALPHA', 'GAMMA', 'yes_and_no', 'match', 'answers', 'layer_terms', 'set_terms']
 
 # %% ../../nbs/tasks/04e_matching.ipynb #fa9e8e80
+from typing import Any
+
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch.nn import functional as F
@@ -72,7 +74,7 @@ def match(
 
 # %% ../../nbs/tasks/04e_matching.ipynb #2542bd7d
 def answers(
-    outputs,  # of a detection transformer
+    outputs: Any,  # of a detection transformer
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:  # logits (b q c) and boxes (b q 4) of the last layer, and of those before it that answer too
     """Everything that was said. Where an encoder proposes the queries, its proposals are answers as well.
 
@@ -126,7 +128,7 @@ def layer_terms(
 
 # %% ../../nbs/tasks/04e_matching.ipynb #1477466d
 def set_terms(
-    outputs,  # with logits (b q c) and pred_boxes (b q 4: centre x, centre y, width, height, as shares)
+    outputs: Any,  # with logits (b q c) and pred_boxes (b q 4: centre x, centre y, width, height, as shares)
     labels: list[torch.Tensor],  # b of k: class numbers
     boxes: list[torch.Tensor],  # b of k 4, as the answers
 ) -> dict[str, torch.Tensor]:  # "class" and "box": sums, to be divided by the number of objects

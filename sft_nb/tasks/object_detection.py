@@ -8,7 +8,7 @@ __all__ = ['LEFT', 'BOX', 'MOST', 'COPIES', 'ObjectDetection', 'moved', 'best_bo
 # %% ../../nbs/tasks/04_object_detection.ipynb #d39dd6fb
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -65,7 +65,7 @@ class ObjectDetection(Images):
 
     @property
     def declared(self) -> list[str]: "The names in `classes`."; return class_list(self.classes)
-    def outputs(self): return [self.boxes]
+    def outputs(self) -> list[str]: return [self.boxes]
 
     def _rules(self):
         return Images._rules(self) + [(not isinstance(self.pictures, str | Path | None), f"pictures={data._short(self.pictures)}: a folder, or None"),
@@ -74,7 +74,7 @@ class ObjectDetection(Images):
 
     def table(
         self,
-        source,  # a path, a DataFrame or a list of dicts
+        source: Any,  # a path, a DataFrame or a list of dicts
         labelled: bool = True,  # False: rows to predict, whose boxes do not matter
         encoding: str | None = None,  # of a text file
         delimiter: str | None = None,  # between the cells of a .csv or .tsv file
@@ -165,7 +165,7 @@ class ObjectDetection(Images):
         numbers = {l: given[l] if known else k for k, l in enumerate(labels, 1)}
         return replace(self, labels=labels, numbers=numbers, side=median_side(list(cells(rows[self.image]))), part="", pictures=None)
 
-    def check_lengths(self, rows: pd.DataFrame, processor, lengths=None) -> list[Finding]:
+    def check_lengths(self, rows: pd.DataFrame, processor: Any, lengths: Any = None) -> list[Finding]:
         "Classes without a training row."
         if not (self.declared or rows.attrs.get("classes")): return []
         return untaught(self.labels, {data.cell_text(e["label"]) for cell in cells(rows[self.boxes]) for e in _listed(cell)})
@@ -173,8 +173,8 @@ class ObjectDetection(Images):
     def build(
         self,
         checkpoint: str,  # an asset, a folder or a hub id of an architecture with an object detection head and a sigmoid per class
-        **options,  # for `models.load`: fresh, seed, configuration
-    ):
+        **options: Any,  # for `models.load`: fresh, seed, configuration
+    ) -> tuple[Any, Any]:
         """A detector for the labels, and its image processor, set to squares of `size` that hold the whole picture.
 
         Parameters
@@ -195,7 +195,7 @@ class ObjectDetection(Images):
 
     def pace(
         self,
-        model,  # what `build` returned
+        model: Any,  # what `build` returned
     ) -> dict[str, float]:  # `updates` and `learning_rate`
         """What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`.
 
@@ -228,7 +228,7 @@ class ObjectDetection(Images):
         return {"labels": [torch.tensor(np.asarray(e["classes"]), dtype=torch.long) for e in examples],
                 "boxes": [torch.tensor(np.asarray(e["places"]), dtype=torch.float32).view(-1, 4) for e in examples]}
 
-    def collate(self, examples: list[dict], processor) -> Batch:
+    def collate(self, examples: list[dict], processor: Any) -> Batch:
         "Pixels, and of each picture its labels, its boxes (centre and size, in shares), and its size before."
         return replace(Images.collate(self, examples, processor), about=[tuple(e["across"]) for e in examples])
 
@@ -237,14 +237,14 @@ class ObjectDetection(Images):
         objects = float(sum(map(len, batch.targets["labels"])))
         return {"class": objects, "box": objects}
 
-    def loss(self, outputs, batch: Batch) -> dict[str, torch.Tensor]:
+    def loss(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
         "Class and box, as sums: by place where the answers have a grid, by matching where they have no order."
         true = batch.targets["labels"], batch.targets["boxes"]
         if getattr(outputs, "grid", None) is None: return set_terms(outputs, *true)
         terms = dense_terms(outputs, *true)
         return {"class": terms["class"], "box": BOX * terms["box"]}
 
-    def decode(self, outputs, batch: Batch) -> list[Prediction]:
+    def decode(self, outputs: Any, batch: Batch) -> list[Prediction]:
         "All boxes of each picture; a picture's score is that of its surest box."
         found = [best_boxes(l, b, size, self.labels, self.least) for l, b, size in zip(outputs.logits.detach(), outputs.pred_boxes.detach(), batch.about)]
         return [Prediction(f, f[0]["score"] if f else None) for f in found]
@@ -268,11 +268,11 @@ class ObjectDetection(Images):
         "Average precision per class, and what went wrong."
         return {"per class": coco_table([p.value for p in predictions], targets, self.labels), "errors": error_table(self._counted(predictions), targets, self.labels)}
 
-    def plot(self, predictions: list[Prediction], targets: list):
+    def plot(self, predictions: list[Prediction], targets: list) -> Any:
         "Objects found and missed, and the kinds of error."
         return plot_errors(self._counted(predictions), targets, self.labels)
 
-    def show(self, rows: pd.DataFrame, predictions: list | None = None, most: int = 8):
+    def show(self, rows: pd.DataFrame, predictions: list | None = None, most: int = 8) -> Any:
         "Pictures with true boxes (dashed) and answers; a single picture is drawn large."
         rows = rows.iloc[:most]
         pictures = [open_picture(v, upright=False) for v in cells(rows[self.image])]
@@ -303,7 +303,7 @@ class ObjectDetection(Images):
         def nothing(train, valid, rows): return [Prediction([]) for _ in range(len(rows))]
         return {"nothing": nothing, "blobs": spots}
 
-    def features(self, model, batch: Batch) -> list[torch.Tensor]:
+    def features(self, model: Any, batch: Batch) -> list[torch.Tensor]:
         "What the body says of each place; in the last two columns, width and height of the picture."
         if not hasattr(model, "maps"): raise SFTError(f"{type(model).__name__} has no maps of features: leave the rung 'frozen' out of the ladder.")
         said = place_features(model.maps(**batch.inputs))

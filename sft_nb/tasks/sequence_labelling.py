@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate, chain, takewhile
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -108,9 +108,9 @@ class SequenceLabelling(Task):
         return self.scheme == "plain" or bool(self.labels) and not _are_entities(self.labels)
 
     @property
-    def metric(self): return ("accuracy" if self.plain else "f1", "max")
-    def inputs(self): return [self.words]
-    def outputs(self): return [self.tags]
+    def metric(self) -> tuple[str, str]: return ("accuracy" if self.plain else "f1", "max")
+    def inputs(self) -> list[str]: return [self.words]
+    def outputs(self) -> list[str]: return [self.tags]
 
     def _open(self, source, encoding, delimiter):
         # -> the table as it is in the file; where(row, word) for messages; what was decided
@@ -183,7 +183,7 @@ class SequenceLabelling(Task):
 
     def table(
         self,
-        source,  # a path, a DataFrame or a list of dicts
+        source: Any,  # a path, a DataFrame or a list of dicts
         labelled: bool = True,  # False: rows to predict, whose tags do not matter
         encoding: str | None = None,  # of a text file; None: UTF-8
         delimiter: str | None = None,  # between columns of a text file; None: what its ending says
@@ -223,9 +223,9 @@ class SequenceLabelling(Task):
 
     def read(
         self,
-        source,  # a path, a DataFrame or a list of dicts
+        source: Any,  # a path, a DataFrame or a list of dicts
         labelled: bool = True,  # False: rows to predict
-        **options,  # for `table`: encoding, delimiter
+        **options: Any,  # for `table`: encoding, delimiter
     ) -> pd.DataFrame:
         """As every task reads; attrs have "classes" too, where the file declares its tag set.
 
@@ -303,8 +303,8 @@ class SequenceLabelling(Task):
     def build(
         self,
         checkpoint: str,  # an asset, a folder or a hub id of any architecture with a token classification head
-        **options,  # for `models.load`: fresh, seed, configuration
-    ):
+        **options: Any,  # for `models.load`: fresh, seed, configuration
+    ) -> tuple[Any, Any]:
         """An encoder with one output per tag on every token, and its tokenizer. Raises CheckpointError for a tokenizer that cannot say which piece belongs to which word.
 
         Parameters
@@ -322,7 +322,7 @@ class SequenceLabelling(Task):
 
     def pace(
         self,
-        model,  # what `build` returned
+        model: Any,  # what `build` returned
     ) -> dict[str, float]:  # `updates` and `learning_rate`
         """What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`.
 
@@ -376,15 +376,15 @@ class SequenceLabelling(Task):
         columns = {k: [m[k] for m in made] for k in ("input_ids", "place", "windows")} | ({"asked": [m["asked"] for m in made]} if self.tags in rows else {})
         return columns | {"text": [t for t, _ in texts], "starts": [[a for a, _ in at] for _, at in texts], "ends": [[b for _, b in at] for _, at in texts]}
 
-    def encode_all(self, rows: pd.DataFrame, processor) -> Stored:
+    def encode_all(self, rows: pd.DataFrame, processor: Any) -> Stored:
         "Windows of token ids, the word answered and the class asked for at each; and the text. Many rows at once, kept on the disk."
         return Stored(self._columns(rows.iloc[i:i + STEP], processor) for i in range(0, len(rows), STEP))
 
-    def encode(self, row: dict, processor, rng=None) -> dict:
+    def encode(self, row: dict, processor: Any, rng: Any = None) -> dict:
         "One row; see `encode_all`."
         return {k: column[0] for k, column in self._columns(pd.DataFrame([row]), processor).items()}
 
-    def collate(self, examples: list[dict], processor) -> Batch:
+    def collate(self, examples: list[dict], processor: Any) -> Batch:
         "Windows side by side, padded (w t): ids and mask; the class asked for; `about` has each window's row, the word that each cell answers, and the texts."
         apart = lambda column: [window for e in examples for window in _cut_apart(e, column)]
         ids, owner = apart("input_ids"), [i for i, e in enumerate(examples) for _ in e["windows"]]
@@ -393,7 +393,7 @@ class SequenceLabelling(Task):
         about = {"row": torch.tensor(owner), "place": pad(apart("place"), -1), "texts": [(e["text"], list(zip(e["starts"], e["ends"]))) for e in examples]}
         return Batch(inputs, targets, torch.arange(len(examples)), about)
 
-    def check_lengths(self, rows: pd.DataFrame, processor, lengths: np.ndarray | None = None) -> list[Finding]:
+    def check_lengths(self, rows: pd.DataFrame, processor: Any, lengths: np.ndarray | None = None) -> list[Finding]:
         "How many words the model does not see, where texts are cut; and kinds of entities that no training row has."
         return self._cut_texts(rows, processor, lengths) + self._untaught(rows)
 
@@ -417,7 +417,7 @@ class SequenceLabelling(Task):
         "How many pieces are asked: with pieces=\"first\", the words that were read."
         return {"loss": losses.cross_entropy_weight(batch.targets["labels"])}
 
-    def loss(self, outputs, batch: Batch) -> dict[str, torch.Tensor]:
+    def loss(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
         "Summed cross-entropy of the pieces that are asked."
         return {"loss": losses.cross_entropy(outputs.logits, batch.targets["labels"])}
 
@@ -449,11 +449,11 @@ class SequenceLabelling(Task):
         spans = tags_to_spans(tags, places, text, self.plain)
         return Prediction({"tags": list(tags), "spans": spans}, None if probs is None else min(probs, default=1.0))
 
-    def target(self, row: dict):
+    def target(self, row: dict) -> Any:
         "The row's tags and spans."
         return self.answer(*self._text_of(row), list(row[self.tags])).value
 
-    def decode(self, outputs, batch: Batch) -> list[Prediction]:
+    def decode(self, outputs: Any, batch: Batch) -> list[Prediction]:
         "The likeliest tag of every word, in the window that answers for it; `?`, with probability 0, for words that were not read."
         about, (best, which) = batch.about, outputs.logits.float().softmax(-1).cpu().max(-1)  # w t each
         tags, probs = ([[fill] * len(places) for _, places in about["texts"]] for fill in (UNSEEN, 0.0))
@@ -471,7 +471,7 @@ class SequenceLabelling(Task):
         return {"f1": float(total["f1-score"]), "precision": float(total["precision"]), "recall": float(total["recall"]), "f1_lenient": float(f1_score(true, _read(said), zero_division=0)),
                 "token_accuracy": float(np.mean([a == b for a, b in zip(*flat)]))}
 
-    def score(self, prediction: Prediction, target) -> float:
+    def score(self, prediction: Prediction, target: Any) -> float:
         "One row: strict F1 of its entities, 1 if it has none and none was said; with plain tags, the share of its words that are right."
         said, true = _tags([prediction, target])
         if self.plain: return float(np.mean([a == b for a, b in zip(said, true)]))
@@ -482,7 +482,7 @@ class SequenceLabelling(Task):
 
     def _names(self): return self.labels if self.plain else list(dict.fromkeys(tag_parts(t)[1] or "O" for t in self.labels))
 
-    def tables(self, predictions, targets) -> dict:
+    def tables(self, predictions: Any, targets: Any) -> dict:
         "Precision, recall and F1 of each type of entity (or plain tag); and words taken for what."
         words = evaluation.confusion_table(self._kinds(predictions), self._kinds(targets), self._names())
         if self.plain: return {"per tag": evaluation.per_class_table(self._kinds(predictions), self._kinds(targets), self.labels), "words": words}
@@ -493,7 +493,7 @@ class SequenceLabelling(Task):
         table = pd.DataFrame({"entities": [counts[0][k] for k in found.index], "predicted": [counts[1][k] for k in found.index]}, index=found.index.rename("type"))
         return {"per type": table.join(found[["precision", "recall", "f1-score"]].rename(columns={"f1-score": "f1"}).astype(float)), "words": words}
 
-    def plot(self, predictions, targets):
+    def plot(self, predictions: Any, targets: Any) -> Any:
         "F1 of each type, with the number of entities; for plain tags, who is taken for whom."
         if self.plain: return evaluation.plot_confusion(self._kinds(predictions), self._kinds(targets), self.labels)
         table = self.tables(predictions, targets).get("per type", pd.DataFrame({"f1": [], "entities": []})).sort_values("entities")
@@ -503,7 +503,7 @@ class SequenceLabelling(Task):
         ax.set(xlabel="strict F1", xlim=(0, 1.25), xticks=[0, .5, 1])
         return fig
 
-    def show(self, rows: pd.DataFrame, predictions: list[Prediction] | None = None):
+    def show(self, rows: pd.DataFrame, predictions: list[Prediction] | None = None) -> Any:
         "Texts with their spans in colour; answers stand under the truth."
         lines = []
         for i, row in enumerate(records(rows)):
@@ -548,7 +548,7 @@ class SequenceLabelling(Task):
         "The most frequent tag; the most frequent tag of each word; logistic regression on word features, tuned on valid."
         return {"majority": self._most_frequent, "dictionary": self._dictionary, "features": self._by_features}
 
-    def features(self, model, batch: Batch) -> list:  # b tensors, k d: a vector per word
+    def features(self, model: Any, batch: Batch) -> list:  # b tensors, k d: a vector per word
         """The last hidden state at the first piece of every word.
 
         Returns
@@ -563,7 +563,7 @@ class SequenceLabelling(Task):
             out[about["row"][w]][place[at].to(hidden.device)] = hidden[w][:len(at)][at.to(hidden.device)]
         return out
 
-    def probe(self, train, valid, features) -> list[Prediction]:
+    def probe(self, train: Any, valid: Any, features: Any) -> list[Prediction]:
         "Logistic regression on the words' frozen features, tuned on valid. Tags only: it sees no text."
         scale = StandardScaler().fit(np.concatenate(train[0]))
         x, v, f = (scale.transform(np.concatenate(part)) for part in (train[0], valid[0], features))
@@ -728,7 +728,7 @@ def _glue(processor):  # what has to stand before a word, after the first, for i
 
 def word_pieces(
     sentences: list[list[str]],  # words
-    processor,  # a fast tokenizer
+    processor: Any,  # a fast tokenizer
 ) -> list[list[list[int]]]:  # per sentence, per word: token ids; the unknown token for a word of which nothing is left
     """The pieces of every word, as they would be in a text.
 

@@ -11,10 +11,12 @@ __all__ = ['SCHEMES', 'ONE', 'CONLL', 'tag_parts', 'may_follow', 'wrong_tag', 'e
 # %% ../../nbs/tasks/02a_tagging_formats.ipynb #382c783c
 import ast, csv, json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -601,7 +603,7 @@ def conll_sentences(
     path: str | Path,  # a file with a word per line, and a blank line between sentences
     encoding: str = "utf-8",  # of the file
     delimiter: str | None = None,  # between columns; None: tabs where the first line has one, else blanks
-):  # yields sentences: lists of (line number from 1, cells)
+) -> Iterator[list]:  # yields sentences: lists of (line number from 1, cells)
     """The rows of a file in columns, sentence by sentence. Raises DataError for a row with a missing or empty column.
 
     Parameters
@@ -615,7 +617,8 @@ def conll_sentences(
 
     Returns
     -------
-    yields sentences: lists of (line number from 1, cells)
+    Iterator[list]
+        yields sentences: lists of (line number from 1, cells)
     """
     yield from _sentences(path, _layout(Path(path), encoding, delimiter))
 
@@ -834,7 +837,7 @@ def declared_names(
 
 # %% ../../nbs/tasks/02a_tagging_formats.ipynb #36e337c6
 def list_cell(
-    value,  # a list, an array, or text: JSON, Python's or NumPy's way of writing a list, or words with blanks between them
+    value: Any,  # a list, an array, or text: JSON, Python's or NumPy's way of writing a list, or words with blanks between them
 ) -> list[str]:
     """A cell as a list of texts. Raises DataError for anything else, and for a list with a hole.
 
@@ -879,7 +882,7 @@ def _python_list(text):  # of quoted texts; never two of them glued together
 
 # %% ../../nbs/tasks/02a_tagging_formats.ipynb #86bfc125
 def place_of(
-    source,  # what was read: a path, or anything else
+    source: Any,  # what was read: a path, or anything else
     row: int,  # position in the table, from 0
     encoding: str = "utf-8",  # of a text file
     delimiter: str | None = None,  # between cells of a .csv or .tsv file; None: "," or tab
@@ -917,7 +920,7 @@ def csv_lines(
     path: str | Path,  # a .csv or .tsv file
     encoding: str = "utf-8",  # of the file
     delimiter: str | None = None,  # between cells; None: "," or tab
-):  # yields (number of its last line, cells); a blank line has no cells
+) -> Iterator[tuple]:  # yields (number of its last line, cells); a blank line has no cells
     """The rows of a file, blank lines among them.
 
     Parameters
@@ -931,7 +934,8 @@ def csv_lines(
 
     Returns
     -------
-    yields (number of its last line, cells); a blank line has no cells
+    Iterator[tuple]
+        yields (number of its last line, cells); a blank line has no cells
     """
     path = Path(path)
     with _opened(path, encoding, "") as file:

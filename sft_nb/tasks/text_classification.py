@@ -7,7 +7,7 @@ __all__ = ['TextClassification', 'film_reviews']
 
 # %% ../../nbs/tasks/00_text_classification.ipynb #217871cb
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -36,8 +36,8 @@ class TextClassification(Labels, Texts):
     def build(
         self,
         checkpoint: str,  # an asset, a folder or a hub id of any architecture with a sequence classification head
-        **options,  # for `models.load`: fresh, seed, configuration
-    ):
+        **options: Any,  # for `models.load`: fresh, seed, configuration
+    ) -> tuple[Any, Any]:
         """An encoder with one output per label, and its tokenizer.
 
         Parameters

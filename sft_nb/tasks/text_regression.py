@@ -6,9 +6,10 @@
 __all__ = ['REACH', 'LARGEST_MEAN', 'TextRegression', 'regression_figures', 'rated_sentences']
 
 # %% ../../nbs/tasks/01_text_regression.ipynb #85a88f5e
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -48,7 +49,7 @@ class TextRegression(Texts):
     def __post_init__(self):
         self.target_columns = list(self.number) if isinstance(self.number, (list, tuple)) else [c.strip() for c in self.number.split(",")]
         Texts.__post_init__(self)
-    def outputs(self): return self.target_columns
+    def outputs(self) -> list[str]: return self.target_columns
     def _rules(self): return Texts._rules(self) + [(not all(self.outputs()), f"number={self.number!r}: a column between the commas")]
 
     def numbers(
@@ -71,8 +72,8 @@ class TextRegression(Texts):
 
     def named(
         self,
-        values,  # k numbers
-    ):  # a float, or a dictionary of floats without those that are NaN
+        values: Any,  # k numbers
+    ) -> Any:  # a float, or a dictionary of floats without those that are NaN
         """Numbers as a person wants them back.
 
         Parameters
@@ -82,16 +83,17 @@ class TextRegression(Texts):
 
         Returns
         -------
-        a float, or a dictionary of floats without those that are NaN
+        Any
+            a float, or a dictionary of floats without those that are NaN
         """
         if len(values) == 1: return float(values[0])
         return {c: float(v) for c, v in zip(self.outputs(), values) if not np.isnan(v)}
 
-    def target(self, row: dict):
+    def target(self, row: dict) -> Any:
         "The row's number, or a dictionary of its numbers when there are several."
         return self.named([data.cell_number(row[c]) for c in self.outputs()])
 
-    def table(self, source, labelled: bool = True, **options) -> pd.DataFrame:
+    def table(self, source: Any, labelled: bool = True, **options: Any) -> pd.DataFrame:
         "A table whose columns of targets hold numbers, where all their cells are numbers; what is none is left for `check`."
         rows = Texts.table(self, source, labelled, **options)
         for c in [c for c in self.outputs() if labelled and c in rows]: rows = _in_numbers(rows, c)
@@ -161,8 +163,8 @@ class TextRegression(Texts):
     def build(
         self,
         checkpoint: str,  # an asset, a folder or a hub id of any architecture with a sequence classification head
-        **options,  # for `models.load`: fresh, seed, configuration
-    ):
+        **options: Any,  # for `models.load`: fresh, seed, configuration
+    ) -> tuple[Any, Any]:
         """An encoder with one output per target, in our unit, and its tokenizer.
 
         Parameters
@@ -180,7 +182,7 @@ class TextRegression(Texts):
 
     def pace(
         self,
-        model,  # what `build` returned
+        model: Any,  # what `build` returned
     ) -> dict[str, float]:  # `updates` and `learning_rate`
         """What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`.
 
@@ -206,12 +208,12 @@ class TextRegression(Texts):
         "How many numbers are known."
         return {"loss": float((~batch.targets["numbers"].isnan()).sum())}
 
-    def loss(self, outputs, batch: Batch) -> dict[str, torch.Tensor]:
+    def loss(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
         "Summed squared error over the numbers that are known, in squared spreads."
         y = batch.targets["numbers"]; known = ~y.isnan()
         return {"loss": losses.mse(outputs.logits[known], y[known])}
 
-    def decode(self, outputs, batch: Batch) -> list[Prediction]:
+    def decode(self, outputs: Any, batch: Batch) -> list[Prediction]:
         "The number in the user's unit, or a dictionary of them when there are several; no confidence."
         return self.from_numbers(self.outside(outputs.logits.detach().float().cpu().double().numpy()))
 
@@ -240,13 +242,13 @@ class TextRegression(Texts):
         if len(each) == 1: return each[self.outputs()[0]]
         return {k: float(np.mean([f[k] for f in each.values()])) for k in ("r2", "pearson", "spearman")} | {f"{k}_{c}": f[k] for k in ("rmse", "mae") for c, f in each.items()}
 
-    def tables(self, predictions, targets) -> dict:
+    def tables(self, predictions: Any, targets: Any) -> dict:
         "All five figures per target, with the number of rows that have it and its spread among them."
         pairs = self._pairs(predictions, targets)
         about = lambda true: {"rows": int(np.isfinite(true).sum()), "spread": float(np.nanstd(true)) if np.isfinite(true).any() else float("nan")}
         return {"per target": pd.DataFrame({c: about(true) | regression_figures(said, true) for c, (said, true) in pairs.items()}).T.astype({"rows": int}).rename_axis("target")}
 
-    def score(self, prediction: Prediction, target) -> float:
+    def score(self, prediction: Prediction, target: Any) -> float:
         "1 for exactly right, falling in a straight line to 0 at an error of `REACH` training spreads; the mean over the targets that are known."
         pairs = self._pairs([prediction], [target]).values()
         scores = [1 - min(1., abs(said[0] - true[0]) / (REACH * s)) for (said, true), s in zip(pairs, self.spreads) if np.isfinite(true[0])]
@@ -256,7 +258,7 @@ class TextRegression(Texts):
         "Do all numbers agree to a tenth of their training spread?"
         return all(abs(a[0] - b[0]) <= .1 * s for (a, b), s in zip(self._pairs([one], [other.value]).values(), self.spreads))
 
-    def plot(self, predictions, targets):
+    def plot(self, predictions: Any, targets: Any) -> Any:
         "Predicted against true, and residuals against predicted; two panels per target (of the first three)."
         pairs = list(self._pairs(predictions, targets).items())[:3]
         fig, axes = data.new_figure(3.4 * 2 * len(pairs), 3.2, columns=2 * len(pairs))
@@ -264,7 +266,7 @@ class TextRegression(Texts):
         return fig
 
     @contextmanager
-    def as_saved(self, model):
+    def as_saved(self, model: Any) -> Iterator[str]:
         "The head in the user's unit, as far as it can be; what is left to do stands in the configuration, and in the sentence."
         m, s = np.array(self.means), np.array(self.spreads)
         _, layer = _last_layer(model, len(m))
@@ -293,7 +295,7 @@ class TextRegression(Texts):
         if left is None or layer is None or f"{name}.weight" in fresh: return
         _affine(layer, np.array(left["multiply"]) / self.spreads, (np.array(left["add"]) - self.means) / self.spreads)
 
-    def probe(self, train, valid, features) -> list[Prediction]:
+    def probe(self, train: Any, valid: Any, features: Any) -> list[Prediction]:
         "Ridge regression on frozen features, tuned on valid."
         return self.from_numbers(ridge_probe(train[0], self.numbers(train[1]), valid[0], self.numbers(valid[1]), features))
 
@@ -314,8 +316,8 @@ def _in_numbers(rows, column):
 
 # %% ../../nbs/tasks/01_text_regression.ipynb #f73cf1c2
 def regression_figures(
-    said,  # n numbers
-    true,  # n right numbers; pairs with a NaN are left out
+    said: Any,  # n numbers
+    true: Any,  # n right numbers; pairs with a NaN are left out
 ) -> dict[str, float]:  # r2, rmse, mae, pearson, spearman; NaN where undefined
     """RMSE and MAE in the unit of the target, R², Pearson's and Spearman's correlation (scikit-learn, scipy).
 

@@ -7,7 +7,7 @@ __all__ = ['TEXT_CHANGES', 'Texts', 'read_length']
 
 # %% ../../nbs/tasks/00a_texts.ipynb #49f8e5dd
 from dataclasses import KW_ONLY, dataclass
-from typing import Callable, ClassVar
+from typing import Any, Callable, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -42,7 +42,7 @@ class Texts(Task):
 
     def __post_init__(self):
         if wrong := [says for bad, says in self._rules() if bad]: raise DataError("This task cannot work. " + "; ".join(wrong) + ".")
-    def inputs(self): return [self.text] + ([self.text_pair] if self.text_pair else [])
+    def inputs(self) -> list[str]: return [self.text] + ([self.text_pair] if self.text_pair else [])
 
     def _rules(self):
         "(is it broken?, what it says) for every rule about the settings."
@@ -72,7 +72,7 @@ class Texts(Task):
         """
         return data.check_missing(rows, self.outputs())
 
-    def check_lengths(self, rows: pd.DataFrame, processor, lengths: np.ndarray | None = None) -> list[Finding]:
+    def check_lengths(self, rows: pd.DataFrame, processor: Any, lengths: np.ndarray | None = None) -> list[Finding]:
         "How many texts are longer than the model reads, and what is lost."
         text, pair = rows[self.text], rows[self.text_pair] if self.text_pair else None
         return data.check_lengths(text, processor, read_length(processor, self.max_length), pair, lengths)
@@ -86,15 +86,15 @@ class Texts(Task):
 
     def _columns(self, rows: pd.DataFrame, processor): return {**self._tokens(rows, processor), **self._answers(rows)}
 
-    def encode_all(self, rows: pd.DataFrame, processor) -> Stored:
+    def encode_all(self, rows: pd.DataFrame, processor: Any) -> Stored:
         "Token ids (and token types, where the model has them) and the answers as numbers; many texts at once, kept on the disk."
         return Stored(self._columns(rows.iloc[i:i + STEP], processor) for i in range(0, len(rows), STEP))
 
-    def encode(self, row: dict, processor, rng=None) -> dict:
+    def encode(self, row: dict, processor: Any, rng: Any = None) -> dict:
         "One row; see `encode_all`."
         return {k: column[0] for k, column in self._columns(pd.DataFrame([row]), processor).items()}
 
-    def collate(self, examples: list[dict], processor) -> Batch:
+    def collate(self, examples: list[dict], processor: Any) -> Batch:
         "Padded ids, types and mask (b t), and the task's targets."
         side, fill = getattr(processor, "padding_side", "right"), {"input_ids": processor.pad_token_id, "token_type_ids": 0}
         inputs = {k: pad([e[k] for e in examples], fill[k], side) for k in fill if k in examples[0]}
@@ -122,7 +122,7 @@ class Texts(Task):
         """
         return rows[self.inputs()].astype(str).agg(" ".join, axis=1).tolist()
 
-    def features(self, model, batch: Batch) -> torch.Tensor:  # b d
+    def features(self, model: Any, batch: Batch) -> torch.Tensor:  # b d
         """The mean of the last hidden states over the real tokens.
 
         Returns
@@ -141,7 +141,7 @@ class Texts(Task):
 
 # %% ../../nbs/tasks/00a_texts.ipynb #0100da9b
 def read_length(
-    processor,  # a tokenizer
+    processor: Any,  # a tokenizer
     limit: int | None = None,  # a shorter limit of one's own
 ) -> int:  # tokens
     """How many tokens are read: the tokenizer's own limit (some say 10**30 for 'unknown': then 512), or less.
