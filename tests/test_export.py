@@ -200,7 +200,7 @@ def test_a_default_or_decorator_that_comes_after_the_class_is_refused(later, wor
 
 
 @pytest.mark.parametrize("body, words", [
-    ("def fish(): 1\nCAT\n    fish = 2\nPATCH eat(self: Cat, food=fish): 1", "one of its own members"),
+    ("def fish(): 1\nCAT\n    fish = 2\nPATCH eat(self: Cat, a=fish): 1", "one of its own members"),
     ("CAT\n    eat: int = 2\nPATCH eat(self: Cat): 1", "defined in its class too"),
     ("CAT pass\nPATCH eat(self: Cat): 1\nPATCH eat(self: Cat): 2", "patched twice"),
     ("CAT pass\nPATCH eat(self: Cat): self.__food = 1", "renames __food"),

@@ -48,7 +48,8 @@ def test_an_editor_finds_what_a_tuner_does(completed, name):
 
 
 @pytest.mark.parametrize("name", [
-    "encode", "collate", "learn", "decode", "metrics", "text", pytest.param("read", marks=elsewhere),
+    "encode", "collate", "learn", "decode", "metrics", "text",
+    pytest.param("read", marks=elsewhere),
 ])
 def test_an_editor_finds_what_a_task_does(completed, name):
     assert name in completed("task.")

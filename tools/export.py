@@ -63,7 +63,8 @@ def check():
         for part in ("nbs", "sft_nb", "tools"):
             ignored = shutil.ignore_patterns("__pycache__", ".*")
             shutil.copytree(ROOT / part, copy / part, ignore=ignored)
-        subprocess.run([sys.executable, copy / "tools" / "export.py"], check=True, stdout=subprocess.DEVNULL)
+        command = [sys.executable, copy / "tools" / "export.py"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         made, here = contents(copy), contents(ROOT)
     every = sorted(made.keys() | here.keys())
     return [name for name in every if made.get(name) != here.get(name)]
