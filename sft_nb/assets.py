@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from fastcore.basics import patch
 from filelock import FileLock
 from platformdirs import user_cache_dir
 
@@ -33,14 +32,42 @@ def _sha256(path):
 # %% ../nbs/01_assets.ipynb #666afe91
 @dataclass(frozen=True)
 class Member:
-    "A file of an asset."
+    """A file of an asset.
+
+    Parameters
+    ----------
+    sha256
+        64 hexadecimal digits
+    bytes
+        its size
+    name
+        its path inside the asset's folder, with forward slashes
+    """
     sha256: str  # 64 hexadecimal digits
     bytes: int  # its size
     name: str  # its path inside the asset's folder, with forward slashes
 
 @dataclass(frozen=True)
 class Source:
-    "A file of the package index that contains all members of an asset: a wheel, or a source archive."
+    """A file of the package index that contains all members of an asset: a wheel, or a source archive.
+
+    Parameters
+    ----------
+    package
+        its name in the package index
+    version
+        exactly this one
+    sha256
+        of the whole file: it also says which of the package's files is meant
+    bytes
+        its size
+    license
+        what the package states for itself: not the right to what it contains
+    prefix
+        put before a member's name, this is its path inside the archive
+    zip
+        an archive (zip or tar) inside the file that holds the members, if they are not in the file itself
+    """
     package: str  # its name in the package index
     version: str  # exactly this one
     sha256: str  # of the whole file: it also says which of the package's files is meant
@@ -52,7 +79,33 @@ class Source:
 # %% ../nbs/01_assets.ipynb #b5444647
 @dataclass(frozen=True)
 class AssetInfo:
-    "What is known about an asset before it is fetched."
+    """What is known about an asset before it is fetched.
+
+    Parameters
+    ----------
+    name
+        e.g. "minilm": also the name of its folder
+    kind
+        "checkpoint" or "dataset"
+    what
+        one line
+    license
+        of the files themselves, as their authors state it
+    rights
+        what the licence leaves open
+    origin
+        who published it first, under which name
+    citation
+        the paper to cite
+    sources
+        where it can be fetched, in order of preference
+    members
+        the files
+    reader
+        how `load_data` makes a table of it; empty: it does not
+    convert
+        module:function that makes a folder for transformers of it; empty: it is one
+    """
     name: str  # e.g. "minilm": also the name of its folder
     kind: str  # "checkpoint" or "dataset"
     what: str  # one line
@@ -67,8 +120,22 @@ class AssetInfo:
 
     @property
     def megabytes(self) -> float:  # a million bytes each
-        "How much is fetched."
+        """How much is fetched.
+
+        Returns
+        -------
+        float
+            a million bytes each
+        """
         return self.sources[0].bytes / 1e6
+
+    def _repr_html_(self):
+        sources = ", ".join(f"{s.package} {s.version} ({_size(s.bytes)}, package licence: {s.license})" for s in self.sources)
+        shown = ", ".join(m.name for m in self.members[:3]) + f" … ({len(self.members)} files)" * (len(self.members) > 3)
+        rows = {"name": self.name, "kind": self.kind, "what": self.what, "license": self.license, "rights": self.rights,
+                "origin": self.origin, "citation": self.citation, "sources": sources, "files": shown}
+        cells = "".join(f"<tr><th style='text-align:left'>{k}</th><td style='text-align:left'>{html.escape(v)}</td></tr>" for k, v in rows.items())
+        return f"<table>{cells}</table>"
 
 # %% ../nbs/01_assets.ipynb #15717b54
 def _asset(name, entry):
@@ -79,7 +146,18 @@ def _asset(name, entry):
 def registry(
     toml: str | Path | None = None,  # a registry of your own; None: the one inside this package
 ) -> dict[str, AssetInfo]:  # by name
-    "All assets that can be fetched. A registry that cannot be read raises `AssetError`."
+    """All assets that can be fetched. A registry that cannot be read raises `AssetError`.
+
+    Parameters
+    ----------
+    toml
+        a registry of your own; None: the one inside this package
+
+    Returns
+    -------
+    dict[str, AssetInfo]
+        by name
+    """
     try:
         text = (Path(toml) if toml else files("sft_nb") / "assets.toml").read_text(encoding="utf-8")
         return {name: _asset(name, entry) for name, entry in tomllib.loads(text).items()}
@@ -92,7 +170,15 @@ def names(
     kind: str | None = None,  # "checkpoint" or "dataset"; None: both
     toml: str | Path | None = None,  # a registry of your own
 ) -> list[str]:
-    "The names of the assets."
+    """The names of the assets.
+
+    Parameters
+    ----------
+    kind
+        "checkpoint" or "dataset"; None: both
+    toml
+        a registry of your own
+    """
     return [a.name for a in registry(toml).values() if kind in (None, a.kind)]
 
 @checked
@@ -100,7 +186,15 @@ def info(
     name: str,  # one of `names()`
     toml: str | Path | None = None,  # a registry of your own
 ) -> AssetInfo:
-    "What is known about an asset. An unknown name raises `AssetError`, with the nearest known one."
+    """What is known about an asset. An unknown name raises `AssetError`, with the nearest known one.
+
+    Parameters
+    ----------
+    name
+        one of `names()`
+    toml
+        a registry of your own
+    """
     known = registry(toml)
     if name in known: return known[name]
     near = "".join(f" Did you mean {n!r}?" for n in get_close_matches(name, known, 1, .5))
@@ -108,7 +202,13 @@ def info(
 
 # %% ../nbs/01_assets.ipynb #a0da8bc6
 def home() -> Path:  # SFT_NB_HOME, or `sft_nb` in your cache folder; it need not exist yet
-    "The folder that holds the assets, one folder each."
+    """The folder that holds the assets, one folder each.
+
+    Returns
+    -------
+    Path
+        SFT_NB_HOME, or `sft_nb` in your cache folder; it need not exist yet
+    """
     return Path(os.environ.get("SFT_NB_HOME") or user_cache_dir("sft_nb", appauthor=False)).expanduser()
 
 # %% ../nbs/01_assets.ipynb #f0840619
@@ -116,7 +216,18 @@ def home() -> Path:  # SFT_NB_HOME, or `sft_nb` in your cache folder; it need no
 def own_folder(
     name: str,  # what for
 ) -> Path:  # home/name, or, if nothing may be written there, that name in your cache folder
-    "A folder for what is computed and may be lost."
+    """A folder for what is computed and may be lost.
+
+    Parameters
+    ----------
+    name
+        what for
+
+    Returns
+    -------
+    Path
+        home/name, or, if nothing may be written there, that name in your cache folder
+    """
     usual = home() / name
     with suppress(OSError): usual.mkdir(parents=True, exist_ok=True)
     return usual if os.access(usual, os.W_OK) else Path(user_cache_dir("sft_nb", appauthor=False)) / name
@@ -281,7 +392,20 @@ def get(
     name: str,  # one of `names()`
     toml: str | Path | None = None,  # a registry of your own
 ) -> Path:  # the folder with the asset's files
-    "Fetch an asset, once; later calls need no network. What goes wrong is an `AssetError` of one sentence."
+    """Fetch an asset, once; later calls need no network. What goes wrong is an `AssetError` of one sentence.
+
+    Parameters
+    ----------
+    name
+        one of `names()`
+    toml
+        a registry of your own
+
+    Returns
+    -------
+    Path
+        the folder with the asset's files
+    """
     asset, root = info(name, toml), home()
     if _complete(asset, root / name): return root / name
     with _plainly(asset, root): return _place(asset, root, lambda work: _fetch(asset, work))
@@ -298,7 +422,20 @@ def verify(
     name: str | None = None,  # one asset; None: all of them
     toml: str | Path | None = None,  # a registry of your own
 ) -> pd.DataFrame:  # one row per asset: name, kind, state ("complete", "not fetched" or "damaged: …")
-    "Read every byte of what is there and compare it with the registry."
+    """Read every byte of what is there and compare it with the registry.
+
+    Parameters
+    ----------
+    name
+        one asset; None: all of them
+    toml
+        a registry of your own
+
+    Returns
+    -------
+    pd.DataFrame
+        one row per asset: name, kind, state ("complete", "not fetched" or "damaged: …")
+    """
     assets = [info(name, toml)] if name else registry(toml).values()
     return pd.DataFrame([{"name": a.name, "kind": a.kind, "state": _state(a, home() / a.name)} for a in assets])
 
@@ -309,7 +446,22 @@ def export(
     names: list[str] | None = None,  # which assets; None: all of them (about 210 MB)
     toml: str | Path | None = None,  # a registry of your own
 ) -> Path:  # the folder: set SFT_NB_HOME to it, on any computer
-    "A folder with assets to carry into a room without network. Fetches what is not there yet."
+    """A folder with assets to carry into a room without network. Fetches what is not there yet.
+
+    Parameters
+    ----------
+    folder
+        where to; made if need be
+    names
+        which assets; None: all of them (about 210 MB)
+    toml
+        a registry of your own
+
+    Returns
+    -------
+    Path
+        the folder: set SFT_NB_HOME to it, on any computer
+    """
     folder = Path(folder)
     for name in names or registry(toml):
         asset, cached = info(name, toml), get(name, toml)
@@ -376,7 +528,20 @@ def load_data(
     name: str,  # one of `names("dataset")`
     toml: str | Path | None = None,  # a registry of your own
 ) -> pd.DataFrame:  # rotten-tomatoes: text, label, movie · tweets-ner: words, labels · rated-sentences: text, rating, spread, raters, source, document · mnist-5k: image, label · ui-strings: source, target, context, language, part
-    "A data set as a table, fetched if need be. A checkpoint raises `AssetError`."
+    """A data set as a table, fetched if need be. A checkpoint raises `AssetError`.
+
+    Parameters
+    ----------
+    name
+        one of `names("dataset")`
+    toml
+        a registry of your own
+
+    Returns
+    -------
+    pd.DataFrame
+        rotten-tomatoes: text, label, movie · tweets-ner: words, labels · rated-sentences: text, rating, spread, raters, source, document · mnist-5k: image, label · ui-strings: source, target, context, language, part
+    """
     asset = info(name, toml)
     if asset.reader not in _READERS: raise AssetError(f"{name!r} is a {asset.kind}, which is no table: get({name!r}) gives the folder with its files.")
     folder = get(name, toml)
@@ -389,16 +554,19 @@ def catalogue(
     kind: str | None = None,  # "checkpoint" or "dataset"; None: both
     toml: str | Path | None = None,  # a registry of your own
 ) -> pd.DataFrame:  # one row per asset: name, kind, megabytes (fetched), what, license, rights, package license
-    "What can be fetched, with licences and rights."
+    """What can be fetched, with licences and rights.
+
+    Parameters
+    ----------
+    kind
+        "checkpoint" or "dataset"; None: both
+    toml
+        a registry of your own
+
+    Returns
+    -------
+    pd.DataFrame
+        one row per asset: name, kind, megabytes (fetched), what, license, rights, package license
+    """
     return pd.DataFrame([{"name": a.name, "kind": a.kind, "megabytes": round(a.megabytes, 1), "what": a.what, "license": a.license, "rights": a.rights,
                           "package license": a.sources[0].license} for a in registry(toml).values() if kind in (None, a.kind)])
-
-# %% ../nbs/01_assets.ipynb #85adc3c3
-@patch
-def _repr_html_(self: AssetInfo):
-    sources = ", ".join(f"{s.package} {s.version} ({_size(s.bytes)}, package licence: {s.license})" for s in self.sources)
-    shown = ", ".join(m.name for m in self.members[:3]) + f" … ({len(self.members)} files)" * (len(self.members) > 3)
-    rows = {"name": self.name, "kind": self.kind, "what": self.what, "license": self.license, "rights": self.rights,
-            "origin": self.origin, "citation": self.citation, "sources": sources, "files": shown}
-    cells = "".join(f"<tr><th style='text-align:left'>{k}</th><td style='text-align:left'>{html.escape(v)}</td></tr>" for k, v in rows.items())
-    return f"<table>{cells}</table>"

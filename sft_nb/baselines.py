@@ -8,14 +8,14 @@ __all__ = ['STRENGTHS', 'tuned', 'bag_of_words', 'linear_probe', 'ridge_words', 
 
 # %% ../nbs/09_baselines.ipynb #4df2fe77
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from fastcore.basics import patch
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.multiclass import OneVsRestClassifier
@@ -35,15 +35,38 @@ from .tuner import FineTuner
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # inverse regularisation C: larger trusts the training rows more
 
 def tuned(
-    make,  # setting -> an unfitted scikit-learn model
-    settings,  # what to try
-    x_train,  # n rows to fit
-    y_train,  # their classes
-    x_valid,  # rows to choose with
-    y_valid,  # their classes
-    score=lambda model, x, y: model.score(x, y),  # larger is better; for a classifier this one is accuracy
-):  # the fitted model that is best on valid; ties go to the earlier setting
-    "Fit once per setting and keep the best on valid."
+    make: Callable,  # setting -> an unfitted scikit-learn model
+    settings: Iterable,  # what to try
+    x_train: Any,  # n rows to fit
+    y_train: Any,  # their classes
+    x_valid: Any,  # rows to choose with
+    y_valid: Any,  # their classes
+    score: Callable = lambda model, x, y: model.score(x, y),  # larger is better; for a classifier this one is accuracy
+) -> Any:  # the fitted model that is best on valid; ties go to the earlier setting
+    """Fit once per setting and keep the best on valid.
+
+    Parameters
+    ----------
+    make
+        setting -> an unfitted scikit-learn model
+    settings
+        what to try
+    x_train
+        n rows to fit
+    y_train
+        their classes
+    x_valid
+        rows to choose with
+    y_valid
+        their classes
+    score
+        larger is better; for a classifier this one is accuracy
+
+    Returns
+    -------
+    Any
+        the fitted model that is best on valid; ties go to the earlier setting
+    """
     fitted = [make(s).fit(x_train, y_train) for s in settings]
     return max(fitted, key=lambda m: score(m, x_valid, y_valid))
 
@@ -59,7 +82,26 @@ def bag_of_words(
     y_valid: np.ndarray,  # their classes
     texts: list[str],  # to answer
 ) -> np.ndarray:  # probabilities, m c
-    "TF-IDF and logistic regression, tuned over C and n-grams on valid."
+    """TF-IDF and logistic regression, tuned over C and n-grams on valid.
+
+    Parameters
+    ----------
+    x_train
+        n texts
+    y_train
+        their classes (n) or, with several labels per row, 0/1 (n c)
+    x_valid
+        texts to tune on
+    y_valid
+        their classes
+    texts
+        to answer
+
+    Returns
+    -------
+    np.ndarray
+        probabilities, m c
+    """
     multi = np.ndim(y_train) == 2
     make = lambda s: make_pipeline(_words(s[1]), _logistic(s[0], multi))
     best = tuned(make, [(c, n) for n in (1, 2) for c in STRENGTHS], x_train, y_train, x_valid, y_valid)
@@ -74,7 +116,26 @@ def linear_probe(
     y_valid: np.ndarray,  # their classes
     features: np.ndarray,  # to answer, m d
 ) -> np.ndarray:  # probabilities, m c
-    "Logistic regression on frozen features, tuned over C on valid."
+    """Logistic regression on frozen features, tuned over C on valid.
+
+    Parameters
+    ----------
+    x_train
+        features, n d
+    y_train
+        their classes (n) or 0/1 (n c)
+    x_valid
+        features to tune on
+    y_valid
+        their classes
+    features
+        to answer, m d
+
+    Returns
+    -------
+    np.ndarray
+        probabilities, m c
+    """
     multi = np.ndim(y_train) == 2
     make = lambda c: make_pipeline(StandardScaler(), _logistic(c, multi))
     return tuned(make, [c / 100 for c in STRENGTHS], x_train, y_train, x_valid, y_valid).predict_proba(features)
@@ -100,7 +161,26 @@ def ridge_words(
     y_valid: np.ndarray,  # their numbers
     texts: list[str],  # to answer
 ) -> np.ndarray:  # m k
-    "TF-IDF and ridge regression, tuned over strength and n-grams on valid, a model per column of numbers."
+    """TF-IDF and ridge regression, tuned over strength and n-grams on valid, a model per column of numbers.
+
+    Parameters
+    ----------
+    x_train
+        n texts
+    y_train
+        their numbers, n k; NaN where one is not known
+    x_valid
+        texts to tune on
+    y_valid
+        their numbers
+    texts
+        to answer
+
+    Returns
+    -------
+    np.ndarray
+        m k
+    """
     make = lambda s: make_pipeline(_words(s[1]), Ridge(alpha=1 / s[0]))
     return _ridge(make, [(c, n) for n in (1, 2) for c in STRENGTHS], x_train, y_train, x_valid, y_valid, texts)
 
@@ -112,7 +192,26 @@ def ridge_probe(
     y_valid: np.ndarray,  # their numbers
     features: np.ndarray,  # to answer, m d
 ) -> np.ndarray:  # m k
-    "Ridge regression on frozen features, tuned over its strength on valid, a model per column of numbers."
+    """Ridge regression on frozen features, tuned over its strength on valid, a model per column of numbers.
+
+    Parameters
+    ----------
+    x_train
+        features, n d
+    y_train
+        their numbers, n k; NaN where one is not known
+    x_valid
+        features to tune on
+    y_valid
+        their numbers
+    features
+        to answer, m d
+
+    Returns
+    -------
+    np.ndarray
+        m k
+    """
     make = lambda c: make_pipeline(StandardScaler(), Ridge(alpha=100 / c))
     return _ridge(make, STRENGTHS, x_train, y_train, x_valid, y_valid, features)
 
@@ -122,7 +221,15 @@ def majority(
     train_targets: list,  # hashable answers
     n: int,  # rows to answer
 ) -> list[Prediction]:
-    "The most frequent answer, with its share as the score; ties go to the one that sorts first."
+    """The most frequent answer, with its share as the score; ties go to the one that sorts first.
+
+    Parameters
+    ----------
+    train_targets
+        hashable answers
+    n
+        rows to answer
+    """
     counts = Counter(train_targets); best = min(counts, key=lambda k: (-counts[k], str(k)))
     probs = {str(k): v / len(train_targets) for k, v in sorted(counts.items(), key=lambda kv: str(kv[0]))}
     return [Prediction(best, counts[best] / len(train_targets), probs)] * n
@@ -133,12 +240,33 @@ def majority(
 def frozen_features(
     task: Task,  # that knows its features
     model: torch.nn.Module,  # used in evaluation mode
-    processor,  # what `build` returned beside the model
+    processor: Any,  # what `build` returned beside the model
     rows: pd.DataFrame,  # n rows
     batch_size: int = 64,  # rows at a time
     device: str | torch.device = "cpu",  # where to run
 ) -> np.ndarray | list:  # float32, in the order of the rows: n d; or n matrices, k d each, where a row has k answers
-    "One vector per answer from the frozen body."
+    """One vector per answer from the frozen body.
+
+    Parameters
+    ----------
+    task
+        that knows its features
+    model
+        used in evaluation mode
+    processor
+        what `build` returned beside the model
+    rows
+        n rows
+    batch_size
+        rows at a time
+    device
+        where to run
+
+    Returns
+    -------
+    np.ndarray | list
+        float32, in the order of the rows: n d; or n matrices, k d each, where a row has k answers
+    """
     examples, out = Examples(task, rows, processor), {}
     model.eval().to(device)
     for indices in examples.batches(batch_size):
@@ -150,7 +278,21 @@ def frozen_features(
 # %% ../nbs/09_baselines.ipynb #4c55b53a
 @dataclass
 class Ladder:
-    "Rung by rung: metrics on the same rows, and the fine-tuned tuner."
+    """Rung by rung: metrics on the same rows, and the fine-tuned tuner.
+
+    Parameters
+    ----------
+    evaluations
+        rung -> metrics
+    answers
+        rung -> predictions
+    n
+        rows that were answered
+    metric
+        the task's main metric
+    tuner
+        of the rung "fine-tuned"
+    """
     evaluations: dict[str, dict] = field(default_factory=dict)  # rung -> metrics
     answers: dict[str, list] = field(default_factory=dict)  # rung -> predictions
     n: int = 0  # rows that were answered
@@ -163,17 +305,21 @@ class Ladder:
     def _repr_html_(self): return self.table.round(3).to_html()
     def __repr__(self): return self.table.round(3).to_string()
 
-# %% ../nbs/09_baselines.ipynb #483e2708
-@patch
-def plot(self: Ladder):  # a matplotlib Figure
-    "One bar per rung, with the number on it."
-    names, values = list(self.evaluations), [m[self.metric] for m in self.evaluations.values()]
-    fig, ax = new_figure(6, .5 * len(names) + 1)
-    colours = [COLORS["valid"] if n == "fine-tuned" else COLORS["baseline"] for n in names]
-    for bar, v in zip(ax.barh(names[::-1], values[::-1], color=colours[::-1]), values[::-1]):
-        ax.text(bar.get_width(), bar.get_y() + bar.get_height() / 2, f" {v:.3f}", va="center")
-    ax.set(xlabel=f"{self.metric} on {self.n:,} rows"); ax.set_xlim(0, max([1.0, *values]) * 1.08)
-    return fig
+    def plot(self) -> Any:  # a matplotlib Figure
+        """One bar per rung, with the number on it.
+
+        Returns
+        -------
+        Any
+            a matplotlib Figure
+        """
+        names, values = list(self.evaluations), [m[self.metric] for m in self.evaluations.values()]
+        fig, ax = new_figure(6, .5 * len(names) + 1)
+        colours = [COLORS["valid"] if n == "fine-tuned" else COLORS["baseline"] for n in names]
+        for bar, v in zip(ax.barh(names[::-1], values[::-1], color=colours[::-1]), values[::-1]):
+            ax.text(bar.get_width(), bar.get_y() + bar.get_height() / 2, f" {v:.3f}", va="center")
+        ax.set(xlabel=f"{self.metric} on {self.n:,} rows"); ax.set_xlim(0, max([1.0, *values]) * 1.08)
+        return fig
 
 # %% ../nbs/09_baselines.ipynb #80ea9b6f
 @dataclass
@@ -212,7 +358,29 @@ def ladder(
     device: str | torch.device | None = None,  # None: the best there is
     tell: Callable = lambda rung, metrics: None,  # called after every rung
 ) -> Ladder:
-    "Every baseline and the fine-tuned model on the same rows. Raises DataError for rows that cannot be used, or an unknown rung."
+    """Every baseline and the fine-tuned model on the same rows. Raises DataError for rows that cannot be used, or an unknown rung.
+
+    Parameters
+    ----------
+    task
+        what to learn
+    train
+        rows to fit
+    valid
+        rows to tune on
+    rows
+        to answer: touched by no rung before
+    checkpoint
+        for the rungs with a network; None: the task's `first`
+    recipe
+        of the rungs "fine-tuned" and "scratch"
+    rungs
+        None: all; otherwise names, in order
+    device
+        None: the best there is
+    tell
+        called after every rung
+    """
     usable(task, train, "train"); learned = task.learn(train)
     for part, role in ((valid, "valid"), (rows, "answered")): usable(learned, part, role)
     climb, simple = _Climb(task, train, valid, rows, checkpoint or task.first, recipe, device), learned.baselines()

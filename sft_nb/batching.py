@@ -8,10 +8,10 @@ __all__ = ['pad', 'order', 'cut', 'padding_share', 'length_windows', 'Examples']
 # %% ../nbs/05_batching.ipynb #531266fd
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
-from fastcore.basics import patch
 from .columns import records
 from .mistakes import checked
 from .task import Batch, Task, TrainingError, rng_for
@@ -23,7 +23,24 @@ def pad(
     side: str = "right",  # where the empty places go: "right", or "left" for models that continue a text
     multiple: int = 1,  # the width is rounded up to a multiple of this
 ) -> torch.Tensor:  # b t, int64
-    "Set sequences side by side, as wide as the longest. Raises TrainingError for any other side."
+    """Set sequences side by side, as wide as the longest. Raises TrainingError for any other side.
+
+    Parameters
+    ----------
+    sequences
+        b lists (or arrays) of whole numbers, of any lengths
+    value
+        fills the empty places: the pad token's id, 0 for a mask, -100 for targets
+    side
+        where the empty places go: "right", or "left" for models that continue a text
+    multiple
+        the width is rounded up to a multiple of this
+
+    Returns
+    -------
+    torch.Tensor
+        b t, int64
+    """
     if side not in ("left", "right"): raise TrainingError(f"pad: side is {side!r}; write 'left' or 'right'.")
     width = -(-max(map(len, sequences), default=0) // multiple) * multiple
     padded = np.full((len(sequences), width), value, dtype=np.int64)
@@ -39,16 +56,44 @@ def order(
     seed: int,  # the run's seed
     epoch: int,  # which pass over the rows, from 0
 ) -> np.ndarray:  # n: the position of every row, once
-    "The order of rows in one epoch: a permutation that depends on (seed, epoch) and on nothing else."
+    """The order of rows in one epoch: a permutation that depends on (seed, epoch) and on nothing else.
+
+    Parameters
+    ----------
+    n
+        number of rows
+    seed
+        the run's seed
+    epoch
+        which pass over the rows, from 0
+
+    Returns
+    -------
+    np.ndarray
+        n: the position of every row, once
+    """
     return rng_for("order", int(seed), int(epoch)).permutation(n)
 
 # %% ../nbs/05_batching.ipynb #f2339f07
 @checked
 def cut(
-    indices,  # n: anything that can be sliced
+    indices: Any,  # n: anything that can be sliced
     size: int,  # rows in each piece, at least 1
 ) -> list:  # pieces of `size` rows; only the last may be shorter
-    "Cut rows into consecutive pieces: batches, or the micro-batches of a batch. Raises TrainingError for a size below 1."
+    """Cut rows into consecutive pieces: batches, or the micro-batches of a batch. Raises TrainingError for a size below 1.
+
+    Parameters
+    ----------
+    indices
+        n: anything that can be sliced
+    size
+        rows in each piece, at least 1
+
+    Returns
+    -------
+    list
+        pieces of `size` rows; only the last may be shorter
+    """
     if size < 1: raise TrainingError(f"Pieces of {size} rows cannot be made: give a size of at least 1.")
     return [indices[i:i + size] for i in range(0, len(indices), size)]
 
@@ -56,11 +101,28 @@ def cut(
 @checked
 def padding_share(
     batches: list,  # batches of row positions
-    lengths,  # length of every row of the table (tokens), by position
+    lengths: Any,  # length of every row of the table (tokens), by position
     at_least: int = 0,  # the narrowest width of a batch (tokens): 128 for "pad everything to 128"
     multiple: int = 1,  # widths are rounded up to a multiple of this
 ) -> float:  # in [0, 1]; 0 where there are no cells at all
-    "The share of all cells that hold a pad: work without use."
+    """The share of all cells that hold a pad: work without use.
+
+    Parameters
+    ----------
+    batches
+        batches of row positions
+    lengths
+        length of every row of the table (tokens), by position
+    at_least
+        the narrowest width of a batch (tokens): 128 for "pad everything to 128"
+    multiple
+        widths are rounded up to a multiple of this
+
+    Returns
+    -------
+    float
+        in [0, 1]; 0 where there are no cells at all
+    """
     lengths = np.asarray(lengths)
     widths = [max(at_least, -(-int(lengths[b].max()) // multiple) * multiple) for b in batches]
     cells = sum(width * len(b) for width, b in zip(widths, batches))
@@ -69,13 +131,32 @@ def padding_share(
 # %% ../nbs/05_batching.ipynb #76f58751
 @checked
 def length_windows(
-    order,  # n: positions of rows, in random order
-    lengths,  # length of every row of the table (tokens), by position
+    order: Any,  # n: positions of rows, in random order
+    lengths: Any,  # length of every row of the table (tokens), by position
     batch_size: int,  # rows in a batch
     window: int = 16,  # batches in a window: rows are sorted by length inside a window only
     rng: np.random.Generator | None = None,  # shuffles the finished batches; None leaves them sorted inside their windows
 ) -> list[np.ndarray]:  # batches of positions; only the last may be short
-    "Batches of rows of similar length that are still drawn at random. Raises TrainingError for sizes below 1."
+    """Batches of rows of similar length that are still drawn at random. Raises TrainingError for sizes below 1.
+
+    Parameters
+    ----------
+    order
+        n: positions of rows, in random order
+    lengths
+        length of every row of the table (tokens), by position
+    batch_size
+        rows in a batch
+    window
+        batches in a window: rows are sorted by length inside a window only
+    rng
+        shuffles the finished batches; None leaves them sorted inside their windows
+
+    Returns
+    -------
+    list[np.ndarray]
+        batches of positions; only the last may be short
+    """
     order, lengths = np.asarray(order), np.asarray(lengths)
     full = len(order) // max(1, batch_size) * batch_size  # what remains is the short batch
     batches = []
@@ -86,13 +167,25 @@ def length_windows(
 
 # %% ../nbs/05_batching.ipynb #e6b556cf
 class Examples:
-    "The rows of a table as a task's examples, to be drawn in batches."
+    """The rows of a table as a task's examples, to be drawn in batches.
+
+    Parameters
+    ----------
+    task
+        says how a row is encoded, measured and collated
+    rows
+        a DataFrame; the index of an example is its position in it, from 0
+    processor
+        the tokenizer or image processor that belongs to the model
+    seed
+        names the order of rows and the dice of augmentation
+    """
     @checked
     def __init__(
         self,
         task: Task,  # says how a row is encoded, measured and collated
-        rows,  # a DataFrame; the index of an example is its position in it, from 0
-        processor,  # the tokenizer or image processor that belongs to the model
+        rows: Any,  # a DataFrame; the index of an example is its position in it, from 0
+        processor: Any,  # the tokenizer or image processor that belongs to the model
         seed: int = 0,  # names the order of rows and the dice of augmentation
     ): self.task, self.rows, self.processor, self.seed = task, rows, processor, int(seed)
 
@@ -104,40 +197,76 @@ class Examples:
     @cached_property
     def lengths(self) -> np.ndarray: return np.fromiter(map(self.task.length, self.plain), int, len(self))  # n: tokens, without augmentation
 
-# %% ../nbs/05_batching.ipynb #3c3c0d55
-@patch
-@checked
-def batches(
-    self: Examples,
-    batch_size: int,  # rows in a batch
-    epoch: int | None = None,  # which pass over the rows, from 0; None: for evaluation, longest rows first
-    window: int = 16,  # batches in a window of similar lengths
-) -> list[np.ndarray]:  # positions, every row once; only the last batch may be short
-    "Which rows go together in one pass."
-    if epoch is None: return cut(np.argsort(-self.lengths, kind="stable"), batch_size)
-    rng = rng_for("windows", self.seed, int(epoch))
-    return length_windows(order(len(self), self.seed, epoch), self.lengths, batch_size, window, rng)
+    @checked
+    def batches(
+        self,
+        batch_size: int,  # rows in a batch
+        epoch: int | None = None,  # which pass over the rows, from 0; None: for evaluation, longest rows first
+        window: int = 16,  # batches in a window of similar lengths
+    ) -> list[np.ndarray]:  # positions, every row once; only the last batch may be short
+        """Which rows go together in one pass.
 
-# %% ../nbs/05_batching.ipynb #529cef21
-@patch
-@checked
-def example(
-    self: Examples,
-    index: int,  # position of the row
-    epoch: int | None = None,  # which pass over the rows; None: without augmentation
-) -> dict:  # what `task.encode` gives
-    "One example. If the task augments, it depends on (seed, epoch, index), not on the batch it travels in."
-    if epoch is None or not self.task.augments: return self.plain[index]
-    return self.task.encode(next(records(self.rows.iloc[[index]])), self.processor, rng_for("augment", self.seed, int(epoch), int(index)))
+        Parameters
+        ----------
+        batch_size
+            rows in a batch
+        epoch
+            which pass over the rows, from 0; None: for evaluation, longest rows first
+        window
+            batches in a window of similar lengths
 
-@patch
-@checked
-def batch(
-    self: Examples,
-    indices,  # b: positions of rows
-    epoch: int | None = None,  # which pass over the rows; None: without augmentation
-) -> Batch:  # its `index` holds the positions
-    "These rows side by side, as the task collates them."
-    batch = self.task.collate([self.example(i, epoch) for i in indices], self.processor)
-    batch.index = torch.from_numpy(np.array(indices, dtype=np.int64))
-    return batch
+        Returns
+        -------
+        list[np.ndarray]
+            positions, every row once; only the last batch may be short
+        """
+        if epoch is None: return cut(np.argsort(-self.lengths, kind="stable"), batch_size)
+        rng = rng_for("windows", self.seed, int(epoch))
+        return length_windows(order(len(self), self.seed, epoch), self.lengths, batch_size, window, rng)
+
+    @checked
+    def example(
+        self,
+        index: int,  # position of the row
+        epoch: int | None = None,  # which pass over the rows; None: without augmentation
+    ) -> dict:  # what `task.encode` gives
+        """One example. If the task augments, it depends on (seed, epoch, index), not on the batch it travels in.
+
+        Parameters
+        ----------
+        index
+            position of the row
+        epoch
+            which pass over the rows; None: without augmentation
+
+        Returns
+        -------
+        dict
+            what `task.encode` gives
+        """
+        if epoch is None or not self.task.augments: return self.plain[index]
+        return self.task.encode(next(records(self.rows.iloc[[index]])), self.processor, rng_for("augment", self.seed, int(epoch), int(index)))
+
+    @checked
+    def batch(
+        self,
+        indices: Any,  # b: positions of rows
+        epoch: int | None = None,  # which pass over the rows; None: without augmentation
+    ) -> Batch:  # its `index` holds the positions
+        """These rows side by side, as the task collates them.
+
+        Parameters
+        ----------
+        indices
+            b: positions of rows
+        epoch
+            which pass over the rows; None: without augmentation
+
+        Returns
+        -------
+        Batch
+            its `index` holds the positions
+        """
+        batch = self.task.collate([self.example(i, epoch) for i in indices], self.processor)
+        batch.index = torch.from_numpy(np.array(indices, dtype=np.int64))
+        return batch

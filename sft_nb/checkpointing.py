@@ -14,7 +14,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 import torch
-from fastcore.basics import patch
 from filelock import FileLock, Timeout
 from huggingface_hub import ModelCard, ModelCardData
 from safetensors import SafetensorError
@@ -40,7 +39,21 @@ def take_apart(
     path: str = "",  # where in the tree we are
     tensors: dict | None = None,  # filled with path -> tensor
 ):  # the tree with each tensor replaced by {"tensor": path}, and the tensors
-    "Separate tensors from plain values."
+    """Separate tensors from plain values.
+
+    Parameters
+    ----------
+    tree
+        nested dicts and lists with tensors and plain values as leaves
+    path
+        where in the tree we are
+    tensors
+        filled with path -> tensor
+
+    Returns
+    -------
+    the tree with each tensor replaced by {"tensor": path}, and the tensors
+    """
     tensors = {} if tensors is None else tensors
     if isinstance(tree, torch.Tensor): tensors[path] = tree.detach().cpu(); return {"tensor": path}, tensors
     if isinstance(tree, dict): return {"dict": [[k, take_apart(v, f"{path}/{k}", tensors)[0]] for k, v in tree.items()]}, tensors
@@ -52,7 +65,19 @@ def put_together(
     skeleton: dict,  # what `take_apart` returned first
     tensors: dict,  # and second
 ):  # the tree again
-    "The reverse of `take_apart`."
+    """The reverse of `take_apart`.
+
+    Parameters
+    ----------
+    skeleton
+        what `take_apart` returned first
+    tensors
+        and second
+
+    Returns
+    -------
+    the tree again
+    """
     (kind, v), = skeleton.items()
     if kind == "tensor": return tensors[v]
     if kind == "dict": return {k: put_together(x, tensors) for k, x in v}
@@ -65,7 +90,18 @@ FORMAT = 1  # of checkpoint folders and saved runs
 def sha256(
     path: Path,  # of an existing file
 ) -> str:  # 64 hex digits
-    "The hash of a file's bytes."
+    """The hash of a file's bytes.
+
+    Parameters
+    ----------
+    path
+        of an existing file
+
+    Returns
+    -------
+    str
+        64 hex digits
+    """
     with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
 
 # %% ../nbs/08_checkpointing.ipynb #8a99166c
@@ -93,7 +129,13 @@ def _fill(folder, state):
 def discard(
     folder: Path,  # a checkpoint
 ):
-    "Delete a checkpoint: first its name, then its files. Raises CheckpointError if the disk refuses."
+    """Delete a checkpoint: first its name, then its files. Raises CheckpointError if the disk refuses.
+
+    Parameters
+    ----------
+    folder
+        a checkpoint
+    """
     gone = folder.with_name(f".{folder.name}.gone")
     try: shutil.rmtree(gone, ignore_errors=True); os.replace(folder, gone); shutil.rmtree(gone)
     except OSError as e: raise CheckpointError(f"The old checkpoint {folder} could not be deleted: {e.strerror or e}. Delete it by hand, then resume.") from e
@@ -112,7 +154,20 @@ def write_checkpoint(
     folder: Path,  # appears whole or not at all
     state: dict,  # nested dicts of tensors and plain values
 ) -> Path:  # the folder
-    "Write a checkpoint atomically, with a manifest of hashes. Raises CheckpointError if the disk refuses."
+    """Write a checkpoint atomically, with a manifest of hashes. Raises CheckpointError if the disk refuses.
+
+    Parameters
+    ----------
+    folder
+        appears whole or not at all
+    state
+        nested dicts of tensors and plain values
+
+    Returns
+    -------
+    Path
+        the folder
+    """
     folder = Path(folder); new = folder.with_name(f".{folder.name}.new")
     try: _fill(new, state); _place(new, folder)
     except (OSError, SafetensorError) as e:
@@ -124,7 +179,18 @@ def write_checkpoint(
 def read_checkpoint(
     folder: Path,  # what `write_checkpoint` wrote
 ) -> dict:  # the state
-    "Read a checkpoint. Raises CheckpointError if anything is missing or changed; unpickles nothing."
+    """Read a checkpoint. Raises CheckpointError if anything is missing or changed; unpickles nothing.
+
+    Parameters
+    ----------
+    folder
+        what `write_checkpoint` wrote
+
+    Returns
+    -------
+    dict
+        the state
+    """
     folder = Path(folder)
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
@@ -141,7 +207,18 @@ OURS = {"checkpoints", ".saving", ".lock", ".DS_Store"}  # what an unfinished ru
 def claim(
     folder: str | Path,  # of a run
 ) -> Path:  # the same; it exists now
-    "Make the folder of a run. Raises CheckpointError if that cannot be, or if it holds files that are not a run's."
+    """Make the folder of a run. Raises CheckpointError if that cannot be, or if it holds files that are not a run's.
+
+    Parameters
+    ----------
+    folder
+        of a run
+
+    Returns
+    -------
+    Path
+        the same; it exists now
+    """
     folder = Path(folder).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -162,7 +239,15 @@ def held(
     folder: str | Path,  # of a run; it exists
     wait: float = 0,  # seconds to wait for another one to finish
 ):
-    "Be alone in a run's folder for the length of a block. Raises CheckpointError if another process or thread is at work there."
+    """Be alone in a run's folder for the length of a block. Raises CheckpointError if another process or thread is at work there.
+
+    Parameters
+    ----------
+    folder
+        of a run; it exists
+    wait
+        seconds to wait for another one to finish
+    """
     place = str(Path(folder).resolve())
     if _HELD.get(place) == _me():
         yield
@@ -187,7 +272,13 @@ READY = "ready.json"  # in .saving: the list of what is to be moved, and what ha
 def settle(
     folder: Path,  # of a run
 ):
-    "Finish a save whose files are whole: the old run's files go, `sft_nb.json` first, the new ones come, `sft_nb.json` last."
+    """Finish a save whose files are whole: the old run's files go, `sft_nb.json` first, the new ones come, `sft_nb.json` last.
+
+    Parameters
+    ----------
+    folder
+        of a run
+    """
     staged = folder / ".saving"
     if not (staged / READY).is_file(): return
     plan = json.loads((staged / READY).read_text(encoding="utf-8"))
@@ -223,7 +314,19 @@ def _settled(folder):  # the same for whoever comes by: only if nobody is just d
 
 # %% ../nbs/08_checkpointing.ipynb #e4450e61
 class Checkpointer(Listener):
-    "Saves a run into `out/checkpoints` and resumes it from there."
+    """Saves a run into `out/checkpoints` and resumes it from there.
+
+    Parameters
+    ----------
+    out
+        folder of the run; None: the one that is resumed
+    resume
+        "auto": go on if there is something; a folder: from there, or fail
+    keep_last
+        older checkpoints are deleted
+    every
+        seconds between two checkpoints inside an epoch; 0: after every update
+    """
     def __init__(
         self,
         out: str | Path | None,  # folder of the run; None: the one that is resumed
@@ -243,6 +346,71 @@ class Checkpointer(Listener):
         self.own: list[Path] = []  # checkpoints of this run, oldest first
         self.alone = False
 
+    def step(self, tuner):
+        if time.monotonic() - self.saved >= self.every: self.save(tuner)
+
+    def epoch(self, tuner): self.save(tuner)
+
+    def pause(self, tuner): self.save(tuner)
+
+    def save(
+        self,
+        tuner,  # in the middle of a run
+    ):
+        """Write a checkpoint, and delete all but the last of this run. Of several ranks, rank 0 alone writes.
+
+        Parameters
+        ----------
+        tuner
+            in the middle of a run
+        """
+        if not ranks().is_main_process: return
+        new = write_checkpoint(self.folder / f"step-{tuner.position.step:08d}", tuner.state_dict())
+        self.own = [f for f in self.own if f != new] + [new]
+        for old in set(self.folder.glob("step-*")) - set(self.own[-self.keep_last:]): discard(old)
+        self.saved = time.monotonic()
+
+    def found(self) -> list[Path]:
+        "Checkpoints, newest first."
+        return sorted(self.source.glob("step-*"), key=lambda f: (f.stem, not f.suffix), reverse=True)
+
+    def _alone(self):
+        "Keep other runs out until this one ends, however it ends, and sweep up after those that were killed."
+        if not ranks().is_main_process: return
+        out = self.folder.parent
+        try:
+            claim(out)
+            if _HELD.get(str(out.resolve())) != _me(): self.lock.acquire()
+            self.folder.mkdir(exist_ok=True)
+            for f in self.folder.glob(".step-*"): shutil.rmtree(f)
+        except Timeout as e: raise CheckpointError(f"Another process is training in {out}. Wait until it has ended, or give another folder.") from e
+        except OSError as e: raise CheckpointError(f"Nothing can be written in {self.folder}: {e.strerror or e}. Give another folder.") from e
+        self.alone = True
+
+    def end(self, tuner):
+        if not self.alone: return
+        self.alone = False
+        with suppress(OSError): self.folder.rmdir()  # only if nothing was saved
+        if self.lock.is_locked: _let_go(self.lock)
+
+    def start(self, tuner):
+        self._alone()
+        if self.resume is None: return
+        for i, folder in enumerate(found := self.found()):
+            try: state = read_checkpoint(folder)
+            except CheckpointError as e:
+                warn(f"{e} The one before it is tried.")
+                continue
+            tuner.load_state_dict(state)
+            if folder.parent == self.folder: self._adopt(found[i:])
+            return
+        if found or self.resume != "auto": raise CheckpointError(f"There is no usable checkpoint in {self.source}. Give the folder of an interrupted run, or begin anew without resume.")
+
+    def _adopt(self, newest_first):
+        if not ranks().is_main_process: return
+        self.own = newest_first[:self.keep_last][::-1]
+        for old in newest_first[self.keep_last:]: discard(old)
+
 def _keepable(out, resume, keep_last, every):
     if words := unfit(resume, str | Path | None):
         raise CheckpointError(f"resume={shown(resume)}: {words}. "
@@ -253,84 +421,17 @@ def _keepable(out, resume, keep_last, every):
         raise CheckpointError(f"keep_last={keep_last}, every={every}: keep at least 1 checkpoint, "
                               "and save every 0 seconds or more.")
 
-# %% ../nbs/08_checkpointing.ipynb #974b6a73
-@patch
-def step(self: Checkpointer, tuner):
-    if time.monotonic() - self.saved >= self.every: self.save(tuner)
-
-@patch
-def epoch(self: Checkpointer, tuner): self.save(tuner)
-
-@patch
-def pause(self: Checkpointer, tuner): self.save(tuner)
-
-# %% ../nbs/08_checkpointing.ipynb #cb2f9c8a
-@patch
-def save(
-    self: Checkpointer,
-    tuner,  # in the middle of a run
-):
-    "Write a checkpoint, and delete all but the last of this run. Of several ranks, rank 0 alone writes."
-    if not ranks().is_main_process: return
-    new = write_checkpoint(self.folder / f"step-{tuner.position.step:08d}", tuner.state_dict())
-    self.own = [f for f in self.own if f != new] + [new]
-    for old in set(self.folder.glob("step-*")) - set(self.own[-self.keep_last:]): discard(old)
-    self.saved = time.monotonic()
-
-@patch
-def found(self: Checkpointer) -> list[Path]:
-    "Checkpoints, newest first."
-    return sorted(self.source.glob("step-*"), key=lambda f: (f.stem, not f.suffix), reverse=True)
-
-# %% ../nbs/08_checkpointing.ipynb #560f3be4
-@patch
-def _alone(self: Checkpointer):
-    "Keep other runs out until this one ends, however it ends, and sweep up after those that were killed."
-    if not ranks().is_main_process: return
-    out = self.folder.parent
-    try:
-        claim(out)
-        if _HELD.get(str(out.resolve())) != _me(): self.lock.acquire()
-        self.folder.mkdir(exist_ok=True)
-        for f in self.folder.glob(".step-*"): shutil.rmtree(f)
-    except Timeout as e: raise CheckpointError(f"Another process is training in {out}. Wait until it has ended, or give another folder.") from e
-    except OSError as e: raise CheckpointError(f"Nothing can be written in {self.folder}: {e.strerror or e}. Give another folder.") from e
-    self.alone = True
-
-@patch
-def end(self: Checkpointer, tuner):
-    if not self.alone: return
-    self.alone = False
-    with suppress(OSError): self.folder.rmdir()  # only if nothing was saved
-    if self.lock.is_locked: _let_go(self.lock)
-
-# %% ../nbs/08_checkpointing.ipynb #bb210e33
-@patch
-def start(self: Checkpointer, tuner):
-    self._alone()
-    if self.resume is None: return
-    for i, folder in enumerate(found := self.found()):
-        try: state = read_checkpoint(folder)
-        except CheckpointError as e:
-            warn(f"{e} The one before it is tried.")
-            continue
-        tuner.load_state_dict(state)
-        if folder.parent == self.folder: self._adopt(found[i:])
-        return
-    if found or self.resume != "auto": raise CheckpointError(f"There is no usable checkpoint in {self.source}. Give the folder of an interrupted run, or begin anew without resume.")
-
-# %% ../nbs/08_checkpointing.ipynb #87a70773
-@patch
-def _adopt(self: Checkpointer, newest_first):
-    if not ranks().is_main_process: return
-    self.own = newest_first[:self.keep_last][::-1]
-    for old in newest_first[self.keep_last:]: discard(old)
-
 # %% ../nbs/08_checkpointing.ipynb #7f929742
 def forget(
     out,  # folder of a run
 ):
-    "Delete the checkpoints of a run that is finished and saved. Raises CheckpointError while somebody trains there."
+    """Delete the checkpoints of a run that is finished and saved. Raises CheckpointError while somebody trains there.
+
+    Parameters
+    ----------
+    out
+        folder of a run
+    """
     out = Path(out).expanduser()
     if not (out / "checkpoints").is_dir(): return
     with held(out): _sweep(out)
@@ -383,7 +484,18 @@ answered worse. No certificate has been issued unless one lies beside this file.
 def model_card(
     tuner: FineTuner,  # after `fit`
 ) -> ModelCard:  # from huggingface_hub; its text is Markdown with a YAML head
-    "A card that says on which data, with which result, under which licences."
+    """A card that says on which data, with which result, under which licences.
+
+    Parameters
+    ----------
+    tuner
+        after `fit`
+
+    Returns
+    -------
+    ModelCard
+        from huggingface_hub; its text is Markdown with a YAML head
+    """
     task, notes = tuner.task, tuner.notes
     head = ModelCardData(library_name="transformers", tags=["sft_nb", task.name],
                          base_model=notes.base_model, metrics=[task.metric[0]])
@@ -418,7 +530,18 @@ def _reading(notes): return f"## Without sft_nb\n\n{notes.reading}\n\n" if notes
 def files_of(
     folder: str | Path,  # of a run
 ) -> dict[str, str]:  # name -> SHA-256; empty where there is no list
-    "The files that belong to a finished run, as its list says."
+    """The files that belong to a finished run, as its list says.
+
+    Parameters
+    ----------
+    folder
+        of a run
+
+    Returns
+    -------
+    dict[str, str]
+        name -> SHA-256; empty where there is no list
+    """
     try: files = json.loads((Path(folder).expanduser() / "sft_nb.json").read_text(encoding="utf-8"))["files"]
     except (ValueError, KeyError, TypeError, OSError, RecursionError): return {}
     return files if isinstance(files, dict) else {}
@@ -426,7 +549,18 @@ def files_of(
 def finished(
     folder: str | Path,  # of a run
 ) -> dict | None:  # what `sft_nb.json` says; None: there is no finished run
-    "The finished run of a folder. Raises CheckpointError for a file of this name that is none of ours."
+    """The finished run of a folder. Raises CheckpointError for a file of this name that is none of ours.
+
+    Parameters
+    ----------
+    folder
+        of a run
+
+    Returns
+    -------
+    dict | None
+        what `sft_nb.json` says; None: there is no finished run
+    """
     path = Path(folder).expanduser() / "sft_nb.json"
     if not os.path.lexists(path): return None
     if files_of(folder): return json.loads(path.read_text(encoding="utf-8"))
@@ -437,7 +571,22 @@ def may_replace(
     names,  # files that are to be written, relative to the folder
     overwrite: bool = False,  # may a finished run be replaced?
 ) -> dict:  # the old run's files and their hashes; empty if there is none
-    "May these files be written? Raises CheckpointError if one is not ours, or if a finished run would be lost."
+    """May these files be written? Raises CheckpointError if one is not ours, or if a finished run would be lost.
+
+    Parameters
+    ----------
+    folder
+        of a run
+    names
+        files that are to be written, relative to the folder
+    overwrite
+        may a finished run be replaced?
+
+    Returns
+    -------
+    dict
+        the old run's files and their hashes; empty if there is none
+    """
     about = finished(folder)
     old = about["files"] if about else {}
     if about and not overwrite: raise CheckpointError(
@@ -461,7 +610,26 @@ def save_run(
     beside: Callable | None = None,  # f(folder) writes further files, which become part of the run
     forget: bool = False,  # also delete the checkpoints in the folder
 ) -> Path:  # the folder
-    "What `FineTuner.save` does."
+    """What `FineTuner.save` does.
+
+    Parameters
+    ----------
+    tuner
+        with a model
+    folder
+        made if needed
+    overwrite
+        replace another finished run; this tuner's own is replaced without
+    beside
+        f(folder) writes further files, which become part of the run
+    forget
+        also delete the checkpoints in the folder
+
+    Returns
+    -------
+    Path
+        the folder
+    """
     if broken := not_finite(tuner.model):
         raise TrainingError(f"{len(broken):,} of the model's weights are no numbers, such as "
                             f"{broken[0]}: it is not saved. Train again with a smaller learning rate.")
@@ -506,7 +674,15 @@ def write_json(
     path: Path,  # of a file
     content: dict,  # plain data
 ):
-    "Write readable JSON, whole or not at all."
+    """Write readable JSON, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        of a file
+    content
+        plain data
+    """
     write_file(path, json.dumps(content, indent=1, ensure_ascii=False))
 
 def _weights(files): return {n: h for n, h in files.items() if n.endswith(".safetensors")}
@@ -525,7 +701,17 @@ def rewrite(
     name: str,  # one of its files
     text: str,  # its new content
 ):
-    "Give a file of a finished run another content, and note it in the run's list."
+    """Give a file of a finished run another content, and note it in the run's list.
+
+    Parameters
+    ----------
+    folder
+        of a finished run
+    name
+        one of its files
+    text
+        its new content
+    """
     folder = Path(folder).expanduser()
     write_file(folder / name, text)
     if name not in files_of(folder): return
@@ -537,7 +723,18 @@ def rewrite(
 def about(
     tuner: FineTuner,  # after `fit`
 ) -> dict:  # JSON-ready
-    "What `sft_nb.json` says of a run."
+    """What `sft_nb.json` says of a run.
+
+    Parameters
+    ----------
+    tuner
+        after `fit`
+
+    Returns
+    -------
+    dict
+        JSON-ready
+    """
     return {"format": FORMAT, "task": tuner.task.to_dict(), "checkpoint": tuner.checkpoint,
             "recipe": tuner.plan.to_dict(), "versions": versions(),
             "history": tuner.history.to_dict(), "position": vars(tuner.position),
@@ -547,7 +744,18 @@ def about(
 def read_run(
     folder: Path,  # what `save` wrote
 ) -> tuple:  # task, model, processor, what sft_nb.json says, hashes of the rows by role
-    "What `FineTuner.load` puts into a tuner. Raises CheckpointError for a folder that is none."
+    """What `FineTuner.load` puts into a tuner. Raises CheckpointError for a folder that is none.
+
+    Parameters
+    ----------
+    folder
+        what `save` wrote
+
+    Returns
+    -------
+    tuple
+        task, model, processor, what sft_nb.json says, hashes of the rows by role
+    """
     if not folder.is_dir():
         raise CheckpointError(f"There is no folder {folder}. "
                               "A run is loaded from the folder it was saved in.")

@@ -20,7 +20,37 @@ from .task import DataError, Task
 # %% ../nbs/03a_choosing.ipynb #29863d39
 @dataclass(frozen=True)
 class Known:
-    "What we need to know of a checkpoint to say what it costs."
+    """What we need to know of a checkpoint to say what it costs.
+
+    Parameters
+    ----------
+    name
+        a bundled name or a hub id
+    kind
+        "text encoder", "text decoder", "chat decoder" (trained to answer), "translator" (encoder and decoder), "image encoder" or "image detector"
+    language
+        "en", "zh" …, or "many"
+    parameters
+        of the body, in all
+    embeddings
+        of these, rows of tables, which cost memory and hardly any time
+    layers
+        L
+    width
+        h
+    inner
+        f; for gated layers (ModernBERT) 1.5 times their size, since they keep three such vectors
+    heads
+        a
+    reads
+        tokens, or pixels a side
+    why
+        when one would take it
+    kept
+        of pictures: numbers that training keeps of one
+    operations
+        of pictures: additions and multiplications of one forward pass
+    """
     name: str  # a bundled name or a hub id
     kind: str  # "text encoder", "text decoder", "chat decoder" (trained to answer), "translator" (encoder and decoder), "image encoder" or "image detector"
     language: str  # "en", "zh" …, or "many"
@@ -43,7 +73,19 @@ def memory_bytes(
     tokens: int,  # of the longest of them
     fused: bool = False,  # attention that keeps no scores, as on a GPU
 ) -> float:
-    "For full fine-tuning with AdamW in 32 bits: 16 bytes a parameter, and the activations."
+    """For full fine-tuning with AdamW in 32 bits: 16 bytes a parameter, and the activations.
+
+    Parameters
+    ----------
+    model
+        whose cost
+    batch_size
+        texts at a time
+    tokens
+        of the longest of them
+    fused
+        attention that keeps no scores, as on a GPU
+    """
     per_token = 10 * model.width + 2 * model.inner + (0 if fused else 3 * model.heads * tokens)  # numbers a layer
     return 16 * model.parameters + 4 * batch_size * (model.kept or tokens * model.layers * per_token)
 
@@ -53,7 +95,17 @@ def training_operations(
     texts: int,  # in one epoch
     tokens: float,  # mean length
 ) -> float:
-    "Additions and multiplications of one epoch: 6 per token and parameter (2 forward, 4 backward), and attention's."
+    """Additions and multiplications of one epoch: 6 per token and parameter (2 forward, 4 backward), and attention's.
+
+    Parameters
+    ----------
+    model
+        whose cost
+    texts
+        in one epoch
+    tokens
+        mean length
+    """
     return texts * (3 * model.operations or tokens * (6 * (model.parameters - model.embeddings) + 12 * model.layers * model.width * tokens))
 
 # %% ../nbs/03a_choosing.ipynb #4e513ecd
@@ -98,7 +150,13 @@ def _made(task):
 def suggest_loss(
     task: Task | type,  # or its class
 ) -> str:
-    "Which loss, and why. Raises DataError for a task that does not say."
+    """Which loss, and why. Raises DataError for a task that does not say.
+
+    Parameters
+    ----------
+    task
+        or its class
+    """
     task = _made(task)
     if not task.loss_name: raise DataError(f"{type(task).__name__} does not name its loss. Set `loss_name` on the class.")
     return task.loss_name
@@ -112,7 +170,22 @@ def rough_lengths(
     rows: pd.DataFrame,  # n rows
     language: str = "en",  # two letters
 ) -> np.ndarray:  # n: tokens, roughly
-    "Letters divided by four (by one for languages without blanks), and two for the ends."
+    """Letters divided by four (by one for languages without blanks), and two for the ends.
+
+    Parameters
+    ----------
+    task
+        says which columns are read
+    rows
+        n rows
+    language
+        two letters
+
+    Returns
+    -------
+    np.ndarray
+        n: tokens, roughly
+    """
     letters = sum(np.array([len(str(v)) for v in cells(rows[c])]) for c in task.inputs())
     return np.ceil(letters / (1 if language in _UNSPACED else 4)) + 2
 
@@ -133,7 +206,28 @@ def suggest_checkpoint(
     batch_size: int = 32,  # rows at a time
     speed: float | None = None,  # operations per second; None: `SPEED` of the device
 ) -> pd.DataFrame:  # a row per checkpoint, the first one to try on top
-    "Which checkpoints suit a task, and what they cost. On a CPU the fastest comes first, else the table's order. Raises DataError for a task without `suited`."
+    """Which checkpoints suit a task, and what they cost. On a CPU the fastest comes first, else the table's order. Raises DataError for a task without `suited`.
+
+    Parameters
+    ----------
+    task
+        or its class
+    language
+        two letters: "en", "zh", "de" …
+    rows
+        the training rows; None: 1,000 texts of 64 tokens, or 1,000 pictures
+    device
+        "cpu", "mps" or "cuda": whose speed is assumed
+    batch_size
+        rows at a time
+    speed
+        operations per second; None: `SPEED` of the device
+
+    Returns
+    -------
+    pd.DataFrame
+        a row per checkpoint, the first one to try on top
+    """
     task = _made(task)
     if not task.suited: raise DataError(f"{type(task).__name__} does not say which kind of checkpoint suits it. Set `suited` on the class, e.g. (\"text encoder\",).")
     if device.split(":")[0] not in SPEED and speed is None: raise DataError(f"No speed is known for the device {device!r}. Known: {', '.join(SPEED)}; or give speed=, in operations per second.")

@@ -42,7 +42,20 @@ def in_terminal(
     text: str,  # a message in the words of Python
     options,  # names of the command's parameters
 ) -> str:  # the same in the words of the command line
-    "What is advised gets its dashes: `with overwrite=True` is `with --overwrite` in a terminal."
+    """What is advised gets its dashes: `with overwrite=True` is `with --overwrite` in a terminal.
+
+    Parameters
+    ----------
+    text
+        a message in the words of Python
+    options
+        names of the command's parameters
+
+    Returns
+    -------
+    str
+        the same in the words of the command line
+    """
     text = _BOTH_WAYS.sub(r"\1=\2", text)
     known = "|".join(map(re.escape, sorted(options, key=len, reverse=True)))
     def dashed(m):
@@ -102,7 +115,18 @@ def _say_json(on: bool, what: dict):
 def field_comments(
     task: type,  # a dataclass
 ) -> dict[str, str]:  # field -> the comment behind it, where there is one
-    "What the source says of a task's fields, those of its base classes included."
+    """What the source says of a task's fields, those of its base classes included.
+
+    Parameters
+    ----------
+    task
+        a dataclass
+
+    Returns
+    -------
+    dict[str, str]
+        field -> the comment behind it, where there is one
+    """
     said = {}
     for cls in reversed(task.__mro__):
         own = set(cls.__dict__.get("__annotations__", ()))
@@ -114,7 +138,20 @@ def task_options(
     task: type,  # a subclass of Task
     helped: bool = True,  # with the comments of its fields, which take a moment to read
 ) -> list[inspect.Parameter]:  # for a typer command
-    "A command line option per typed field of a task; what it learns is none."
+    """A command line option per typed field of a task; what it learns is none.
+
+    Parameters
+    ----------
+    task
+        a subclass of Task
+    helped
+        with the comments of its fields, which take a moment to read
+
+    Returns
+    -------
+    list[inspect.Parameter]
+        for a typer command
+    """
     said = field_comments(task) if helped else {}
     return [_option(task, f, said) for f in fields(task) if not f.metadata.get("learned")]
 
@@ -484,7 +521,17 @@ def draw_answers(
     table: pd.DataFrame,  # with the columns `prediction` and `score`
     folder: Path,  # made if it is not there
 ):
-    "A PNG per row. Raises DataError for a task whose answers are no pictures."
+    """A PNG per row. Raises DataError for a task whose answers are no pictures.
+
+    Parameters
+    ----------
+    task
+        whose answers they are
+    table
+        with the columns `prediction` and `score`
+    folder
+        made if it is not there
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(len(table)):
         row = table.iloc[[i]].reset_index(drop=True)
@@ -637,14 +684,28 @@ QUICK = Recipe()  # what everybody gets who says nothing
 def demo_films(
     task: TextClassification,  # reads the rows
 ) -> Splits:
-    "All of rotten-tomatoes, split by film; the same films on every machine."
+    """All of rotten-tomatoes, split by film; the same films on every machine.
+
+    Parameters
+    ----------
+    task
+        reads the rows
+    """
     return split(task.read(film_reviews()), valid_size=.15, certify_size=.2, seed=42, group="movie")
 
 def demo_data(
     seed: int,  # draws the training snippets; the films of valid and certify are always the same
     quick: bool = False,  # a few hundred rows
 ) -> tuple[TextClassification, Splits]:
-    "The demo's task and rows: rotten-tomatoes, split by film."
+    """The demo's task and rows: rotten-tomatoes, split by film.
+
+    Parameters
+    ----------
+    seed
+        draws the training snippets; the films of valid and certify are always the same
+    quick
+        a few hundred rows
+    """
     task = TextClassification()
     parts = demo_films(task)
     draw = lambda rows, n, s: rows.sample(min(n, len(rows)), random_state=s).reset_index(drop=True)
@@ -673,7 +734,17 @@ def run_demo(
     quick: bool = False,  # a few hundred rows, about a minute
     tell=print,  # gets a line after every rung
 ) -> tuple[Ladder, Splits]:
-    "Climb the ladder on film reviews; the certify rows are opened once, by every rung alike."
+    """Climb the ladder on film reviews; the certify rows are opened once, by every rung alike.
+
+    Parameters
+    ----------
+    seed
+        draws training snippets, head, order and dropout
+    quick
+        a few hundred rows, about a minute
+    tell
+        gets a line after every rung
+    """
     task, parts = demo_data(seed, quick)
     tell(f"{len(parts.train):,} training snippets, {len(parts.valid):,} to choose with, {len(parts.certify):,} of films never seen.")
     recipe = QUICK if quick else DEMO
@@ -751,7 +822,22 @@ def report_page(
     result: Evaluation | None = None,  # on valid; with a ladder, on the ladder's rows
     climb: Ladder | None = None,  # the baselines on the same rows
 ) -> str:  # HTML that needs nothing else
-    "What was done, learning curve, figures, a picture and the most confident mistakes on one page."
+    """What was done, learning curve, figures, a picture and the most confident mistakes on one page.
+
+    Parameters
+    ----------
+    tuner
+        after `fit`
+    result
+        on valid; with a ladder, on the ladder's rows
+    climb
+        the baselines on the same rows
+
+    Returns
+    -------
+    str
+        HTML that needs nothing else
+    """
     body = "".join(f"<h2>{h}</h2>{c}" for h, c in _report_sections(tuner, result, climb))
     title = html.escape(tuner.notes.title or f"A run of {tuner.task.name}")
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title><style>{_STYLE}</style>'
@@ -806,7 +892,15 @@ def make_app(
     task: type | None = None,  # whose options `fine-tune` shows
     helped: bool = True,  # with help texts for them
 ) -> typer.Typer:
-    "The command line application."
+    """The command line application.
+
+    Parameters
+    ----------
+    task
+        whose options `fine-tune` shows
+    helped
+        with help texts for them
+    """
     app = typer.Typer(name="sft-nb", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                       help="Learn supervised fine-tuning by running it.")
     anything = {} if task else {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -840,7 +934,13 @@ def _fail(sentence):
 def main(
     argv: list[str] | None = None,  # None: the process's own arguments
 ):
-    "Run the command line; always ends with SystemExit."
+    """Run the command line; always ends with SystemExit.
+
+    Parameters
+    ----------
+    argv
+        None: the process's own arguments
+    """
     argv = sys.argv[1:] if argv is None else argv
     _printable(sys.stdout, sys.stderr)
     odd = [a for a in argv if any("\ud800" <= c <= "\udfff" for c in a)]

@@ -23,7 +23,18 @@ STEP = 2**13  # rows that are unpacked, encoded or written at a time
 def cells(
     column: pd.Series,  # of any dtype
 ) -> Iterator:  # one plain value per row
-    "The cells of a column, one after the other; only one slice of it is unpacked at a time."
+    """The cells of a column, one after the other; only one slice of it is unpacked at a time.
+
+    Parameters
+    ----------
+    column
+        of any dtype
+
+    Returns
+    -------
+    Iterator
+        one plain value per row
+    """
     for i in range(0, len(column), STEP):
         part = column.iloc[i:i + STEP]
         if getattr(part.dtype, "na_value", None) is pd.NA: part = part.astype(object).where(part.notna(), None)  # as pandas does in to_dict
@@ -37,7 +48,18 @@ def _own(value):  # numpy's numbers as Python's own, which a column of one type 
 def records(
     rows: pd.DataFrame,  # the table
 ) -> Iterator[dict]:  # one per row: column -> cell
-    "The rows of a table, one after the other; only one slice of it is unpacked at a time."
+    """The rows of a table, one after the other; only one slice of it is unpacked at a time.
+
+    Parameters
+    ----------
+    rows
+        the table
+
+    Returns
+    -------
+    Iterator[dict]
+        one per row: column -> cell
+    """
     names = list(rows)
     return (dict(zip(names, values)) for values in zip(*(cells(rows[c]) for c in names)))
 
@@ -45,7 +67,18 @@ def records(
 def mapped(
     batches: Iterable[pa.RecordBatch],  # all of one schema
 ) -> pa.Table:  # lies on the disk; what is looked at is read
-    "Write columns to a nameless temporary file as they come, and map it into memory. Raises DataError if the disk is full."
+    """Write columns to a nameless temporary file as they come, and map it into memory. Raises DataError if the disk is full.
+
+    Parameters
+    ----------
+    batches
+        all of one schema
+
+    Returns
+    -------
+    pa.Table
+        lies on the disk; what is looked at is read
+    """
     batches = iter(batches); first = next(batches, pa.record_batch({}))
     try:
         with tempfile.TemporaryFile() as file:
@@ -65,10 +98,16 @@ def _narrow(kind):  # Arrow's type, with whole numbers in 32 bits
 
 # %% ../nbs/01a_columns.ipynb #f69fc9ab
 class Stored(Sequence):
-    "A list of dictionaries that lies on the disk; each is read when it is asked for. It holds numbers, texts and lists of them."
+    """A list of dictionaries that lies on the disk; each is read when it is asked for. It holds numbers, texts and lists of them.
+
+    Parameters
+    ----------
+    pieces
+        dictionaries of columns: name -> a value per row. Whole numbers must fit in 32 bits
+    """
     def __init__(
         self,
-        pieces,  # dictionaries of columns: name -> a value per row. Whole numbers must fit in 32 bits
+        pieces: Iterable[dict],  # dictionaries of columns: name -> a value per row. Whole numbers must fit in 32 bits
     ):
         pieces = ({name: pa.array(values) for name, values in piece.items()} for piece in pieces)
         first = next(pieces, {})

@@ -4,26 +4,26 @@
 
 # %% auto #0
 __all__ = ['PIECE', 'DELIMITERS', 'DEEPEST', 'INVISIBLE', 'COLORS', 'TABLE_WRITERS', 'read_table', 'check_columns',
-           'check_missing', 'check_text', 'cell_number', 'is_duration', 'column_numbers', 'check_numbers', 'cell_text',
-           'label_name', 'check_labels', 'check_names', 'check_lengths', 'report', 'new_figure', 'plot_rows',
-           'row_hashes', 'whole_file', 'write_csv', 'write_table', 'check_duplicates', 'Splits', 'split', 'folds',
-           'near_duplicates', 'check_splits']
+           'check_missing', 'check_rows', 'check_text', 'cell_number', 'is_duration', 'column_numbers', 'check_numbers',
+           'cell_text', 'label_name', 'check_labels', 'check_names', 'check_lengths', 'report', 'read_rows',
+           'new_figure', 'plot_rows', 'row_hashes', 'whole_file', 'write_csv', 'write_table', 'check_duplicates',
+           'Splits', 'split', 'folds', 'near_duplicates', 'check_splits']
 
 # %% ../nbs/02_data.ipynb #12ad1ef4
 import codecs, csv, difflib, hashlib, html, inspect, io, json, os, re, stat, unicodedata
 from collections import Counter
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
-from typing import Iterator
+from typing import IO, Any, Iterator
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from fastcore.basics import patch
 
 from .columns import STEP, cells, mapped, records
 from .files import replacing
@@ -343,11 +343,26 @@ def _not_there(path):  # what to say of a path that leads to no file
 # %% ../nbs/02_data.ipynb #01d15820
 @checked
 def read_table(
-    source,  # path of a .csv, .tsv, .jsonl, .json or .parquet file; or a DataFrame; or a list of dicts
+    source: Any,  # path of a .csv, .tsv, .jsonl, .json or .parquet file; or a DataFrame; or a list of dicts
     encoding: str | None = None,  # of a text file; None: utf-8. A byte order mark is always allowed
     delimiter: str | None = None,  # between cells of a .csv or .tsv file; None: "," or tab
 ) -> pd.DataFrame:  # a copy with index 0 … n-1; in CSV and TSV every cell is text, and an empty cell is missing
-    "Read a table, or raise a `DataError` that names file and line. `attrs` has \"remarks\" where something was noticed, and \"twice\" for names of several columns."
+    """Read a table, or raise a `DataError` that names file and line. `attrs` has "remarks" where something was noticed, and "twice" for names of several columns.
+
+    Parameters
+    ----------
+    source
+        path of a .csv, .tsv, .jsonl, .json or .parquet file; or a DataFrame; or a list of dicts
+    encoding
+        of a text file; None: utf-8. A byte order mark is always allowed
+    delimiter
+        between cells of a .csv or .tsv file; None: "," or tab
+
+    Returns
+    -------
+    pd.DataFrame
+        a copy with index 0 … n-1; in CSV and TSV every cell is text, and an empty cell is missing
+    """
     rows, where = _loaded(source, encoding, delimiter)
     kept = {k: rows.attrs[k] for k in ("remarks", "twice") if k in rows.attrs}
     rows.columns, rows.attrs = rows.columns.map(str), kept
@@ -420,7 +435,20 @@ def check_columns(
     rows: pd.DataFrame,  # the table
     columns: list[str],  # columns it must have
 ) -> list[Finding]:  # an error per column that is not there, with the nearest name, or that is there twice
-    "Are the columns there, once each?"
+    """Are the columns there, once each?
+
+    Parameters
+    ----------
+    rows
+        the table
+    columns
+        columns it must have
+
+    Returns
+    -------
+    list[Finding]
+        an error per column that is not there, with the nearest name, or that is there twice
+    """
     several = {*rows.attrs.get("twice", ()), *rows.columns[rows.columns.duplicated()]}
     found = []
     for c in dict.fromkeys(columns):
@@ -433,22 +461,48 @@ def check_missing(
     rows: pd.DataFrame,  # the table
     columns: list[str],  # columns that must be filled; those that are not there are passed over
 ) -> list[Finding]:  # a "skip" per column with missing cells, or texts without a visible character
-    "Are the cells filled?"
+    """Are the cells filled?
+
+    Parameters
+    ----------
+    rows
+        the table
+    columns
+        columns that must be filled; those that are not there are passed over
+
+    Returns
+    -------
+    list[Finding]
+        a "skip" per column with missing cells, or texts without a visible character
+    """
     empty = {c: _at(_blank(rows[c])) for c in dict.fromkeys(columns) if c in rows}
     return [Finding("skip", f"{_count(len(at), 'row')} without {_name(c)} ({_name_rows(at)}, counting from 0)", at) for c, at in empty.items() if at]
 
 def _name(column): return _short(column)[1:-1]  # a column's name without quotes
 
 # %% ../nbs/02_data.ipynb #e72802c1
-@patch
-@checked
-def check(
-    self: Task,
+def check_rows(
+    task: Task,  # names the columns
     rows: pd.DataFrame,  # the table
     labelled: bool = True,  # must the target columns be there and filled?
-) -> list[Finding]:  # what is wrong or doubtful; a task of your own adds to it with `super().check(rows, labelled) + …`
-    "Look at the rows before anything is trained: columns there, cells filled."
-    columns = [*self.inputs(), *(self.outputs() if labelled else [])]
+) -> list[Finding]:  # what is wrong or doubtful
+    """What `Task.check` does: columns there, cells filled.
+
+    Parameters
+    ----------
+    task
+        names the columns
+    rows
+        the table
+    labelled
+        must the target columns be there and filled?
+
+    Returns
+    -------
+    list[Finding]
+        what is wrong or doubtful
+    """
+    columns = [*task.inputs(), *(task.outputs() if labelled else [])]
     return check_columns(rows, columns) + check_missing(rows, columns)
 
 # %% ../nbs/02_data.ipynb #aa8b610e
@@ -464,7 +518,20 @@ def check_text(
     rows: pd.DataFrame,  # the table
     columns: list[str],  # columns of text; those that are not there are passed over
 ) -> list[Finding]:  # errors for cells that are no text; warnings for damaged characters
-    "Do the text columns hold text? (Empty ones are found by `check_missing`.)"
+    """Do the text columns hold text? (Empty ones are found by `check_missing`.)
+
+    Parameters
+    ----------
+    rows
+        the table
+    columns
+        columns of text; those that are not there are passed over
+
+    Returns
+    -------
+    list[Finding]
+        errors for cells that are no text; warnings for damaged characters
+    """
     found = []
     for c in [c for c in columns if c in rows]:
         other = _at([not isinstance(v, str) and not _empty(v) for v in cells(rows[c])])
@@ -481,9 +548,20 @@ _DURATION = re.compile(r"-?\d+ days?,? [+-]?\d+:\d\d:\d\d(\.\d+)?", re.ASCII)  #
 _TRUTH = {"true": 1., "false": 0.}
 
 def cell_number(
-    value,  # one cell: a number, a truth value, a duration, or a text of one of them
+    value: Any,  # one cell: a number, a truth value, a duration, or a text of one of them
 ) -> float:  # NaN: missing, or no number
-    "A cell as a number, the same whatever file type or dtype it came through. Durations are in seconds."
+    """A cell as a number, the same whatever file type or dtype it came through. Durations are in seconds.
+
+    Parameters
+    ----------
+    value
+        one cell: a number, a truth value, a duration, or a text of one of them
+
+    Returns
+    -------
+    float
+        NaN: missing, or no number
+    """
     try:
         if isinstance(value, str): return _text_number(value.strip())
         if isinstance(value, (timedelta, np.timedelta64)): return pd.Timedelta(value).total_seconds()
@@ -493,9 +571,15 @@ def cell_number(
     return np.nan
 
 def is_duration(
-    value,  # one cell
+    value: Any,  # one cell
 ) -> bool:
-    "Is it a duration, or a text of one as pandas and Python write it?"
+    """Is it a duration, or a text of one as pandas and Python write it?
+
+    Parameters
+    ----------
+    value
+        one cell
+    """
     if isinstance(value, str): return bool(_DURATION.fullmatch(value.strip()))
     return isinstance(value, (timedelta, np.timedelta64))
 
@@ -507,7 +591,18 @@ def _text_number(text):
 def column_numbers(
     column: pd.Series,  # n cells
 ) -> np.ndarray:  # n, float64; NaN: missing, or no number
-    "A column as numbers; see `cell_number`."
+    """A column as numbers; see `cell_number`.
+
+    Parameters
+    ----------
+    column
+        n cells
+
+    Returns
+    -------
+    np.ndarray
+        n, float64; NaN: missing, or no number
+    """
     if column.dtype.kind in "iuf": return column.to_numpy(dtype=float, na_value=np.nan)
     return np.fromiter(map(cell_number, cells(column)), float, len(column))
 
@@ -517,7 +612,20 @@ def check_numbers(
     rows: pd.DataFrame,  # the table
     columns: list[str],  # columns of numbers; those that are not there are passed over
 ) -> list[Finding]:  # an error per column with cells that are filled, but no finite number
-    "Can every filled cell be read as a finite number by `cell_number`?"
+    """Can every filled cell be read as a finite number by `cell_number`?
+
+    Parameters
+    ----------
+    rows
+        the table
+    columns
+        columns of numbers; those that are not there are passed over
+
+    Returns
+    -------
+    list[Finding]
+        an error per column with cells that are filled, but no finite number
+    """
     found = []
     for c in [c for c in columns if c in rows]:
         bad = _at(~np.isfinite(column_numbers(rows[c])) & ~_blank(rows[c]))
@@ -546,9 +654,20 @@ def _plain(value):  # nested lists, dicts and texts that JSON can write: the sam
     return cell_text(value)
 
 def cell_text(
-    value,  # one cell: text, number, truth value, date, missing; lists, dicts and arrays are written as JSON
+    value: Any,  # one cell: text, number, truth value, date, missing; lists, dicts and arrays are written as JSON
 ) -> str | None:  # the same for 5, np.int64(5), 5.0 and "5"; None if missing
-    "A cell as text, whatever file type or dtype it came through. \"007\" stays \"007\"."
+    """A cell as text, whatever file type or dtype it came through. "007" stays "007".
+
+    Parameters
+    ----------
+    value
+        one cell: text, number, truth value, date, missing; lists, dicts and arrays are written as JSON
+
+    Returns
+    -------
+    str | None
+        the same for 5, np.int64(5), 5.0 and "5"; None if missing
+    """
     if isinstance(value, str): return str(value)
     if isinstance(value, (dict, list, tuple, set, frozenset, np.ndarray)) or hasattr(value, "getbands"): return _nested_text(value)
     if pd.isna(value): return None
@@ -605,9 +724,20 @@ _NEVER_MEANT = dict.fromkeys(map(ord, "\u00ad\u180e\u200b\u2060\ufeff"))  # soft
 _WHOLE = re.compile(r"(-?)(0|[1-9]\d{0,14})\.0+", re.ASCII)  # a whole number with a decimal point
 
 def label_name(
-    value,  # one cell of a label column
+    value: Any,  # one cell of a label column
 ) -> str:  # "" for a missing one
-    "A label as text: whole numbers without a decimal point, accents in one form (NFC), without invisible signs and outer blanks. \"007\" stays \"007\"."
+    """A label as text: whole numbers without a decimal point, accents in one form (NFC), without invisible signs and outer blanks. "007" stays "007".
+
+    Parameters
+    ----------
+    value
+        one cell of a label column
+
+    Returns
+    -------
+    str
+        "" for a missing one
+    """
     text = (cell_text(value) or "").translate(_NEVER_MEANT)
     text = unicodedata.normalize("NFC", text).strip(INVISIBLE)
     whole = _WHOLE.fullmatch(text)
@@ -621,9 +751,26 @@ def check_labels(
     rows: pd.DataFrame,  # the table
     column: str,  # the column with one label per row; where it is not there, nothing is found
     severe: float = 20.,  # how many times the most frequent label may outnumber the rarest before we warn
-    name=cell_text,  # makes a label of a filled cell
+    name: Callable = cell_text,  # makes a label of a filled cell
 ) -> list[Finding]:  # an error for a single class; warnings for labels that look alike, are too many, too rare, or no labels
-    "Is there something to tell apart, and enough of each?"
+    """Is there something to tell apart, and enough of each?
+
+    Parameters
+    ----------
+    rows
+        the table
+    column
+        the column with one label per row; where it is not there, nothing is found
+    severe
+        how many times the most frequent label may outnumber the rarest before we warn
+    name
+        makes a label of a filled cell
+
+    Returns
+    -------
+    list[Finding]
+        an error for a single class; warnings for labels that look alike, are too many, too rare, or no labels
+    """
     if column not in rows: return []
     counts = Counter(name(v) for v in cells(rows[column]) if not _empty(v))
     if not counts: return []
@@ -640,7 +787,22 @@ def check_names(
     counts: Counter,  # label -> how many rows have it
     n: int,  # rows that have any
 ) -> list[Finding]:  # warnings for labels that are too many, look alike, or look like missing cells
-    "Are these the labels that were meant?"
+    """Are these the labels that were meant?
+
+    Parameters
+    ----------
+    column
+        where they stand
+    counts
+        label -> how many rows have it
+    n
+        rows that have any
+
+    Returns
+    -------
+    list[Finding]
+        warnings for labels that are too many, look alike, or look like missing cells
+    """
     if len(counts) > _most_labels(n): return [Finding("warning", f"{_short(column)} has {len(counts):,} different labels in {n:,} rows: is it the right column?")]
     return _look_alikes(column, counts) + _placeholders(column, counts)
 
@@ -672,12 +834,31 @@ def _placeholders(column, counts):
 # %% ../nbs/02_data.ipynb #6825c48f
 def check_lengths(
     texts: list[str],  # n texts
-    processor,  # a tokenizer
+    processor: Any,  # a tokenizer
     max_length: int,  # tokens that the model reads, special ones included
     pairs: list[str] | None = None,  # n second texts, where the model reads two at once
     lengths: np.ndarray | None = None,  # n: tokens after cutting, where they are known; then only texts that fill the model are looked at
 ) -> list[Finding]:  # a warning, where texts are longer
-    "How many texts are longer than the model reads, and how much of them is lost?"
+    """How many texts are longer than the model reads, and how much of them is lost?
+
+    Parameters
+    ----------
+    texts
+        n texts
+    processor
+        a tokenizer
+    max_length
+        tokens that the model reads, special ones included
+    pairs
+        n second texts, where the model reads two at once
+    lengths
+        n: tokens after cutting, where they are known; then only texts that fill the model are looked at
+
+    Returns
+    -------
+    list[Finding]
+        a warning, where texts are longer
+    """
     both = [pd.Series(t) for t in ([texts] if pairs is None else [texts, pairs])]
     at = np.arange(len(texts)) if lengths is None else np.flatnonzero(np.asarray(lengths) >= max_length)
     lengths = np.zeros(len(texts), dtype=int) if lengths is None else np.array(lengths)
@@ -693,7 +874,15 @@ def report(
     findings: list[Finding],  # what checks returned
     where: str = "",  # begins every message, e.g. a file name
 ) -> None:
-    "Warn of the warnings and skips; raise one `DataError` that tells all the errors."
+    """Warn of the warnings and skips; raise one `DataError` that tells all the errors.
+
+    Parameters
+    ----------
+    findings
+        what checks returned
+    where
+        begins every message, e.g. a file name
+    """
     errors = [where + f.message for f in findings if f.level == "error"]
     for f in findings:
         if f.level != "error": warn(f"{where}{f.message}")
@@ -709,37 +898,42 @@ def _leave_out(rows, findings):  # the rows without those of the "skip" findings
     warn(f"left out: {len(at):,} of {_count(len(rows), 'row')}: {told}")
     return rows.drop(index=at).reset_index(drop=True), {f.message: list(f.rows) for f in skips}
 
-# %% ../nbs/02_data.ipynb #41c04c93
-@patch
-@checked
-def table(
-    self: Task,
-    source,  # a path, a DataFrame or a list of dicts
-    labelled: bool = True,  # False: rows to predict, whose targets do not matter
-    encoding: str | None = None,  # as in `read_table`
-    delimiter: str | None = None,  # as in `read_table`
-) -> pd.DataFrame:  # index 0 … n-1, unchecked
-    "What somebody hands over, as a table."
-    return read_table(source, encoding, delimiter)
-
 # %% ../nbs/02_data.ipynb #2409828c
-@patch
-@checked
-def read(
-    self: Task,
-    source,  # a path, a DataFrame or a list of dicts
+def read_rows(
+    task: Task,  # whose columns are read
+    source: Any,  # a path, a DataFrame or a list of dicts
     labelled: bool = True,  # False: rows to predict; target columns may be absent, and no row may be left out
     encoding: str | None = None,  # of a text file; None: utf-8
     delimiter: str | None = None,  # between cells of a .csv or .tsv file; None: "," or tab
 ) -> pd.DataFrame:  # index 0 … n-1; attrs: "source" (its path, or None), "target" (column or None), "left_out" (reason -> positions in the source), "classes" where the file declares them
-    "Read and check a table. Raises `DataError` with all errors at once; rows that cannot be used are left out and named."
+    """What `Task.read` does. Raises `DataError` with all errors at once; unusable rows are left out and named.
+
+    Parameters
+    ----------
+    task
+        whose columns are read
+    source
+        a path, a DataFrame or a list of dicts
+    labelled
+        False: rows to predict; target columns may be absent, and no row may be left out
+    encoding
+        of a text file; None: utf-8
+    delimiter
+        between cells of a .csv or .tsv file; None: "," or tab
+
+    Returns
+    -------
+    pd.DataFrame
+        index 0 … n-1; attrs: "source" (its path, or None), "target" (column or None), "left_out" (reason -> positions in the source), "classes" where the file declares them
+    """
     source, where = _told(source)
-    rows = self.table(source, labelled, **_given(self, encoding=encoding, delimiter=delimiter))
-    findings = [Finding("warning", remark) for remark in rows.attrs.get("remarks", ())] + self.check(rows, labelled)
+    rows = task.table(source, labelled, **_given(task, encoding=encoding, delimiter=delimiter))
+    remarks = [Finding("warning", remark) for remark in rows.attrs.get("remarks", ())]
+    findings = remarks + task.check(rows, labelled)
     if not labelled: findings = [replace(f, level="error", message=f"{f.message}. Every row gets a prediction: fill it in, or take it out first.") if f.level == "skip" else f for f in findings]
     report([f for f in findings if f.level != "skip"], where)
     rows, left_out = _leave_out(rows, findings)
-    target = next((c for c in self.outputs() if c in rows), None)
+    target = next((c for c in task.outputs() if c in rows), None)
     declared = {k: rows.attrs[k] for k in ("classes", "numbers") if k in rows.attrs}  # what the file says of its classes
     rows.attrs = {"source": str(source) if where else None, "target": target, "left_out": left_out} | declared
     return rows
@@ -765,7 +959,22 @@ def new_figure(
     height: float = 3,  # inches
     columns: int = 1,  # panels side by side
 ) -> tuple:  # a matplotlib Figure and its axes (an array of them where columns > 1)
-    "An empty figure in our style; it is shown once, where a cell ends with it."
+    """An empty figure in our style; it is shown once, where a cell ends with it.
+
+    Parameters
+    ----------
+    width
+        inches
+    height
+        inches
+    columns
+        panels side by side
+
+    Returns
+    -------
+    tuple
+        a matplotlib Figure and its axes (an array of them where columns > 1)
+    """
     import matplotlib.pyplot as plt  # not at the top: a run that draws nothing should not wait for it
     fig, axes = plt.subplots(1, columns, figsize=(width, height), layout="constrained", facecolor="white")
     plt.close(fig)
@@ -781,8 +990,23 @@ def plot_rows(
     rows: pd.DataFrame,  # the table, best from `task.read`
     text: str,  # column whose lengths are counted, in characters
     target: str | None = "auto",  # column with one label per row; "auto": the target that `task.read` noted; None: lengths only
-):  # a matplotlib Figure; left: rows per label (the 12 most frequent); right: how long the texts are
-    "A picture of the data: label balance and text lengths."
+) -> Any:  # a matplotlib Figure; left: rows per label (the 12 most frequent); right: how long the texts are
+    """A picture of the data: label balance and text lengths.
+
+    Parameters
+    ----------
+    rows
+        the table, best from `task.read`
+    text
+        column whose lengths are counted, in characters
+    target
+        column with one label per row; "auto": the target that `task.read` noted; None: lengths only
+
+    Returns
+    -------
+    Any
+        a matplotlib Figure; left: rows per label (the 12 most frequent); right: how long the texts are
+    """
     target = rows.attrs.get("target") if target == "auto" else target
     report(check_columns(rows, [c for c in (text, target) if c]))
     fig, axes = new_figure(4 if target is None else 8, 2.6, 1 if target is None else 2)
@@ -801,7 +1025,20 @@ def row_hashes(
     rows: pd.DataFrame,  # the table
     columns: list[str],  # the columns that count, e.g. task.inputs(); their order matters, their names do not
 ) -> list[str]:  # per row 32 hexadecimal digits (16 bytes of SHA-256)
-    "A fingerprint of each row's content: the same in every process, row order, index, file type and dtype."
+    """A fingerprint of each row's content: the same in every process, row order, index, file type and dtype.
+
+    Parameters
+    ----------
+    rows
+        the table
+    columns
+        the columns that count, e.g. task.inputs(); their order matters, their names do not
+
+    Returns
+    -------
+    list[str]
+        per row 32 hexadecimal digits (16 bytes of SHA-256)
+    """
     report(check_columns(rows, columns))
     return list(_hashes(rows, columns))
 
@@ -835,10 +1072,23 @@ def _as_text(value, keep):  # the same, for a cell of CSV
 # %% ../nbs/02_data.ipynb #60377b60
 @contextmanager
 def whole_file(
-    path,  # where the file shall be
+    path: str | Path,  # where the file shall be
     mode: str = "w",  # "w": text in UTF-8; "wb": bytes
-):  # gives an open file
-    "Write under another name, flush, rename: afterwards the old file stands there or the new one, whole. Raises DataError if that cannot be done."
+) -> Iterator[IO]:  # gives an open file
+    """Write under another name, flush, rename: afterwards the old file stands there or the new one, whole. Raises DataError if that cannot be done.
+
+    Parameters
+    ----------
+    path
+        where the file shall be
+    mode
+        "w": text in UTF-8; "wb": bytes
+
+    Returns
+    -------
+    Iterator[IO]
+        gives an open file
+    """
     mode_there = _mode(_home(path))
     path = Path(os.path.realpath(_home(path)))
     if mode_there is not None and not stat.S_ISREG(mode_there):
@@ -888,11 +1138,23 @@ class _Lines:  # takes rows that end in \r\n, so that the csv module puts quotes
 @checked
 def write_csv(
     rows: pd.DataFrame,  # the table
-    file,  # open for text
+    file: Any,  # open for text
     delimiter: str = ",",  # between the cells
-    keep=lambda value: None,  # writes a picture and gives its path
-):
-    "Write a table as text that `read_table` reads as the same cells."
+    keep: Callable = lambda value: None,  # writes a picture and gives its path
+) -> None:
+    """Write a table as text that `read_table` reads as the same cells.
+
+    Parameters
+    ----------
+    rows
+        the table
+    file
+        open for text
+    delimiter
+        between the cells
+    keep
+        writes a picture and gives its path
+    """
     options = {"delimiter": delimiter, "lineterminator": "\r\n"}
     odd = any(set(c) & set(DELIMITERS + "\ufeff") for c in rows)  # names that would be taken for several, or for a byte order mark
     csv.writer(_Lines(file), quoting=csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL, **options).writerow(rows.columns)
@@ -959,7 +1221,20 @@ def write_table(
     rows: pd.DataFrame,  # the table
     path: str | Path,  # ends in .csv, .tsv, .jsonl or .parquet; pictures in memory become files in a folder beside it, except for Parquet
 ) -> Path:  # of the file
-    "Write a table that `read_table` reads back as the same questions and answers. Raises DataError, and then an old file is still there."
+    """Write a table that `read_table` reads back as the same questions and answers. Raises DataError, and then an old file is still there.
+
+    Parameters
+    ----------
+    rows
+        the table
+    path
+        ends in .csv, .tsv, .jsonl or .parquet; pictures in memory become files in a folder beside it, except for Parquet
+
+    Returns
+    -------
+    Path
+        of the file
+    """
     path = _home(path)
     write = TABLE_WRITERS.get(path.suffix.lower())
     if write is None: raise DataError(f"{path}: a table is written to a file that ends in {', '.join(TABLE_WRITERS)}.")
@@ -975,7 +1250,22 @@ def check_duplicates(
     inputs: list[str],  # columns of the question; where one is not there, nothing is found
     outputs: list[str] = (),  # columns of the answer
 ) -> list[Finding]:  # warnings: rows that repeat a question, and rows that give different answers to one question
-    "Is a question there twice, and was it answered alike?"
+    """Is a question there twice, and was it answered alike?
+
+    Parameters
+    ----------
+    rows
+        the table
+    inputs
+        columns of the question; where one is not there, nothing is found
+    outputs
+        columns of the answer
+
+    Returns
+    -------
+    list[Finding]
+        warnings: rows that repeat a question, and rows that give different answers to one question
+    """
     if check_columns(rows, [*inputs, *outputs]): return []
     found, names = [], ", ".join(inputs)
     asked = pd.Series(row_hashes(rows, inputs))
@@ -1063,7 +1353,25 @@ def _parts(rows, sizes, seed, group, stratify):  # -> part of each row, and a ra
 # %% ../nbs/02_data.ipynb #8022ea9e
 @dataclass(frozen=True, eq=False, repr=False)
 class Splits:
-    "Rows by role: learn from `train`, choose by `valid`, open `certify` once."
+    """Rows by role: learn from `train`, choose by `valid`, open `certify` once.
+
+    Parameters
+    ----------
+    train
+        rows to learn from
+    valid
+        rows to choose by: epochs, settings
+    certify
+        rows for the last word
+    seed
+        of the draw
+    group
+        column whose values stay on one side
+    stratify
+        column whose shares are kept alike
+    positions
+        role -> where its rows stood in the table
+    """
     train: pd.DataFrame  # rows to learn from
     valid: pd.DataFrame  # rows to choose by: epochs, settings
     certify: pd.DataFrame  # rows for the last word
@@ -1077,6 +1385,69 @@ class Splits:
         "The tables by role."
         return {"train": self.train, "valid": self.valid, "certify": self.certify}
 
+    @property
+    def table(self) -> pd.DataFrame:  # per role: rows, share, groups, rows of each class (the 12 most frequent)
+        """The splits in numbers.
+
+        Returns
+        -------
+        pd.DataFrame
+            per role: rows, share, groups, rows of each class (the 12 most frequent)
+        """
+        n = sum(len(rows) for rows in self.roles.values())
+        table = pd.DataFrame({"rows": {role: len(rows) for role, rows in self.roles.items()}})
+        table["share"] = (table["rows"] / n).round(3)
+        if self.group: table[f"different {self.group}"] = [rows[self.group].nunique() for rows in self.roles.values()]
+        if not self.stratify: return table
+        classes = _shares(pd.concat(list(self.roles.values())), self.stratify).index
+        counts = {role: _shares(rows, self.stratify, None) for role, rows in self.roles.items()}
+        return table.assign(**{f"{self.stratify}: {c}": [int(counts[role].get(c, 0)) for role in self.roles] for c in classes})
+
+    def __repr__(self): return f"{self.table}\n{self._caption}"
+
+    def _repr_html_(self): return f"{self.table.to_html()}<p>{html.escape(self._caption)}</p>"
+
+    @property
+    def _caption(self):
+        return f"seed {self.seed}" + (f", groups by {self.group}" if self.group else "") + (f", stratified by {self.stratify}" if self.stratify else "")
+
+    @checked
+    def role_hashes(
+        self,
+        columns: list[str],  # the columns that count, e.g. task.inputs()
+    ) -> dict[str, list[str]]:  # role -> fingerprint of each row, in the order of its table
+        """Who played which part: saved with a model, so that rows it has seen are recognised later.
+
+        Parameters
+        ----------
+        columns
+            the columns that count, e.g. task.inputs()
+
+        Returns
+        -------
+        dict[str, list[str]]
+            role -> fingerprint of each row, in the order of its table
+        """
+        return {role: row_hashes(rows, columns) for role, rows in self.roles.items()}
+
+    def plot(self) -> Any:  # a matplotlib Figure; bars: share of each class by role, or rows by role where we did not stratify
+        """The splits side by side; where they were stratified, bars of one class are equally long.
+
+        Returns
+        -------
+        Any
+            a matplotlib Figure; bars: share of each class by role, or rows by role where we did not stratify
+        """
+        classes = list(self.table.columns[2 + bool(self.group):]) or ["rows"]
+        fig, ax = new_figure(6, 1 + .6 * len(classes))
+        for k, (role, counts) in enumerate(self.table.iterrows()):
+            share = counts[classes].to_numpy(float) / (max(counts["rows"], 1) if classes != ["rows"] else 1)
+            bars = ax.barh(np.arange(len(classes)) + k * .27, share, .25, color=COLORS[role])
+            ax.bar_label(bars, [f"{role}  {v:.3f}" if classes != ["rows"] else f"{role}  {v:,.0f}" for v in share], padding=3, color=COLORS[role], fontsize=8)
+        ax.set_yticks(np.arange(len(classes)) + .27, [c.removeprefix(f"{self.stratify}: ") for c in classes]); ax.invert_yaxis(); ax.margins(x=.2)
+        ax.set_xlabel("rows" if classes == ["rows"] else "share of the role's rows")
+        return fig
+
 # %% ../nbs/02_data.ipynb #1d293a59
 @checked
 def split(
@@ -1087,7 +1458,23 @@ def split(
     group: str | None = None,  # column whose values must not stand on two sides, e.g. "movie"
     stratify: str | None = "auto",  # column whose shares should be alike; "auto": the target, if it has few values; None: no
 ) -> Splits:
-    "Draw train, valid and certify. It hangs on the rows' content and the seed alone: not on their order or index."
+    """Draw train, valid and certify. It hangs on the rows' content and the seed alone: not on their order or index.
+
+    Parameters
+    ----------
+    rows
+        the table, best from `task.read`
+    valid_size
+        fraction below 1, or number of rows; 0: none
+    certify_size
+        the same
+    seed
+        another seed, another draw
+    group
+        column whose values must not stand on two sides, e.g. "movie"
+    stratify
+        column whose shares should be alike; "auto": the target, if it has few values; None: no
+    """
     sizes = _sizes(len(rows), {"valid": valid_size, "certify": certify_size})
     stratify = _strata(rows, stratify)
     roles = ["valid", "certify", "train"]
@@ -1096,53 +1483,6 @@ def split(
     tables = {role: rows.iloc[i].reset_index(drop=True) for role, i in at.items()}
     for t in tables.values(): t.attrs["group"] = group  # whoever judges these rows knows their unit
     return Splits(**tables, seed=seed, group=group, stratify=stratify, positions=at)
-
-# %% ../nbs/02_data.ipynb #2c67b882
-@patch(as_prop=True)
-def table(self: Splits) -> pd.DataFrame:  # per role: rows, share, groups, rows of each class (the 12 most frequent)
-    "The splits in numbers."
-    n = sum(len(rows) for rows in self.roles.values())
-    table = pd.DataFrame({"rows": {role: len(rows) for role, rows in self.roles.items()}})
-    table["share"] = (table["rows"] / n).round(3)
-    if self.group: table[f"different {self.group}"] = [rows[self.group].nunique() for rows in self.roles.values()]
-    if not self.stratify: return table
-    classes = _shares(pd.concat(list(self.roles.values())), self.stratify).index
-    counts = {role: _shares(rows, self.stratify, None) for role, rows in self.roles.items()}
-    return table.assign(**{f"{self.stratify}: {c}": [int(counts[role].get(c, 0)) for role in self.roles] for c in classes})
-
-@patch
-def __repr__(self: Splits): return f"{self.table}\n{self._caption}"
-
-@patch
-def _repr_html_(self: Splits): return f"{self.table.to_html()}<p>{html.escape(self._caption)}</p>"
-
-# %% ../nbs/02_data.ipynb #bed35ccc
-@patch(as_prop=True)
-def _caption(self: Splits):
-    return f"seed {self.seed}" + (f", groups by {self.group}" if self.group else "") + (f", stratified by {self.stratify}" if self.stratify else "")
-
-@patch
-@checked
-def role_hashes(
-    self: Splits,
-    columns: list[str],  # the columns that count, e.g. task.inputs()
-) -> dict[str, list[str]]:  # role -> fingerprint of each row, in the order of its table
-    "Who played which part: saved with a model, so that rows it has seen are recognised later."
-    return {role: row_hashes(rows, columns) for role, rows in self.roles.items()}
-
-# %% ../nbs/02_data.ipynb #f2e86e68
-@patch
-def plot(self: Splits):  # a matplotlib Figure; bars: share of each class by role, or rows by role where we did not stratify
-    "The splits side by side; where they were stratified, bars of one class are equally long."
-    classes = list(self.table.columns[2 + bool(self.group):]) or ["rows"]
-    fig, ax = new_figure(6, 1 + .6 * len(classes))
-    for k, (role, counts) in enumerate(self.table.iterrows()):
-        share = counts[classes].to_numpy(float) / (max(counts["rows"], 1) if classes != ["rows"] else 1)
-        bars = ax.barh(np.arange(len(classes)) + k * .27, share, .25, color=COLORS[role])
-        ax.bar_label(bars, [f"{role}  {v:.3f}" if classes != ["rows"] else f"{role}  {v:,.0f}" for v in share], padding=3, color=COLORS[role], fontsize=8)
-    ax.set_yticks(np.arange(len(classes)) + .27, [c.removeprefix(f"{self.stratify}: ") for c in classes]); ax.invert_yaxis(); ax.margins(x=.2)
-    ax.set_xlabel("rows" if classes == ["rows"] else "share of the role's rows")
-    return fig
 
 # %% ../nbs/02_data.ipynb #9f0d28e2
 @checked
@@ -1153,7 +1493,26 @@ def folds(
     group: str | None = None,  # column whose values must not stand on two sides
     stratify: str | None = "auto",  # as in `split`
 ) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:  # k pairs (train, valid); every row is in valid exactly once
-    "K-fold cross-validation: every row is held out once."
+    """K-fold cross-validation: every row is held out once.
+
+    Parameters
+    ----------
+    rows
+        the table, best from `task.read`
+    k
+        number of folds, at least 2
+    seed
+        another seed, another draw
+    group
+        column whose values must not stand on two sides
+    stratify
+        as in `split`
+
+    Returns
+    -------
+    Iterator[tuple[pd.DataFrame, pd.DataFrame]]
+        k pairs (train, valid); every row is in valid exactly once
+    """
     if not 2 <= k <= len(rows): raise DataError(f"k={k} folds of {_count(len(rows), 'row')}: k must lie between 2 and the number of rows.")
     sizes = [len(rows) // k + (i < len(rows) % k) for i in range(k)]
     part, order = _parts(rows, sizes, seed, group, _strata(rows, stratify))
@@ -1191,7 +1550,22 @@ def near_duplicates(
     new: list[str],  # m texts to look up
     threshold: float = .7,  # Jaccard similarity of word pairs, above 0 and up to 1
 ) -> list[tuple[int, int, float]]:  # (position in old, position in new, similarity): one entry per new text that has a near one
-    "Which new texts are nearly among the old? Exact, by prefix filtering (Chaudhuri and others 2006; Bayardo and others 2007)."
+    """Which new texts are nearly among the old? Exact, by prefix filtering (Chaudhuri and others 2006; Bayardo and others 2007).
+
+    Parameters
+    ----------
+    old
+        n texts that were there before
+    new
+        m texts to look up
+    threshold
+        Jaccard similarity of word pairs, above 0 and up to 1
+
+    Returns
+    -------
+    list[tuple[int, int, float]]
+        (position in old, position in new, similarity): one entry per new text that has a near one
+    """
     if not (len(old) and len(new)): return []
     pairs, size, rare = _rarest([*old, *new], threshold)
     def similarity(i, j):
@@ -1250,6 +1624,23 @@ def check_splits(
     near: float = .7,  # similarity of word pairs, from which two texts count as nearly the same
     limit: int = 50_000,  # with more rows than this, near duplicates are not looked for
 ) -> list[Finding]:  # warnings for rows on two sides and classes that are not tested; an error for a class missing in train
-    "Did anything leak between the splits, and does each have every class?"
+    """Did anything leak between the splits, and does each have every class?
+
+    Parameters
+    ----------
+    task
+        says which columns are the question and the answer
+    splits
+        from `split`
+    near
+        similarity of word pairs, from which two texts count as nearly the same
+    limit
+        with more rows than this, near duplicates are not looked for
+
+    Returns
+    -------
+    list[Finding]
+        warnings for rows on two sides and classes that are not tested; an error for a class missing in train
+    """
     found = _met(task, splits, "valid", ["train"], near, limit) + _met(task, splits, "certify", ["train", "valid"], near, limit)
     return found + _absent(task, splits)

@@ -9,14 +9,14 @@ __all__ = ['evaluation_mode', 'predict', 'Evaluation', 'evaluate', 'per_class_ta
 # %% ../nbs/06_evaluation.ipynb #ff7beace
 import json, re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np, pandas as pd, torch
-from fastcore.basics import patch
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 from sklearn.preprocessing import MultiLabelBinarizer
 
@@ -32,8 +32,14 @@ from .task import DataError, Prediction, SFTError, Task, TrainingError, rng_for
 @checked
 def evaluation_mode(
     model: torch.nn.Module,  # any module; it is changed in place, and given back as it was
-):
-    "No dropout and no gradients inside a `with` block. Afterwards, every part has the mode that it had."
+) -> Iterator[torch.nn.Module]:
+    """No dropout and no gradients inside a `with` block. Afterwards, every part has the mode that it had.
+
+    Parameters
+    ----------
+    model
+        any module; it is changed in place, and given back as it was
+    """
     modes = [(part, part.training) for part in model.modules()]
     model.eval()
     try:
@@ -108,14 +114,39 @@ def _check(task, rows, judge):
 def predict(
     task: Task,  # says how rows are encoded and answers read
     model: torch.nn.Module,  # on `device`; comes back in the mode it had
-    processor,  # the tokenizer or image processor that belongs to the model
+    processor: Any,  # the tokenizer or image processor that belongs to the model
     rows: pd.DataFrame,  # n rows with the task's input columns; target columns are ignored
     batch_size: int = 64,  # rows a batch; changes the speed and not the answers
     device: str | torch.device = "cpu",  # where the model is
     autocast: Callable | None = None,  # makes a context manager for every batch, e.g. lambda: torch.autocast("cpu", torch.bfloat16)
     progress: Callable | None = None,  # called after every batch with (rows done, rows in all)
 ) -> list[Prediction]:  # n answers, in the order of `rows`
-    "An answer for every row. Raises DataError for an empty table, TrainingError if the model answers NaN."
+    """An answer for every row. Raises DataError for an empty table, TrainingError if the model answers NaN.
+
+    Parameters
+    ----------
+    task
+        says how rows are encoded and answers read
+    model
+        on `device`; comes back in the mode it had
+    processor
+        the tokenizer or image processor that belongs to the model
+    rows
+        n rows with the task's input columns; target columns are ignored
+    batch_size
+        rows a batch; changes the speed and not the answers
+    device
+        where the model is
+    autocast
+        makes a context manager for every batch, e.g. lambda: torch.autocast("cpu", torch.bfloat16)
+    progress
+        called after every batch with (rows done, rows in all)
+
+    Returns
+    -------
+    list[Prediction]
+        n answers, in the order of `rows`
+    """
     _check(task, rows, judge=False)
     rows = rows.drop(columns=[c for c in task.outputs() if c in rows and c not in task.inputs()])
     return _run(task, model, processor, rows, batch_size, device, autocast, progress, judge=False)[0]
@@ -123,7 +154,25 @@ def predict(
 # %% ../nbs/06_evaluation.ipynb #0939a096
 @dataclass(repr=False, eq=False)
 class Evaluation:
-    "A model's answers to n rows beside the right ones, and what follows from the comparison."
+    """A model's answers to n rows beside the right ones, and what follows from the comparison.
+
+    Parameters
+    ----------
+    task
+        knows how to score an answer
+    rows
+        n rows
+    predictions
+        n answers, in the order of the rows
+    targets
+        n right answers, in the terms of `Prediction.value`
+    loss
+        the sum of `losses`
+    losses
+        every loss term, divided once over all rows
+    metrics
+        figures for the whole set, by name
+    """
     task: Task  # knows how to score an answer
     rows: pd.DataFrame  # n rows
     predictions: list[Prediction]  # n answers, in the order of the rows
@@ -135,19 +184,137 @@ class Evaluation:
     @property
     def n(self) -> int: "How many rows were judged."; return len(self.rows)
 
+    @property
+    def table(self) -> pd.DataFrame:
+        "The rows, with target, prediction, score (confidence) and right (`task.score`); a data column of such a name gets `_in_rows`."
+        task, rows = self.task, self.rows
+        known = rows.drop(columns=[c for c in task.outputs() if c in rows and c not in task.inputs()])
+        answers = {"target": self.targets, "prediction": _values(self.predictions), "score": [p.score for p in self.predictions],
+                   "right": [task.score(p, t) for p, t in zip(self.predictions, self.targets)]}
+        kinds = {"score": float, "right": float}
+        answers = {k: pd.Series(v, rows.index, dtype=kinds.get(k)) for k, v in answers.items()}
+        return pd.concat([known.rename(columns={k: f"{k}_in_rows" for k in answers}), pd.DataFrame(answers)], axis=1)
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        "The tables that the task adds to a report, by name."
+        return self.task.tables(self.predictions, self.targets)
+
+    def plot(self) -> Any:  # a matplotlib Figure; None if the task has no picture
+        """The task's picture of the result.
+
+        Returns
+        -------
+        Any
+            a matplotlib Figure; None if the task has no picture
+        """
+        return self.task.plot(self.predictions, self.targets)
+
+    def __repr__(self):
+        figures = _figures(self)
+        width = max(map(len, figures))
+        return "\n".join([f"Evaluation of {self.n:,} rows", *(f"  {k:<{width}}  {v:.4f}" for k, v in figures.items())])
+
+    def _repr_html_(self):
+        parts = [f"<p><b>Evaluation of {self.n:,} rows</b></p>", _html(pd.DataFrame([_figures(self)], index=[""]))]
+        return "".join([*parts, *(f"<p>{escape(str(name))}</p>{_html(table)}" for name, table in self.tables.items())])
+
+    @checked
+    def mistakes(
+        self,
+        n: int = 10,  # how many rows at most
+    ) -> pd.DataFrame:  # rows of `table` that are not fully right, most confident first
+        """The answers that were wrong, beginning with those of which the model was surest; of equally sure ones (a task may have no confidence at all), the furthest off.
+
+        Parameters
+        ----------
+        n
+            how many rows at most
+
+        Returns
+        -------
+        pd.DataFrame
+            rows of `table` that are not fully right, most confident first
+        """
+        table = self.table
+        return table[table["right"] < 1].sort_values(["score", "right"], ascending=[False, True]).head(n)
+
+    def to_dict(self) -> dict:  # {"n": …, "loss": …, "metrics": {…}}: JSON-ready; undefined metrics are None
+        """The figures as plain data.
+
+        Returns
+        -------
+        dict
+            {"n": …, "loss": …, "metrics": {…}}: JSON-ready; undefined metrics are None
+        """
+        return {"n": self.n, "loss": self.loss, "metrics": {k: v if np.isfinite(v) else None for k, v in self.metrics.items()}}
+
+    @checked
+    def save(
+        self,
+        folder: str | Path,  # made if it is not there; files of the same names are replaced
+    ) -> Path:  # the folder
+        """Write metrics.json, predictions.csv, a CSV for each of the task's tables, and plot.svg if the task has a picture. Raises DataError if files of these names are somebody else's.
+
+        Parameters
+        ----------
+        folder
+            made if it is not there; files of the same names are replaced
+
+        Returns
+        -------
+        Path
+            the folder
+        """
+        folder = Path(folder).expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        writers = self._writers()
+        _ours_or_free(folder, writers)
+        for name, write in writers.items():
+            with replacing(folder / name) as new: write(new)
+        return folder
+
+    def _writers(self):  # file -> f(path)
+        csv = lambda table, **how: lambda path: table.to_csv(path, encoding="utf-8", **how)
+        figures = json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n"
+        writers = {"predictions.csv": csv(self.table.map(_plain), index_label="row")}
+        for name, table in self.tables.items(): writers["table_" + re.sub(r"[^\w-]+", "_", name) + ".csv"] = csv(table)
+        if (fig := self.plot()) is not None: writers["plot.svg"] = lambda path: _drawn(fig, path)
+        return {"metrics.json": lambda path: path.write_text(figures, encoding="utf-8"), **writers}
+
 # %% ../nbs/06_evaluation.ipynb #e8885b0f
 @checked
 def evaluate(
     task: Task,  # says how rows are encoded, answers read and scored
     model: torch.nn.Module,  # on `device`; comes back in the mode it had
-    processor,  # the tokenizer or image processor that belongs to the model
+    processor: Any,  # the tokenizer or image processor that belongs to the model
     rows: pd.DataFrame,  # n rows with the task's input and target columns
     batch_size: int = 64,  # rows a batch; changes the speed and not the result
     device: str | torch.device = "cpu",  # where the model is
     autocast: Callable | None = None,  # makes a context manager for every batch, e.g. lambda: torch.autocast("cpu", torch.bfloat16)
     progress: Callable | None = None,  # called after every batch with (rows done, rows in all)
 ) -> Evaluation:
-    "Answer every row and judge. Raises DataError for rows without targets, TrainingError if answers or loss are not finite."
+    """Answer every row and judge. Raises DataError for rows without targets, TrainingError if answers or loss are not finite.
+
+    Parameters
+    ----------
+    task
+        says how rows are encoded, answers read and scored
+    model
+        on `device`; comes back in the mode it had
+    processor
+        the tokenizer or image processor that belongs to the model
+    rows
+        n rows with the task's input and target columns
+    batch_size
+        rows a batch; changes the speed and not the result
+    device
+        where the model is
+    autocast
+        makes a context manager for every batch, e.g. lambda: torch.autocast("cpu", torch.bfloat16)
+    progress
+        called after every batch with (rows done, rows in all)
+    """
     _check(task, rows, judge=True)
     predictions, losses = _run(task, model, processor, rows, batch_size, device, autocast, progress, judge=True)
     if not np.isfinite(list(losses.values())).all():
@@ -177,7 +344,22 @@ def per_class_table(
     targets: list,  # n right values, of the same kind
     labels: list,  # c labels in the order to show them; others that turn up are added at the end
 ) -> pd.DataFrame:  # c rows: count in the truth, predicted, right, precision, recall and F1 in [0, 1] (NaN where 0/0)
-    "How well each class is found: the yes/no figures of scikit-learn, label by label."
+    """How well each class is found: the yes/no figures of scikit-learn, label by label.
+
+    Parameters
+    ----------
+    predictions
+        n predictions or plain values: a label each, or a list of labels each
+    targets
+        n right values, of the same kind
+    labels
+        c labels in the order to show them; others that turn up are added at the end
+
+    Returns
+    -------
+    pd.DataFrame
+        c rows: count in the truth, predicted, right, precision, recall and F1 in [0, 1] (NaN where 0/0)
+    """
     names, true, said = _grid(predictions, targets, labels)
     wide = lambda grid: np.pad(grid, ((0, 0), (0, 1)))  # scikit-learn reads a single column as two classes: add an empty one
     figures = precision_recall_fscore_support(wide(true), wide(said), average=None, zero_division=np.nan)[:3]
@@ -191,7 +373,22 @@ def classification_metrics(
     targets: list,  # n right values, of the same kind
     labels: list,  # the labels that the task knows
 ) -> dict[str, float]:  # accuracy and f1_macro in [0, 1]; f1_micro too where values are lists
-    "Accuracy (all labels of a row right) and F1 over the classes that occur in truth or predictions."
+    """Accuracy (all labels of a row right) and F1 over the classes that occur in truth or predictions.
+
+    Parameters
+    ----------
+    predictions
+        n predictions or plain values: a label each, or a list of labels each
+    targets
+        n right values, of the same kind
+    labels
+        the labels that the task knows
+
+    Returns
+    -------
+    dict[str, float]
+        accuracy and f1_macro in [0, 1]; f1_micro too where values are lists
+    """
     _, true, said = _grid(predictions, targets, labels)
     figures = {"accuracy": float(accuracy_score(true, said)), "f1_macro": float(per_class_table(predictions, targets, labels)["f1"].mean())}
     several = any(isinstance(t, _several) for t in targets)
@@ -205,7 +402,24 @@ def confusion_table(
     labels: list,  # c labels in the order to show them; others that turn up are added at the end
     shares: bool = False,  # divide each row by its sum (NaN for a class that does not occur)
 ) -> pd.DataFrame:  # c c: rows are the truth, columns the prediction
-    "What was taken for what. Raises DataError for lists of labels, where no answer stands against one truth."
+    """What was taken for what. Raises DataError for lists of labels, where no answer stands against one truth.
+
+    Parameters
+    ----------
+    predictions
+        n predictions or plain labels
+    targets
+        n right labels
+    labels
+        c labels in the order to show them; others that turn up are added at the end
+    shares
+        divide each row by its sum (NaN for a class that does not occur)
+
+    Returns
+    -------
+    pd.DataFrame
+        c c: rows are the truth, columns the prediction
+    """
     said = _values(predictions)
     if any(isinstance(v, _several) for v in [*said, *targets]):
         raise DataError("A confusion matrix needs one label a row, and these rows carry lists of labels: use per_class_table.")
@@ -231,8 +445,23 @@ def plot_confusion(
     predictions: list,  # n predictions or plain labels
     targets: list,  # n right labels
     labels: list,  # c labels in the order to show them; others that turn up are added at the end
-):  # a matplotlib Figure; rows are the truth, columns the prediction, each row shaded by its shares
-    "The confusion matrix as a picture, for two classes or for twenty."
+) -> Any:  # a matplotlib Figure; rows are the truth, columns the prediction, each row shaded by its shares
+    """The confusion matrix as a picture, for two classes or for twenty.
+
+    Parameters
+    ----------
+    predictions
+        n predictions or plain labels
+    targets
+        n right labels
+    labels
+        c labels in the order to show them; others that turn up are added at the end
+
+    Returns
+    -------
+    Any
+        a matplotlib Figure; rows are the truth, columns the prediction, each row shaded by its shares
+    """
     counts, shares = [confusion_table(predictions, targets, labels, s) for s in (False, True)]
     c, roomy, size = len(counts), len(counts) <= 5, min(8.5, 130 / len(counts))  # size in points
     names, step = [_short(name) for name in counts.index], -(-c // 30)  # beyond 30 classes, not every name
@@ -246,59 +475,33 @@ def plot_confusion(
     ax.set(xlabel="prediction", ylabel="truth", title="count and share of the row" if roomy else "% of the row" if c <= 30 else "share of the row")
     return fig
 
-# %% ../nbs/06_evaluation.ipynb #8d539ea8
-@patch(as_prop=True)
-def table(self: Evaluation) -> pd.DataFrame:
-    "The rows, with target, prediction, score (confidence) and right (`task.score`); a data column of such a name gets `_in_rows`."
-    task, rows = self.task, self.rows
-    known = rows.drop(columns=[c for c in task.outputs() if c in rows and c not in task.inputs()])
-    answers = {"target": self.targets, "prediction": _values(self.predictions), "score": [p.score for p in self.predictions],
-               "right": [task.score(p, t) for p, t in zip(self.predictions, self.targets)]}
-    kinds = {"score": float, "right": float}
-    answers = {k: pd.Series(v, rows.index, dtype=kinds.get(k)) for k, v in answers.items()}
-    return pd.concat([known.rename(columns={k: f"{k}_in_rows" for k in answers}), pd.DataFrame(answers)], axis=1)
-
-@patch(as_prop=True)
-def tables(self: Evaluation) -> dict[str, pd.DataFrame]:
-    "The tables that the task adds to a report, by name."
-    return self.task.tables(self.predictions, self.targets)
-
-@patch
-def plot(self: Evaluation):  # a matplotlib Figure; None if the task has no picture
-    "The task's picture of the result."
-    return self.task.plot(self.predictions, self.targets)
-
 # %% ../nbs/06_evaluation.ipynb #c3609193
 def _figures(ev): return {"loss": ev.loss, **(ev.losses if len(ev.losses) > 1 else {}), **ev.metrics}
 
-@patch
-def __repr__(self: Evaluation):
-    figures = _figures(self)
-    width = max(map(len, figures))
-    return "\n".join([f"Evaluation of {self.n:,} rows", *(f"  {k:<{width}}  {v:.4f}" for k, v in figures.items())])
-
 def _html(table): return table.to_html(escape=True, na_rep="–", max_rows=20, max_cols=20, float_format="{:.3f}".format)
-
-@patch
-def _repr_html_(self: Evaluation):
-    parts = [f"<p><b>Evaluation of {self.n:,} rows</b></p>", _html(pd.DataFrame([_figures(self)], index=[""]))]
-    return "".join([*parts, *(f"<p>{escape(str(name))}</p>{_html(table)}" for name, table in self.tables.items())])
-
-# %% ../nbs/06_evaluation.ipynb #8f42fbaf
-@patch
-@checked
-def mistakes(
-    self: Evaluation,
-    n: int = 10,  # how many rows at most
-) -> pd.DataFrame:  # rows of `table` that are not fully right, most confident first
-    "The answers that were wrong, beginning with those of which the model was surest; of equally sure ones (a task may have no confidence at all), the furthest off."
-    table = self.table
-    return table[table["right"] < 1].sort_values(["score", "right"], ascending=[False, True]).head(n)
 
 # %% ../nbs/06_evaluation.ipynb #3b847620
 @dataclass(frozen=True, repr=False, eq=False)
 class Difference:
-    "How much better one system is than another, and between which limits that is sure."
+    """How much better one system is than another, and between which limits that is sure.
+
+    Parameters
+    ----------
+    value
+        metric of ours minus metric of theirs, on all rows
+    low
+        lower end of the interval
+    high
+        upper end
+    confidence
+        share of such intervals that hold the true difference, in (0, 1)
+    draws
+        the difference on every draw
+    rows
+        how many rows were judged
+    units
+        how many things were drawn: groups, or rows where there are none
+    """
     value: float  # metric of ours minus metric of theirs, on all rows
     low: float  # lower end of the interval
     high: float  # upper end
@@ -334,7 +537,32 @@ def paired_bootstrap(
     seed: int = 0,  # the same seed draws the same rows
     confidence: float = 0.95,  # of the interval, in (0, 1)
 ) -> Difference:  # metric(ours) minus metric(theirs), with a percentile interval
-    "How much two systems differ on the same rows (Efron, 1979; percentile interval). Raises DataError for lists that do not fit, or a metric that some draw leaves undefined."
+    """How much two systems differ on the same rows (Efron, 1979; percentile interval). Raises DataError for lists that do not fit, or a metric that some draw leaves undefined.
+
+    Parameters
+    ----------
+    metric
+        (predictions, targets) -> float, for any choice of rows; larger need not be better
+    ours
+        n predictions of one system: a list, or an array whose first axis are the rows
+    theirs
+        n predictions of the other system, for the same rows
+    targets
+        n right answers
+    groups
+        n names; whole groups are drawn. None: rows are drawn, as if they were independent
+    draws
+        how often to draw
+    seed
+        the same seed draws the same rows
+    confidence
+        of the interval, in (0, 1)
+
+    Returns
+    -------
+    Difference
+        metric(ours) minus metric(theirs), with a percentile interval
+    """
     n, values = len(targets), list(map(_array_or_list, (ours, theirs, targets)))
     if not len(ours) == len(theirs) == n: raise DataError(f"{len(ours)} and {len(theirs)} predictions for {n} targets: all three must be of the same rows, in the same order.")
     if draws < 1 or not 0 < confidence < 1: raise DataError(f"draws={draws}, confidence={confidence}: at least 1 draw, and a confidence between 0 and 1.")
@@ -358,36 +586,7 @@ def _plain(value):
     if isinstance(value, np.ndarray) and value.ndim > 1: return f"array {' × '.join(map(str, value.shape))}"  # a picture
     return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, (list, tuple, dict)) else value
 
-@patch
-def to_dict(self: Evaluation) -> dict:  # {"n": …, "loss": …, "metrics": {…}}: JSON-ready; undefined metrics are None
-    "The figures as plain data."
-    return {"n": self.n, "loss": self.loss, "metrics": {k: v if np.isfinite(v) else None for k, v in self.metrics.items()}}
-
 # %% ../nbs/06_evaluation.ipynb #543a565d
-@patch
-@checked
-def save(
-    self: Evaluation,
-    folder: str | Path,  # made if it is not there; files of the same names are replaced
-) -> Path:  # the folder
-    "Write metrics.json, predictions.csv, a CSV for each of the task's tables, and plot.svg if the task has a picture. Raises DataError if files of these names are somebody else's."
-    folder = Path(folder).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
-    writers = self._writers()
-    _ours_or_free(folder, writers)
-    for name, write in writers.items():
-        with replacing(folder / name) as new: write(new)
-    return folder
-
-@patch
-def _writers(self: Evaluation):  # file -> f(path)
-    csv = lambda table, **how: lambda path: table.to_csv(path, encoding="utf-8", **how)
-    figures = json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n"
-    writers = {"predictions.csv": csv(self.table.map(_plain), index_label="row")}
-    for name, table in self.tables.items(): writers["table_" + re.sub(r"[^\w-]+", "_", name) + ".csv"] = csv(table)
-    if (fig := self.plot()) is not None: writers["plot.svg"] = lambda path: _drawn(fig, path)
-    return {"metrics.json": lambda path: path.write_text(figures, encoding="utf-8"), **writers}
-
 def _drawn(fig, path):
     from matplotlib import rc_context  # not at the top: drawing is slow to import
     with rc_context({"svg.hashsalt": "sft_nb"}): fig.savefig(path, metadata={"Date": None})

@@ -8,9 +8,11 @@ __all__ = ['FORMAT', 'ROWS', 'frozen_parts', 'states_of', 'skipping', 'tokens_re
 
 # %% ../nbs/05c_features.ipynb #5a75face
 import hashlib, json, os, time, uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -45,7 +47,20 @@ def frozen_parts(
     model: nn.Module,  # any transformers model
     batch: Batch,  # a few rows, on the model's device
 ) -> tuple[list[nn.Module], list[nn.Module]]:  # the blocks, from below, and all parts that are done when the last of these is; both empty if something learns beneath
-    "What computes the same in every epoch: the blocks whose outputs need no gradient, and whatever runs before."
+    """What computes the same in every epoch: the blocks whose outputs need no gradient, and whatever runs before.
+
+    Parameters
+    ----------
+    model
+        any transformers model
+    batch
+        a few rows, on the model's device
+
+    Returns
+    -------
+    tuple[list[nn.Module], list[nn.Module]]
+        the blocks, from below, and all parts that are done when the last of these is; both empty if something learns beneath
+    """
     try: _, stack = blocks(model)
     except CheckpointError: return [], []
     with torch.enable_grad(), _asleep(model), _overheard(model.modules()) as said: model(**batch.inputs)
@@ -60,7 +75,22 @@ def states_of(
     frozen: list[nn.Module],  # blocks from `frozen_parts`; at least one
     batch: Batch,  # rows, on the model's device
 ) -> torch.Tensor:  # b t d (or b … for pictures)
-    "What comes out of the last frozen block."
+    """What comes out of the last frozen block.
+
+    Parameters
+    ----------
+    model
+        works in evaluation mode for this
+    frozen
+        blocks from `frozen_parts`; at least one
+    batch
+        rows, on the model's device
+
+    Returns
+    -------
+    torch.Tensor
+        b t d (or b … for pictures)
+    """
     with torch.no_grad(), _asleep(model), _overheard(frozen[-1:]) as said: model(**batch.inputs)
     return said[frozen[-1]]
 
@@ -69,8 +99,16 @@ def states_of(
 def skipping(
     frozen: list[nn.Module],  # blocks that need not be computed
     states: torch.Tensor,  # what the last of them would have said
-):
-    "Inside a `with` block, the frozen blocks compute nothing and answer with `states`."
+) -> Iterator[None]:
+    """Inside a `with` block, the frozen blocks compute nothing and answer with `states`.
+
+    Parameters
+    ----------
+    frozen
+        blocks that need not be computed
+    states
+        what the last of them would have said
+    """
     before = [vars(block).get("forward") for block in frozen]
     for block in frozen: block.forward = lambda *args, **options: states
     try: yield
@@ -97,7 +135,24 @@ def tokens_read(
     frozen: list[nn.Module],  # blocks from `frozen_parts`
     batch: Batch,  # a few rows of different lengths, with targets
 ) -> str | None:  # "first", "last" or "all"; None: the model cannot be cut there
-    "Which tokens does the loss depend on? The others are poisoned with NaN, which spreads to whatever reads it."
+    """Which tokens does the loss depend on? The others are poisoned with NaN, which spreads to whatever reads it.
+
+    Parameters
+    ----------
+    task
+        whose loss is looked at
+    model
+        with this head
+    frozen
+        blocks from `frozen_parts`
+    batch
+        a few rows of different lengths, with targets
+
+    Returns
+    -------
+    str | None
+        "first", "last" or "all"; None: the model cannot be cut there
+    """
     states, real = states_of(model, frozen, batch), _real(batch)
     picture = "attention_mask" not in batch.inputs
     if len(states) != len(batch) or not picture and (states.ndim != 3 or states.shape[:2] != real.shape): return None
@@ -135,7 +190,26 @@ def states_key(
     examples: Examples,  # what the model sees of each row counts
     precision: tuple = (),  # what autocast does
 ) -> str:  # 32 hexadecimal digits
-    "A fingerprint of everything that the states depend on."
+    """A fingerprint of everything that the states depend on.
+
+    Parameters
+    ----------
+    model
+        its frozen weights count, and its settings
+    frozen
+        the blocks that are skipped
+    read
+        which tokens are kept
+    examples
+        what the model sees of each row counts
+    precision
+        what autocast does
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits
+    """
     digest = hashlib.sha256(json.dumps(_about(model, frozen, read, precision), sort_keys=True, default=str).encode())
     _named([(n, p) for n, p in model.named_parameters() if not p.requires_grad], digest)
     _named(model.named_buffers(), digest)
@@ -187,7 +261,19 @@ def _forget(folder, gigabytes):  # what was used longest ago, until the rest fit
 
 # %% ../nbs/05c_features.ipynb #64301674
 class FrozenStates:
-    "What frozen blocks say to every row, from the disk. Called in place of the model, it computes only what stands above them."
+    """What frozen blocks say to every row, from the disk. Called in place of the model, it computes only what stands above them.
+
+    Parameters
+    ----------
+    frozen
+        the blocks that are skipped
+    read
+        which tokens were kept: "first", "last" or "all"
+    path
+        the file
+    like
+        states of a few rows, as the blocks gave them
+    """
     def __init__(
         self,
         frozen: list[nn.Module],  # the blocks that are skipped
@@ -203,7 +289,18 @@ class FrozenStates:
         self,
         batch: Batch,  # its `index` says which rows
     ) -> torch.Tensor:  # b t d, zero for tokens that nothing reads; for pictures b …
-        "The states of a batch."
+        """The states of a batch.
+
+        Parameters
+        ----------
+        batch
+            its `index` says which rows
+
+        Returns
+        -------
+        torch.Tensor
+            b t d, zero for tokens that nothing reads; for pictures b …
+        """
         kept = _READ[self.read](_real(batch))
         rows = np.concatenate([self.states[int(self.place[i])].values.to_numpy() for i in batch.index])
         rows = torch.from_numpy(rows).to(kept.device, self.like.dtype).view(int(kept.sum()), -1)  # k d
@@ -227,7 +324,20 @@ def still_parts(
     model: nn.Module,  # on its device, with its frozen parts frozen
     examples: Examples,  # the rows
 ) -> list[nn.Module]:  # to be kept in evaluation mode while the rest is trained
-    "What runs before anything learns, so that it computes the same in every epoch: dropout would only add noise that nothing can learn from."
+    """What runs before anything learns, so that it computes the same in every epoch: dropout would only add noise that nothing can learn from.
+
+    Parameters
+    ----------
+    model
+        on its device, with its frozen parts frozen
+    examples
+        the rows
+
+    Returns
+    -------
+    list[nn.Module]
+        to be kept in evaluation mode while the rest is trained
+    """
     if not len(examples) or all(p.requires_grad for p in model.parameters()): return []
     return frozen_parts(model, _few(model, examples))[1]
 
@@ -235,8 +345,16 @@ def still_parts(
 def plain_forward(
     model: nn.Module,  # any model
     batch: Batch,  # on its device
-):
-    "The model's outputs, all of it computed."
+) -> Any:
+    """The model's outputs, all of it computed.
+
+    Parameters
+    ----------
+    model
+        any model
+    batch
+        on its device
+    """
     return model(**batch.inputs)
 
 # %% ../nbs/05c_features.ipynb #0e28cde8
@@ -244,11 +362,32 @@ def cached_forward(
     task: Task,  # whose loss tells what is read
     model: nn.Module,  # on its device, with its frozen parts frozen
     examples: Examples,  # the rows
-    autocast=nullcontext,  # makes a context for the forward pass
+    autocast: Callable = nullcontext,  # makes a context for the forward pass
     folder: Path | None = None,  # where states are kept; None: `features_folder()`
     gigabytes: float = 4,  # how much may be kept there; what was used longest ago goes first
-):  # (model, batch) -> outputs
-    "The forward pass with frozen blocks taken from the disk; the plain one where that cannot be. Raises TrainingError if the disk is full."
+) -> Callable:  # (model, batch) -> outputs
+    """The forward pass with frozen blocks taken from the disk; the plain one where that cannot be. Raises TrainingError if the disk is full.
+
+    Parameters
+    ----------
+    task
+        whose loss tells what is read
+    model
+        on its device, with its frozen parts frozen
+    examples
+        the rows
+    autocast
+        makes a context for the forward pass
+    folder
+        where states are kept; None: `features_folder()`
+    gigabytes
+        how much may be kept there; what was used longest ago goes first
+
+    Returns
+    -------
+    Callable
+        (model, batch) -> outputs
+    """
     if task.augments or not still_parts(model, examples): return plain_forward
     few, folder, kind = _few(model, examples), folder or features_folder(), next(model.parameters()).device.type
     frozen, _ = frozen_parts(model, few)

@@ -7,14 +7,21 @@ __all__ = ['flush', 'replacing', 'write_file']
 
 # %% ../nbs/00c_files.ipynb #d97beb1b
 import os, secrets
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 # %% ../nbs/00c_files.ipynb #7248261a
 def flush(
     path: Path,  # a file, or a folder
-):
-    "Force a file, or a folder's own entries, onto the disk (Windows has no such call for folders)."
+) -> None:
+    """Force a file, or a folder's own entries, onto the disk (Windows has no such call for folders).
+
+    Parameters
+    ----------
+    path
+        a file, or a folder
+    """
     if os.name != "posix" and path.is_dir(): return
     fd = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try: os.fsync(fd)
@@ -23,9 +30,15 @@ def flush(
 # %% ../nbs/00c_files.ipynb #f4427b59
 @contextmanager
 def replacing(
-    path,  # the file to be; its folder must be there
-):
-    "Inside the block, write to the path that is given; at the end it takes the name `path`, or nothing changes."
+    path: str | Path,  # the file to be; its folder must be there
+) -> Iterator[Path]:
+    """Inside the block, write to the path that is given; at the end it takes the name `path`, or nothing changes.
+
+    Parameters
+    ----------
+    path
+        the file to be; its folder must be there
+    """
     path = Path(path).expanduser().resolve()  # through a link, as `open` would
     endings = "".join(path.suffixes)[-40:]
     new = path.with_name(f".new-{secrets.token_hex(4)}{endings}")
@@ -37,10 +50,23 @@ def replacing(
 
 # %% ../nbs/00c_files.ipynb #5d563538
 def write_file(
-    path,  # the file to be
+    path: str | Path,  # the file to be
     content: bytes | str,  # all of it; text is written as UTF-8, lines end as they are
 ) -> Path:  # the file
-    "Write a whole file, or leave the old one as it is."
+    """Write a whole file, or leave the old one as it is.
+
+    Parameters
+    ----------
+    path
+        the file to be
+    content
+        all of it; text is written as UTF-8, lines end as they are
+
+    Returns
+    -------
+    Path
+        the file
+    """
     data = content.encode() if isinstance(content, str) else content
     with replacing(path) as new: new.write_bytes(data)
     return Path(path)

@@ -22,7 +22,20 @@ def task_objective(
     task: Task,  # whose loss terms
     forward: Callable = plain_forward,  # (model, batch) -> outputs
 ) -> Callable:  # (model, batch) -> named sums, and the outputs that they were made of
-    "The plain objective: one forward pass and the task's loss terms."
+    """The plain objective: one forward pass and the task's loss terms.
+
+    Parameters
+    ----------
+    task
+        whose loss terms
+    forward
+        (model, batch) -> outputs
+
+    Returns
+    -------
+    Callable
+        (model, batch) -> named sums, and the outputs that they were made of
+    """
     def objective(model, batch):
         outputs = forward(model, batch)
         return task.loss(outputs, batch), outputs
@@ -38,7 +51,30 @@ def effective_gradient(
     key: tuple = (),  # what dropout's random numbers are derived from, e.g. (seed, step)
     smaller: Callable | None = None,  # (pieces) -> finer pieces, when memory has run out
 ) -> tuple[dict, dict]:  # summed loss terms and their weights: floats by name
-    "The gradient of sum_k(sum_k / weight_k) over all pieces of all ranks, however they were cut."
+    """The gradient of sum_k(sum_k / weight_k) over all pieces of all ranks, however they were cut.
+
+    Parameters
+    ----------
+    task
+        whose loss terms and weights
+    model
+        its parameters' `.grad` is replaced
+    pieces
+        this rank's micro-batches of one effective batch; may be none
+    objective
+        see `task_objective`; None: the task's own
+    autocast
+        makes a context for the forward pass
+    key
+        what dropout's random numbers are derived from, e.g. (seed, step)
+    smaller
+        (pieces) -> finer pieces, when memory has run out
+
+    Returns
+    -------
+    tuple[dict, dict]
+        summed loss terms and their weights: floats by name
+    """
     objective = objective or task_objective(task)
     weights = over_ranks(add_up(task.weigh(piece) for piece in pieces))
     while True:
@@ -75,7 +111,13 @@ def _weighed(terms, weights):
 def pick_device(
     wanted: str | torch.device | None = None,  # None: cuda, then Apple's mps, then cpu
 ) -> torch.device:
-    "The best device there is for this rank, or the one asked for. Raises TrainingError."
+    """The best device there is for this rank, or the one asked for. Raises TrainingError.
+
+    Parameters
+    ----------
+    wanted
+        None: cuda, then Apple's mps, then cpu
+    """
     if wanted is None: return ranks().device
     try:
         torch.zeros(1, device=wanted)
@@ -88,7 +130,20 @@ def pick_precision(
     wanted: str,  # "auto", "fp32" or "bf16"
     device: torch.device,  # where the model will run
 ) -> str:  # "fp32" or "bf16"
-    "Resolve `auto` to what this device multiplies fast."
+    """Resolve `auto` to what this device multiplies fast.
+
+    Parameters
+    ----------
+    wanted
+        "auto", "fp32" or "bf16"
+    device
+        where the model will run
+
+    Returns
+    -------
+    str
+        "fp32" or "bf16"
+    """
     if wanted != "auto": return wanted
     fast = False
     if device.type == "cuda": fast = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -104,7 +159,15 @@ def mean_loss(
     sums: dict[str, float],  # loss terms
     weights: dict[str, float],  # their weights
 ) -> float:
-    "Sum of each term over its weight."
+    """Sum of each term over its weight.
+
+    Parameters
+    ----------
+    sums
+        loss terms
+    weights
+        their weights
+    """
     return sum(s / (weights[k] or 1.0) for k, s in sums.items())
 
 # %% ../nbs/07_gradient.ipynb #664fabb4
@@ -113,7 +176,22 @@ def train_mode(
     train_batchnorm: bool = False,  # let BatchNorm update its statistics
     still: Sequence = (),  # parts to keep in evaluation mode
 ) -> nn.Module:  # the same model
-    "Training mode, with frozen BatchNorm statistics unless asked otherwise."
+    """Training mode, with frozen BatchNorm statistics unless asked otherwise.
+
+    Parameters
+    ----------
+    model
+        changed in place
+    train_batchnorm
+        let BatchNorm update its statistics
+    still
+        parts to keep in evaluation mode
+
+    Returns
+    -------
+    nn.Module
+        the same model
+    """
     model.train()
     if not train_batchnorm:
         for m in model.modules():

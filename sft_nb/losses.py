@@ -6,6 +6,8 @@
 __all__ = ['cross_entropy', 'cross_entropy_weight', 'focal', 'binary_cross_entropy', 'mse']
 
 # %% ../nbs/04_losses.ipynb #911e69d6
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from .mistakes import checked
@@ -34,10 +36,29 @@ def cross_entropy(
     targets: torch.Tensor,  # b …: the right class of each, 0 to c-1, or `ignore_index`
     *,
     smoothing: float = 0.,  # share of each target spread evenly over all classes, in [0, 1]
-    class_weights=None,  # c: how much a target of each class counts (tensor or list); None: 1 each
+    class_weights: Any = None,  # c: how much a target of each class counts (tensor or list); None: 1 each
     ignore_index: int = -100,  # targets with this value add nothing
 ) -> torch.Tensor:  # scalar: the sum over all targets that count, in nats
-    "Summed cross-entropy; divide it by `cross_entropy_weight`. Smoothing: Szegedy et al. 2016, section 7. Raises TrainingError when the shapes do not fit."
+    """Summed cross-entropy; divide it by `cross_entropy_weight`. Smoothing: Szegedy et al. 2016, section 7. Raises TrainingError when the shapes do not fit.
+
+    Parameters
+    ----------
+    logits
+        b … c: raw scores, before any softmax
+    targets
+        b …: the right class of each, 0 to c-1, or `ignore_index`
+    smoothing
+        share of each target spread evenly over all classes, in [0, 1]
+    class_weights
+        c: how much a target of each class counts (tensor or list); None: 1 each
+    ignore_index
+        targets with this value add nothing
+
+    Returns
+    -------
+    torch.Tensor
+        scalar: the sum over all targets that count, in nats
+    """
     logits, targets = _flat(logits, targets, "cross_entropy")
     return F.cross_entropy(logits, targets, weight=_weights(class_weights, logits), ignore_index=ignore_index,
                            label_smoothing=smoothing, reduction="sum")
@@ -46,10 +67,25 @@ def cross_entropy(
 @checked
 def cross_entropy_weight(
     targets: torch.Tensor,  # b …: right classes, or 0/1 marks for `binary_cross_entropy`
-    class_weights=None,  # c: the class weights that the loss uses; None: every target counts 1
+    class_weights: Any = None,  # c: the class weights that the loss uses; None: every target counts 1
     ignore_index: int = -100,  # targets with this value count nothing
 ) -> float:  # what the summed loss is divided by
-    "How many targets a summed loss contains or, with class weights, how much they weigh together."
+    """How many targets a summed loss contains or, with class weights, how much they weigh together.
+
+    Parameters
+    ----------
+    targets
+        b …: right classes, or 0/1 marks for `binary_cross_entropy`
+    class_weights
+        c: the class weights that the loss uses; None: every target counts 1
+    ignore_index
+        targets with this value count nothing
+
+    Returns
+    -------
+    float
+        what the summed loss is divided by
+    """
     kept = targets[targets != ignore_index]
     if class_weights is None: return float(kept.numel())
     return torch.as_tensor(class_weights).cpu().double()[kept.cpu()].sum().item()  # not every device has 64 bits
@@ -61,10 +97,29 @@ def focal(
     targets: torch.Tensor,  # b …: the right class of each, 0 to c-1, or `ignore_index`
     gamma: float = 2.,  # how strongly easy targets are turned down; 0 is plain cross-entropy
     *,
-    class_weights=None,  # c: how much a target of each class counts (the paper's alpha); None: 1 each
+    class_weights: Any = None,  # c: how much a target of each class counts (the paper's alpha); None: 1 each
     ignore_index: int = -100,  # targets with this value add nothing
 ) -> torch.Tensor:  # scalar: the sum over all targets that count
-    "Summed focal loss (Lin et al. 2017, equation 5); divide it by `cross_entropy_weight`. Raises TrainingError when the shapes do not fit."
+    """Summed focal loss (Lin et al. 2017, equation 5); divide it by `cross_entropy_weight`. Raises TrainingError when the shapes do not fit.
+
+    Parameters
+    ----------
+    logits
+        b … c: raw scores, before any softmax
+    targets
+        b …: the right class of each, 0 to c-1, or `ignore_index`
+    gamma
+        how strongly easy targets are turned down; 0 is plain cross-entropy
+    class_weights
+        c: how much a target of each class counts (the paper's alpha); None: 1 each
+    ignore_index
+        targets with this value add nothing
+
+    Returns
+    -------
+    torch.Tensor
+        scalar: the sum over all targets that count
+    """
     logits, targets = _flat(logits, targets, "focal")
     nll = lambda w: F.nll_loss(logits.log_softmax(-1), targets, weight=w, ignore_index=ignore_index, reduction="none")  # n
     missing = -torch.expm1(-nll(None))  # n: 1 - p
@@ -76,10 +131,27 @@ def binary_cross_entropy(
     logits: torch.Tensor,  # b … c: one raw score per label
     targets: torch.Tensor,  # b … c: 1 where the label holds, 0 where not, `ignore_index` where nobody knows
     *,
-    pos_weight=None,  # c: how much a 1 counts against a 0, per label (tensor or list); None: 1 each
+    pos_weight: Any = None,  # c: how much a 1 counts against a 0, per label (tensor or list); None: 1 each
     ignore_index: float = -100,  # entries with this value add nothing
 ) -> torch.Tensor:  # scalar: the sum over all entries that count, in nats
-    "Summed yes-or-no cross-entropy for several labels a row; divide it by `cross_entropy_weight(targets)`. Raises TrainingError when the shapes differ."
+    """Summed yes-or-no cross-entropy for several labels a row; divide it by `cross_entropy_weight(targets)`. Raises TrainingError when the shapes differ.
+
+    Parameters
+    ----------
+    logits
+        b … c: one raw score per label
+    targets
+        b … c: 1 where the label holds, 0 where not, `ignore_index` where nobody knows
+    pos_weight
+        c: how much a 1 counts against a 0, per label (tensor or list); None: 1 each
+    ignore_index
+        entries with this value add nothing
+
+    Returns
+    -------
+    torch.Tensor
+        scalar: the sum over all entries that count, in nats
+    """
     _same_shape(logits.shape, targets.shape, "binary_cross_entropy")
     logits, known = _full(logits), targets != ignore_index
     each = F.binary_cross_entropy_with_logits(logits, targets.where(known, 0).to(logits.dtype),
@@ -92,6 +164,19 @@ def mse(
     pred: torch.Tensor,  # b …: predicted numbers, in the unit of the targets
     target: torch.Tensor,  # b …: the right numbers, in the same shape
 ) -> torch.Tensor:  # scalar: the sum of squared differences, in squared units
-    "Summed squared error; divide it by `target.numel()`. Raises TrainingError when the shapes differ."
+    """Summed squared error; divide it by `target.numel()`. Raises TrainingError when the shapes differ.
+
+    Parameters
+    ----------
+    pred
+        b …: predicted numbers, in the unit of the targets
+    target
+        b …: the right numbers, in the same shape
+
+    Returns
+    -------
+    torch.Tensor
+        scalar: the sum of squared differences, in squared units
+    """
     _same_shape(pred.shape, target.shape, "mse")
     return (_full(pred) - _full(target)).square().sum()

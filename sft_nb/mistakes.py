@@ -10,6 +10,7 @@ __all__ = ['limited', 'SFTError', 'DataError', 'AssetError', 'CheckpointError', 
 import functools, inspect, json, math, os, types, typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,20 @@ def limited(
     text: str,  # a message
     most: int = 2_000,  # characters
 ) -> str:  # that any terminal can show
-    "A message without its middle, if it is longer than a person will read."
+    """A message without its middle, if it is longer than a person will read.
+
+    Parameters
+    ----------
+    text
+        a message
+    most
+        characters
+
+    Returns
+    -------
+    str
+        that any terminal can show
+    """
     text = text.encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= most else f"{text[:most * 3 // 4]} … {text[-most // 5:]}"
 
@@ -44,10 +58,18 @@ class TrainingError(SFTError):
 
 # %% ../nbs/00a_mistakes.ipynb #cb66b830
 def shown(
-    value,  # anything at all
+    value: Any,  # anything at all
     most: int = 60,  # characters
 ) -> str:
-    "A value as it may stand in a message: short, whatever it is."
+    """A value as it may stand in a message: short, whatever it is.
+
+    Parameters
+    ----------
+    value
+        anything at all
+    most
+        characters
+    """
     if isinstance(value, np.generic): value = value.item()
     if hasattr(value, "shape") and hasattr(value, "dtype") or isinstance(value, pd.DataFrame):
         return f"a {type(value).__name__} of shape {tuple(value.shape)}"
@@ -66,7 +88,15 @@ def reason(
     error: BaseException,  # what was raised
     most: int = 300,  # characters
 ) -> str:
-    "What an exception says, on one line; the name of its kind where it says nothing, or only a name."
+    """What an exception says, on one line; the name of its kind where it says nothing, or only a name.
+
+    Parameters
+    ----------
+    error
+        what was raised
+    most
+        characters
+    """
     said = " ".join(str(getattr(error, "strerror", None) or error).split())
     if not said or isinstance(error, (LookupError, AttributeError, TypeError, AssertionError)): said = f"{type(error).__name__}: {said}".rstrip(": ")
     return (said if len(said) <= most else f"{said[:most - 1]}…").rstrip(".")
@@ -172,10 +202,23 @@ def _table_of(key, value):
 
 # %% ../nbs/00a_mistakes.ipynb #b78e50a1
 def unfit(
-    value,  # what was given
-    kind,  # an annotation, such as `str | None` or `list[int]`
+    value: Any,  # what was given
+    kind: Any,  # an annotation, such as `str | None` or `list[int]`
 ) -> str:  # what is wanted, in words; "" if the value fits
-    "Compare a value with an annotation."
+    """Compare a value with an annotation.
+
+    Parameters
+    ----------
+    value
+        what was given
+    kind
+        an annotation, such as `str | None` or `list[int]`
+
+    Returns
+    -------
+    str
+        what is wanted, in words; "" if the value fits
+    """
     try: fits, words = _rule(kind)
     except TypeError: return ""  # an annotation that cannot be looked up
     return "" if fits(value) else words
@@ -235,7 +278,24 @@ def look_at(
     kwargs: dict,  # and by name
     owner: type | None = None,  # the class, where the function is its `__init__`
 ) -> tuple[list, dict]:  # the arguments, with paths and arrays made of what stood for them
-    "Compare the arguments of a call with the annotations. Raises the kind of SFTError that belongs to the function's module."
+    """Compare the arguments of a call with the annotations. Raises the kind of SFTError that belongs to the function's module.
+
+    Parameters
+    ----------
+    f
+        the function that is called
+    args
+        its arguments by position, as a list
+    kwargs
+        and by name
+    owner
+        the class, where the function is its `__init__`
+
+    Returns
+    -------
+    tuple[list, dict]
+        the arguments, with paths and arrays made of what stood for them
+    """
     order, by_name, rest = _plan(f)
     args = list(args)
     for i, value in enumerate(args):
@@ -275,10 +335,23 @@ def _called(f):
     first = next(iter(f.__annotations__.values()), None) if next(iter(inspect.signature(f).parameters), "") in ("self", "cls") else None
     return f"{first.__name__}.{f.__name__}" if isinstance(first, type) else f.__name__
 
+_Checked = typing.TypeVar("_Checked", bound=Callable)  # so that an editor knows it is the same
+
 def checked(
-    f: Callable,  # a function, or a dataclass
-):  # the same, and a wrong argument is a sentence
-    "Compare the arguments of every call with the function's annotations, before it runs."
+    f: _Checked,  # a function, or a dataclass
+) -> _Checked:  # the same, and a wrong argument is a sentence
+    """Compare the arguments of every call with the function's annotations, before it runs.
+
+    Parameters
+    ----------
+    f
+        a function, or a dataclass
+
+    Returns
+    -------
+    _Checked
+        the same, and a wrong argument is a sentence
+    """
     if inspect.isclass(f):
         f.__init__ = _guarded(f.__init__, f)
         return f
@@ -297,7 +370,17 @@ def regular(
     what: str = "file",  # what it should be, in words
     error: type = DataError,  # what is raised
 ) -> Path:
-    "The path, if it leads to an ordinary file. Raises for a folder, a device or a pipe, which might never end."
+    """The path, if it leads to an ordinary file. Raises for a folder, a device or a pipe, which might never end.
+
+    Parameters
+    ----------
+    path
+        of a file that is there
+    what
+        what it should be, in words
+    error
+        what is raised
+    """
     path = Path(path).expanduser()
     try:
         if not path.exists(): raise error(f"There is no {what} {path}.")
@@ -310,10 +393,18 @@ def regular(
 _DEPTH = 100  # brackets inside brackets: whoever walks through the content has a limit too
 
 def deeper_than(
-    tree,  # nested lists and dictionaries
+    tree: Any,  # nested lists and dictionaries
     most: int,  # levels
 ) -> bool:
-    "Are there more levels than that?"
+    """Are there more levels than that?
+
+    Parameters
+    ----------
+    tree
+        nested lists and dictionaries
+    most
+        levels
+    """
     level = [tree]
     for _ in range(most):
         level = [v for x in level if isinstance(x, (list, dict)) for v in (x.values() if isinstance(x, dict) else x) if isinstance(v, (list, dict))]
@@ -326,8 +417,27 @@ def read_json(
     what: str = "file",  # what it is, in words, for the message
     error: type = DataError,  # what is raised
     most: int = 500_000_000,  # bytes
-):  # what the file holds, of this kind
-    "Read JSON that somebody else may have written. Whatever is wrong with it is one sentence."
+) -> Any:  # what the file holds, of this kind
+    """Read JSON that somebody else may have written. Whatever is wrong with it is one sentence.
+
+    Parameters
+    ----------
+    path
+        the file
+    kind
+        dict or list: what it should hold
+    what
+        what it is, in words, for the message
+    error
+        what is raised
+    most
+        bytes
+
+    Returns
+    -------
+    Any
+        what the file holds, of this kind
+    """
     path = regular(path, what, error)
     try:
         if path.stat().st_size > most: raise error(f"{path}: {path.stat().st_size / 1e6:,.0f} MB are too many for a {what}.")

@@ -9,11 +9,13 @@ __all__ = ['HEADS', 'quiet', 'missing_body_keys', 'converted', 'resolve', 'load_
 
 # %% ../nbs/03_models.ipynb #ab5b37ad
 import hashlib, importlib, inspect, os, re, tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from difflib import get_close_matches
 from pickle import UnpicklingError
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -35,7 +37,7 @@ from .task import CheckpointError, Finding, torch_seed
 
 # %% ../nbs/03_models.ipynb #bd0f5c9d
 @contextmanager
-def quiet():
+def quiet() -> Iterator[None]:
     "Silence transformers' progress bars and load report inside a `with` block."
     bars, level, hub = hf_logging.is_progress_bar_enabled(), hf_logging.get_verbosity(), hub_logging.get_verbosity()
     hf_logging.disable_progress_bar(); hf_logging.set_verbosity_error(); hub_logging.set_verbosity_error()
@@ -51,7 +53,20 @@ def missing_body_keys(
     model: nn.Module,  # a transformers model with a head
     missing: set[str],  # parameter names that the file did not contain
 ) -> list[str]:  # those that belong to the pretrained body; should be empty
-    "Which missing parameters pretraining should have supplied."
+    """Which missing parameters pretraining should have supplied.
+
+    Parameters
+    ----------
+    model
+        a transformers model with a head
+    missing
+        parameter names that the file did not contain
+
+    Returns
+    -------
+    list[str]
+        those that belong to the pretrained body; should be empty
+    """
     prefix = f"{model.base_model_prefix}."
     body = model.base_model is not model
     return sorted(k for k in missing if not _BETWEEN.search(k) and (k.startswith(prefix) or not body))
@@ -61,7 +76,18 @@ def missing_body_keys(
 def converted(
     name: str,  # an asset of the kind "checkpoint"
 ) -> Path:  # a folder that transformers reads
-    "The asset's own folder; or, where the registry names a converter, what that has made of it, once. Raises CheckpointError if it cannot be written."
+    """The asset's own folder; or, where the registry names a converter, what that has made of it, once. Raises CheckpointError if it cannot be written.
+
+    Parameters
+    ----------
+    name
+        an asset of the kind "checkpoint"
+
+    Returns
+    -------
+    Path
+        a folder that transformers reads
+    """
     asset, folder = assets.info(name), assets.get(name)
     if not asset.convert: return folder
     module, function = asset.convert.split(":")
@@ -84,7 +110,18 @@ def converted(
 def resolve(
     checkpoint: str | Path,  # an asset name, a local folder, or a hub id such as "bert-base-uncased"
 ) -> tuple[str, str]:  # what `from_pretrained` takes, and its origin: "asset", "folder" or "hub"
-    "Find out what a checkpoint's name means. An asset is fetched on first use."
+    """Find out what a checkpoint's name means. An asset is fetched on first use.
+
+    Parameters
+    ----------
+    checkpoint
+        an asset name, a local folder, or a hub id such as "bert-base-uncased"
+
+    Returns
+    -------
+    tuple[str, str]
+        what `from_pretrained` takes, and its origin: "asset", "folder" or "hub"
+    """
     name = str(checkpoint)
     if name in assets.names("checkpoint"): return str(converted(name)), "asset"
     if (folder := Path(name).expanduser()).is_dir(): return str(folder), "folder"
@@ -106,8 +143,19 @@ HEADS = {
 @checked
 def load_processor(
     path: str | Path,  # a local folder or hub id
-):  # a tokenizer, image processor or both
-    "The processor that belongs to a checkpoint; a tokenizer without a padding token pads with its end token."
+) -> Any:  # a tokenizer, image processor or both
+    """The processor that belongs to a checkpoint; a tokenizer without a padding token pads with its end token.
+
+    Parameters
+    ----------
+    path
+        a local folder or hub id
+
+    Returns
+    -------
+    Any
+        a tokenizer, image processor or both
+    """
     try: processor = AutoTokenizer.from_pretrained(path, config=described(path), trust_remote_code=False)
     except Exception: processor = AutoProcessor.from_pretrained(path, trust_remote_code=False)
     if getattr(processor, "pad_token", "") is None: processor.pad_token = processor.eos_token
@@ -143,8 +191,19 @@ def _config(path, origin, options):
 @checked
 def config_of(
     checkpoint: str | Path,  # asset name, local folder or hub id
-):  # a transformers configuration
-    "What a checkpoint says of itself, before its weights are read."
+) -> Any:  # a transformers configuration
+    """What a checkpoint says of itself, before its weights are read.
+
+    Parameters
+    ----------
+    checkpoint
+        asset name, local folder or hub id
+
+    Returns
+    -------
+    Any
+        a transformers configuration
+    """
     return _config(*resolve(checkpoint), {})
 
 # %% ../nbs/03_models.ipynb #91ac7290
@@ -155,10 +214,31 @@ def load(
     *,
     fresh: bool = False,  # random weights everywhere: the architecture without its pretraining
     seed: int = 0,  # of the random weights
-    processor=load_processor,  # (path) -> processor: how it is read
-    **config,  # changes to the configuration, e.g. num_labels=3
+    processor: Callable = load_processor,  # (path) -> processor: how it is read
+    **config: Any,  # changes to the configuration, e.g. num_labels=3
 ) -> tuple[nn.Module, object]:  # the model, in evaluation mode, and its processor
-    "Load a checkpoint with a head. Raises CheckpointError if anything but the head would be random."
+    """Load a checkpoint with a head. Raises CheckpointError if anything but the head would be random.
+
+    Parameters
+    ----------
+    checkpoint
+        asset name, local folder or hub id
+    head
+        a key of `HEADS`, or a transformers model class
+    fresh
+        random weights everywhere: the architecture without its pretraining
+    seed
+        of the random weights
+    processor
+        (path) -> processor: how it is read
+    **config
+        changes to the configuration, e.g. num_labels=3
+
+    Returns
+    -------
+    tuple[nn.Module, object]
+        the model, in evaluation mode, and its processor
+    """
     path, origin = resolve(checkpoint)
     cls = _class_for(head)
     cfg = _config(path, origin, config)
@@ -242,7 +322,20 @@ def layers_left_over(
     model: nn.Module,  # a transformers model
     unexpected: set | list,  # names in the file that the model has no place for
 ) -> list[str]:  # those that look like a further layer of it
-    "Which weights of the file belong to layers that the model does not have."
+    """Which weights of the file belong to layers that the model does not have.
+
+    Parameters
+    ----------
+    model
+        a transformers model
+    unexpected
+        names in the file that the model has no place for
+
+    Returns
+    -------
+    list[str]
+        those that look like a further layer of it
+    """
     numberless = lambda name: re.sub(r"(?<=\.)\d+(?=\.)", "*", name.removeprefix(f"{model.base_model_prefix}."))
     ours = {numberless(name) for name in model.state_dict()}
     return sorted(name for name in unexpected if "*" in numberless(name) and numberless(name) in ours and not _BETWEEN.search(name))
@@ -251,10 +344,20 @@ def layers_left_over(
 @checked
 def save_weights(
     model: nn.Module,  # a transformers model, or any other
-    processor,  # saved beside the model; None: there is none
+    processor: Any,  # saved beside the model; None: there is none
     folder: str | Path,  # an existing folder
-):
-    "Save a model and its processor as safetensors and JSON."
+) -> None:
+    """Save a model and its processor as safetensors and JSON.
+
+    Parameters
+    ----------
+    model
+        a transformers model, or any other
+    processor
+        saved beside the model; None: there is none
+    folder
+        an existing folder
+    """
     with quiet():
         if isinstance(model, PreTrainedModel): model.save_pretrained(folder)
         else: save_model(model, str(Path(folder) / "model.safetensors"))
@@ -265,8 +368,16 @@ def save_weights(
 def load_weights(
     model: nn.Module,  # as `Task.build` made it from the same folder
     folder: str | Path,  # what `save_weights` wrote
-):
-    "Fill in what transformers did not load: a model of your own."
+) -> None:
+    """Fill in what transformers did not load: a model of your own.
+
+    Parameters
+    ----------
+    model
+        as `Task.build` made it from the same folder
+    folder
+        what `save_weights` wrote
+    """
     if isinstance(model, PreTrainedModel): return
     try: load_model(model, str(Path(folder) / "model.safetensors"))
     except Exception as e: raise CheckpointError(f"The weights in {folder} do not fit {type(model).__name__}: {reason(e)}.") from e
@@ -275,11 +386,28 @@ def load_weights(
 @checked
 def check_unknown(
     texts: list,  # n texts, or lists of words; other cells are passed over
-    processor,  # a tokenizer, or what holds one as `source`
+    processor: Any,  # a tokenizer, or what holds one as `source`
     most: int = 2_000,  # so many texts are looked at, evenly spread
     share: float = 0.2,  # of unknown pieces, from which on we warn
 ) -> list[Finding]:  # a warning, where the tokenizer does not know the language
-    "Does the tokenizer know these texts, or does it turn them into [UNK]?"
+    """Does the tokenizer know these texts, or does it turn them into [UNK]?
+
+    Parameters
+    ----------
+    texts
+        n texts, or lists of words; other cells are passed over
+    processor
+        a tokenizer, or what holds one as `source`
+    most
+        so many texts are looked at, evenly spread
+    share
+        of unknown pieces, from which on we warn
+
+    Returns
+    -------
+    list[Finding]
+        a warning, where the tokenizer does not know the language
+    """
     tokenizer = getattr(processor, "source", processor)
     unknown = getattr(tokenizer, "unk_token_id", None)
     if unknown is None or not callable(tokenizer): return []
@@ -297,7 +425,18 @@ def check_unknown(
 def not_finite(
     model: nn.Module,  # any model
 ) -> list[str]:  # names of parameters and buffers that hold NaN or infinity
-    "Which weights are no numbers?"
+    """Which weights are no numbers?
+
+    Parameters
+    ----------
+    model
+        any model
+
+    Returns
+    -------
+    list[str]
+        names of parameters and buffers that hold NaN or infinity
+    """
     numbers = {name: x for name, x in model.state_dict().items() if x.is_floating_point()}
     return [name for name, x in numbers.items() if not torch.isfinite(x).all()]
 
@@ -306,7 +445,18 @@ def not_finite(
 def blocks(
     model: nn.Module,  # any transformers model
 ) -> tuple[str, nn.ModuleList]:  # the name of the stack in the model, and the stack
-    "The stack of transformer blocks (or stages), lowest first."
+    """The stack of transformer blocks (or stages), lowest first.
+
+    Parameters
+    ----------
+    model
+        any transformers model
+
+    Returns
+    -------
+    tuple[str, nn.ModuleList]
+        the name of the stack in the model, and the stack
+    """
     stacks = [(name, m) for name, m in model.named_modules() if isinstance(m, (nn.ModuleList, nn.Sequential)) and len(m) and any(True for _ in m.parameters())]
     if not stacks: raise CheckpointError(f"{type(model).__name__} has no stack of blocks to freeze by depth.")
     size = lambda m: sum(p.numel() for p in m.parameters())
@@ -317,7 +467,18 @@ def blocks(
 def depth_of(
     model: nn.Module,  # any transformers model
 ) -> dict[str, int]:  # parameter name -> 0 embeddings, 1…L blocks from below, L+1 everything above
-    "How high in the model every parameter sits."
+    """How high in the model every parameter sits.
+
+    Parameters
+    ----------
+    model
+        any transformers model
+
+    Returns
+    -------
+    dict[str, int]
+        parameter name -> 0 embeddings, 1…L blocks from below, L+1 everything above
+    """
     name, stack = blocks(model)
     head = {n for n, _ in model.named_parameters() if not n.startswith(f"{name}.")}
     below = {n for n in head if "embed" in n or re.search(r"\.w[tp]e\.", n)}
@@ -330,7 +491,20 @@ def freeze(
     model: nn.Module,  # changed in place
     unfreeze_last: int | None = 0,  # how many top blocks stay trainable beside the head; None: everything is trainable
 ) -> nn.Module:  # the same model
-    "Let only the head and the last blocks learn."
+    """Let only the head and the last blocks learn.
+
+    Parameters
+    ----------
+    model
+        changed in place
+    unfreeze_last
+        how many top blocks stay trainable beside the head; None: everything is trainable
+
+    Returns
+    -------
+    nn.Module
+        the same model
+    """
     if unfreeze_last is None: return model.requires_grad_(True)
     depth, top = depth_of(model), len(blocks(model)[1])
     if not 0 <= unfreeze_last <= top: raise CheckpointError(f"unfreeze_last={unfreeze_last}, but this model has {top} blocks. Choose 0 to {top}, or None for everything.")
@@ -342,7 +516,18 @@ def freeze(
 def trainable_table(
     model: nn.Module,  # any transformers model
 ) -> pd.DataFrame:  # a row per depth: part, parameters, trainable, and the share of all
-    "What would learn, from top to bottom."
+    """What would learn, from top to bottom.
+
+    Parameters
+    ----------
+    model
+        any transformers model
+
+    Returns
+    -------
+    pd.DataFrame
+        a row per depth: part, parameters, trainable, and the share of all
+    """
     depth, top = depth_of(model), len(blocks(model)[1])
     part = lambda d: "embeddings" if d == 0 else "head" if d == top + 1 else f"block {d}"
     df = pd.DataFrame([(depth[n], p.numel(), p.numel() * p.requires_grad) for n, p in model.named_parameters()], columns=["depth", "parameters", "trainable"])
@@ -356,7 +541,20 @@ def set_dropout(
     model: nn.Module,  # changed in place
     p: float,  # probability of dropping, 0 to 1
 ) -> nn.Module:  # the same model
-    "Set every dropout rate of a model."
+    """Set every dropout rate of a model.
+
+    Parameters
+    ----------
+    model
+        changed in place
+    p
+        probability of dropping, 0 to 1
+
+    Returns
+    -------
+    nn.Module
+        the same model
+    """
     holders = [*model.modules(), *({id(m.config): m.config for m in model.modules() if hasattr(m, "config")}.values())]
     for holder in holders:
         if isinstance(holder, nn.Dropout): holder.p = p
@@ -372,7 +570,24 @@ def parameter_groups(
     weight_decay: float = 0.01,  # for matrices; vectors (biases, norms) get none
     depth_decay: float = 1.0,  # each step down multiplies the rate by this (1: the same rate everywhere)
 ) -> list[dict]:  # for a torch optimiser: params, lr, weight_decay, names
-    "Parameters by learning rate and weight decay."
+    """Parameters by learning rate and weight decay.
+
+    Parameters
+    ----------
+    model
+        only parameters that require gradients are taken
+    learning_rate
+        of the head
+    weight_decay
+        for matrices; vectors (biases, norms) get none
+    depth_decay
+        each step down multiplies the rate by this (1: the same rate everywhere)
+
+    Returns
+    -------
+    list[dict]
+        for a torch optimiser: params, lr, weight_decay, names
+    """
     depth = depth_of(model) if depth_decay != 1 else {}
     top = max(depth.values(), default=0)
     groups = {}

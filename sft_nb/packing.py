@@ -8,9 +8,11 @@ __all__ = ['first_fit', 'row_plan', 'take_cells', 'block_mask', 'Layout', 'pack'
 
 # %% ../nbs/05b_packing.ipynb #85fe5f5f
 import inspect
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,10 +26,23 @@ from .task import Batch, Task, TrainingError
 # %% ../nbs/05b_packing.ipynb #dae7331f
 @checked
 def first_fit(
-    lengths,  # b: tokens of every example
+    lengths: Any,  # b: tokens of every example
     capacity: int | None = None,  # tokens in a row; None: as many as the longest example has
 ) -> list[list[int]]:  # per row, the positions of its examples, longest first
-    "Examples into few rows: longest first, each into the first row with room. Raises TrainingError where an example is longer than a row."
+    """Examples into few rows: longest first, each into the first row with room. Raises TrainingError where an example is longer than a row.
+
+    Parameters
+    ----------
+    lengths
+        b: tokens of every example
+    capacity
+        tokens in a row; None: as many as the longest example has
+
+    Returns
+    -------
+    list[list[int]]
+        per row, the positions of its examples, longest first
+    """
     lengths = np.asarray(lengths, dtype=int)
     longest = int(lengths.max(initial=0))
     capacity = longest if capacity is None else capacity
@@ -45,7 +60,20 @@ def row_plan(
     attention_mask: torch.Tensor,  # b t: 1 for a token, 0 for a pad, on either side
     capacity: int | None = None,  # tokens in a row; None: as many as the longest example has
 ) -> torch.Tensor:  # r c: a cell of the padded batch for every cell of the packed rows; -1: none
-    "Where everything goes. Rows are as wide as the fullest. Raises TrainingError where an example is longer than a row."
+    """Where everything goes. Rows are as wide as the fullest. Raises TrainingError where an example is longer than a row.
+
+    Parameters
+    ----------
+    attention_mask
+        b t: 1 for a token, 0 for a pad, on either side
+    capacity
+        tokens in a row; None: as many as the longest example has
+
+    Returns
+    -------
+    torch.Tensor
+        r c: a cell of the padded batch for every cell of the packed rows; -1: none
+    """
     mask = attention_mask.cpu()
     cells = [i * mask.shape[1] + m.nonzero().flatten() for i, m in enumerate(mask)]
     return pad([torch.cat([cells[i] for i in row]) for row in first_fit([len(c) for c in cells], capacity)], -1)
@@ -55,9 +83,24 @@ def row_plan(
 def take_cells(
     x: torch.Tensor,  # b t …: something with one entry per token
     source: torch.Tensor,  # r c, from `row_plan`
-    fill,  # what stands in the cells that take nothing
+    fill: Any,  # what stands in the cells that take nothing
 ) -> torch.Tensor:  # r c …
-    "Move one entry per token to its place in the packed rows."
+    """Move one entry per token to its place in the packed rows.
+
+    Parameters
+    ----------
+    x
+        b t …: something with one entry per token
+    source
+        r c, from `row_plan`
+    fill
+        what stands in the cells that take nothing
+
+    Returns
+    -------
+    torch.Tensor
+        r c …
+    """
     empty = (source < 0).reshape(source.shape + (1,) * (x.ndim - 2))
     return x.flatten(0, 1)[source.clamp(min=0)].masked_fill(empty, fill)
 
@@ -68,7 +111,22 @@ def block_mask(
     causal: bool = False,  # may a token look at itself and backwards only?
     window: int | None = None,  # how far it sees: the `window` latest tokens with itself if causal, else so many to each side; None: all
 ) -> torch.Tensor:  # r 1 c c, bool: True where the row's cell may look at the column's
-    "Who may look at whom: cells of the same example, as the model looks anyway."
+    """Who may look at whom: cells of the same example, as the model looks anyway.
+
+    Parameters
+    ----------
+    owner
+        r c: the example that a cell belongs to; -1: none
+    causal
+        may a token look at itself and backwards only?
+    window
+        how far it sees: the `window` latest tokens with itself if causal, else so many to each side; None: all
+
+    Returns
+    -------
+    torch.Tensor
+        r 1 c c, bool: True where the row's cell may look at the column's
+    """
     back = torch.arange(owner.shape[1], device=owner.device)
     back = back[:, None] - back  # c c: how far back the column's cell lies
     look = back >= 0 if causal else torch.ones_like(back, dtype=torch.bool)
@@ -82,7 +140,21 @@ def _additive(mask, dtype):  # 0 where the mask is True, the smallest number els
 # %% ../nbs/05b_packing.ipynb #61bdda9b
 @dataclass(frozen=True)
 class Layout:
-    "How a model reads a row: what `pack` has to know of it."
+    """How a model reads a row: what `pack` has to know of it.
+
+    Parameters
+    ----------
+    causal
+        a token looks at itself and backwards only
+    windows
+        how far each kind of layer sees (tokens; None: all)
+    first_position
+        the position of an example's first token; None: the model takes no positions
+    pad_id
+        the token that fills unused cells
+    dtype
+        of the mask: that of the model's weights
+    """
     causal: bool = False  # a token looks at itself and backwards only
     windows: dict = field(default_factory=lambda: {"full_attention": None})  # how far each kind of layer sees (tokens; None: all)
     first_position: int | None = 0  # the position of an example's first token; None: the model takes no positions
@@ -104,7 +176,22 @@ def pack(
     capacity: int | None = None,  # tokens in a row; None: as many as the longest example has
     layout: Layout = Layout(),  # how the model reads a row, from `layout_of`
 ) -> Batch:  # r rows: inputs and targets r c …, attention_mask r 1 c c (or one per kind of layer), position_ids r c; index as before, b
-    "Several examples in a row, apart. Needs targets[t] to be what outputs[t] should say. Raises TrainingError for what has no entry per token."
+    """Several examples in a row, apart. Needs targets[t] to be what outputs[t] should say. Raises TrainingError for what has no entry per token.
+
+    Parameters
+    ----------
+    batch
+        b examples, padded, as `task.collate` makes them; every tensor b t …
+    capacity
+        tokens in a row; None: as many as the longest example has
+    layout
+        how the model reads a row, from `layout_of`
+
+    Returns
+    -------
+    Batch
+        r rows: inputs and targets r c …, attention_mask r 1 c c (or one per kind of layer), position_ids r c; index as before, b
+    """
     _must_be_per_token(batch)
     inputs, mask = dict(batch.inputs), batch.inputs["attention_mask"]
     source = row_plan(mask, capacity).to(mask.device)
@@ -140,7 +227,15 @@ def looks_back_only(
     model: nn.Module,  # asked in evaluation mode; given back in the mode it had
     batch: Batch,  # padded examples; the first tokens of the longest are used
 ) -> bool:
-    "Is the model causal? Its second token is changed: does the output at the first stay the same?"
+    """Is the model causal? Its second token is changed: does the output at the first stay the same?
+
+    Parameters
+    ----------
+    model
+        asked in evaluation mode; given back in the mode it had
+    batch
+        padded examples; the first tokens of the longest are used
+    """
     mask = batch.inputs["attention_mask"].bool()
     i = mask.sum(1).argmax()
     one = {k: v[i][mask[i]][None, :8] for k, v in batch.inputs.items()}  # 1 t, no pads
@@ -155,7 +250,18 @@ def looks_back_only(
 def first_position(
     model: nn.Module,  # any model with input_ids
 ) -> int | None:  # None: `forward` takes no position_ids
-    "The position of an example's first token: one after the position of pads, where pads have one."
+    """The position of an example's first token: one after the position of pads, where pads have one.
+
+    Parameters
+    ----------
+    model
+        any model with input_ids
+
+    Returns
+    -------
+    int | None
+        None: `forward` takes no position_ids
+    """
     takes = inspect.signature(model.forward).parameters
     if "position_ids" not in takes and not any(p.kind is p.VAR_KEYWORD for p in takes.values()): return None
     tables = [m for name, m in model.named_modules() if isinstance(m, nn.Embedding) and "position" in name and m.padding_idx is not None]
@@ -166,7 +272,18 @@ def first_position(
 def attention_windows(
     model: nn.Module,  # a transformers model, or any other
 ) -> dict[str, int | None]:  # how far each kind of layer sees, in tokens; None: everything
-    "How far the model's layers see. Raises TrainingError for kinds of layers that packing cannot keep apart."
+    """How far the model's layers see. Raises TrainingError for kinds of layers that packing cannot keep apart.
+
+    Parameters
+    ----------
+    model
+        a transformers model, or any other
+
+    Returns
+    -------
+    dict[str, int | None]
+        how far each kind of layer sees, in tokens; None: everything
+    """
     config = getattr(model, "config", None)
     window, kinds = getattr(config, "sliding_window", None), set(getattr(config, "layer_types", None) or [])
     if not kinds: return {"full_attention" if window is None else "sliding_attention": window}
@@ -179,7 +296,15 @@ def layout_of(
     model: nn.Module,  # on its device, with the weights in the precision in which it will train
     batch: Batch,  # a few padded examples, on the same device
 ) -> Layout:
-    "All that `pack` has to know of a model. Raises TrainingError for layers that cannot be packed."
+    """All that `pack` has to know of a model. Raises TrainingError for layers that cannot be packed.
+
+    Parameters
+    ----------
+    model
+        on its device, with the weights in the precision in which it will train
+    batch
+        a few padded examples, on the same device
+    """
     _must_be_per_token(batch)
     pad_id = getattr(getattr(model, "config", None), "pad_token_id", None)
     return Layout(looks_back_only(model, batch), attention_windows(model), first_position(model), pad_id or 0, next(model.parameters()).dtype)
@@ -195,8 +320,24 @@ def check_packing(
     layout: Layout,  # from `layout_of`
     capacity: int | None = None,  # tokens in a row; None: twice the longest example, so that any two can share
     tolerance: float = 1e-4,  # largest gap, as a share of the largest output (or of the loss); 16-bit weights get what 16 bits can hold
-):
-    "Raise TrainingError unless packed and padded rows give the same outputs and the same loss."
+) -> None:
+    """Raise TrainingError unless packed and padded rows give the same outputs and the same loss.
+
+    Parameters
+    ----------
+    task
+        with one target per token
+    model
+        asked in evaluation mode; given back in the mode it had
+    batch
+        a few padded examples, on the model's device
+    layout
+        from `layout_of`
+    capacity
+        tokens in a row; None: twice the longest example, so that any two can share
+    tolerance
+        largest gap, as a share of the largest output (or of the loss); 16-bit weights get what 16 bits can hold
+    """
     mask = batch.inputs["attention_mask"]
     capacity, tolerance = capacity or 2 * int(mask.sum(1).max()), max(tolerance, 16 * torch.finfo(layout.dtype).eps)
     source, packed = row_plan(mask, capacity).to(mask.device), pack(batch, capacity, layout)
@@ -231,8 +372,25 @@ def packer(
     model: nn.Module,  # on its device
     examples: Examples,  # the training rows
     capacity: int | None = None,  # tokens in a row; None: in each batch as many as its longest example has
-):  # Batch -> Batch: called on each padded micro-batch, on the model's device
-    "Make the function that packs this task's batches for this model. Raises TrainingError where rows cannot be shared."
+) -> Callable:  # Batch -> Batch: called on each padded micro-batch, on the model's device
+    """Make the function that packs this task's batches for this model. Raises TrainingError where rows cannot be shared.
+
+    Parameters
+    ----------
+    task
+        its `per_token` says whether rows can be shared
+    model
+        on its device
+    examples
+        the training rows
+    capacity
+        tokens in a row; None: in each batch as many as its longest example has
+
+    Returns
+    -------
+    Callable
+        Batch -> Batch: called on each padded micro-batch, on the model's device
+    """
     name = task.name or type(task).__name__
     if not task.per_token: raise TrainingError(f"{name} gives one answer per row, so a row cannot hold several examples: its pooled head would mix them. {_OFF}")
     first_fit([examples.lengths.max()], capacity)  # too small a row: said now, not in the middle of an epoch
@@ -246,10 +404,25 @@ def packer(
 @checked
 def packed_share(
     batches: list,  # batches of row positions
-    lengths,  # length of every row of the table (tokens), by position
+    lengths: Any,  # length of every row of the table (tokens), by position
     capacity: int | None = None,  # tokens in a packed row; None: in each batch as many as its longest example has
 ) -> float:  # in [0, 1]; 0 where there are no cells at all
-    "The share of all cells that hold a pad after packing, beside `padding_share`."
+    """The share of all cells that hold a pad after packing, beside `padding_share`.
+
+    Parameters
+    ----------
+    batches
+        batches of row positions
+    lengths
+        length of every row of the table (tokens), by position
+    capacity
+        tokens in a packed row; None: in each batch as many as its longest example has
+
+    Returns
+    -------
+    float
+        in [0, 1]; 0 where there are no cells at all
+    """
     lengths = np.asarray(lengths)
     cells = 0
     for b in batches:
@@ -260,10 +433,23 @@ def packed_share(
 # %% ../nbs/05b_packing.ipynb #22ec6591
 @checked
 def plot_packing(
-    lengths,  # b: tokens of the examples of one batch
+    lengths: Any,  # b: tokens of the examples of one batch
     capacity: int | None = None,  # tokens in a packed row; None: as many as the longest example has
-):  # a matplotlib Figure; left: padded, a row for each example; right: packed
-    "A picture of one batch before and after packing: examples in blue, pads in grey."
+) -> Any:  # a matplotlib Figure; left: padded, a row for each example; right: packed
+    """A picture of one batch before and after packing: examples in blue, pads in grey.
+
+    Parameters
+    ----------
+    lengths
+        b: tokens of the examples of one batch
+    capacity
+        tokens in a packed row; None: as many as the longest example has
+
+    Returns
+    -------
+    Any
+        a matplotlib Figure; left: padded, a row for each example; right: packed
+    """
     lengths = np.asarray(lengths, dtype=int)
     fig, axes = new_figure(8, 3, 2)
     for ax, name, rows in zip(axes, ("padded", "packed"), ([[i] for i in range(len(lengths))], first_fit(lengths, capacity))):

@@ -7,7 +7,9 @@ __all__ = ['ranks', 'alone', 'share', 'add_up', 'over_ranks', 'on_any_rank', 'ga
 
 # %% ../nbs/05d_ranks.ipynb #c4848e8f
 import atexit, os
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -17,7 +19,13 @@ from .telling import quiet
 
 # %% ../nbs/05d_ranks.ipynb #8152a7fb
 def ranks() -> PartialState:  # num_processes, process_index, device, is_main_process, wait_for_everyone()
-    "This process among those that were launched together; without a launcher, one of one."
+    """This process among those that were launched together; without a launcher, one of one.
+
+    Returns
+    -------
+    PartialState
+        num_processes, process_index, device, is_main_process, wait_for_everyone()
+    """
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
 
 def alone() -> bool: "Is this the only process?"; return ranks().num_processes == 1
@@ -29,18 +37,44 @@ def _leave():
 
 # %% ../nbs/05d_ranks.ipynb #9a745969
 def share(
-    items,  # anything that can be sliced: the rows of a batch, or a list of batches
+    items: Any,  # anything that can be sliced: the rows of a batch, or a list of batches
     rank: int | None = None,  # whose share; None: this process's
     of: int | None = None,  # how many ranks; None: as many as there are
-):  # every `of`-th item
-    "The part of the items that one rank works on. It may be empty."
+) -> Any:  # every `of`-th item
+    """The part of the items that one rank works on. It may be empty.
+
+    Parameters
+    ----------
+    items
+        anything that can be sliced: the rows of a batch, or a list of batches
+    rank
+        whose share; None: this process's
+    of
+        how many ranks; None: as many as there are
+
+    Returns
+    -------
+    Any
+        every `of`-th item
+    """
     return items[(ranks().process_index if rank is None else rank)::(of or ranks().num_processes)]
 
 # %% ../nbs/05d_ranks.ipynb #2cfd8eb2
 def add_up(
-    parts,  # dictionaries of numbers under the same names
+    parts: Iterable[dict],  # dictionaries of numbers under the same names
 ) -> dict[str, float]:  # their sums, name by name
-    "Add dictionaries of numbers."
+    """Add dictionaries of numbers.
+
+    Parameters
+    ----------
+    parts
+        dictionaries of numbers under the same names
+
+    Returns
+    -------
+    dict[str, float]
+        their sums, name by name
+    """
     total = {}
     for part in parts:
         for name, value in part.items(): total[name] = total.get(name, 0.0) + float(value)
@@ -49,28 +83,67 @@ def add_up(
 def over_ranks(
     sums: dict[str, float],  # this rank's numbers; a rank may lack some
 ) -> dict[str, float]:  # the same on every rank
-    "Numbers by name, summed over all ranks."
+    """Numbers by name, summed over all ranks.
+
+    Parameters
+    ----------
+    sums
+        this rank's numbers; a rank may lack some
+
+    Returns
+    -------
+    dict[str, float]
+        the same on every rank
+    """
     return add_up([sums] if alone() else gather_object([sums]))
 
 # %% ../nbs/05d_ranks.ipynb #b50799df
 def on_any_rank(
     flag: bool,  # this rank's
 ) -> bool:  # the same on every rank
-    "Does any rank say yes?"
+    """Does any rank say yes?
+
+    Parameters
+    ----------
+    flag
+        this rank's
+
+    Returns
+    -------
+    bool
+        the same on every rank
+    """
     return over_ranks({"yes": float(flag)})["yes"] > 0
 
 def gathered(
     items: list,  # this rank's; plain Python objects
 ) -> list:  # all ranks' items, rank 0's first
-    "All ranks' lists, one after the other."
+    """All ranks' lists, one after the other.
+
+    Parameters
+    ----------
+    items
+        this rank's; plain Python objects
+
+    Returns
+    -------
+    list
+        all ranks' items, rank 0's first
+    """
     return list(items) if alone() else gather_object(list(items))
 
 # %% ../nbs/05d_ranks.ipynb #2ffedb00
 @torch.no_grad()
 def sum_gradients(
-    parameters,  # trainable ones, in the same order on every rank
-):
-    "Replace every gradient by its sum over all ranks; one that no rank has stays None."
+    parameters: Iterable[torch.nn.Parameter],  # trainable ones, in the same order on every rank
+) -> None:
+    """Replace every gradient by its sum over all ranks; one that no rank has stays None.
+
+    Parameters
+    ----------
+    parameters
+        trainable ones, in the same order on every rank
+    """
     if alone(): return
     ps = [p for p in parameters if p.requires_grad]
     used = torch.tensor([float(p.grad is not None) for p in ps], device=ps[0].device)
@@ -80,7 +153,7 @@ def sum_gradients(
 
 # %% ../nbs/05d_ranks.ipynb #71e933d1
 @contextmanager
-def one_voice():
+def one_voice() -> Iterator[None]:
     "Inside a `with` block only rank 0 prints and warns."
     if ranks().is_main_process: yield; return
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), quiet(): yield

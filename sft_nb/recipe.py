@@ -9,9 +9,9 @@ __all__ = ['SCHEDULES', 'RULES', 'SMALLEST', 'LARGEST', 'FEWEST', 'MOST', 'RECIP
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
 
 import pandas as pd
-from fastcore.basics import patch
 from torch import nn
 
 from .mistakes import checked, shown, unfit
@@ -31,7 +31,24 @@ def rate_factor(
     warmup: float = 0.1,  # share of the steps in which the rate rises
     schedule: str = "linear",  # a key of SCHEDULES
 ) -> float:  # what the learning rate is multiplied by, 0 to 1
-    "How much of the learning rate a step gets."
+    """How much of the learning rate a step gets.
+
+    Parameters
+    ----------
+    step
+        0-based
+    total
+        steps of the whole run
+    warmup
+        share of the steps in which the rate rises
+    schedule
+        a key of SCHEDULES
+
+    Returns
+    -------
+    float
+        what the learning rate is multiplied by, 0 to 1
+    """
     rise = int(warmup * total)
     if step < rise: return step / rise
     return SCHEDULES[schedule]((step - rise) / max(1, total - rise))
@@ -39,7 +56,51 @@ def rate_factor(
 # %% ../nbs/06a_recipe.ipynb #7f5287bd
 @dataclass(frozen=True)
 class Recipe:
-    "Every choice of a training run. Frozen: make a variant with `dataclasses.replace` or `recipe.but(...)`."
+    """Every choice of a training run. Frozen: make a variant with `dataclasses.replace` or `recipe.but(...)`.
+
+    Parameters
+    ----------
+    epochs
+        passes over the training rows; None: enough of them, see `sized`
+    learning_rate
+        at the top of the schedule; None: the task's, see `sized`
+    batch_size
+        rows per update (the effective batch); None: see `sized`
+    micro_batch_size
+        rows at a time in memory; None: all of the batch
+    warmup
+        share of the updates in which the rate rises
+    schedule
+        "linear", "cosine" or "constant" after the warm-up
+    weight_decay
+        AdamW's decay of matrices; vectors have none
+    max_grad_norm
+        longest allowed gradient; None: no clipping
+    depth_decay
+        each block further down has its rate multiplied by this
+    unfreeze_last
+        train the head and this many top blocks; None: everything
+    fresh
+        throw the pretrained weights away: the from-scratch baseline
+    dropout
+        None: as the checkpoint says
+    patience
+        stop after this many epochs without a better valid metric
+    keep_best
+        end with the best epoch on valid: True; the last: False; None: the best, if it is better than the last by more than chance
+    precision
+        "auto", "fp32" or "bf16"
+    length_window
+        batches that are sorted by length together; 1: no sorting
+    packing
+        several examples share a row: for tasks with a target per token
+    train_batchnorm
+        let BatchNorm statistics move (then cutting a batch changes the gradient)
+    seed
+        of order, dropout, augmentation and the new head
+    methods
+        further `Method`s, applied in this order
+    """
     epochs: int | None = None  # passes over the training rows; None: enough of them, see `sized`
     learning_rate: float | None = None  # at the top of the schedule; None: the task's, see `sized`
     batch_size: int | None = None  # rows per update (the effective batch); None: see `sized`
@@ -63,6 +124,93 @@ class Recipe:
 
     def __post_init__(self): self.check()
 
+    def check(self) -> None:
+        "Raise TrainingError, naming every field that cannot be."
+        wrong = _mistyped(self)
+        if not wrong:
+            given = {name: getattr(self, name) for name in RULES if getattr(self, name) is not None}
+            wrong = [f"{k}={v!r}: {RULES[k][1]}" for k, v in given.items() if not RULES[k][0](v)]
+            wrong += _quarrels(self.methods)
+        if wrong:
+            raise TrainingError("This recipe cannot work. " + "; ".join(wrong) + ".")
+
+    def sized(
+        self,
+        rows: int,  # training rows
+        updates: int = 100,  # that the task needs to learn from few rows: see `Task.pace`
+        learning_rate: float = 1e-4,  # where the recipe names none
+    ) -> "Recipe":  # with `epochs`, `learning_rate` and `batch_size`
+        """Fill what was left open: batches of 8 to 32 rows, and enough epochs for so many updates, 3 to 60.
+
+        Parameters
+        ----------
+        rows
+            training rows
+        updates
+            that the task needs to learn from few rows: see `Task.pace`
+        learning_rate
+            where the recipe names none
+
+        Returns
+        -------
+        Recipe
+            with `epochs`, `learning_rate` and `batch_size`
+        """
+        power = 2 ** int(math.log2(max(1, rows / LARGEST)))  # about 32 updates an epoch, where rows allow
+        batch = self.batch_size or min(max(power, SMALLEST), LARGEST)
+        needed = math.ceil(updates / math.ceil(rows / batch))
+        epochs = self.epochs or min(max(needed, FEWEST), MOST)
+        rate = self.learning_rate or learning_rate
+        return replace(self, epochs=epochs, learning_rate=rate, batch_size=batch)
+
+    def but(
+        self,
+        **changes: Any,  # fields and their new values
+    ) -> "Recipe":
+        """The same recipe with some fields changed; an unknown field is named.
+
+        Parameters
+        ----------
+        **changes
+            fields and their new values
+        """
+        known = [f.name for f in fields(Recipe)]
+        if unknown := [k for k in changes if k not in known]: raise TrainingError(f"A recipe has no {', '.join(unknown)}. Its fields: {', '.join(known)}.")
+        return replace(self, **changes)
+
+    @checked
+    def diff(
+        self,
+        other: "Recipe",  # to compare with
+    ) -> pd.DataFrame:  # one row per field that differs
+        """What another recipe does differently.
+
+        Parameters
+        ----------
+        other
+            to compare with
+
+        Returns
+        -------
+        pd.DataFrame
+            one row per field that differs
+        """
+        mine, theirs = ({f.name: getattr(r, f.name) for f in fields(Recipe)} for r in (self, other))
+        return pd.DataFrame([(k, mine[k], theirs[k]) for k in mine if mine[k] != theirs[k]], columns=["field", "this", "other"])
+
+    def to_dict(self) -> dict:  # JSON-ready
+        """All fields; methods as their names and settings.
+
+        Returns
+        -------
+        dict
+            JSON-ready
+        """
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        return plain | {"methods": [repr(m) for m in self.methods]}
+
+    def _repr_html_(self): return pd.DataFrame(self.to_dict().items(), columns=["field", "value"]).to_html(index=False)
+
 # %% ../nbs/06a_recipe.ipynb #2145db0c
 def _share(v): return 0 <= v <= 1
 def _positive(v): return 0 < v < math.inf
@@ -85,17 +233,6 @@ RULES = {
     "seed": (lambda v: 0 <= v < 2**63, "0 up to 2**63"),
 }  # field -> what a value other than None must pass, and how to say it
 
-@patch
-def check(self: Recipe):
-    "Raise TrainingError, naming every field that cannot be."
-    wrong = _mistyped(self)
-    if not wrong:
-        given = {name: getattr(self, name) for name in RULES if getattr(self, name) is not None}
-        wrong = [f"{k}={v!r}: {RULES[k][1]}" for k, v in given.items() if not RULES[k][0](v)]
-        wrong += _quarrels(self.methods)
-    if wrong:
-        raise TrainingError("This recipe cannot work. " + "; ".join(wrong) + ".")
-
 # %% ../nbs/06a_recipe.ipynb #a9071d2d
 def _quarrels(methods):
     plain = [f"the method {type(m).__name__} is no dataclass, so its settings cannot be saved" for m in methods if not is_dataclass(m)]
@@ -116,58 +253,11 @@ def _mistyped(recipe):
 # %% ../nbs/06a_recipe.ipynb #97ab75ca
 SMALLEST, LARGEST, FEWEST, MOST = 8, 32, 3, 60  # rows a batch, rows a batch, epochs, epochs
 
-@patch
-def sized(
-    self: Recipe,
-    rows: int,  # training rows
-    updates: int = 100,  # that the task needs to learn from few rows: see `Task.pace`
-    learning_rate: float = 1e-4,  # where the recipe names none
-) -> Recipe:  # with `epochs`, `learning_rate` and `batch_size`
-    "Fill what was left open: batches of 8 to 32 rows, and enough epochs for so many updates, 3 to 60."
-    power = 2 ** int(math.log2(max(1, rows / LARGEST)))  # about 32 updates an epoch, where rows allow
-    batch = self.batch_size or min(max(power, SMALLEST), LARGEST)
-    needed = math.ceil(updates / math.ceil(rows / batch))
-    epochs = self.epochs or min(max(needed, FEWEST), MOST)
-    rate = self.learning_rate or learning_rate
-    return replace(self, epochs=epochs, learning_rate=rate, batch_size=batch)
-
-# %% ../nbs/06a_recipe.ipynb #6c7d1eb1
-@patch
-def but(
-    self: Recipe,
-    **changes,  # fields and their new values
-) -> Recipe:
-    "The same recipe with some fields changed; an unknown field is named."
-    known = [f.name for f in fields(Recipe)]
-    if unknown := [k for k in changes if k not in known]: raise TrainingError(f"A recipe has no {', '.join(unknown)}. Its fields: {', '.join(known)}.")
-    return replace(self, **changes)
-
-# %% ../nbs/06a_recipe.ipynb #00c27c0d
-@patch
-@checked
-def diff(
-    self: Recipe,
-    other: Recipe,  # to compare with
-) -> pd.DataFrame:  # one row per field that differs
-    "What another recipe does differently."
-    mine, theirs = ({f.name: getattr(r, f.name) for f in fields(Recipe)} for r in (self, other))
-    return pd.DataFrame([(k, mine[k], theirs[k]) for k in mine if mine[k] != theirs[k]], columns=["field", "this", "other"])
-
 # %% ../nbs/06a_recipe.ipynb #afe234bb
 RECIPES = {
     "default": Recipe(),
     "article": Recipe(epochs=3, learning_rate=1e-5, batch_size=32, warmup=0.0, schedule="constant", max_grad_norm=None, keep_best=False),
 }
-
-# %% ../nbs/06a_recipe.ipynb #b8a7f923
-@patch
-def to_dict(self: Recipe) -> dict:  # JSON-ready
-    "All fields; methods as their names and settings."
-    plain = {f.name: getattr(self, f.name) for f in fields(self)}
-    return plain | {"methods": [repr(m) for m in self.methods]}
-
-@patch
-def _repr_html_(self: Recipe): return pd.DataFrame(self.to_dict().items(), columns=["field", "value"]).to_html(index=False)
 
 # %% ../nbs/06a_recipe.ipynb #14a1890a
 class Method:
@@ -176,7 +266,18 @@ class Method:
         self,
         model: nn.Module,  # as the task built it
     ) -> nn.Module:  # the model to train
-        "Called first in every fit: forget the last run, and change the model before the optimiser is made."
+        """Called first in every fit: forget the last run, and change the model before the optimiser is made.
+
+        Parameters
+        ----------
+        model
+            as the task built it
+
+        Returns
+        -------
+        nn.Module
+            the model to train
+        """
         return model
 
     def groups(
@@ -184,57 +285,126 @@ class Method:
         model: nn.Module,  # as `prepare` left it
         learning_rate: float,  # the recipe's
     ) -> list[dict] | None:  # for a torch optimiser; None: the usual groups
-        "Parameter groups and their rates."
+        """Parameter groups and their rates.
+
+        Parameters
+        ----------
+        model
+            as `prepare` left it
+        learning_rate
+            the recipe's
+
+        Returns
+        -------
+        list[dict] | None
+            for a torch optimiser; None: the usual groups
+        """
 
     def objective(
         self,
         inner: Callable,  # (model, batch) -> named sums, and the outputs that they were made of
         task: Task,  # whose objective it is; `task.distribution(outputs, batch)` says what they believe
     ) -> Callable:  # the same kind of function
-        "Wrap the objective."
+        """Wrap the objective.
+
+        Parameters
+        ----------
+        inner
+            (model, batch) -> named sums, and the outputs that they were made of
+        task
+            whose objective it is; `task.distribution(outputs, batch)` says what they believe
+
+        Returns
+        -------
+        Callable
+            the same kind of function
+        """
         return inner
 
     def step(
         self,
         model: nn.Module,  # in training mode
-        grad,  # to be called at least once; () -> sums and weights: computes the gradient of the batch anew, with the same dropout
-        opt,  # () -> None: clips the gradient and moves
-    ):
-        "One update."
+        grad: Callable,  # to be called at least once; () -> sums and weights: computes the gradient of the batch anew, with the same dropout
+        opt: Callable,  # () -> None: clips the gradient and moves
+    ) -> None:
+        """One update.
+
+        Parameters
+        ----------
+        model
+            in training mode
+        grad
+            to be called at least once; () -> sums and weights: computes the gradient of the batch anew, with the same dropout
+        opt
+            () -> None: clips the gradient and moves
+        """
         grad(); opt()
 
-# %% ../nbs/06a_recipe.ipynb #daae7e80
-@patch
-def after(
-    self: Method,
-    model: nn.Module,  # with its new weights
-):
-    "After every update."
+    def after(
+        self,
+        model: nn.Module,  # with its new weights
+    ) -> None:
+        """After every update.
 
-@patch
-def finish(
-    self: Method,
-    model: nn.Module,  # with the weights that are kept
-) -> nn.Module:  # the model as it is used and saved
-    "Called last in every fit: take out what only training needed."
-    return model
+        Parameters
+        ----------
+        model
+            with its new weights
+        """
 
-@patch
-def averaged(
-    self: Method,
-    model: nn.Module,  # with its current weights
-) -> dict | None:  # a state dict, or None
-    "Weights to evaluate and keep in place of the current ones."
+    def finish(
+        self,
+        model: nn.Module,  # with the weights that are kept
+    ) -> nn.Module:  # the model as it is used and saved
+        """Called last in every fit: take out what only training needed.
 
-# %% ../nbs/06a_recipe.ipynb #e268bc72
-@patch
-def state_dict(self: Method) -> dict:  # tensors and plain values
-    "What must survive a restart."
-    return {}
+        Parameters
+        ----------
+        model
+            with the weights that are kept
 
-@patch
-def load_state_dict(
-    self: Method,
-    state: dict,  # what `state_dict` gave
-):
-    "The reverse of `state_dict`."
+        Returns
+        -------
+        nn.Module
+            the model as it is used and saved
+        """
+        return model
+
+    def averaged(
+        self,
+        model: nn.Module,  # with its current weights
+    ) -> dict | None:  # a state dict, or None
+        """Weights to evaluate and keep in place of the current ones.
+
+        Parameters
+        ----------
+        model
+            with its current weights
+
+        Returns
+        -------
+        dict | None
+            a state dict, or None
+        """
+
+    def state_dict(self) -> dict:  # tensors and plain values
+        """What must survive a restart.
+
+        Returns
+        -------
+        dict
+            tensors and plain values
+        """
+        return {}
+
+    def load_state_dict(
+        self,
+        state: dict,  # what `state_dict` gave
+    ) -> None:
+        """The reverse of `state_dict`.
+
+        Parameters
+        ----------
+        state
+            what `state_dict` gave
+        """

@@ -7,8 +7,8 @@ __all__ = ['Run', 'usable', 'weights_of', 'snapshot', 'stop_between_updates', 'v
 
 # %% ../nbs/07c_run.ipynb #d80bc50e
 import json, math, signal, time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -16,7 +16,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from fastcore.basics import patch
 from torch import nn
 
 import sft_nb
@@ -43,7 +42,57 @@ from .watching import History, Listener
 # %% ../nbs/07c_run.ipynb #e67a6285
 @dataclass(eq=False, repr=False)
 class Run:
-    "A fit under way: what it was given, and what its steps have made of it."
+    """A fit under way: what it was given, and what its steps have made of it.
+
+    Parameters
+    ----------
+    task
+        with its columns; `learn` puts it in its place with what it learned
+    checkpoint
+        an asset, a folder or a hub id
+    recipe
+        what was asked
+    train
+        rows with targets
+    valid
+        rows to select the epoch with
+    device
+        where the model runs
+    shortcuts
+        what an update may leave out
+    seen
+        role -> hashes of its rows' inputs
+    fingerprint
+        role -> a number of all its rows
+    model
+        build, prepare
+    plan
+        the recipe with what it left open filled in
+    examples
+        the encoded training rows
+    updates
+        of the whole run
+    micro
+        rows at a time in memory
+    pack
+        puts several examples into a row
+    still
+        parts that stay in evaluation mode
+    quick
+        the shortcuts that fit this model
+    objective
+        (model, batch) -> named sums, outputs
+    history
+        train
+    best_weights
+        of the best epoch so far, on the CPU
+    under_way
+        has every listener let it start?
+    interrupted
+        was it asked to stop?
+    trouble
+        the rows at which it went wrong
+    """
     task: Task  # with its columns; `learn` puts it in its place with what it learned
     checkpoint: str  # an asset, a folder or a hub id
     recipe: Recipe  # what was asked
@@ -62,7 +111,7 @@ class Run:
     # plan
     updates: int = 0  # of the whole run
     micro: int = 1  # rows at a time in memory
-    pack: Callable = lambda batch: batch  # puts several examples into a row
+    pack: Callable | None = None  # puts several examples into a row
     still: list[nn.Module] = field(default_factory=list)  # parts that stay in evaluation mode
     quick: Quick | None = None  # the shortcuts that fit this model
     objective: Callable | None = None  # (model, batch) -> named sums, outputs
@@ -85,20 +134,397 @@ class Run:
         "Has it moved the weights, so that there is something to take over?"
         return self.under_way and self.position.step > 0
 
-# %% ../nbs/07c_run.ipynb #44aa03f5
-@patch
-def prepared(self: Run) -> Run:  # itself
-    "Everything up to the first update. Raises DataError, TrainingError, CheckpointError."
-    for step in (self.learn, self.build, self.prepare, self.make_plan): step()
-    return self
+    def prepared(self) -> "Run":  # itself
+        """Everything up to the first update. Raises DataError, TrainingError, CheckpointError.
+
+        Returns
+        -------
+        Run
+            itself
+        """
+        for step in (self.learn, self.build, self.prepare, self.make_plan): step()
+        return self
+
+    def learn(self) -> None:
+        "Check the rows, and let the task learn from those to train on. Raises DataError."
+        if self.recipe.patience is not None and self.valid is None:
+            raise TrainingError(f"patience={self.recipe.patience} waits for a better result on valid: "
+                                "give valid rows, or patience=None.")
+        learned = [f for f in fields(self.task) if f.metadata.get("learned")]
+        unlearned = replace(self.task, **{f.name: f.default for f in learned})
+        self._look_at(unlearned, self.train, "train")
+        self.task = unlearned.learn(self.train)
+        if self.valid is not None: self._look_at(self.task, self.valid, "valid")
+
+    def _look_at(self, task, rows, role):
+        usable(task, rows, role)
+        self.seen[role] = row_hashes(rows, task.inputs())
+        everything = row_hashes(rows, [*task.inputs(), *task.outputs()])
+        self.fingerprint[role] = derive_seed(*everything)
+        both = len({*self.seen[role]} & {*self.seen["train"]})
+        if role != "train" and both:
+            warn(f"{both} of {len(rows)} {role} rows also stand in train; "
+                 "their figures will look better than they are.")
+
+    def build(self) -> None:
+        "Model and processor from the checkpoint, and the recipe's sizes."
+        asked = self.recipe
+        self.model, self.processor = self.task.build(
+            self.checkpoint, fresh=asked.fresh, seed=asked.seed)
+        self.plan = asked.sized(len(self.train), **self.task.pace(self.model))
+
+    def prepare(self) -> None:
+        "Frozen layers, dropout, methods; then the encoded rows."
+        plan = self.plan
+        if plan.dropout is not None: set_dropout(self.model, plan.dropout)
+        if plan.unfreeze_last is not None: freeze(self.model, plan.unfreeze_last)
+        for method in plan.methods: self.model = method.prepare(self.model)
+        self.model.to(self.device)
+        self.examples = Examples(self.task, self.train, self.processor, seed=plan.seed)
+        lengths = self.task.check_lengths(self.train, self.processor, self.examples.lengths)
+        report([*lengths, *self._unknown()])
+        if self.valid is not None and self.task.writes:
+            self.task.encode_all(self.valid, self.processor)  # refuses what is too long
+
+    def _unknown(self):
+        "What the tokenizer makes of about 2,000 of the rows."
+        some = self.train.iloc[::max(1, len(self.train) // 2_000)]
+        columns = [c for c in self.task.inputs() if c in some]
+        return [f for c in columns for f in check_unknown(some[c].tolist(), self.processor)]
+
+    def make_plan(self) -> None:
+        "Updates, packing, shortcuts, objective and optimiser."
+        plan = self.plan
+        self.updates = plan.epochs * math.ceil(len(self.examples) / plan.batch_size)
+        self.micro = plan.micro_batch_size or plan.batch_size
+        if plan.packing: self.pack = packer(self.task, self.model, self.examples)
+        if not plan.train_batchnorm: self.still = still_parts(self.model, self.examples)
+        watched = bool(plan.methods or plan.packing or plan.train_batchnorm)
+        self.quick = quicken(self.model, self.examples, self.shortcuts, self.autocast, watched=watched)
+        self.objective = task_objective(self.task, self.quick.forward)
+        for method in plan.methods: self.objective = method.objective(self.objective, self.task)
+        self.optimizer = self._optimizer()
+        self.quick.follow(self.optimizer)
+
+    def _optimizer(self):
+        plan = self.plan
+        asked = [method.groups(self.model, plan.learning_rate) for method in plan.methods]
+        own = [groups for groups in asked if groups is not None]
+        groups = own[-1] if own else parameter_groups(
+            self.model, plan.learning_rate, plan.weight_decay, plan.depth_decay)
+        if not groups:
+            raise TrainingError("Nothing is trainable: every parameter is frozen. Raise unfreeze_last.")
+        for group in groups: group["top_lr"] = group["lr"]
+        fused = self.device.type in ("cuda", "cpu")
+        return torch.optim.AdamW(groups, lr=plan.learning_rate, fused=fused)
+
+    def autocast(self) -> AbstractContextManager:
+        "The recipe's precision, for a forward pass."
+        if pick_precision(self.plan.precision, self.device) == "fp32": return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def update(
+        self,
+        indices: Sequence[int],  # of the rows of one effective batch
+    ) -> tuple[dict, dict, float]:  # loss terms, their weights, the gradient's norm
+        """Move the weights once. Raises TrainingError at a number that is none.
+
+        Parameters
+        ----------
+        indices
+            of the rows of one effective batch
+
+        Returns
+        -------
+        tuple[dict, dict, float]
+            loss terms, their weights, the gradient's norm
+        """
+        self._set_rate()
+        pieces = self._pieces(share(indices))
+        found, norms = [], []
+
+        def grad():
+            found.append(self._gradient(pieces))
+            self._must_be_sound(found[-1][0], indices, mean_loss(*found[-1]))
+            return found[-1]
+
+        def opt():
+            norms.append(self._clip())
+            self._must_be_sound({"gradient norm": norms[-1]}, indices)
+            self.optimizer.step()
+
+        self._step()(self.model, grad, opt)
+        for method in self.plan.methods: method.after(self.model)
+        return *found[0], norms[-1] if norms else 0.0
+
+    def _set_rate(self):
+        plan = self.plan
+        factor = rate_factor(self.position.step, self.updates, plan.warmup, plan.schedule)
+        for group in self.optimizer.param_groups: group["lr"] = group["top_lr"] * factor
+
+    def _gradient(self, pieces):
+        key = (self.plan.seed, self.position.step)
+        return effective_gradient(
+            self.task, self.model, pieces, self.objective, self.autocast, key, self._smaller)
+
+    def _step(self):
+        "The method that has its own kind of update, or the plain one."
+        own = [m.step for m in self.plan.methods if type(m).step is not Method.step]
+        return own[0] if own else Method().step
+
+    def _clip(self):
+        params = [p for group in self.optimizer.param_groups for p in group["params"]]
+        return nn.utils.clip_grad_norm_(params, self.plan.max_grad_norm or math.inf).item()
+
+    def _pieces(self, indices):
+        whole = [self.examples.batch(i, epoch=self.position.epoch) for i in cut(indices, self.micro)]
+        pieces = [piece.to(self.device) for piece in whole]
+        return [self.pack(piece) for piece in pieces] if self.pack else pieces
+
+    def _smaller(self, pieces):
+        "Finer micro-batches, from here to the end of the run."
+        indices = torch.cat([p.index for p in pieces]).numpy()
+        at, largest = self.position.step + 1, max(map(len, pieces))
+        if largest == 1:
+            rows = sorted(indices.tolist())[:8]
+            raise TrainingError(
+                f"The memory of {self.device} does not suffice for one row of update {at} "
+                f"(rows {rows}). Take a smaller model, or shorter inputs.")
+        self.micro = largest // 2
+        if self.device.type == "cuda": torch.cuda.empty_cache()
+        warn(f"Memory ran out at update {at}: it is repeated with micro-batches of {self.micro} rows, "
+             "and so are all that follow. The gradient is the same.")
+        return self._pieces(indices)
+
+    def _must_be_sound(self, numbers, indices, loss=0.0):
+        "Raise TrainingError at a number that is none, or at a hundred times the first loss."
+        first = self.history.steps[0]["loss"] if self.history.steps else math.inf
+        finite = all(math.isfinite(v) for v in numbers.values())
+        if finite and loss <= 100 * max(1.0, first): return
+        rows = sorted(int(i) for i in indices)
+        self.trouble = self.examples.rows.iloc[rows]
+        if finite: what = f"The loss has exploded: {loss:.3g}, from {first:.3g} in the first update,"
+        else: what = f"Not a finite number: {numbers}"
+        raise TrainingError(
+            f"{what} at update {self.position.step + 1}, on training {_name_rows(rows, 64)} "
+            "(counting from 0; `tuner.trouble` holds them). "
+            f"Try a smaller learning rate, or look at these rows. {self._left()}")
+
+    def _left(self):
+        "Which weights a run that went wrong ends with."
+        if not self.offers: return "The tuner is what it was before this fit."
+        if self.best_weights is not None and self.plan.keep_best is not False:
+            return (f"The tuner holds the weights of epoch {self.position.best_epoch}, "
+                    "the best so far: they can be used and saved.")
+        sound = all(v.isfinite().all() for v in self.model.state_dict().values())
+        if sound: return "The tuner holds the weights before this update."
+        return "The weights so far are of no use."
+
+    def epoch(
+        self,
+        tell: Callable,  # (moment) tells the listeners
+    ) -> None:
+        """One pass over the training rows, and a look at the valid ones.
+
+        Parameters
+        ----------
+        tell
+            (moment) tells the listeners
+        """
+        p, clock = self.position, time.perf_counter()
+        for indices in self._batches():
+            self._one_step(indices)
+            tell("step")
+            self.interrupted = on_any_rank(self.interrupted)
+            if self.interrupted:
+                tell("pause")
+                return
+        loss = mean_loss(p.sums, p.weights)
+        record = {"epoch": p.epoch + 1, "train_loss": loss} | self._validate()
+        p.epoch, p.batch = p.epoch + 1, 0
+        p.sums, p.weights = {}, {}
+        self.history.epochs.append(record)
+        self.history.seconds.append(time.perf_counter() - clock)
+        tell("epoch")
+
+    def _batches(self):
+        "Those of this epoch that are still to be done."
+        plan, p = self.plan, self.position
+        window = 1 if plan.packing else plan.length_window
+        return self.examples.batches(plan.batch_size, epoch=p.epoch, window=window)[p.batch:]
+
+    def _one_step(self, indices):
+        p = self.position
+        train_mode(self.model, self.plan.train_batchnorm, self.still)
+        sums, weights, norm = self.update(indices)
+        p.sums, p.weights = add_up([p.sums, sums]), add_up([p.weights, weights])
+        p.batch, p.step = p.batch + 1, p.step + 1
+        rate = self.optimizer.param_groups[0]["lr"]
+        self.history.steps.append({"epoch": p.epoch + 1, "step": p.step,
+                                   "loss": mean_loss(sums, weights),
+                                   "learning_rate": rate, "grad_norm": norm})
+
+    def _validate(self):
+        if self.valid is None: return {}
+        with weights_of(self.model, self._averaged()):
+            result = evaluation.evaluate(self.task, self.model, self.processor, self.valid,
+                                         device=self.device, autocast=self.autocast)
+            best = self.position.take_in(self.task, result)
+            if best: self.best_weights = snapshot(self.model)
+        return {"valid_loss": result.loss} | result.metrics
+
+    def _averaged(self):
+        "The weights that a method would rather be judged by, if one has some."
+        kept = [method.averaged(self.model) for method in self.plan.methods]
+        return next((state for state in kept if state is not None), None)
+
+    def _best_epoch(self):
+        return self.position.choice(self.plan, broken=self.trouble is not None)
+
+    def go(
+        self,
+        listeners: Sequence[Listener] = (),  # each is told the moments, in this order
+    ) -> None:
+        """Train, from where the run stands to its end, an interruption or an accident.
+
+        Parameters
+        ----------
+        listeners
+            each is told the moments, in this order
+        """
+        def tell(moment):
+            for listener in listeners: getattr(listener, moment)(self)
+
+        with ExitStack() as stack:
+            stack.callback(self._finish)
+            for listener in reversed(listeners): stack.callback(listener.end, self)
+            stack.enter_context(stop_between_updates(self))
+            tell("start")
+            self.under_way = True
+            while self._goes_on(): self.epoch(tell)
+            self.position.kept = self._best_epoch() or self.position.epoch
+            self.history.reached = self._reached()
+
+    def _goes_on(self):
+        p, plan = self.position, self.plan
+        patient = plan.patience is None or p.stale < plan.patience
+        return p.epoch < plan.epochs and patient and not self.interrupted
+
+    def _finish(self):
+        "The weights that are kept, without shortcuts and whatever else only training needed."
+        p, best = self.position, self._best_epoch()
+        state = self._averaged() if best is None else self.best_weights
+        if state is not None: self.model.load_state_dict(state)
+        p.kept = best or p.epoch
+        p.best_scores, p.scores = [], []
+        self.quick.undo()
+        for method in reversed(self.plan.methods): self.model = method.finish(self.model)
+        self.model.eval()
+
+    def _reached(self) -> dict:
+        "The kept epoch's metric on valid, the plainest baseline's, and a warning or None."
+        if self.valid is None or not self.history.epochs: return {}
+        metric = self.task.metric[0]
+        value = self.history.epochs[self.kept_epoch - 1].get(metric)
+        plain = without_learning(self.task, self.train, self.valid)
+        found = {"metric": metric, "value": value, "rows": len(self.valid)}
+        found["without_learning"] = plain[1]
+        if plain[0]: found["plain"] = plain[0]
+        return found | {"warning": self._warning(value, plain)}
+
+    def _warning(self, value, plain):
+        if self.interrupted: return None
+        p = self.position
+        said = p.best_answer if p.kept == p.best_epoch else p.answer
+        return learned_nothing(self.task, self.plan, value, plain, said)
+
+    def identity(self) -> dict:  # plain data
+        """What makes it this run and no other.
+
+        Returns
+        -------
+        dict
+            plain data
+        """
+        return {"recipe": self.plan.to_dict(), "checkpoint": self.checkpoint,
+                "task": self.task.to_dict(), "rows": self.fingerprint,
+                "surroundings": surroundings(self.device, self.recipe.precision)}
+
+    def state_dict(self) -> dict:  # tensors and plain values
+        """Everything that a resumed run needs.
+
+        Returns
+        -------
+        dict
+            tensors and plain values
+        """
+        history = json.dumps(vars(self.history))  # one text: quick to take apart
+        return self.identity() | {
+            "model": self.model.state_dict(), "best": self.best_weights,
+            "optimizer": self.optimizer.state_dict()["state"],
+            "methods": [method.state_dict() for method in self.plan.methods],
+            "position": asdict(self.position), "history": history, "micro": self.micro}
+
+    def _must_be_the_same(self, state):
+        here = self.identity()
+        here, state = json.loads(json.dumps([here, {name: state[name] for name in here}]))
+        changed = _changes(state["recipe"], here["recipe"])
+        changed += _changes({"checkpoint": state["checkpoint"]}, {"checkpoint": here["checkpoint"]})
+        if state["task"] != here["task"]: changed.append("the task or what it learned")
+        if state["rows"] != here["rows"]: changed.append("the training or validation rows")
+        if changed:
+            raise TrainingError(f"This checkpoint belongs to another run: {'; '.join(changed)}. "
+                                "Use the same settings and rows, or begin anew without resume.")
+        if moved := _changes(state["surroundings"], here["surroundings"]):
+            warn(f"this run began elsewhere ({'; '.join(moved)}). It goes on, but its last digits "
+                 "may not be those of an uninterrupted run.")
+
+    def load_state_dict(
+        self,
+        state: dict,  # what `state_dict` gave
+    ) -> None:
+        """Put a run back where it was. Raises TrainingError if it was another run, CheckpointError.
+
+        Parameters
+        ----------
+        state
+            what `state_dict` gave
+        """
+        try:
+            self._must_be_the_same(state)
+            self._put_back(state)
+        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as e:
+            raise CheckpointError(f"The checkpoint does not fit this model ({reason(e)}). "
+                                  "Begin anew without resume.") from e
+
+    def _put_back(self, state):
+        self.model.load_state_dict(state["model"])
+        self.best_weights = state["best"]
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
+        for method, kept in zip(self.plan.methods, state["methods"], strict=True):
+            method.load_state_dict(kept)
+        self.position = Position(**state["position"])
+        self.history = History(**json.loads(state["history"]))
+        self.micro = state["micro"]
 
 # %% ../nbs/07c_run.ipynb #38f3d1fb
 def usable(
     task: Task,  # says which columns must be there; once it has learned, which labels there are
     rows: pd.DataFrame,  # what somebody calls its rows
     role: str,  # how they are named in the message, e.g. "train"
-):
-    "Raise DataError unless these rows can be used as they are."
+) -> None:
+    """Raise DataError unless these rows can be used as they are.
+
+    Parameters
+    ----------
+    task
+        says which columns must be there; once it has learned, which labels there are
+    rows
+        what somebody calls its rows
+    role
+        how they are named in the message, e.g. "train"
+    """
     if not isinstance(rows, pd.DataFrame):
         raise DataError(f"The {role} rows should be a table, not {type(rows).__name__}: "
                         "read them with task.read(…).")
@@ -110,241 +536,21 @@ def usable(
         said.append("`task.read` leaves unusable rows out and names them.")
     raise DataError(f"The {role} rows cannot be used: {' '.join(said)}")
 
-# %% ../nbs/07c_run.ipynb #9963ef01
-@patch
-def learn(self: Run):
-    "Check the rows, and let the task learn from those to train on. Raises DataError."
-    if self.recipe.patience is not None and self.valid is None:
-        raise TrainingError(f"patience={self.recipe.patience} waits for a better result on valid: "
-                            "give valid rows, or patience=None.")
-    learned = [f for f in fields(self.task) if f.metadata.get("learned")]
-    unlearned = replace(self.task, **{f.name: f.default for f in learned})
-    self._look_at(unlearned, self.train, "train")
-    self.task = unlearned.learn(self.train)
-    if self.valid is not None: self._look_at(self.task, self.valid, "valid")
-
-@patch
-def _look_at(self: Run, task, rows, role):
-    usable(task, rows, role)
-    self.seen[role] = row_hashes(rows, task.inputs())
-    everything = row_hashes(rows, [*task.inputs(), *task.outputs()])
-    self.fingerprint[role] = derive_seed(*everything)
-    both = len({*self.seen[role]} & {*self.seen["train"]})
-    if role != "train" and both:
-        warn(f"{both} of {len(rows)} {role} rows also stand in train; "
-             "their figures will look better than they are.")
-
-# %% ../nbs/07c_run.ipynb #a36647ec
-@patch
-def build(self: Run):
-    "Model and processor from the checkpoint, and the recipe's sizes."
-    asked = self.recipe
-    self.model, self.processor = self.task.build(
-        self.checkpoint, fresh=asked.fresh, seed=asked.seed)
-    self.plan = asked.sized(len(self.train), **self.task.pace(self.model))
-
-# %% ../nbs/07c_run.ipynb #a5aec310
-@patch
-def prepare(self: Run):
-    "Frozen layers, dropout, methods; then the encoded rows."
-    plan = self.plan
-    if plan.dropout is not None: set_dropout(self.model, plan.dropout)
-    if plan.unfreeze_last is not None: freeze(self.model, plan.unfreeze_last)
-    for method in plan.methods: self.model = method.prepare(self.model)
-    self.model.to(self.device)
-    self.examples = Examples(self.task, self.train, self.processor, seed=plan.seed)
-    lengths = self.task.check_lengths(self.train, self.processor, self.examples.lengths)
-    report([*lengths, *self._unknown()])
-    if self.valid is not None and self.task.writes:
-        self.task.encode_all(self.valid, self.processor)  # refuses what is too long
-
-@patch
-def _unknown(self: Run):
-    "What the tokenizer makes of about 2,000 of the rows."
-    some = self.train.iloc[::max(1, len(self.train) // 2_000)]
-    columns = [c for c in self.task.inputs() if c in some]
-    return [f for c in columns for f in check_unknown(some[c].tolist(), self.processor)]
-
-# %% ../nbs/07c_run.ipynb #7d4c4477
-@patch
-def make_plan(self: Run):
-    "Updates, packing, shortcuts, objective and optimiser."
-    plan = self.plan
-    self.updates = plan.epochs * math.ceil(len(self.examples) / plan.batch_size)
-    self.micro = plan.micro_batch_size or plan.batch_size
-    if plan.packing: self.pack = packer(self.task, self.model, self.examples)
-    if not plan.train_batchnorm: self.still = still_parts(self.model, self.examples)
-    watched = bool(plan.methods or plan.packing or plan.train_batchnorm)
-    self.quick = quicken(self.model, self.examples, self.shortcuts, self.autocast, watched=watched)
-    self.objective = task_objective(self.task, self.quick.forward)
-    for method in plan.methods: self.objective = method.objective(self.objective, self.task)
-    self.optimizer = self._optimizer()
-    self.quick.follow(self.optimizer)
-
-@patch
-def _optimizer(self: Run):
-    plan = self.plan
-    asked = [method.groups(self.model, plan.learning_rate) for method in plan.methods]
-    own = [groups for groups in asked if groups is not None]
-    groups = own[-1] if own else parameter_groups(
-        self.model, plan.learning_rate, plan.weight_decay, plan.depth_decay)
-    if not groups:
-        raise TrainingError("Nothing is trainable: every parameter is frozen. Raise unfreeze_last.")
-    for group in groups: group["top_lr"] = group["lr"]
-    fused = self.device.type in ("cuda", "cpu")
-    return torch.optim.AdamW(groups, lr=plan.learning_rate, fused=fused)
-
-@patch
-def autocast(self: Run):  # a context manager
-    "The recipe's precision, for a forward pass."
-    if pick_precision(self.plan.precision, self.device) == "fp32": return nullcontext()
-    return torch.autocast(self.device.type, torch.bfloat16)
-
-# %% ../nbs/07c_run.ipynb #0a9a63bd
-@patch
-def update(
-    self: Run,
-    indices: Sequence[int],  # of the rows of one effective batch
-) -> tuple[dict, dict, float]:  # loss terms, their weights, the gradient's norm
-    "Move the weights once. Raises TrainingError at a number that is none."
-    self._set_rate()
-    pieces = self._pieces(share(indices))
-    found, norms = [], []
-
-    def grad():
-        found.append(self._gradient(pieces))
-        self._must_be_sound(found[-1][0], indices, mean_loss(*found[-1]))
-        return found[-1]
-
-    def opt():
-        norms.append(self._clip())
-        self._must_be_sound({"gradient norm": norms[-1]}, indices)
-        self.optimizer.step()
-
-    self._step()(self.model, grad, opt)
-    for method in self.plan.methods: method.after(self.model)
-    return *found[0], norms[-1] if norms else 0.0
-
-# %% ../nbs/07c_run.ipynb #2dbf2ea2
-@patch
-def _set_rate(self: Run):
-    plan = self.plan
-    factor = rate_factor(self.position.step, self.updates, plan.warmup, plan.schedule)
-    for group in self.optimizer.param_groups: group["lr"] = group["top_lr"] * factor
-
-@patch
-def _gradient(self: Run, pieces):
-    key = (self.plan.seed, self.position.step)
-    return effective_gradient(
-        self.task, self.model, pieces, self.objective, self.autocast, key, self._smaller)
-
-@patch
-def _step(self: Run):
-    "The method that has its own kind of update, or the plain one."
-    own = [m.step for m in self.plan.methods if type(m).step is not Method.step]
-    return own[0] if own else Method().step
-
-@patch
-def _clip(self: Run):
-    params = [p for group in self.optimizer.param_groups for p in group["params"]]
-    return nn.utils.clip_grad_norm_(params, self.plan.max_grad_norm or math.inf).item()
-
-# %% ../nbs/07c_run.ipynb #d5c59609
-@patch
-def _pieces(self: Run, indices):
-    whole = [self.examples.batch(i, epoch=self.position.epoch) for i in cut(indices, self.micro)]
-    return [self.pack(piece.to(self.device)) for piece in whole]
-
-@patch
-def _smaller(self: Run, pieces):
-    "Finer micro-batches, from here to the end of the run."
-    indices = torch.cat([p.index for p in pieces]).numpy()
-    at, largest = self.position.step + 1, max(map(len, pieces))
-    if largest == 1:
-        rows = sorted(indices.tolist())[:8]
-        raise TrainingError(
-            f"The memory of {self.device} does not suffice for one row of update {at} "
-            f"(rows {rows}). Take a smaller model, or shorter inputs.")
-    self.micro = largest // 2
-    if self.device.type == "cuda": torch.cuda.empty_cache()
-    warn(f"Memory ran out at update {at}: it is repeated with micro-batches of {self.micro} rows, "
-         "and so are all that follow. The gradient is the same.")
-    return self._pieces(indices)
-
-# %% ../nbs/07c_run.ipynb #ee5567ce
-@patch
-def _must_be_sound(self: Run, numbers, indices, loss=0.0):
-    "Raise TrainingError at a number that is none, or at a hundred times the first loss."
-    first = self.history.steps[0]["loss"] if self.history.steps else math.inf
-    finite = all(math.isfinite(v) for v in numbers.values())
-    if finite and loss <= 100 * max(1.0, first): return
-    rows = sorted(int(i) for i in indices)
-    self.trouble = self.examples.rows.iloc[rows]
-    if finite: what = f"The loss has exploded: {loss:.3g}, from {first:.3g} in the first update,"
-    else: what = f"Not a finite number: {numbers}"
-    raise TrainingError(
-        f"{what} at update {self.position.step + 1}, on training {_name_rows(rows, 64)} "
-        "(counting from 0; `tuner.trouble` holds them). "
-        f"Try a smaller learning rate, or look at these rows. {self._left()}")
-
-@patch
-def _left(self: Run):
-    "Which weights a run that went wrong ends with."
-    if not self.offers: return "The tuner is what it was before this fit."
-    if self.best_weights is not None and self.plan.keep_best is not False:
-        return (f"The tuner holds the weights of epoch {self.position.best_epoch}, "
-                "the best so far: they can be used and saved.")
-    sound = all(v.isfinite().all() for v in self.model.state_dict().values())
-    if sound: return "The tuner holds the weights before this update."
-    return "The weights so far are of no use."
-
-# %% ../nbs/07c_run.ipynb #8e58eb85
-@patch
-def epoch(
-    self: Run,
-    tell: Callable,  # (moment) tells the listeners
-):
-    "One pass over the training rows, and a look at the valid ones."
-    p, clock = self.position, time.perf_counter()
-    for indices in self._batches():
-        self._one_step(indices)
-        tell("step")
-        self.interrupted = on_any_rank(self.interrupted)
-        if self.interrupted: return tell("pause")
-    loss = mean_loss(p.sums, p.weights)
-    record = {"epoch": p.epoch + 1, "train_loss": loss} | self._validate()
-    p.epoch, p.batch = p.epoch + 1, 0
-    p.sums, p.weights = {}, {}
-    self.history.epochs.append(record)
-    self.history.seconds.append(time.perf_counter() - clock)
-    tell("epoch")
-
-@patch
-def _batches(self: Run):
-    "Those of this epoch that are still to be done."
-    plan, p = self.plan, self.position
-    window = 1 if plan.packing else plan.length_window
-    return self.examples.batches(plan.batch_size, epoch=p.epoch, window=window)[p.batch:]
-
-@patch
-def _one_step(self: Run, indices):
-    p = self.position
-    train_mode(self.model, self.plan.train_batchnorm, self.still)
-    sums, weights, norm = self.update(indices)
-    p.sums, p.weights = add_up([p.sums, sums]), add_up([p.weights, weights])
-    p.batch, p.step = p.batch + 1, p.step + 1
-    rate = self.optimizer.param_groups[0]["lr"]
-    self.history.steps.append({"epoch": p.epoch + 1, "step": p.step,
-                               "loss": mean_loss(sums, weights),
-                               "learning_rate": rate, "grad_norm": norm})
-
 # %% ../nbs/07c_run.ipynb #d83de588
 @contextmanager
 def weights_of(
     model: nn.Module,  # has its own weights back afterwards
     state: dict | None,  # a state dict to use inside the block; None: leave the model alone
-):
-    "Use other weights inside a `with` block."
+) -> Iterator[None]:
+    """Use other weights inside a `with` block.
+
+    Parameters
+    ----------
+    model
+        has its own weights back afterwards
+    state
+        a state dict to use inside the block; None: leave the model alone
+    """
     if state is None:
         yield
         return
@@ -358,36 +564,32 @@ def weights_of(
 def snapshot(
     model: nn.Module,  # anywhere
 ) -> dict:  # a state dict on the CPU
-    "A copy of all weights."
+    """A copy of all weights.
+
+    Parameters
+    ----------
+    model
+        anywhere
+
+    Returns
+    -------
+    dict
+        a state dict on the CPU
+    """
     return {k: v.detach().to("cpu", copy=True) for k, v in model.state_dict().items()}
-
-# %% ../nbs/07c_run.ipynb #ed0f1585
-@patch
-def _validate(self: Run):
-    if self.valid is None: return {}
-    with weights_of(self.model, self._averaged()):
-        result = evaluation.evaluate(self.task, self.model, self.processor, self.valid,
-                                     device=self.device, autocast=self.autocast)
-        best = self.position.take_in(self.task, result)
-        if best: self.best_weights = snapshot(self.model)
-    return {"valid_loss": result.loss} | result.metrics
-
-@patch
-def _averaged(self: Run):
-    "The weights that a method would rather be judged by, if one has some."
-    kept = [method.averaged(self.model) for method in self.plan.methods]
-    return next((state for state in kept if state is not None), None)
-
-@patch
-def _best_epoch(self: Run):
-    return self.position.choice(self.plan, broken=self.trouble is not None)
 
 # %% ../nbs/07c_run.ipynb #faba0e8d
 @contextmanager
 def stop_between_updates(
     run: Run,  # its `interrupted` is set by the first Ctrl-C
-):
-    "Turn the first Ctrl-C inside the block into a request to stop after the update under way."
+) -> Iterator[None]:
+    """Turn the first Ctrl-C inside the block into a request to stop after the update under way.
+
+    Parameters
+    ----------
+    run
+        its `interrupted` is set by the first Ctrl-C
+    """
     def ask(signum, frame):
         if run.interrupted: raise KeyboardInterrupt
         run.interrupted = True
@@ -401,64 +603,6 @@ def stop_between_updates(
     finally:
         signal.signal(signal.SIGINT, before)
 
-# %% ../nbs/07c_run.ipynb #a7a54f45
-@patch
-def go(
-    self: Run,
-    listeners: Sequence[Listener] = (),  # each is told the moments, in this order
-):
-    "Train, from where the run stands to its end, an interruption or an accident."
-    def tell(moment):
-        for listener in listeners: getattr(listener, moment)(self)
-
-    with ExitStack() as stack:
-        stack.callback(self._finish)
-        for listener in reversed(listeners): stack.callback(listener.end, self)
-        stack.enter_context(stop_between_updates(self))
-        tell("start")
-        self.under_way = True
-        while self._goes_on(): self.epoch(tell)
-        self.position.kept = self._best_epoch() or self.position.epoch
-        self.history.reached = self._reached()
-
-@patch
-def _goes_on(self: Run):
-    p, plan = self.position, self.plan
-    patient = plan.patience is None or p.stale < plan.patience
-    return p.epoch < plan.epochs and patient and not self.interrupted
-
-@patch
-def _finish(self: Run):
-    "The weights that are kept, without shortcuts and whatever else only training needed."
-    p, best = self.position, self._best_epoch()
-    state = self._averaged() if best is None else self.best_weights
-    if state is not None: self.model.load_state_dict(state)
-    p.kept = best or p.epoch
-    p.best_scores, p.scores = [], []
-    self.quick.undo()
-    for method in reversed(self.plan.methods): self.model = method.finish(self.model)
-    self.model.eval()
-
-# %% ../nbs/07c_run.ipynb #fe7b2030
-@patch
-def _reached(self: Run) -> dict:
-    "The kept epoch's metric on valid, the plainest baseline's, and a warning or None."
-    if self.valid is None or not self.history.epochs: return {}
-    metric = self.task.metric[0]
-    value = self.history.epochs[self.kept_epoch - 1].get(metric)
-    plain = without_learning(self.task, self.train, self.valid)
-    found = {"metric": metric, "value": value, "rows": len(self.valid)}
-    found["without_learning"] = plain[1]
-    if plain[0]: found["plain"] = plain[0]
-    return found | {"warning": self._warning(value, plain)}
-
-@patch
-def _warning(self: Run, value, plain):
-    if self.interrupted: return None
-    p = self.position
-    said = p.best_answer if p.kept == p.best_epoch else p.answer
-    return learned_nothing(self.task, self.plan, value, plain, said)
-
 # %% ../nbs/07c_run.ipynb #775c3277
 @cache
 def _version(name):
@@ -468,7 +612,13 @@ def _version(name):
         return "not installed"
 
 def versions() -> dict[str, str]:  # name -> version
-    "The versions that decide about numbers."
+    """The versions that decide about numbers.
+
+    Returns
+    -------
+    dict[str, str]
+        name -> version
+    """
     names = ("torch", "transformers", "tokenizers", "numpy", "scikit-learn")
     return {"sft_nb": sft_nb.__version__} | {name: _version(name) for name in names}
 
@@ -476,72 +626,26 @@ def surroundings(
     device: torch.device,  # where the model runs
     precision: str,  # as the recipe says it
 ) -> dict[str, str]:  # what, and which
-    "What the last digits of a run depend on, beside its settings and rows."
+    """What the last digits of a run depend on, beside its settings and rows.
+
+    Parameters
+    ----------
+    device
+        where the model runs
+    precision
+        as the recipe says it
+
+    Returns
+    -------
+    dict[str, str]
+        what, and which
+    """
     name = f"{device.type} ({torch.backends.cpu.get_cpu_capability()})"
     if device.type == "cuda": name = torch.cuda.get_device_name(device)
     return versions() | {
         "device": name, "precision": pick_precision(precision, device),
         "threads": str(torch.get_num_threads()), "ranks": str(ranks().num_processes)}
 
-# %% ../nbs/07c_run.ipynb #90f9a3b4
-@patch
-def identity(self: Run) -> dict:  # plain data
-    "What makes it this run and no other."
-    return {"recipe": self.plan.to_dict(), "checkpoint": self.checkpoint,
-            "task": self.task.to_dict(), "rows": self.fingerprint,
-            "surroundings": surroundings(self.device, self.recipe.precision)}
-
-@patch
-def state_dict(self: Run) -> dict:  # tensors and plain values
-    "Everything that a resumed run needs."
-    history = json.dumps(vars(self.history))  # one text: quick to take apart
-    return self.identity() | {
-        "model": self.model.state_dict(), "best": self.best_weights,
-        "optimizer": self.optimizer.state_dict()["state"],
-        "methods": [method.state_dict() for method in self.plan.methods],
-        "position": asdict(self.position), "history": history, "micro": self.micro}
-
 # %% ../nbs/07c_run.ipynb #efe32946
-@patch
-def _must_be_the_same(self: Run, state):
-    here = self.identity()
-    here, state = json.loads(json.dumps([here, {name: state[name] for name in here}]))
-    changed = _changes(state["recipe"], here["recipe"])
-    changed += _changes({"checkpoint": state["checkpoint"]}, {"checkpoint": here["checkpoint"]})
-    if state["task"] != here["task"]: changed.append("the task or what it learned")
-    if state["rows"] != here["rows"]: changed.append("the training or validation rows")
-    if changed:
-        raise TrainingError(f"This checkpoint belongs to another run: {'; '.join(changed)}. "
-                            "Use the same settings and rows, or begin anew without resume.")
-    if moved := _changes(state["surroundings"], here["surroundings"]):
-        warn(f"this run began elsewhere ({'; '.join(moved)}). It goes on, but its last digits "
-             "may not be those of an uninterrupted run.")
-
 def _changes(then, now):
     return [f"{k}: {then.get(k)} then, {v} now" for k, v in now.items() if then.get(k) != v]
-
-# %% ../nbs/07c_run.ipynb #6a2f6376
-@patch
-def load_state_dict(
-    self: Run,
-    state: dict,  # what `state_dict` gave
-):
-    "Put a run back where it was. Raises TrainingError if it was another run, CheckpointError."
-    try:
-        self._must_be_the_same(state)
-        self._put_back(state)
-    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as e:
-        raise CheckpointError(f"The checkpoint does not fit this model ({reason(e)}). "
-                              "Begin anew without resume.") from e
-
-@patch
-def _put_back(self: Run, state):
-    self.model.load_state_dict(state["model"])
-    self.best_weights = state["best"]
-    groups = self.optimizer.state_dict()["param_groups"]
-    self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
-    for method, kept in zip(self.plan.methods, state["methods"], strict=True):
-        method.load_state_dict(kept)
-    self.position = Position(**state["position"])
-    self.history = History(**json.loads(state["history"]))
-    self.micro = state["micro"]

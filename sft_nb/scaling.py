@@ -6,6 +6,8 @@
 __all__ = ['power_law', 'plot_growth', 'rank_bytes', 'accelerate_config', 'suggest_setup']
 
 # %% ../nbs/07b_scaling.ipynb #761c2cc2
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -14,10 +16,23 @@ from .task import SFTError
 
 # %% ../nbs/07b_scaling.ipynb #6d9e4e37
 def power_law(
-    x,  # n sizes, above 0
-    y,  # n costs, above 0
+    x: Any,  # n sizes, above 0
+    y: Any,  # n costs, above 0
 ) -> tuple[float, float]:  # factor a and exponent b
-    "The line of least squares through the logarithms: y = a x^b."
+    """The line of least squares through the logarithms: y = a x^b.
+
+    Parameters
+    ----------
+    x
+        n sizes, above 0
+    y
+        n costs, above 0
+
+    Returns
+    -------
+    tuple[float, float]
+        factor a and exponent b
+    """
     x, y = np.asarray(x, float), np.asarray(y, float)
     if len(x) < 2 or len(x) != len(y) or (x <= 0).any() or (y <= 0).any(): raise SFTError("A power law needs two sizes or more, as many costs, and all of them above 0.")
     b, log_a = np.polyfit(np.log(x), np.log(y), 1)
@@ -25,13 +40,32 @@ def power_law(
 
 # %% ../nbs/07b_scaling.ipynb #6429a0d3
 def plot_growth(
-    x,  # n sizes
-    y,  # n costs
+    x: Any,  # n sizes
+    y: Any,  # n costs
     xlabel: str,  # what grows, with its unit
     ylabel: str,  # what it costs, with its unit
     fitted: int | None = None,  # the line is fitted to so many of the smallest; None: to all
-):  # a matplotlib Figure
-    "Costs against sizes on logarithmic axes, with the power law that fits the first of them."
+) -> Any:  # a matplotlib Figure
+    """Costs against sizes on logarithmic axes, with the power law that fits the first of them.
+
+    Parameters
+    ----------
+    x
+        n sizes
+    y
+        n costs
+    xlabel
+        what grows, with its unit
+    ylabel
+        what it costs, with its unit
+    fitted
+        the line is fitted to so many of the smallest; None: to all
+
+    Returns
+    -------
+    Any
+        a matplotlib Figure
+    """
     fig, ax = new_figure(4.5, 3)
     x, y = np.asarray(x, float), np.asarray(y, float)
     known = np.argsort(x)[:fitted]
@@ -50,7 +84,21 @@ def rank_bytes(
     sharded: bool = False,  # does each rank hold its share only?
     blocks: int = 12,  # layers, of which one at a time is put together
 ) -> float:
-    "What one rank holds beside activations, in 32 bits: weights, and gradients and AdamW's averages of what is trained."
+    """What one rank holds beside activations, in 32 bits: weights, and gradients and AdamW's averages of what is trained.
+
+    Parameters
+    ----------
+    parameters
+        of the whole model
+    trainable
+        of these, how many are trained; None: all
+    ranks
+        how many share the model, if it is sharded
+    sharded
+        does each rank hold its share only?
+    blocks
+        layers, of which one at a time is put together
+    """
     held = 4 * parameters + 12 * (parameters if trainable is None else trainable)
     return held / ranks + 8 * parameters / blocks if sharded and ranks > 1 else float(held)
 
@@ -63,7 +111,28 @@ def accelerate_config(
     bf16: bool = True,  # 16-bit products
     address: str = "ADDRESS-OF-MACHINE-0",  # where the first machine is reached, if there are several
 ) -> dict:  # to be written as YAML or JSON: a file for `accelerate launch --config_file`
-    "What accelerate must know; on every further machine `machine_rank` is its number."
+    """What accelerate must know; on every further machine `machine_rank` is its number.
+
+    Parameters
+    ----------
+    devices
+        on each machine
+    machines
+        how many
+    sharded
+        FSDP; else a copy on every device
+    cpu
+        processes without a graphics card
+    bf16
+        16-bit products
+    address
+        where the first machine is reached, if there are several
+
+    Returns
+    -------
+    dict
+        to be written as YAML or JSON: a file for `accelerate launch --config_file`
+    """
     kind = "FSDP" if sharded else "NO" if devices * machines == 1 else "MULTI_CPU" if cpu else "MULTI_GPU"
     config = {"compute_environment": "LOCAL_MACHINE", "distributed_type": kind, "use_cpu": cpu, "mixed_precision": "bf16" if bf16 else "no",
               "num_processes": devices * machines, "num_machines": machines, "machine_rank": 0}
@@ -82,7 +151,30 @@ def suggest_setup(
     activations_gb: float = 1.0,  # of one micro-batch: see `choosing.memory_bytes`
     blocks: int = 12,  # layers of the model
 ) -> pd.DataFrame:  # a row per way, the simplest first: GB on each device, does it fit, what to write in the recipe or for accelerate
-    "Which way of training fits into the devices at hand."
+    """Which way of training fits into the devices at hand.
+
+    Parameters
+    ----------
+    parameters
+        of the model
+    memory_gb
+        of one device, in GB
+    devices
+        on each machine
+    machines
+        how many
+    trainable
+        how many parameters are trained; None: all
+    activations_gb
+        of one micro-batch: see `choosing.memory_bytes`
+    blocks
+        layers of the model
+
+    Returns
+    -------
+    pd.DataFrame
+        a row per way, the simplest first: GB on each device, does it fit, what to write in the recipe or for accelerate
+    """
     if min(parameters, memory_gb, devices, machines, blocks) <= 0 or activations_gb < 0: raise SFTError("Parameters, memory, devices, machines and blocks must be above 0.")
     n, few = devices * machines, .005 * parameters if trainable is None else trainable
     ways = [("one device", 1, rank_bytes(parameters, trainable), "nothing to configure"),

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from fastcore.basics import patch
 
 from .evaluation import Evaluation
 from .recipe import Recipe
@@ -20,7 +19,39 @@ from .task import Prediction, Task, TrainingError
 # %% ../nbs/07a_selection.ipynb #8ee7d8a1
 @dataclass
 class Position:
-    "Where a run stands."
+    """Where a run stands.
+
+    Parameters
+    ----------
+    epoch
+        finished epochs
+    batch
+        finished updates in the epoch under way
+    step
+        finished updates in all
+    sums
+        loss terms of the epoch under way
+    weights
+        and their weights
+    best
+        the best valid metric so far
+    best_loss
+        its loss: of equal metrics the lower loss is better
+    best_epoch
+        and its epoch
+    best_scores
+        its score on every valid row
+    best_answer
+        what it answers to every valid row, if it is one thing
+    scores
+        the same of the newest epoch
+    answer
+        and its only answer
+    kept
+        at the end: the epoch whose weights the tuner has
+    stale
+        epochs since the best
+    """
     epoch: int = 0  # finished epochs
     batch: int = 0  # finished updates in the epoch under way
     step: int = 0  # finished updates in all
@@ -36,32 +67,68 @@ class Position:
     kept: int | None = None  # at the end: the epoch whose weights the tuner has
     stale: int = 0  # epochs since the best
 
+    def take_in(
+        self,
+        task: Task,  # names the metric and scores a row
+        result: Evaluation,  # of the valid rows, after the newest epoch
+    ) -> bool:  # is it the best so far?
+        """Note the newest epoch's figures. Raises TrainingError if they lack the task's metric.
+
+        Parameters
+        ----------
+        task
+            names the metric and scores a row
+        result
+            of the valid rows, after the newest epoch
+
+        Returns
+        -------
+        bool
+            is it the best so far?
+        """
+        self.scores = [float(task.score(said, true))
+                       for said, true in zip(result.predictions, result.targets)]
+        self.answer = only_answer(result.predictions)
+        value = _selecting(task, result)
+        if not self._better(value, result.loss, task.metric[1]):
+            self.stale += 1
+            return False
+        self.best, self.best_loss = value, result.loss
+        self.best_epoch, self.stale = self.epoch + 1, 0
+        self.best_scores, self.best_answer = self.scores, self.answer
+        return True
+
+    def _better(self, value, loss, direction):
+        if self.best is None or math.isnan(self.best): return True
+        if value == self.best: return loss < self.best_loss
+        return value > self.best if direction == "max" else value < self.best
+
+    def choice(
+        self,
+        plan: Recipe,  # says what to keep
+        broken: bool = False,  # the run ended in an accident
+    ) -> int | None:  # the best epoch; None: the weights as they are
+        """The epoch to end with.
+
+        Parameters
+        ----------
+        plan
+            says what to keep
+        broken
+            the run ended in an accident
+
+        Returns
+        -------
+        int | None
+            the best epoch; None: the weights as they are
+        """
+        if plan.keep_best is False or self.best_epoch is None: return None
+        if plan.keep_best or plan.patience is not None: return self.best_epoch
+        amid_an_epoch = broken or self.batch > 0
+        if amid_an_epoch or more_than_chance(self.best_scores, self.scores): return self.best_epoch
+        return None
+
 # %% ../nbs/07a_selection.ipynb #cd6f24cb
-@patch
-def take_in(
-    self: Position,
-    task: Task,  # names the metric and scores a row
-    result: Evaluation,  # of the valid rows, after the newest epoch
-) -> bool:  # is it the best so far?
-    "Note the newest epoch's figures. Raises TrainingError if they lack the task's metric."
-    self.scores = [float(task.score(said, true))
-                   for said, true in zip(result.predictions, result.targets)]
-    self.answer = only_answer(result.predictions)
-    value = _selecting(task, result)
-    if not self._better(value, result.loss, task.metric[1]):
-        self.stale += 1
-        return False
-    self.best, self.best_loss = value, result.loss
-    self.best_epoch, self.stale = self.epoch + 1, 0
-    self.best_scores, self.best_answer = self.scores, self.answer
-    return True
-
-@patch
-def _better(self: Position, value, loss, direction):
-    if self.best is None or math.isnan(self.best): return True
-    if value == self.best: return loss < self.best_loss
-    return value > self.best if direction == "max" else value < self.best
-
 def _selecting(task, result):
     "The figure that epochs are chosen by."
     name, _ = task.metric
@@ -75,7 +142,18 @@ def _selecting(task, result):
 def only_answer(
     predictions: list[Prediction],  # n answers
 ) -> str | None:  # the answer as text, if all n are the same and n > 1
-    "What is said to every row, if it is one thing."
+    """What is said to every row, if it is one thing.
+
+    Parameters
+    ----------
+    predictions
+        n answers
+
+    Returns
+    -------
+    str | None
+        the answer as text, if all n are the same and n > 1
+    """
     said = {json.dumps(p.value, default=str, sort_keys=True) for p in predictions}
     return said.pop() if len(said) == 1 and len(predictions) > 1 else None
 
@@ -84,25 +162,19 @@ def more_than_chance(
     better: list[float],  # n scores
     other: list[float],  # n scores of the same rows
 ) -> bool:
-    "Is the mean difference more than two standard errors of it?"
+    """Is the mean difference more than two standard errors of it?
+
+    Parameters
+    ----------
+    better
+        n scores
+    other
+        n scores of the same rows
+    """
     difference = np.subtract(better, other)
     if len(difference) < 2: return False
     error = difference.std(ddof=1) / math.sqrt(len(difference))
     return bool(difference.mean() > 2 * error)
-
-# %% ../nbs/07a_selection.ipynb #9f8f3ac0
-@patch
-def choice(
-    self: Position,
-    plan: Recipe,  # says what to keep
-    broken: bool = False,  # the run ended in an accident
-) -> int | None:  # the best epoch; None: the weights as they are
-    "The epoch to end with."
-    if plan.keep_best is False or self.best_epoch is None: return None
-    if plan.keep_best or plan.patience is not None: return self.best_epoch
-    amid_an_epoch = broken or self.batch > 0
-    if amid_an_epoch or more_than_chance(self.best_scores, self.scores): return self.best_epoch
-    return None
 
 # %% ../nbs/07a_selection.ipynb #a42f79fc
 PLAIN = {
@@ -116,7 +188,22 @@ def without_learning(
     train: pd.DataFrame,  # rows that the baseline may look at
     valid: pd.DataFrame,  # rows that it is judged on
 ) -> tuple[str | None, float | None]:  # its name in PLAIN and its metric; None where there is none
-    "What the plainest answer reaches."
+    """What the plainest answer reaches.
+
+    Parameters
+    ----------
+    task
+        knows its baselines and its metric
+    train
+        rows that the baseline may look at
+    valid
+        rows that it is judged on
+
+    Returns
+    -------
+    tuple[str | None, float | None]
+        its name in PLAIN and its metric; None where there is none
+    """
     ways, metric = task.baselines(), task.metric[0]
     plain = next((name for name in PLAIN if name in ways), None)
     if plain is None or metric == "loss": return None, None
@@ -131,7 +218,26 @@ def learned_nothing(
     plain: tuple[str | None, float | None],  # from `without_learning`
     said: str | None,  # from `only_answer`
 ) -> str | None:  # a sentence; None: it has learned something
-    "Does the model answer one thing to every row, or no better than what needs no learning?"
+    """Does the model answer one thing to every row, or no better than what needs no learning?
+
+    Parameters
+    ----------
+    task
+        says whether more of its metric is better
+    plan
+        what was run
+    value
+        the metric that was reached
+    plain
+        from `without_learning`
+    said
+        from `only_answer`
+
+    Returns
+    -------
+    str | None
+        a sentence; None: it has learned something
+    """
     if said is None and _gained(value, plain[1], task.metric[1]): return None
     if said: what = f"answers {said[:60]} to every one of the valid rows"
     else: what = f"is no better on valid than {PLAIN[plain[0]]}"

@@ -13,7 +13,6 @@ from contextlib import nullcontext
 import numpy as np
 import pandas as pd
 import torch
-from fastcore.basics import patch
 from torch import nn
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -32,7 +31,22 @@ def keep_mask(
     p: float,  # probability of dropping, taken to the nearest 65536th, below 1
     dtype: torch.dtype = torch.float32,  # of the mask
 ) -> torch.Tensor:  # 0 where a value is dropped, 1/(1-p) where it is kept
-    "Dropout's mask on the CPU, four decisions from each 64-bit draw. Seeded by torch's default generator."
+    """Dropout's mask on the CPU, four decisions from each 64-bit draw. Seeded by torch's default generator.
+
+    Parameters
+    ----------
+    shape
+        of the tensor that values are dropped from
+    p
+        probability of dropping, taken to the nearest 65536th, below 1
+    dtype
+        of the mask
+
+    Returns
+    -------
+    torch.Tensor
+        0 where a value is dropped, 1/(1-p) where it is kept
+    """
     n, drop = math.prod(shape), min(round(p * 2**16), 2**16 - 1)
     dice = np.random.SFC64(torch.randint(2**62, ()).item())
     words = torch.from_numpy(dice.random_raw(n // 4 + 1)).view(torch.int16)[:n]  # whole numbers from -2**15 to 2**15 - 1
@@ -54,7 +68,13 @@ class TouchedRows(nn.Embedding):
         self,
         touched: torch.Tensor,  # k: the ids that training will ask for, each once
     ):
-        "Take all other rows out of `weight`."
+        """Take all other rows out of `weight`.
+
+        Parameters
+        ----------
+        touched
+            k: the ids that training will ask for, each once
+        """
         self.full, self.touched = self.weight.data, touched  # V d; the touched rows of `full` are stale
         self.place = torch.full((self.num_embeddings,), -1, device=touched.device)  # V: where a row is in `weight`
         self.place[touched] = torch.arange(len(touched), device=touched.device)
@@ -62,33 +82,40 @@ class TouchedRows(nn.Embedding):
         self.weight = nn.Parameter(self.full[touched])
 
     def table(self) -> torch.Tensor:  # V d
-        "The whole table, as it would be without this."
+        """The whole table, as it would be without this.
+
+        Returns
+        -------
+        torch.Tensor
+            V d
+        """
         with torch.no_grad(): return self.full.index_copy_(0, self.touched, self.weight)
 
-# %% ../nbs/06c_speed.ipynb #4e3beb77
-@patch
-def forward(self: TouchedRows, ids):
-    if not self.training: return nn.functional.embedding(ids, self.table())
-    rows = self.place[ids]
-    if rows.device.type == "cpu" and (rows < 0).any(): raise TrainingError(f"Training met tokens that stand in no training row: {ids[rows < 0][:5].tolist()}. A task that makes up tokens sets `augments = True`.")
-    return nn.functional.embedding(rows, self.weight, self.skip)
+    def forward(self, ids):
+        if not self.training: return nn.functional.embedding(ids, self.table())
+        rows = self.place[ids]
+        if rows.device.type == "cpu" and (rows < 0).any(): raise TrainingError(f"Training met tokens that stand in no training row: {ids[rows < 0][:5].tolist()}. A task that makes up tokens sets `augments = True`.")
+        return nn.functional.embedding(rows, self.weight, self.skip)
 
-@patch
-def _save_to_state_dict(self: TouchedRows, destination, prefix, keep_vars): destination[prefix + "weight"] = self.table()
+    def _save_to_state_dict(self, destination, prefix, keep_vars): destination[prefix + "weight"] = self.table()
 
-@patch
-def _load_from_state_dict(self: TouchedRows, state, prefix, *_):
-    with torch.no_grad(): self.full.copy_(state[prefix + "weight"]); self.weight.copy_(self.full[self.touched])
+    def _load_from_state_dict(self, state, prefix, *_):
+        with torch.no_grad(): self.full.copy_(state[prefix + "weight"]); self.weight.copy_(self.full[self.touched])
 
-@patch
-def decay(
-    self: TouchedRows,
-    optimizer: torch.optim.Optimizer,  # AdamW, with this layer's `weight` in one of its groups
-    *_,
-):
-    "What the optimiser would do to rows without a gradient. A hook for after its step."
-    group = next(g for g in optimizer.param_groups if any(p is self.weight for p in g["params"]))
-    self.full.mul_(1 - group["lr"] * group["weight_decay"])
+    def decay(
+        self,
+        optimizer: torch.optim.Optimizer,  # AdamW, with this layer's `weight` in one of its groups
+        *_,
+    ):
+        """What the optimiser would do to rows without a gradient. A hook for after its step.
+
+        Parameters
+        ----------
+        optimizer
+            AdamW, with this layer's `weight` in one of its groups
+        """
+        group = next(g for g in optimizer.param_groups if any(p is self.weight for p in g["params"]))
+        self.full.mul_(1 - group["lr"] * group["weight_decay"])
 
 # %% ../nbs/06c_speed.ipynb #3211f2f6
 def _tied(model, weight): return sum(p is weight for m in model.modules() for p in m._parameters.values()) > 1
@@ -98,7 +125,22 @@ def touched_rows(
     examples: Examples,  # the training rows
     most: float = 0.5,  # pointless when a larger share of the table occurs
 ) -> torch.Tensor | None:  # k: ids that training will ask for, sorted; None: the whole table is needed
-    "Which rows of the word embedding a run touches."
+    """Which rows of the word embedding a run touches.
+
+    Parameters
+    ----------
+    model
+        a transformers model, on its device
+    examples
+        the training rows
+    most
+        pointless when a larger share of the table occurs
+
+    Returns
+    -------
+    torch.Tensor | None
+        k: ids that training will ask for, sorted; None: the whole table is needed
+    """
     try: layer = model.get_input_embeddings()
     except (AttributeError, NotImplementedError): return None
     if type(layer) is not nn.Embedding or not layer.weight.requires_grad or layer.max_norm or layer.sparse or _tied(model, layer.weight): return None
@@ -123,7 +165,17 @@ class _Spread(torch.autograd.Function):  # x[source]; row i of x has its own pla
 
 # %% ../nbs/06c_speed.ipynb #e1308767
 class Ragged:
-    "Where the tokens of a padded batch are, in the rectangle (b t) and one after the other (n)."
+    """Where the tokens of a padded batch are, in the rectangle (b t) and one after the other (n).
+
+    Parameters
+    ----------
+    mask
+        b t: 1 for tokens, 0 for pads; no row is empty
+    tokens
+        keep as many pads as make n a multiple of this, if there are so many
+    width
+        widen attention's rectangle to a multiple of this
+    """
     def __init__(
         self,
         mask: torch.Tensor,  # b t: 1 for tokens, 0 for pads; no row is empty
@@ -142,46 +194,85 @@ class Ragged:
 
     def _back(self, place, size): source = place.new_zeros(size); source[place] = torch.arange(len(place), device=place.device); return source
 
-# %% ../nbs/06c_speed.ipynb #4145a3a9
-@patch
-def pack(
-    self: Ragged,
-    x: torch.Tensor,  # b t d, a padded rectangle
-) -> torch.Tensor:  # 1 n d
-    "Tokens only, one after the other."
-    return _Take.apply(x.flatten(0, 1), self.place)[None]
+    def pack(
+        self,
+        x: torch.Tensor,  # b t d, a padded rectangle
+    ) -> torch.Tensor:  # 1 n d
+        """Tokens only, one after the other.
 
-@patch
-def unpack(
-    self: Ragged,
-    x: torch.Tensor,  # 1 n d, tokens only
-) -> torch.Tensor:  # b t d; pads hold a copy of the first token
-    "The reverse of `pack`."
-    return _Spread.apply(x[0], self.source, self.place).unflatten(0, (self.b, self.t))
+        Parameters
+        ----------
+        x
+            b t d, a padded rectangle
 
-# %% ../nbs/06c_speed.ipynb #3ecacc47
-@patch
-def firsts(
-    self: Ragged,
-    x: torch.Tensor,  # 1 n …: what all tokens have
-) -> torch.Tensor:  # 1 b …
-    "What the first token of each row has."
-    return _Take.apply(x[0], self.first)[None]
+        Returns
+        -------
+        torch.Tensor
+            1 n d
+        """
+        return _Take.apply(x.flatten(0, 1), self.place)[None]
 
-# %% ../nbs/06c_speed.ipynb #95dfc4c8
-@patch
-def by_head(
-    self: Ragged,
-    heads: int,  # h
-    causal: bool = False,  # may a token look back only?
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # source (b h w) and place (n h) of every head's part of a token; bias (b h, 1 or w, w)
-    "The places again, for every head."
-    if (heads, causal) not in self._heads:
-        place = ((self.row[:, None] * heads + torch.arange(heads, device=self.row.device)) * self.wide + self.column[:, None]).flatten()
-        hidden = self.hidden | torch.ones(self.wide, self.wide, dtype=torch.bool, device=place.device).triu(1) if causal else self.hidden
-        bias = torch.zeros(hidden.shape, device=place.device).masked_fill_(hidden, torch.finfo(torch.float32).min)
-        self._heads[heads, causal] = self._back(place, self.b * heads * self.wide), place, bias.repeat_interleave(heads, 0)
-    return self._heads[heads, causal]
+    def unpack(
+        self,
+        x: torch.Tensor,  # 1 n d, tokens only
+    ) -> torch.Tensor:  # b t d; pads hold a copy of the first token
+        """The reverse of `pack`.
+
+        Parameters
+        ----------
+        x
+            1 n d, tokens only
+
+        Returns
+        -------
+        torch.Tensor
+            b t d; pads hold a copy of the first token
+        """
+        return _Spread.apply(x[0], self.source, self.place).unflatten(0, (self.b, self.t))
+
+    def firsts(
+        self,
+        x: torch.Tensor,  # 1 n …: what all tokens have
+    ) -> torch.Tensor:  # 1 b …
+        """What the first token of each row has.
+
+        Parameters
+        ----------
+        x
+            1 n …: what all tokens have
+
+        Returns
+        -------
+        torch.Tensor
+            1 b …
+        """
+        return _Take.apply(x[0], self.first)[None]
+
+    def by_head(
+        self,
+        heads: int,  # h
+        causal: bool = False,  # may a token look back only?
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # source (b h w) and place (n h) of every head's part of a token; bias (b h, 1 or w, w)
+        """The places again, for every head.
+
+        Parameters
+        ----------
+        heads
+            h
+        causal
+            may a token look back only?
+
+        Returns
+        -------
+        tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+            source (b h w) and place (n h) of every head's part of a token; bias (b h, 1 or w, w)
+        """
+        if (heads, causal) not in self._heads:
+            place = ((self.row[:, None] * heads + torch.arange(heads, device=self.row.device)) * self.wide + self.column[:, None]).flatten()
+            hidden = self.hidden | torch.ones(self.wide, self.wide, dtype=torch.bool, device=place.device).triu(1) if causal else self.hidden
+            bias = torch.zeros(hidden.shape, device=place.device).masked_fill_(hidden, torch.finfo(torch.float32).min)
+            self._heads[heads, causal] = self._back(place, self.b * heads * self.wide), place, bias.repeat_interleave(heads, 0)
+        return self._heads[heads, causal]
 
 # %% ../nbs/06c_speed.ipynb #1064ba80
 def _attend(q, k, v, bias, scaling, dropout):  # each b·h w d
@@ -200,7 +291,32 @@ def ragged_attention(
     ragged: Ragged | None = None,  # where the tokens are; None: leave it to transformers
     **kwargs,
 ) -> tuple[torch.Tensor, None]:  # 1 n h d
-    "Attention among the tokens of each row. For transformers' `AttentionInterface`."
+    """Attention among the tokens of each row. For transformers' `AttentionInterface`.
+
+    Parameters
+    ----------
+    module
+        the attention layer that asks
+    query
+        1 h n d, tokens of all rows one after the other (or b h t d, if `ragged` is None)
+    key
+        like query
+    value
+        like query
+    attention_mask
+        used only if `ragged` is None
+    dropout
+        probability of dropping an attention weight
+    scaling
+        of the scores; None: 1/sqrt(d)
+    ragged
+        where the tokens are; None: leave it to transformers
+
+    Returns
+    -------
+    tuple[torch.Tensor, None]
+        1 n h d
+    """
     if ragged is None: return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
     _, h, n, d = query.shape
     causal = kwargs.get("is_causal"); causal = getattr(module, "is_causal", False) if causal is None else causal
@@ -220,7 +336,22 @@ def first_attention(
     hidden: torch.Tensor,  # 1 n d, tokens of all rows one after the other
     ragged: Ragged,  # where they are
 ) -> torch.Tensor:  # 1 b d
-    "What the first token of each row hears from all tokens of its row."
+    """What the first token of each row hears from all tokens of its row.
+
+    Parameters
+    ----------
+    module
+        BERT's self-attention, or one with the same parts
+    hidden
+        1 n d, tokens of all rows one after the other
+    ragged
+        where they are
+
+    Returns
+    -------
+    torch.Tensor
+        1 b d
+    """
     h, b, p = module.num_attention_heads, ragged.b, module.dropout.p * module.training
     query = module.query(ragged.firsts(hidden)).view(b, h, -1)  # b h e
     source, place, bias = ragged.by_head(1)
@@ -237,7 +368,15 @@ def first_attention(
 
 # %% ../nbs/06c_speed.ipynb #9f47765e
 class RaggedBlocks:
-    "Hooks that make a model's blocks work on tokens only, in training, when it is asked with ids and mask alone."
+    """Hooks that make a model's blocks work on tokens only, in training, when it is asked with ids and mask alone.
+
+    Parameters
+    ----------
+    model
+        a transformers model whose attention is "sdpa" and goes through `AttentionInterface`
+    first_only
+        is the last block's answer for the first token all that the head reads?
+    """
     usual = {"input_ids", "attention_mask", "token_type_ids"}
 
     def __init__(
@@ -260,33 +399,27 @@ class RaggedBlocks:
         while self.back: self.back.pop()()
         self.model.set_attn_implementation("sdpa")
 
-# %% ../nbs/06c_speed.ipynb #a359178d
-@patch
-def _begin(self: RaggedBlocks, model, args, kwargs):
-    mask = kwargs.get("attention_mask")
-    plain = args or not kwargs.keys() <= self.usual or mask is None or mask.ndim != 2 or not mask[:, 0].all()
-    self.now = None if plain or not (model.training or self.always) else Ragged(mask, tokens=16, width=4)
+    def _begin(self, model, args, kwargs):
+        mask = kwargs.get("attention_mask")
+        plain = args or not kwargs.keys() <= self.usual or mask is None or mask.ndim != 2 or not mask[:, 0].all()
+        self.now = None if plain or not (model.training or self.always) else Ragged(mask, tokens=16, width=4)
 
-@patch
-def _end(self: RaggedBlocks, *_): self.now = None
+    def _end(self, *_): self.now = None
 
-@patch
-def _enter(self: RaggedBlocks, block, args, kwargs):
-    if self.now is None: return
-    x = self.now.pack(args[0]) if block is self.stack[0] else args[0]
-    return (x, *args[1:]), kwargs | {"ragged": self.now}
+    def _enter(self, block, args, kwargs):
+        if self.now is None: return
+        x = self.now.pack(args[0]) if block is self.stack[0] else args[0]
+        return (x, *args[1:]), kwargs | {"ragged": self.now}
 
-@patch
-def _leave(self: RaggedBlocks, block, args, out):
-    if self.now is not None: return out.transpose(0, 1) if self.first_only else self.now.unpack(out)  # b 1 d, or b t d
+    def _leave(self, block, args, out):
+        if self.now is not None: return out.transpose(0, 1) if self.first_only else self.now.unpack(out)  # b 1 d, or b t d
 
-@patch
-def _narrow(self: RaggedBlocks, attention):
-    layer, usual = attention.self, attention.self.forward
-    layer.forward = lambda hidden, *args, **kwargs: usual(hidden, *args, **kwargs) if self.now is None else (first_attention(layer, hidden, self.now), None)
-    self.back.append(lambda: delattr(layer, "forward"))
-    firsts = lambda _, args: None if self.now is None else (args[0], self.now.firsts(args[1]))  # what attention says, and what it is added to
-    self.back.append(attention.output.register_forward_pre_hook(firsts).remove)
+    def _narrow(self, attention):
+        layer, usual = attention.self, attention.self.forward
+        layer.forward = lambda hidden, *args, **kwargs: usual(hidden, *args, **kwargs) if self.now is None else (first_attention(layer, hidden, self.now), None)
+        self.back.append(lambda: delattr(layer, "forward"))
+        firsts = lambda _, args: None if self.now is None else (args[0], self.now.firsts(args[1]))  # what attention says, and what it is added to
+        self.back.append(attention.output.register_forward_pre_hook(firsts).remove)
 
 # %% ../nbs/06c_speed.ipynb #7617e539
 def _same(a, b, mask):
@@ -310,7 +443,13 @@ def _try(model, first_only, inputs):
 
 # %% ../nbs/06c_speed.ipynb #69f06898
 class Quick:
-    "What was made quicker in a model, and the way back."
+    """What was made quicker in a model, and the way back.
+
+    Parameters
+    ----------
+    model
+        about to be changed
+    """
     def __init__(
         self,
         model: nn.Module,  # about to be changed
@@ -320,7 +459,13 @@ class Quick:
         self,
         optimizer: torch.optim.Optimizer,  # made after `quicken`, from the model's parameters
     ):
-        "Let rows that are not trained decay as they would."
+        """Let rows that are not trained decay as they would.
+
+        Parameters
+        ----------
+        optimizer
+            made after `quicken`, from the model's parameters
+        """
         if self.layer is not None: optimizer.register_step_post_hook(self.layer.decay)
 
     def undo(self):
@@ -329,45 +474,39 @@ class Quick:
 
     def __repr__(self): return f"Quick({', '.join(self.used) or 'nothing'})"
 
-# %% ../nbs/06c_speed.ipynb #e461e20f
-@patch
-def _states(self: Quick, examples, autocast):
-    self.forward = cached_forward(examples.task, self.model, examples, autocast)
-    if self.forward is not plain_forward: self.used.append("states")
+    def _states(self, examples, autocast):
+        self.forward = cached_forward(examples.task, self.model, examples, autocast)
+        if self.forward is not plain_forward: self.used.append("states")
 
-@patch
-def _dice(self: Quick):
-    found = [m for m in self.model.modules() if type(m) is nn.Dropout and m.p > 0]
-    for m in found: m.__class__ = FastDropout
-    self._back.append(lambda: [setattr(m, "__class__", nn.Dropout) for m in found])
-    if found: self.used.append("dice")
+    def _dice(self):
+        found = [m for m in self.model.modules() if type(m) is nn.Dropout and m.p > 0]
+        for m in found: m.__class__ = FastDropout
+        self._back.append(lambda: [setattr(m, "__class__", nn.Dropout) for m in found])
+        if found: self.used.append("dice")
 
-@patch
-def _rows(self: Quick, examples):
-    touched = touched_rows(self.model, examples)
-    if touched is None: return
-    self.layer = self.model.get_input_embeddings(); self.layer.__class__ = TouchedRows; self.layer.shrink(touched)
-    self._back.append(self._whole); self.used.append(f"rows ({len(touched):,} of {self.layer.num_embeddings:,})")
+    def _rows(self, examples):
+        touched = touched_rows(self.model, examples)
+        if touched is None: return
+        self.layer = self.model.get_input_embeddings(); self.layer.__class__ = TouchedRows; self.layer.shrink(touched)
+        self._back.append(self._whole); self.used.append(f"rows ({len(touched):,} of {self.layer.num_embeddings:,})")
 
-@patch
-def _whole(self: Quick):
-    layer = self.layer; layer.weight = nn.Parameter(layer.table()); layer.__class__ = nn.Embedding
-    for name in ("full", "touched", "place", "skip"): delattr(layer, name)
+    def _whole(self):
+        layer = self.layer; layer.weight = nn.Parameter(layer.table()); layer.__class__ = nn.Embedding
+        for name in ("full", "touched", "place", "skip"): delattr(layer, name)
+
+    def _ragged(self, examples, first):
+        if not _suits(self.model): return
+        inputs = examples.batch([examples.lengths.argmax(), examples.lengths.argmin()]).inputs
+        if not inputs.keys() <= RaggedBlocks.usual or getattr(inputs.get("attention_mask"), "ndim", 0) != 2: return
+        hooks = (_try(self.model, True, inputs) if first else None) or _try(self.model, False, inputs)
+        if hooks is None: return
+        self._back.append(hooks.remove); self.used += ["tokens"] + ["first"] * hooks.first_only
 
 # %% ../nbs/06c_speed.ipynb #0b501307
 def _suits(model):
     config = getattr(model, "config", None)
     if getattr(config, "_attn_implementation", None) != "sdpa": return False
     return not any("layerdrop" in k and v for k, v in vars(config).items()) and not any(getattr(m, "gradient_checkpointing", False) for m in model.modules())
-
-@patch
-def _ragged(self: Quick, examples, first):
-    if not _suits(self.model): return
-    inputs = examples.batch([examples.lengths.argmax(), examples.lengths.argmin()]).inputs
-    if not inputs.keys() <= RaggedBlocks.usual or getattr(inputs.get("attention_mask"), "ndim", 0) != 2: return
-    hooks = (_try(self.model, True, inputs) if first else None) or _try(self.model, False, inputs)
-    if hooks is None: return
-    self._back.append(hooks.remove); self.used += ["tokens"] + ["first"] * hooks.first_only
 
 # %% ../nbs/06c_speed.ipynb #099a794b
 SHORTCUTS = ("states", "dice", "rows", "tokens", "first")
@@ -379,7 +518,26 @@ def quicken(
     autocast=nullcontext,  # makes a context for the forward pass
     watched: bool = False,  # somebody else looks at parameters, layers or rows: the word embedding stays whole, and nothing is read from the disk
 ) -> Quick:  # train with its `forward`, call its `follow` with the optimiser, and its `undo` after training
-    "Leave out what a training step computes for nobody. On graphics cards only `states` and `rows`: torch has kernels of its own there."
+    """Leave out what a training step computes for nobody. On graphics cards only `states` and `rows`: torch has kernels of its own there.
+
+    Parameters
+    ----------
+    model
+        on its device, before the optimiser is made; changed in place
+    examples
+        the training rows
+    use
+        which of them; each is left out where it does not apply
+    autocast
+        makes a context for the forward pass
+    watched
+        somebody else looks at parameters, layers or rows: the word embedding stays whole, and nothing is read from the disk
+
+    Returns
+    -------
+    Quick
+        train with its `forward`, call its `follow` with the optimiser, and its `undo` after training
+    """
     quick, cpu = Quick(model), next(model.parameters()).device.type == "cpu"
     if "states" in use and not watched: quick._states(examples, autocast)
     if cpu and "dice" in use: quick._dice()
@@ -393,7 +551,22 @@ def training_flops(
     lengths,  # tokens of every row
     first_only: bool = False,  # count only what `first_attention` leaves for a head that reads the first token
 ) -> float:  # additions and multiplications for one pass over the rows, forward and backward
-    "What the model's definition asks for: matrix products of real tokens. No pads, no lookups, nothing elementwise."
+    """What the model's definition asks for: matrix products of real tokens. No pads, no lookups, nothing elementwise.
+
+    Parameters
+    ----------
+    model
+        a transformers encoder or decoder
+    lengths
+        tokens of every row
+    first_only
+        count only what `first_attention` leaves for a head that reads the first token
+
+    Returns
+    -------
+    float
+        additions and multiplications for one pass over the rows, forward and backward
+    """
     stack, lengths, d = blocks(model)[1], np.asarray(lengths, dtype=float), model.config.hidden_size
     size = lambda module: sum(p.numel() for p in module.parameters() if p.ndim == 2)
     head = size(model) - size(stack) - sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Embedding))
@@ -407,7 +580,21 @@ def plot_speeds(
     limit: float,  # tokens per second at which matrices alone would go
     ours: str = "sft_nb",  # which row is ours
 ):  # a matplotlib Figure
-    "Ways of training, and how far they are from the machine's limit."
+    """Ways of training, and how far they are from the machine's limit.
+
+    Parameters
+    ----------
+    table
+        a row per way: tokens_per_second
+    limit
+        tokens per second at which matrices alone would go
+    ours
+        which row is ours
+
+    Returns
+    -------
+    a matplotlib Figure
+    """
     fig, ax = new_figure(6, .35 * len(table) + .8)
     speed = table.tokens_per_second[::-1]
     ax.barh(speed.index, speed, color=[COLORS["train" if n == ours else "baseline"] for n in speed.index])

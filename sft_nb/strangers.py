@@ -8,6 +8,7 @@ __all__ = ['without_choices', 'impossible', 'look_through', 'growth', 'check_tok
 # %% ../nbs/02b_strangers.ipynb #35f4e806
 import json, os, re, tempfile
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.activations import ACT2FN
@@ -18,9 +19,20 @@ from .mistakes import CheckpointError, checked, read_json, shown
 _CHOOSES = re.compile(r"_?(attn|experts)_implementation(_internal|_autoset)?|auto_map|custom_pipelines|custom_generate|quantization_config|(torch_)?dtype")
 
 def without_choices(
-    raw,  # what config.json holds
-):  # the same without the fields that choose code, or a way to keep weights
-    "A configuration that only describes."
+    raw: Any,  # what config.json holds
+) -> Any:  # the same without the fields that choose code, or a way to keep weights
+    """A configuration that only describes.
+
+    Parameters
+    ----------
+    raw
+        what config.json holds
+
+    Returns
+    -------
+    Any
+        the same without the fields that choose code, or a way to keep weights
+    """
     if isinstance(raw, list): return [without_choices(v) for v in raw]
     if not isinstance(raw, dict): return raw
     return {k: without_choices(v) for k, v in raw.items() if not _CHOOSES.fullmatch(str(k))}
@@ -37,7 +49,20 @@ def impossible(
     raw: dict,  # what config.json holds
     most: int = 1_000,  # layers, or blocks of a stage
 ) -> str:  # what cannot be, in words; "" if nothing speaks against it
-    "Is there a number of layers that nobody means, or an activation that nobody knows?"
+    """Is there a number of layers that nobody means, or an activation that nobody knows?
+
+    Parameters
+    ----------
+    raw
+        what config.json holds
+    most
+        layers, or blocks of a stage
+
+    Returns
+    -------
+    str
+        what cannot be, in words; "" if nothing speaks against it
+    """
     for key, value in raw.items():
         if isinstance(value, dict) and (found := impossible(value, most)): return found
         if _LAYERS.fullmatch(str(key)) and any(n > most for n in _numbers(value)): return f"{key} is {shown(value)}, more than {most:,}"
@@ -53,7 +78,13 @@ _OPENED = (".json", ".safetensors", ".bin", ".txt", ".model", ".jinja", ".gguf")
 def look_through(
     folder: Path,  # of a checkpoint
 ) -> None:
-    "Raise CheckpointError for a file that cannot be read as one."
+    """Raise CheckpointError for a file that cannot be read as one.
+
+    Parameters
+    ----------
+    folder
+        of a checkpoint
+    """
     for f in sorted(folder.iterdir()):
         if f.suffix not in _OPENED or f.is_dir(): continue
         if f.is_symlink() and not f.exists(): raise CheckpointError(f"The checkpoint in {str(folder)!r} cannot be read: {f.name} is a link that leads nowhere. Copy the folder again.")
@@ -62,9 +93,20 @@ def look_through(
 
 # %% ../nbs/02b_strangers.ipynb #ad4e602a
 def growth(
-    step,  # a normalizer or decoder of tokenizer.json
+    step: Any,  # a normalizer or decoder of tokenizer.json
 ) -> float:  # how many times longer a text can become, at most
-    "Multiply up what a chain of replacements does to the length of a text."
+    """Multiply up what a chain of replacements does to the length of a text.
+
+    Parameters
+    ----------
+    step
+        a normalizer or decoder of tokenizer.json
+
+    Returns
+    -------
+    float
+        how many times longer a text can become, at most
+    """
     if not isinstance(step, dict): return 1.
     inner = [step.get(k) for k in ("normalizers", "decoders", "pretokenizers")]
     own = 1.
@@ -80,7 +122,15 @@ def check_tokenizer(
     folder: Path,  # of a checkpoint
     most: int = 1_000,  # times longer than it was
 ) -> None:
-    "Raise CheckpointError for a tokenizer.json that is no JSON, or whose replacements grow without measure."
+    """Raise CheckpointError for a tokenizer.json that is no JSON, or whose replacements grow without measure.
+
+    Parameters
+    ----------
+    folder
+        of a checkpoint
+    most
+        times longer than it was
+    """
     path = folder / "tokenizer.json"
     if not path.exists(): return
     raw = read_json(path, what="tokenizer", error=CheckpointError)
@@ -91,9 +141,22 @@ def check_tokenizer(
 @checked
 def described(
     path: str | Path,  # a local folder, or the id of a checkpoint on the hub
-    **changes,  # to the configuration, e.g. num_labels=3
-):  # a transformers configuration
-    "What a checkpoint says of its architecture, without what chooses code. Raises CheckpointError, and whatever transformers raises."
+    **changes: Any,  # to the configuration, e.g. num_labels=3
+) -> Any:  # a transformers configuration
+    """What a checkpoint says of its architecture, without what chooses code. Raises CheckpointError, and whatever transformers raises.
+
+    Parameters
+    ----------
+    path
+        a local folder, or the id of a checkpoint on the hub
+    **changes
+        to the configuration, e.g. num_labels=3
+
+    Returns
+    -------
+    Any
+        a transformers configuration
+    """
     path = str(path)
     local = Path(path).is_dir()
     if local: look_through(Path(path))

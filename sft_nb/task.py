@@ -8,6 +8,7 @@ __all__ = ['Processor', 'Outputs', 'derive_seed', 'rng_for', 'torch_seed', 'seed
 
 # %% ../nbs/00_task.ipynb #7607f200
 import hashlib, importlib, random
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Callable, ClassVar
@@ -15,32 +16,59 @@ from typing import Any, Callable, ClassVar
 import numpy as np
 import pandas as pd
 import torch
-from fastcore.basics import patch
 
 from .mistakes import AssetError, CheckpointError, DataError, SFTError, TrainingError  # noqa: F401  also for those that import them from here
 from .mistakes import checked, limited, look_at, shown
 
 # %% ../nbs/00_task.ipynb #9b920172
 def derive_seed(
-    *keys,  # anything that prints the same on every machine: ints, strings
+    *keys: object,  # anything that prints the same on every machine: ints, strings
 ) -> int:  # a number below 2**63, the same in every process (unlike Python's `hash`)
-    "Turn a list of keys into a seed."
+    """Turn a list of keys into a seed.
+
+    Parameters
+    ----------
+    *keys
+        anything that prints the same on every machine: ints, strings
+
+    Returns
+    -------
+    int
+        a number below 2**63, the same in every process (unlike Python's `hash`)
+    """
     plain = tuple(k.item() if isinstance(k, np.generic) else k for k in keys)
     digest = hashlib.sha256(repr(plain).encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
 
 # %% ../nbs/00_task.ipynb #5921f29a
 def rng_for(
-    *keys,  # what the numbers are for, e.g. ("augment", seed, epoch, index)
+    *keys: object,  # what the numbers are for, e.g. ("augment", seed, epoch, index)
 ) -> np.random.Generator:  # an independent generator
-    "A numpy generator of its own for every purpose."
+    """A numpy generator of its own for every purpose.
+
+    Parameters
+    ----------
+    *keys
+        what the numbers are for, e.g. ("augment", seed, epoch, index)
+
+    Returns
+    -------
+    np.random.Generator
+        an independent generator
+    """
     return np.random.default_rng(derive_seed(*keys))
 
 @contextmanager
 def torch_seed(
-    *keys,  # what the numbers are for, e.g. ("dropout", seed, step)
-):
-    "Seed torch (CPU and CUDA) inside a `with` block, and give the old state back afterwards."
+    *keys: object,  # what the numbers are for, e.g. ("dropout", seed, step)
+) -> Iterator[None]:
+    """Seed torch (CPU and CUDA) inside a `with` block, and give the old state back afterwards.
+
+    Parameters
+    ----------
+    *keys
+        what the numbers are for, e.g. ("dropout", seed, step)
+    """
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(derive_seed(*keys))
@@ -50,8 +78,14 @@ def torch_seed(
 @checked
 def seed_everything(
     seed: int,  # any whole number
-):
-    "Seed Python, numpy and torch globally: for code that is not ours."
+) -> None:
+    """Seed Python, numpy and torch globally: for code that is not ours.
+
+    Parameters
+    ----------
+    seed
+        any whole number
+    """
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
@@ -62,7 +96,19 @@ def _move(x, device): return x.to(device) if hasattr(x, "to") else [_move(o, dev
 # %% ../nbs/00_task.ipynb #06c6782b
 @dataclass
 class Batch:
-    "Examples side by side: what the model sees, what it should say, and which rows they are."
+    """Examples side by side: what the model sees, what it should say, and which rows they are.
+
+    Parameters
+    ----------
+    inputs
+        keyword arguments of `model.forward`; tensors start with b
+    targets
+        tensors (b …) or lists of b tensors; empty when the rows have no targets
+    index
+        b: positions of the rows in their table
+    about
+        what `decode` needs beside the outputs; stays where it is
+    """
     inputs: dict[str, Any]  # keyword arguments of `model.forward`; tensors start with b
     targets: dict[str, Any]  # tensors (b …) or lists of b tensors; empty when the rows have no targets
     index: torch.Tensor  # b: positions of the rows in their table
@@ -72,16 +118,32 @@ class Batch:
 
     def to(
         self,
-        device,  # where to, e.g. "cpu" or "cuda"
+        device: str | torch.device,  # where to, e.g. "cpu" or "cuda"
     ) -> "Batch":
-        "The same batch on another device."
+        """The same batch on another device.
+
+        Parameters
+        ----------
+        device
+            where to, e.g. "cpu" or "cuda"
+        """
         move = lambda d: {k: _move(v, device) for k, v in d.items()}
         return replace(self, inputs=move(self.inputs), targets=move(self.targets))
 
 # %% ../nbs/00_task.ipynb #626cf262
 @dataclass(frozen=True)
 class Prediction:
-    "One answer in the task's own terms."
+    """One answer in the task's own terms.
+
+    Parameters
+    ----------
+    value
+        a label, a number, a text, a list of boxes …
+    score
+        the model's confidence in `value`, in [0, 1]
+    probs
+        the alternatives, where the task has a list of them
+    """
     value: Any  # a label, a number, a text, a list of boxes …
     score: float | None = None  # the model's confidence in `value`, in [0, 1]
     probs: dict[str, float] | None = None  # the alternatives, where the task has a list of them
@@ -89,7 +151,17 @@ class Prediction:
 # %% ../nbs/00_task.ipynb #dcb00bce
 @dataclass(frozen=True)
 class Finding:
-    "Something a check noticed about the rows."
+    """Something a check noticed about the rows.
+
+    Parameters
+    ----------
+    level
+        "error", "skip" or "warning"
+    message
+        what, where, what to do
+    rows
+        positions in the table (0-based), where it concerns single rows
+    """
     level: str  # "error", "skip" or "warning"
     message: str  # what, where, what to do
     rows: tuple[int, ...] = ()  # positions in the table (0-based), where it concerns single rows
@@ -102,9 +174,15 @@ class Finding:
 Processor, Outputs = Any, Any  # a tokenizer or image processor; whatever the model returns
 
 def learned(
-    default=None,  # its value before `learn` has seen any rows
-):
-    "A dataclass field that `Task.learn` fills from training rows; it is no flag on the command line."
+    default: Any = None,  # its value before `learn` has seen any rows
+) -> Any:
+    """A dataclass field that `Task.learn` fills from training rows; it is no flag on the command line.
+
+    Parameters
+    ----------
+    default
+        its value before `learn` has seen any rows
+    """
     return field(default=default, kw_only=True, metadata={"learned": True})
 
 # %% ../nbs/00_task.ipynb #047070df
@@ -131,296 +209,575 @@ class Task:
         look_at(cls.__init__, (None, *args), kwargs, cls)
         return super().__new__(cls)
 
-# %% ../nbs/00_task.ipynb #d158f880
-@patch
-def inputs(self: Task) -> list[str]:  # column names
-    "The columns that the model reads. Two rows that agree in them are the same question."
-    raise NotImplementedError(f"{type(self).__name__}.inputs")
+    def inputs(self) -> list[str]:  # column names
+        """The columns that the model reads. Two rows that agree in them are the same question.
 
-# %% ../nbs/00_task.ipynb #ee99ea7b
-@patch
-def outputs(self: Task) -> list[str]:  # column names; none for rows without targets
-    "The columns that hold the answer."
-    return []
+        Returns
+        -------
+        list[str]
+            column names
+        """
+        raise NotImplementedError(f"{type(self).__name__}.inputs")
 
-# %% ../nbs/00_task.ipynb #5d06d7de
-@patch
-@checked
-def learn(
-    self: Task,
-    rows: pd.DataFrame,  # rows of the table
-) -> Task:  # a new task with the learned fields set
-    "What the task takes from the training rows, and from no others."
-    return self
+    def outputs(self) -> list[str]:  # column names; none for rows without targets
+        """The columns that hold the answer.
 
-# %% ../nbs/00_task.ipynb #8e7515f5
-@patch
-@checked
-def as_rows(
-    self: Task,
-    items: list,  # what a person hands over
-) -> pd.DataFrame:
-    "Items as a table: dictionaries by column; tuples for several input columns; single values for one."
-    cols = self.inputs()
-    rows = [i if isinstance(i, (dict, tuple, list)) and len(cols) > 1 or isinstance(i, dict) else (i,) for i in items]
-    for n, row in enumerate(rows):
-        if not isinstance(row, dict) and len(row) != len(cols): raise DataError(f"Item {n} (counting from 0) is {len(row)} value{'s' * (len(row) != 1)}, but the model reads {len(cols)} columns: {', '.join(cols)}. Give a tuple of {len(cols)}, or a dictionary.")
-    return pd.DataFrame([row if isinstance(row, dict) else dict(zip(cols, row)) for row in rows], columns=None if items else cols)
+        Returns
+        -------
+        list[str]
+            column names; none for rows without targets
+        """
+        return []
 
-# %% ../nbs/00_task.ipynb #08f5c57d
-@patch
-def build(
-    self: Task,
-    checkpoint: str,  # an asset, a local folder or a hub id
-    **options,  # handed to `models.load`, e.g. fresh=True for random weights
-) -> tuple[torch.nn.Module, Processor]:
-    "The model with a head for this task, and the processor that feeds it. Calls `models.load`."
-    raise NotImplementedError(f"{type(self).__name__}.build")
+    @checked
+    def read(
+        self,
+        source: Any,  # a path, a DataFrame or a list of dicts
+        labelled: bool = True,  # False: rows to predict; no targets needed, and no row is left out
+        encoding: str | None = None,  # of a text file; None: utf-8
+        delimiter: str | None = None,  # between cells of a .csv or .tsv file; None: "," or tab
+    ) -> pd.DataFrame:  # index 0 … n-1; what was found on the way stands in its attrs
+        """Read and check a table. Raises DataError with all errors at once; unusable rows are named.
 
-# %% ../nbs/00_task.ipynb #faa5f526
-@patch
-def encode(
-    self: Task,
-    row: dict,  # one row of the table, by column
-    processor: Processor,  # what `build` returned beside the model
-    rng: np.random.Generator | None = None,  # dice for augmentation, of (seed, epoch, index); None: no augmentation
-) -> dict:  # plain numbers and lists; no padding, no batch dimension
-    "One row as the model will see it. A row without its target columns is encoded without targets."
-    raise NotImplementedError(f"{type(self).__name__}.encode")
+        Parameters
+        ----------
+        source
+            a path, a DataFrame or a list of dicts
+        labelled
+            False: rows to predict; no targets needed, and no row is left out
+        encoding
+            of a text file; None: utf-8
+        delimiter
+            between cells of a .csv or .tsv file; None: "," or tab
 
-# %% ../nbs/00_task.ipynb #8c32a376
-@patch
-def encode_all(
-    self: Task,
-    rows,  # rows of the table
-    processor,  # what `build` returned beside the model
-) -> list[dict]:
-    "All rows of a table, without augmentation. Override it when the processor is faster on many at once."
-    return [self.encode(row, processor) for row in rows.to_dict("records")]
+        Returns
+        -------
+        pd.DataFrame
+            index 0 … n-1; what was found on the way stands in its attrs
+        """
+        from sft_nb.data import read_rows
+        return read_rows(self, source, labelled, encoding, delimiter)
 
-# %% ../nbs/00_task.ipynb #ba8a9309
-@patch
-def check_lengths(
-    self: Task,
-    rows,  # rows of the table
-    processor,  # what `build` returned beside the model
-    lengths=None,  # n: `length` of every example, where it is known already
-) -> list[Finding]:
-    "What of the rows the model cannot read; asked once, before training."
-    return []
+    @checked
+    def table(
+        self,
+        source: Any,  # a path, a DataFrame or a list of dicts
+        labelled: bool = True,  # False: rows to predict, whose targets do not matter
+        encoding: str | None = None,  # as in `read`
+        delimiter: str | None = None,  # as in `read`
+    ) -> pd.DataFrame:  # index 0 … n-1, unchecked
+        """What somebody hands over, as a table.
 
-# %% ../nbs/00_task.ipynb #4b771357
-@patch
-def length(
-    self: Task,
-    example: dict,  # what `encode` returned
-) -> int:
-    "How long an example is (tokens): batches are made of examples of similar length."
-    return len(example.get("input_ids", ()))
+        Parameters
+        ----------
+        source
+            a path, a DataFrame or a list of dicts
+        labelled
+            False: rows to predict, whose targets do not matter
+        encoding
+            as in `read`
+        delimiter
+            as in `read`
 
-# %% ../nbs/00_task.ipynb #5a9d0c12
-@patch
-def pace(
-    self: Task,
-    model,  # what `build` returned
-) -> dict[str, float]:  # `updates` that it takes to learn from few rows, and the top of the `learning_rate`
-    "What the default recipe takes for this task and this model."
-    return {"updates": 100, "learning_rate": 1e-4}
+        Returns
+        -------
+        pd.DataFrame
+            index 0 … n-1, unchecked
+        """
+        from sft_nb.data import read_table
+        return read_table(source, encoding, delimiter)
 
-# %% ../nbs/00_task.ipynb #b8be5509
-@patch
-def collate(
-    self: Task,
-    examples: list[dict],  # what `encode` returned, b of them
-    processor: Processor,  # what `build` returned beside the model
-) -> Batch:
-    "Examples side by side, padded to the longest. `batching` fills in the index."
-    raise NotImplementedError(f"{type(self).__name__}.collate")
+    @checked
+    def check(
+        self,
+        rows: pd.DataFrame,  # the table
+        labelled: bool = True,  # must the target columns be there and filled?
+    ) -> list[Finding]:  # what is wrong or doubtful
+        """Look at the rows before anything is trained; add to it with `super().check(rows, labelled) + …`.
 
-# %% ../nbs/00_task.ipynb #ae65d2fd
-@patch
-def weigh(
-    self: Task,
-    batch: Batch,  # what `collate` returned
-) -> dict[str, float]:
-    "How many targets (or how much weight) each loss term will sum over: known before any forward pass."
-    return {"loss": float(len(batch))}
+        Parameters
+        ----------
+        rows
+            the table
+        labelled
+            must the target columns be there and filled?
 
-# %% ../nbs/00_task.ipynb #dc31be16
-@patch
-def loss(
-    self: Task,
-    outputs: Outputs,  # what the model returned for the batch
-    batch: Batch,  # what `collate` returned
-) -> dict[str, torch.Tensor]:
-    "The loss terms as sums over the batch, under the same names as `weigh`; scalars that carry gradients."
-    raise NotImplementedError(f"{type(self).__name__}.loss")
+        Returns
+        -------
+        list[Finding]
+            what is wrong or doubtful
+        """
+        from sft_nb.data import check_rows
+        return check_rows(self, rows, labelled)
 
-# %% ../nbs/00_task.ipynb #0423ccff
-@patch
-def decode(
-    self: Task,
-    outputs: Outputs,  # what the model returned for the batch
-    batch: Batch,  # what `collate` returned
-) -> list[Prediction]:
-    "One prediction per row of the batch, from the outputs of one forward pass."
-    raise NotImplementedError(f"{type(self).__name__}.decode")
+    @checked
+    def learn(
+        self,
+        rows: pd.DataFrame,  # rows of the table
+    ) -> "Task":  # a new task with the learned fields set
+        """What the task takes from the training rows, and from no others.
 
-# %% ../nbs/00_task.ipynb #b7f83c08
-@patch
-def distribution(
-    self: Task,
-    outputs: Outputs,  # what the model returned for the batch
-    batch: Batch,  # what `collate` returned
-) -> torch.Tensor | None:  # n … c: logits whose softmax is the answer; None: answers are no choices
-    "What the model believes of every choice that it was asked to make."
-    return None
+        Parameters
+        ----------
+        rows
+            rows of the table
 
-# %% ../nbs/00_task.ipynb #21dbfacd
-@patch
-def predict(
-    self: Task,
-    model,  # what `build` returned
-    batch: Batch,  # what `collate` returned
-    processor: Processor,  # what `build` returned beside the model
-) -> list[Prediction]:
-    "Run the model (in evaluation mode, without gradients: the caller sees to it) and decode."
-    return self.decode(model(**batch.inputs), batch)
+        Returns
+        -------
+        Task
+            a new task with the learned fields set
+        """
+        return self
 
-# %% ../nbs/00_task.ipynb #d9b0e696
-@patch
-def target(
-    self: Task,
-    row: dict,  # one row of the table, by column
-) -> Any:
-    "The right answer of one row, in the same terms as `Prediction.value`."
-    return row[self.outputs()[0]]
+    @checked
+    def as_rows(
+        self,
+        items: list,  # what a person hands over
+    ) -> pd.DataFrame:
+        """Items as a table: dictionaries by column; tuples for several input columns; single values for one.
 
-# %% ../nbs/00_task.ipynb #593d1484
-@patch
-def score(
-    self: Task,
-    prediction: Prediction,  # an answer
-    target: Any,  # the right answer
-) -> float:
-    "How good one answer is, in [0, 1]; by default 1 for exactly right and 0 otherwise."
-    return float(prediction.value == target)
+        Parameters
+        ----------
+        items
+            what a person hands over
+        """
+        cols = self.inputs()
+        rows = [i if isinstance(i, (dict, tuple, list)) and len(cols) > 1 or isinstance(i, dict) else (i,) for i in items]
+        for n, row in enumerate(rows):
+            if not isinstance(row, dict) and len(row) != len(cols): raise DataError(f"Item {n} (counting from 0) is {len(row)} value{'s' * (len(row) != 1)}, but the model reads {len(cols)} columns: {', '.join(cols)}. Give a tuple of {len(cols)}, or a dictionary.")
+        return pd.DataFrame([row if isinstance(row, dict) else dict(zip(cols, row)) for row in rows], columns=None if items else cols)
 
-# %% ../nbs/00_task.ipynb #75768a59
-@patch
-@checked
-def metrics(
-    self: Task,
-    predictions: list[Prediction],  # n answers
-    targets: list,  # n right answers, from `target`
-) -> dict[str, float]:
-    "Figures for the whole set; `self.metric` names one of them, or the loss."
-    return {"score": float(np.mean([self.score(p, t) for p, t in zip(predictions, targets)]))}
+    def build(
+        self,
+        checkpoint: str,  # an asset, a local folder or a hub id
+        **options: Any,  # handed to `models.load`, e.g. fresh=True for random weights
+    ) -> tuple[torch.nn.Module, Processor]:
+        """The model with a head for this task, and the processor that feeds it. Calls `models.load`.
 
-# %% ../nbs/00_task.ipynb #1aa3bbe6
-@patch
-def harmless(self: Task) -> dict[str, Callable]:  # name -> f(row, rng) -> the changed row
-    "Changes of a row that should not change the answer, for tests of behaviour."
-    return {}
+        Parameters
+        ----------
+        checkpoint
+            an asset, a local folder or a hub id
+        **options
+            handed to `models.load`, e.g. fresh=True for random weights
+        """
+        raise NotImplementedError(f"{type(self).__name__}.build")
 
-@patch
-def same(
-    self: Task,
-    one: Prediction,  # an answer
-    other: Prediction,  # an answer to the same question, put differently
-) -> bool:
-    "Do two answers say the same?"
-    return one.value == other.value
+    def encode(
+        self,
+        row: dict,  # one row of the table, by column
+        processor: Processor,  # what `build` returned beside the model
+        rng: np.random.Generator | None = None,  # dice for augmentation, of (seed, epoch, index); None: no augmentation
+    ) -> dict:  # plain numbers and lists; no padding, no batch dimension
+        """One row as the model will see it. A row without its target columns is encoded without targets.
 
-# %% ../nbs/00_task.ipynb #f0780d48
-@patch
-def features(
-    self: Task,
-    model,  # what `build` returned
-    batch: Batch,  # what `collate` returned
-) -> torch.Tensor:  # b d; or, where a row has several answers, a list of b tensors, k d each
-    "One vector per answer from the model's body, frozen and in evaluation mode."
-    raise SFTError(f"{self.name or type(self).__name__} has no frozen features: leave the rung 'frozen' out of the ladder.")
+        Parameters
+        ----------
+        row
+            one row of the table, by column
+        processor
+            what `build` returned beside the model
+        rng
+            dice for augmentation, of (seed, epoch, index); None: no augmentation
 
-# %% ../nbs/00_task.ipynb #5052dfc2
-@patch
-def probe(
-    self: Task,
-    train: tuple,  # features (n d) and rows
-    valid: tuple,  # features and rows, to tune on
-    features: np.ndarray,  # m d: what to answer
-) -> list[Prediction]:
-    "Answers from frozen features and a small model on top of them."
-    raise SFTError(f"{self.name or type(self).__name__} has no probe for frozen features: leave the rung 'frozen' out of the ladder.")
+        Returns
+        -------
+        dict
+            plain numbers and lists; no padding, no batch dimension
+        """
+        raise NotImplementedError(f"{type(self).__name__}.encode")
 
-# %% ../nbs/00_task.ipynb #9cc193b0
-@patch
-def baselines(self: Task) -> dict[str, Callable]:
-    "Answers without a network: name -> f(train, valid, rows) -> list of predictions."
-    return {}
+    def encode_all(
+        self,
+        rows: pd.DataFrame,  # rows of the table
+        processor: Processor,  # what `build` returned beside the model
+    ) -> list[dict]:
+        """All rows of a table, without augmentation. Override it when the processor is faster on many at once.
 
-# %% ../nbs/00_task.ipynb #f0656808
-@patch
-def tables(
-    self: Task,
-    predictions: list[Prediction],  # n answers
-    targets: list,  # n right answers, from `target`
-) -> dict:
-    "More tables for the evaluation report: name -> DataFrame."
-    return {}
+        Parameters
+        ----------
+        rows
+            rows of the table
+        processor
+            what `build` returned beside the model
+        """
+        return [self.encode(row, processor) for row in rows.to_dict("records")]
 
-# %% ../nbs/00_task.ipynb #cdcaaee9
-@patch
-def plot(
-    self: Task,
-    predictions: list[Prediction],  # n answers
-    targets: list,  # n right answers, from `target`
-):
-    "A matplotlib figure for the evaluation report, or None."
-    return None
+    def check_lengths(
+        self,
+        rows: pd.DataFrame,  # rows of the table
+        processor: Any,  # what `build` returned beside the model
+        lengths: Sequence[int] | None = None,  # n: `length` of every example, where it is known already
+    ) -> list[Finding]:
+        """What of the rows the model cannot read; asked once, before training.
 
-# %% ../nbs/00_task.ipynb #b1c1c3dd
-@patch
-@checked
-def show(
-    self: Task,
-    rows: pd.DataFrame,  # rows of the table
-    predictions: list[Prediction] | None = None,  # n answers
-):  # an object that Jupyter can display
-    "Rows, and answers beside them, for a person to read; here, a plain table."
-    table = rows[[c for c in [*self.inputs(), *self.outputs()] if c in rows]].copy()
-    if predictions is None: return table
-    if len(predictions) != len(rows): raise DataError(f"{len(predictions):,} predictions for {len(rows):,} rows: give one for each, in the same order.")
-    return table.assign(prediction=[p.value for p in predictions], score=[p.score for p in predictions])
+        Parameters
+        ----------
+        rows
+            rows of the table
+        processor
+            what `build` returned beside the model
+        lengths
+            n: `length` of every example, where it is known already
+        """
+        return []
 
-# %% ../nbs/00_task.ipynb #b11d2d09
-@patch
-def writers(self: Task) -> dict[str, Callable]:  # ending, e.g. ".coco.json" -> f(table with a column `prediction`, path)
-    "Further forms in which answers can be written to a file."
-    return {}
+    def length(
+        self,
+        example: dict,  # what `encode` returned
+    ) -> int:
+        """How long an example is (tokens): batches are made of examples of similar length.
 
-# %% ../nbs/00_task.ipynb #8adf55b9
-@patch
-def to_dict(self: Task) -> dict:  # JSON-ready
-    "The task as plain data, with the name and module it can be found by."
-    return {"name": self.name, "module": type(self).__module__, "class": type(self).__name__, "fields": asdict(self)}
+        Parameters
+        ----------
+        example
+            what `encode` returned
+        """
+        return len(example.get("input_ids", ()))
 
-# %% ../nbs/00_task.ipynb #bf233716
-@patch
-@contextmanager
-def as_saved(
-    self: Task,
-    model: torch.nn.Module,  # afterwards as it was
-):
-    "Inside a `with` block, the model in the form in which others will load it; gives a sentence for the model card on how to read its raw outputs, or ''."
-    yield ""
+    def pace(
+        self,
+        model: torch.nn.Module,  # what `build` returned
+    ) -> dict[str, float]:  # `updates` that it takes to learn from few rows, and the top of the `learning_rate`
+        """What the default recipe takes for this task and this model.
+
+        Parameters
+        ----------
+        model
+            what `build` returned
+
+        Returns
+        -------
+        dict[str, float]
+            `updates` that it takes to learn from few rows, and the top of the `learning_rate`
+        """
+        return {"updates": 100, "learning_rate": 1e-4}
+
+    def collate(
+        self,
+        examples: list[dict],  # what `encode` returned, b of them
+        processor: Processor,  # what `build` returned beside the model
+    ) -> Batch:
+        """Examples side by side, padded to the longest. `batching` fills in the index.
+
+        Parameters
+        ----------
+        examples
+            what `encode` returned, b of them
+        processor
+            what `build` returned beside the model
+        """
+        raise NotImplementedError(f"{type(self).__name__}.collate")
+
+    def weigh(
+        self,
+        batch: Batch,  # what `collate` returned
+    ) -> dict[str, float]:
+        """How many targets (or how much weight) each loss term will sum over: known before any forward pass.
+
+        Parameters
+        ----------
+        batch
+            what `collate` returned
+        """
+        return {"loss": float(len(batch))}
+
+    def loss(
+        self,
+        outputs: Outputs,  # what the model returned for the batch
+        batch: Batch,  # what `collate` returned
+    ) -> dict[str, torch.Tensor]:
+        """The loss terms as sums over the batch, under the same names as `weigh`; scalars that carry gradients.
+
+        Parameters
+        ----------
+        outputs
+            what the model returned for the batch
+        batch
+            what `collate` returned
+        """
+        raise NotImplementedError(f"{type(self).__name__}.loss")
+
+    def decode(
+        self,
+        outputs: Outputs,  # what the model returned for the batch
+        batch: Batch,  # what `collate` returned
+    ) -> list[Prediction]:
+        """One prediction per row of the batch, from the outputs of one forward pass.
+
+        Parameters
+        ----------
+        outputs
+            what the model returned for the batch
+        batch
+            what `collate` returned
+        """
+        raise NotImplementedError(f"{type(self).__name__}.decode")
+
+    def distribution(
+        self,
+        outputs: Outputs,  # what the model returned for the batch
+        batch: Batch,  # what `collate` returned
+    ) -> torch.Tensor | None:  # n … c: logits whose softmax is the answer; None: answers are no choices
+        """What the model believes of every choice that it was asked to make.
+
+        Parameters
+        ----------
+        outputs
+            what the model returned for the batch
+        batch
+            what `collate` returned
+
+        Returns
+        -------
+        torch.Tensor | None
+            n … c: logits whose softmax is the answer; None: answers are no choices
+        """
+        return None
+
+    def predict(
+        self,
+        model: torch.nn.Module,  # what `build` returned
+        batch: Batch,  # what `collate` returned
+        processor: Processor,  # what `build` returned beside the model
+    ) -> list[Prediction]:
+        """Run the model (in evaluation mode, without gradients: the caller sees to it) and decode.
+
+        Parameters
+        ----------
+        model
+            what `build` returned
+        batch
+            what `collate` returned
+        processor
+            what `build` returned beside the model
+        """
+        return self.decode(model(**batch.inputs), batch)
+
+    def target(
+        self,
+        row: dict,  # one row of the table, by column
+    ) -> Any:
+        """The right answer of one row, in the same terms as `Prediction.value`.
+
+        Parameters
+        ----------
+        row
+            one row of the table, by column
+        """
+        return row[self.outputs()[0]]
+
+    def score(
+        self,
+        prediction: Prediction,  # an answer
+        target: Any,  # the right answer
+    ) -> float:
+        """How good one answer is, in [0, 1]; by default 1 for exactly right and 0 otherwise.
+
+        Parameters
+        ----------
+        prediction
+            an answer
+        target
+            the right answer
+        """
+        return float(prediction.value == target)
+
+    @checked
+    def metrics(
+        self,
+        predictions: list[Prediction],  # n answers
+        targets: list,  # n right answers, from `target`
+    ) -> dict[str, float]:
+        """Figures for the whole set; `self.metric` names one of them, or the loss.
+
+        Parameters
+        ----------
+        predictions
+            n answers
+        targets
+            n right answers, from `target`
+        """
+        return {"score": float(np.mean([self.score(p, t) for p, t in zip(predictions, targets)]))}
+
+    def harmless(self) -> dict[str, Callable]:  # name -> f(row, rng) -> the changed row
+        """Changes of a row that should not change the answer, for tests of behaviour.
+
+        Returns
+        -------
+        dict[str, Callable]
+            name -> f(row, rng) -> the changed row
+        """
+        return {}
+
+    def same(
+        self,
+        one: Prediction,  # an answer
+        other: Prediction,  # an answer to the same question, put differently
+    ) -> bool:
+        """Do two answers say the same?
+
+        Parameters
+        ----------
+        one
+            an answer
+        other
+            an answer to the same question, put differently
+        """
+        return one.value == other.value
+
+    def features(
+        self,
+        model: torch.nn.Module,  # what `build` returned
+        batch: Batch,  # what `collate` returned
+    ) -> torch.Tensor:  # b d; or, where a row has several answers, a list of b tensors, k d each
+        """One vector per answer from the model's body, frozen and in evaluation mode.
+
+        Parameters
+        ----------
+        model
+            what `build` returned
+        batch
+            what `collate` returned
+
+        Returns
+        -------
+        torch.Tensor
+            b d; or, where a row has several answers, a list of b tensors, k d each
+        """
+        raise SFTError(f"{self.name or type(self).__name__} has no frozen features: leave the rung 'frozen' out of the ladder.")
+
+    def probe(
+        self,
+        train: tuple,  # features (n d) and rows
+        valid: tuple,  # features and rows, to tune on
+        features: np.ndarray,  # m d: what to answer
+    ) -> list[Prediction]:
+        """Answers from frozen features and a small model on top of them.
+
+        Parameters
+        ----------
+        train
+            features (n d) and rows
+        valid
+            features and rows, to tune on
+        features
+            m d: what to answer
+        """
+        raise SFTError(f"{self.name or type(self).__name__} has no probe for frozen features: leave the rung 'frozen' out of the ladder.")
+
+    def baselines(self) -> dict[str, Callable]:
+        "Answers without a network: name -> f(train, valid, rows) -> list of predictions."
+        return {}
+
+    def tables(
+        self,
+        predictions: list[Prediction],  # n answers
+        targets: list,  # n right answers, from `target`
+    ) -> dict:
+        """More tables for the evaluation report: name -> DataFrame.
+
+        Parameters
+        ----------
+        predictions
+            n answers
+        targets
+            n right answers, from `target`
+        """
+        return {}
+
+    def plot(
+        self,
+        predictions: list[Prediction],  # n answers
+        targets: list,  # n right answers, from `target`
+    ) -> None:
+        """A matplotlib figure for the evaluation report, or None.
+
+        Parameters
+        ----------
+        predictions
+            n answers
+        targets
+            n right answers, from `target`
+        """
+        return None
+
+    @checked
+    def show(
+        self,
+        rows: pd.DataFrame,  # rows of the table
+        predictions: list[Prediction] | None = None,  # n answers
+    ) -> Any:  # an object that Jupyter can display
+        """Rows, and answers beside them, for a person to read; here, a plain table.
+
+        Parameters
+        ----------
+        rows
+            rows of the table
+        predictions
+            n answers
+
+        Returns
+        -------
+        Any
+            an object that Jupyter can display
+        """
+        table = rows[[c for c in [*self.inputs(), *self.outputs()] if c in rows]].copy()
+        if predictions is None: return table
+        if len(predictions) != len(rows): raise DataError(f"{len(predictions):,} predictions for {len(rows):,} rows: give one for each, in the same order.")
+        return table.assign(prediction=[p.value for p in predictions], score=[p.score for p in predictions])
+
+    def writers(self) -> dict[str, Callable]:  # ending, e.g. ".coco.json" -> f(table with a column `prediction`, path)
+        """Further forms in which answers can be written to a file.
+
+        Returns
+        -------
+        dict[str, Callable]
+            ending, e.g. ".coco.json" -> f(table with a column `prediction`, path)
+        """
+        return {}
+
+    def to_dict(self) -> dict:  # JSON-ready
+        """The task as plain data, with the name and module it can be found by.
+
+        Returns
+        -------
+        dict
+            JSON-ready
+        """
+        return {"name": self.name, "module": type(self).__module__, "class": type(self).__name__, "fields": asdict(self)}
+
+    @contextmanager
+    def as_saved(
+        self,
+        model: torch.nn.Module,  # afterwards as it was
+    ) -> Iterator[str]:
+        """Inside a `with` block, the model in the form in which others will load it; gives a sentence for the model card on how to read its raw outputs, or ''.
+
+        Parameters
+        ----------
+        model
+            afterwards as it was
+        """
+        yield ""
 
 # %% ../nbs/00_task.ipynb #b59b0c77
 @checked
 def task_class(
     name: str,  # a task's name, or "module:Class" for one that is defined elsewhere
 ) -> type:  # a subclass of Task
-    "Find a task by name; unknown names list the known ones."
+    """Find a task by name; unknown names list the known ones.
+
+    Parameters
+    ----------
+    name
+        a task's name, or "module:Class" for one that is defined elsewhere
+
+    Returns
+    -------
+    type
+        a subclass of Task
+    """
     if ":" in name:
         module, _, cls = name.partition(":")
         try: found = getattr(importlib.import_module(module), cls)
@@ -436,7 +793,13 @@ def task_class(
 def task_from_dict(
     saved: dict,  # what `Task.to_dict` returned
 ) -> Task:
-    "The task again. A class from outside the package must have been imported before: a saved file never imports code."
+    """The task again. A class from outside the package must have been imported before: a saved file never imports code.
+
+    Parameters
+    ----------
+    saved
+        what `Task.to_dict` returned
+    """
     name, fields, module, cls = (saved.get(k) for k in ("name", "fields", "module", "class"))
     if not isinstance(name, str) or not isinstance(fields, dict): raise SFTError(f"This is no saved task: {shown(saved)}. It has a name and fields, as `to_dict` writes them.")
     if name not in Task.registry: importlib.import_module("sft_nb.tasks")

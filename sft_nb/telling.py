@@ -13,14 +13,20 @@ LOGGER = logging.getLogger("sft_nb")
 
 def warn(
     message: str,  # what is doubtful, where, and what to do
-):
-    "Tell the user something that is no error. It goes through `logging`, under the name sft_nb."
+) -> None:
+    """Tell the user something that is no error. It goes through `logging`, under the name sft_nb.
+
+    Parameters
+    ----------
+    message
+        what is doubtful, where, and what to do
+    """
     LOGGER.warning("%s", message)
 
 # %% ../nbs/00b_telling.ipynb #e94342fa
 class Printer(logging.Handler):
     "Prints warnings where the cell's own output goes, unless logging has been set up by somebody."
-    def emit(self, record):
+    def emit(self, record: logging.LogRecord) -> None:
         if not logging.getLogger().handlers: print(f"{record.levelname.lower()}: {record.getMessage()}")
 
 def in_notebook() -> bool:
@@ -32,7 +38,13 @@ if in_notebook() and not LOGGER.handlers: LOGGER.addHandler(Printer())
 
 # %% ../nbs/00b_telling.ipynb #4f549135
 class quiet:
-    "No warnings and no lines while training: from now on, or inside a `with` block. `quiet(False)` is the way back."
+    """No warnings and no lines while training: from now on, or inside a `with` block. `quiet(False)` is the way back.
+
+    Parameters
+    ----------
+    on
+        False: speak again
+    """
     def __init__(
         self,
         on: bool = True,  # False: speak again
@@ -53,18 +65,46 @@ _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all control character
 def harmless(
     text: str,  # of a stranger
 ) -> str:
-    "For a terminal: control characters written out, so that no text moves the cursor or renames the window."
+    """For a terminal: control characters written out, so that no text moves the cursor or renames the window.
+
+    Parameters
+    ----------
+    text
+        of a stranger
+    """
     return _CONTROLS.sub(lambda m: f"\\x{ord(m[0]):02x}", text)
 
 def in_markdown(
-    text,  # of a stranger
+    text: object,  # of a stranger
 ) -> str:  # one line
-    "For Markdown: nothing in it is a tag, a link, a heading or a new paragraph."
+    """For Markdown: nothing in it is a tag, a link, a heading or a new paragraph.
+
+    Parameters
+    ----------
+    text
+        of a stranger
+
+    Returns
+    -------
+    str
+        one line
+    """
     line = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"([\\`*\[\]|~])", r"\\\1", line)
 
 def in_code(
-    text,  # of a stranger
+    text: object,  # of a stranger
 ) -> str:  # with its back quotes
-    "For Markdown, as code: back quotes would end it, so they become plain ones."
+    """For Markdown, as code: back quotes would end it, so they become plain ones.
+
+    Parameters
+    ----------
+    text
+        of a stranger
+
+    Returns
+    -------
+    str
+        with its back quotes
+    """
     return "`" + " ".join(str(text).split()).replace("`", "'") + "`"

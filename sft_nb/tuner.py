@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
-from fastcore.basics import patch
 from torch import nn
 
 from . import evaluation
@@ -36,7 +35,27 @@ if TYPE_CHECKING:
 # %% ../nbs/07d_tuner.ipynb #c553c642
 @dataclass
 class Notes:
-    "What is told about a run. Each field has one writer."
+    """What is told about a run. Each field has one writer.
+
+    Parameters
+    ----------
+    title
+        of the model card; by whoever trains
+    about
+        the rows, in words; by whoever trains
+    data
+        the asset that they come from; by whoever trains
+    base_model
+        the checkpoint's name on a hub; by whoever trains
+    group
+        the column that rows were split by; by whoever splits
+    certify
+        n and metrics on rows kept aside; by whoever climbs the ladder
+    reading
+        how to read the folder without us; by `save`
+    abstain
+        threshold and promise; by `abstain_above`
+    """
     title: str | None = None  # of the model card; by whoever trains
     about: str | None = None  # the rows, in words; by whoever trains
     data: str | None = None  # the asset that they come from; by whoever trains
@@ -54,7 +73,21 @@ class Notes:
 ONE_AT_A_TIME = threading.RLock()  # fits in threads would share torch's one generator
 
 class FineTuner:
-    "Fine-tunes a checkpoint on a task. After `fit`: `model`, `processor`, `task`, `history`."
+    """Fine-tunes a checkpoint on a task. After `fit`: `model`, `processor`, `task`, `history`.
+
+    Parameters
+    ----------
+    task
+        what to learn, such as TextClassification(text="text", label="label")
+    checkpoint
+        asset, folder or hub id; None: the task's
+    recipe
+        such as Recipe(epochs=3) or RECIPES["default"]
+    out
+        a folder for checkpoints; None: nothing is written
+    device
+        None: the best there is
+    """
     shortcuts: Sequence[str] = tuple(SHORTCUTS)  # what an update may leave out; () for nothing
 
     @checked
@@ -88,121 +121,292 @@ class FineTuner:
         state = f"{len(self.history.epochs)} epochs" if self.model else "not trained yet"
         return f"FineTuner({self.task.name}, {self.checkpoint!r}: {state})"
 
-# %% ../nbs/07d_tuner.ipynb #d266aff4
-@patch
-def fit(
-    self: FineTuner,
-    train: pd.DataFrame,  # rows with inputs and targets
-    valid: pd.DataFrame | None = None,  # rows to select the epoch with; None: the last is kept
-    resume: str | Path | None = None,  # "auto": go on from what is in `out`, if anything; or a folder
-    listeners: Sequence[Listener] = (),  # of your own; on every rank
-) -> FineTuner:  # itself
-    "Train. Ctrl-C or the stop button leaves a usable tuner. Raises DataError, TrainingError."
-    with one_voice(), ONE_AT_A_TIME:
-        watching = self._listeners(resume, listeners)
-        start = str(self.folder or self.checkpoint)  # a loaded run goes on from its own weights
-        run = Run(self.task, start, self.recipe, train, valid, self.device, self.shortcuts)
-        run.prepared()
+    def fit(
+        self,
+        train: pd.DataFrame,  # rows with inputs and targets
+        valid: pd.DataFrame | None = None,  # rows to select the epoch with; None: the last is kept
+        resume: str | Path | None = None,  # "auto": go on from what is in `out`, if anything; or a folder
+        listeners: Sequence[Listener] = (),  # of your own; on every rank
+    ) -> "FineTuner":  # itself
+        """Train. Ctrl-C or the stop button leaves a usable tuner. Raises DataError, TrainingError.
+
+        Parameters
+        ----------
+        train
+            rows with inputs and targets
+        valid
+            rows to select the epoch with; None: the last is kept
+        resume
+            "auto": go on from what is in `out`, if anything; or a folder
+        listeners
+            of your own; on every rank
+
+        Returns
+        -------
+        FineTuner
+            itself
+        """
+        with one_voice(), ONE_AT_A_TIME:
+            watching = self._listeners(resume, listeners)
+            start = str(self.folder or self.checkpoint)  # a loaded run goes on from its own weights
+            run = Run(self.task, start, self.recipe, train, valid, self.device, self.shortcuts)
+            run.prepared()
+            try:
+                run.go(watching)
+            finally:
+                self._take_over(run)
+        return self
+
+    def _listeners(self, resume, own) -> list[Listener]:
+        own = list(own) if isinstance(own, (list, tuple)) else [own]
+        if strange := [shown(l) for l in own if not isinstance(l, Listener)]:
+            raise TrainingError(f"{strange[0]} is no Listener. Derive its class from "
+                                "sft_nb.watching.Listener, and give an object: Mine(), not Mine.")
+        told: list[Listener] = []
+        if self.out or resume:
+            from sft_nb.checkpointing import Checkpointer
+            told.append(Checkpointer(self.out, resume))
+        shown_already = any(isinstance(listener, Lines) for listener in own)
+        if ranks().is_main_process and not shown_already: told.append(watcher())
+        return [*told, *own]
+
+    def _take_over(self, run):
+        "What the run has made, if it has made something."
+        self.interrupted = run.interrupted
+        self.trouble = run.trouble
+        if not run.offers: return
+        self.task = run.task
+        self.checkpoint = run.checkpoint
+        self.plan = run.plan
+        self.model = run.model
+        self.processor = run.processor
+        self.history = run.history
+        self.position = run.position
+        self.seen = run.seen
+        self.notes = Notes()
+        self.run = run
+        self.folder = None
+
+    @property
+    def kept_epoch(self) -> int:
+        "Which epoch's weights it has: the best on valid, or the last."
+        return self.position.kept or self.position.choice(self.plan) or self.position.epoch
+
+    def _ready(self):
+        if self.model is not None: return
+        raise TrainingError("This tuner has no model yet: call fit(train, valid), "
+                            "or FineTuner.load(folder).")
+
+    def evaluate(
+        self,
+        rows: pd.DataFrame,  # with targets
+        batch_size: int = 64,  # rows at a time; does not change the figures
+    ) -> Evaluation:
+        """Loss, metrics and predictions on rows with targets.
+
+        Parameters
+        ----------
+        rows
+            with targets
+        batch_size
+            rows at a time; does not change the figures
+        """
+        self._ready()
+        usable(self.task, rows, "evaluation")
+        return evaluation.evaluate(self.task, self.model, self.processor, rows,
+                                   batch_size=batch_size, device=self.device)
+
+    @checked
+    def predict(
+        self,
+        items: Any,  # a DataFrame or a path to a table (gives a DataFrame), or a list (gives a list)
+        batch_size: int = 64,  # rows at a time; does not change the answers
+        probs: bool = False,  # a column `prob_NAME` per class in a DataFrame; a list has them anyway
+        abstain: bool = False,  # None instead of an answer whose score lies below the run's threshold
+    ) -> pd.DataFrame | list[Prediction]:
+        """Answers for new rows, in their order.
+        A DataFrame comes back with `prediction` and `score`; its own of such a name get `_in_rows`.
+
+        Parameters
+        ----------
+        items
+            a DataFrame or a path to a table (gives a DataFrame), or a list (gives a list)
+        batch_size
+            rows at a time; does not change the answers
+        probs
+            a column `prob_NAME` per class in a DataFrame; a list has them anyway
+        abstain
+            None instead of an answer whose score lies below the run's threshold
+        """
+        self._ready()
+        answers, rows = self._answers(items, batch_size)
+        if abstain: answers = self._silent(answers)
+        if isinstance(items, (list, tuple)): return answers
+        told = {"prediction": [a.value for a in answers], "score": [a.score for a in answers]}
+        if probs: told |= _probabilities(answers, self.task)
+        return rows.rename(columns=_aside(rows, told)).assign(**told)
+
+    def _answers(self, items, batch_size):
+        "All answers, and the rows that they are answers for."
+        _answerable(items, self.task)
+        if isinstance(items, (list, tuple)): items = self.task.as_rows(list(items))
+        rows = self.task.read(items, labelled=False)
+        return evaluation.predict(self.task, self.model, self.processor, rows,
+                                  batch_size=batch_size, device=self.device), rows
+
+    def _silent(self, answers):
+        "No answer where the score lies below the threshold."
+        if self.notes.abstain is None:
+            raise DataError("This run has no threshold to abstain by: choose one with "
+                            "abstain_above(tuner, judge(tuner, rows, Calibrate), …).")
+        below = self.notes.abstain["below"]
+        return [a if a.score >= below else replace(a, value=None) for a in answers]
+
+    @checked
+    def save(
+        self,
+        folder: str | Path,  # made if needed
+        overwrite: bool = False,  # replace another finished run; this tuner's own is replaced without
+        beside: Callable | None = None,  # f(folder) writes further files, which become part of the run
+        forget: bool = False,  # also delete the checkpoints in the folder
+    ) -> Path:  # the folder
+        """Save model, processor, task, recipe, history and card; plain transformers loads the folder.
+        Of several ranks, rank 0 alone writes. Raises CheckpointError.
+
+        Parameters
+        ----------
+        folder
+            made if needed
+        overwrite
+            replace another finished run; this tuner's own is replaced without
+        beside
+            f(folder) writes further files, which become part of the run
+        forget
+            also delete the checkpoints in the folder
+
+        Returns
+        -------
+        Path
+            the folder
+        """
+        from sft_nb.checkpointing import save_run
+        self._ready()
+        return save_run(self, Path(folder).expanduser(), overwrite, beside, forget)
+
+    @classmethod
+    @checked
+    def load(
+        cls,
+        folder: str | Path,  # what `save` wrote
+        device: str | torch.device | None = None,  # None: the best there is
+    ) -> "FineTuner":
+        """A saved run, ready to predict and evaluate. Raises CheckpointError for a folder that is none.
+
+        Parameters
+        ----------
+        folder
+            what `save` wrote
+        device
+            None: the best there is
+        """
+        from sft_nb.checkpointing import read_run
+        folder = Path(folder).expanduser()
+        task, model, processor, about, seen = read_run(folder)
+        tuner = cls(task, about["checkpoint"], about["recipe"], device=device)
+        tuner.history, tuner.position = about["history"], about["position"]
+        tuner.notes, tuner.seen = about["notes"], seen
+        tuner.model, tuner.processor = model.to(tuner.device).eval(), processor
+        tuner.folder = folder.resolve()  # another `fit` goes on from these weights
+        return tuner
+
+    @checked
+    def certify(
+        self,
+        rows: pd.DataFrame,  # with targets; seen by neither training nor selection
+        claim: str,  # e.g. "accuracy >= 0.80"; see `certification.claims`
+        confidence: float = 0.95,  # 1 minus how often such a certificate may be wrong
+        group: str | None = None,  # column that the rows were split by; None: what `split` or the run noted
+        train: pd.DataFrame | None = None,  # to look for doubles and shift; None: those of the last fit
+        valid: pd.DataFrame | None = None,  # for `against`: to tune the baselines
+        against: tuple = (),  # rungs of the ladder to compare with, such as ("majority", "tfidf")
+        slices: tuple = (),  # columns whose slices are reported, beside what the claim asks
+        ledger: str | Path | None = None,  # the file of the books; None: one in the user's own folder
+    ) -> "Certificate":
+        """Test a claim on rows that nothing has touched.
+        Raises DataError for a claim or confidence that is none; everything else is a verdict.
+
+        Parameters
+        ----------
+        rows
+            with targets; seen by neither training nor selection
+        claim
+            e.g. "accuracy >= 0.80"; see `certification.claims`
+        confidence
+            1 minus how often such a certificate may be wrong
+        group
+            column that the rows were split by; None: what `split` or the run noted
+        train
+            to look for doubles and shift; None: those of the last fit
+        valid
+            for `against`: to tune the baselines
+        against
+            rungs of the ladder to compare with, such as ("majority", "tfidf")
+        slices
+            columns whose slices are reported, beside what the claim asks
+        ledger
+            the file of the books; None: one in the user's own folder
+        """
+        from sft_nb.certification.certificate import issue
+        self._ready()
+        if train is None and self.run is not None: train = self.run.train
+        return issue(self, rows, claim, confidence, group, train, valid, against, slices, ledger)
+
+    @checked
+    def search_learning_rate(
+        self,
+        train: pd.DataFrame,  # rows to learn from
+        valid: pd.DataFrame,  # the rates are compared here
+        rates: tuple | list = (2e-5, 5e-5, 1e-4, 2e-4),  # candidates
+        epochs: int = 1,  # length of the trial runs, each with its own full schedule
+    ) -> pd.DataFrame:  # rate, valid_loss and metrics, best first
+        """Train once per rate and compare on valid. The tuner itself is left as it was.
+
+        Parameters
+        ----------
+        train
+            rows to learn from
+        valid
+            the rates are compared here
+        rates
+            candidates
+        epochs
+            length of the trial runs, each with its own full schedule
+
+        Returns
+        -------
+        pd.DataFrame
+            rate, valid_loss and metrics, best first
+        """
+        if not len(rates):
+            raise DataError("Rates are compared on valid rows: give valid rows and at least one rate.")
+        found = pd.DataFrame([self._tried(rate, epochs, train, valid) for rate in rates])
+        name, direction = self.task.metric
+        by = "valid_loss" if name == "loss" else name
+        found = found.sort_values(by, ascending=direction == "min", kind="stable")
+        return found.reset_index(drop=True)
+
+    def _tried(self, rate, epochs, train, valid):
+        "The last epoch's figures of a trial run."
+        recipe = self.recipe.but(learning_rate=rate, epochs=epochs, patience=None)
+        trial = FineTuner(self.task, self.checkpoint, recipe, device=self.device)
         try:
-            run.go(watching)
-        finally:
-            self._take_over(run)
-    return self
-
-# %% ../nbs/07d_tuner.ipynb #fede9c32
-@patch
-def _listeners(self: FineTuner, resume, own) -> list[Listener]:
-    own = list(own) if isinstance(own, (list, tuple)) else [own]
-    if strange := [shown(l) for l in own if not isinstance(l, Listener)]:
-        raise TrainingError(f"{strange[0]} is no Listener. Derive its class from "
-                            "sft_nb.watching.Listener, and give an object: Mine(), not Mine.")
-    told: list[Listener] = []
-    if self.out or resume:
-        from sft_nb.checkpointing import Checkpointer
-        told.append(Checkpointer(self.out, resume))
-    shown_already = any(isinstance(listener, Lines) for listener in own)
-    if ranks().is_main_process and not shown_already: told.append(watcher())
-    return [*told, *own]
-
-@patch
-def _take_over(self: FineTuner, run):
-    "What the run has made, if it has made something."
-    self.interrupted = run.interrupted
-    self.trouble = run.trouble
-    if not run.offers: return
-    self.task = run.task
-    self.checkpoint = run.checkpoint
-    self.plan = run.plan
-    self.model = run.model
-    self.processor = run.processor
-    self.history = run.history
-    self.position = run.position
-    self.seen = run.seen
-    self.notes = Notes()
-    self.run = run
-    self.folder = None
-
-@patch(as_prop=True)
-def kept_epoch(self: FineTuner) -> int:
-    "Which epoch's weights it has: the best on valid, or the last."
-    return self.position.kept or self.position.choice(self.plan) or self.position.epoch
-
-# %% ../nbs/07d_tuner.ipynb #4896221f
-@patch
-def _ready(self: FineTuner):
-    if self.model is not None: return
-    raise TrainingError("This tuner has no model yet: call fit(train, valid), "
-                        "or FineTuner.load(folder).")
-
-@patch
-def evaluate(
-    self: FineTuner,
-    rows: pd.DataFrame,  # with targets
-    batch_size: int = 64,  # rows at a time; does not change the figures
-) -> Evaluation:
-    "Loss, metrics and predictions on rows with targets."
-    self._ready()
-    usable(self.task, rows, "evaluation")
-    return evaluation.evaluate(self.task, self.model, self.processor, rows,
-                               batch_size=batch_size, device=self.device)
-
-# %% ../nbs/07d_tuner.ipynb #1ede3fd7
-@patch
-@checked
-def predict(
-    self: FineTuner,
-    items: Any,  # a DataFrame or a path to a table (gives a DataFrame), or a list (gives a list)
-    batch_size: int = 64,  # rows at a time; does not change the answers
-    probs: bool = False,  # a column `prob_NAME` per class in a DataFrame; a list has them anyway
-    abstain: bool = False,  # None instead of an answer whose score lies below the run's threshold
-) -> pd.DataFrame | list[Prediction]:
-    """Answers for new rows, in their order.
-    A DataFrame comes back with `prediction` and `score`; its own of such a name get `_in_rows`."""
-    self._ready()
-    answers, rows = self._answers(items, batch_size)
-    if abstain: answers = self._silent(answers)
-    if isinstance(items, (list, tuple)): return answers
-    told = {"prediction": [a.value for a in answers], "score": [a.score for a in answers]}
-    if probs: told |= _probabilities(answers, self.task)
-    return rows.rename(columns=_aside(rows, told)).assign(**told)
-
-@patch
-def _answers(self: FineTuner, items, batch_size):
-    "All answers, and the rows that they are answers for."
-    _answerable(items, self.task)
-    if isinstance(items, (list, tuple)): items = self.task.as_rows(list(items))
-    rows = self.task.read(items, labelled=False)
-    return evaluation.predict(self.task, self.model, self.processor, rows,
-                              batch_size=batch_size, device=self.device), rows
-
-@patch
-def _silent(self: FineTuner, answers):
-    "No answer where the score lies below the threshold."
-    if self.notes.abstain is None:
-        raise DataError("This run has no threshold to abstain by: choose one with "
-                        "abstain_above(tuner, judge(tuner, rows, Calibrate), …).")
-    below = self.notes.abstain["below"]
-    return [a if a.score >= below else replace(a, value=None) for a in answers]
+            trial.fit(train, valid)
+        except TrainingError:  # this rate breaks the network
+            return {"learning_rate": rate, "valid_loss": math.inf}
+        if trial.interrupted: raise KeyboardInterrupt
+        figures = trial.history.epochs[-1].items()
+        left_out = ("epoch", "step", "train_loss")
+        return {"learning_rate": rate} | {k: v for k, v in figures if k not in left_out}
 
 # %% ../nbs/07d_tuner.ipynb #6effbcd6
 def _answerable(items, task):
@@ -232,92 +436,3 @@ def _aside(rows, told):
         while names[column] in taken: names[column] += "_in_rows"
         taken.add(names[column])
     return names
-
-# %% ../nbs/07d_tuner.ipynb #aa8121db
-@patch
-@checked
-def save(
-    self: FineTuner,
-    folder: str | Path,  # made if needed
-    overwrite: bool = False,  # replace another finished run; this tuner's own is replaced without
-    beside: Callable | None = None,  # f(folder) writes further files, which become part of the run
-    forget: bool = False,  # also delete the checkpoints in the folder
-) -> Path:  # the folder
-    """Save model, processor, task, recipe, history and card; plain transformers loads the folder.
-    Of several ranks, rank 0 alone writes. Raises CheckpointError."""
-    from sft_nb.checkpointing import save_run
-    self._ready()
-    return save_run(self, Path(folder).expanduser(), overwrite, beside, forget)
-
-@patch(cls_method=True)
-@checked
-def load(
-    cls: FineTuner,
-    folder: str | Path,  # what `save` wrote
-    device: str | torch.device | None = None,  # None: the best there is
-) -> FineTuner:
-    "A saved run, ready to predict and evaluate. Raises CheckpointError for a folder that is none."
-    from sft_nb.checkpointing import read_run
-    folder = Path(folder).expanduser()
-    task, model, processor, about, seen = read_run(folder)
-    tuner = cls(task, about["checkpoint"], about["recipe"], device=device)
-    tuner.history, tuner.position = about["history"], about["position"]
-    tuner.notes, tuner.seen = about["notes"], seen
-    tuner.model, tuner.processor = model.to(tuner.device).eval(), processor
-    tuner.folder = folder.resolve()  # another `fit` goes on from these weights
-    return tuner
-
-# %% ../nbs/07d_tuner.ipynb #55a7783a
-@patch
-@checked
-def certify(
-    self: FineTuner,
-    rows: pd.DataFrame,  # with targets; seen by neither training nor selection
-    claim: str,  # e.g. "accuracy >= 0.80"; see `certification.claims`
-    confidence: float = 0.95,  # 1 minus how often such a certificate may be wrong
-    group: str | None = None,  # column that the rows were split by; None: what `split` or the run noted
-    train: pd.DataFrame | None = None,  # to look for doubles and shift; None: those of the last fit
-    valid: pd.DataFrame | None = None,  # for `against`: to tune the baselines
-    against: tuple = (),  # rungs of the ladder to compare with, such as ("majority", "tfidf")
-    slices: tuple = (),  # columns whose slices are reported, beside what the claim asks
-    ledger: str | Path | None = None,  # the file of the books; None: one in the user's own folder
-) -> "Certificate":
-    """Test a claim on rows that nothing has touched.
-    Raises DataError for a claim or confidence that is none; everything else is a verdict."""
-    from sft_nb.certification.certificate import issue
-    self._ready()
-    if train is None and self.run is not None: train = self.run.train
-    return issue(self, rows, claim, confidence, group, train, valid, against, slices, ledger)
-
-# %% ../nbs/07d_tuner.ipynb #c993bc36
-@patch
-@checked
-def search_learning_rate(
-    self: FineTuner,
-    train: pd.DataFrame,  # rows to learn from
-    valid: pd.DataFrame,  # the rates are compared here
-    rates: tuple | list = (2e-5, 5e-5, 1e-4, 2e-4),  # candidates
-    epochs: int = 1,  # length of the trial runs, each with its own full schedule
-) -> pd.DataFrame:  # rate, valid_loss and metrics, best first
-    "Train once per rate and compare on valid. The tuner itself is left as it was."
-    if not len(rates):
-        raise DataError("Rates are compared on valid rows: give valid rows and at least one rate.")
-    found = pd.DataFrame([self._tried(rate, epochs, train, valid) for rate in rates])
-    name, direction = self.task.metric
-    by = "valid_loss" if name == "loss" else name
-    found = found.sort_values(by, ascending=direction == "min", kind="stable")
-    return found.reset_index(drop=True)
-
-@patch
-def _tried(self: FineTuner, rate, epochs, train, valid):
-    "The last epoch's figures of a trial run."
-    recipe = self.recipe.but(learning_rate=rate, epochs=epochs, patience=None)
-    trial = FineTuner(self.task, self.checkpoint, recipe, device=self.device)
-    try:
-        trial.fit(train, valid)
-    except TrainingError:  # this rate breaks the network
-        return {"learning_rate": rate, "valid_loss": math.inf}
-    if trial.interrupted: raise KeyboardInterrupt
-    figures = trial.history.epochs[-1].items()
-    left_out = ("epoch", "step", "train_loss")
-    return {"learning_rate": rate} | {k: v for k, v in figures if k not in left_out}

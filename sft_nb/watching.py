@@ -8,9 +8,9 @@ __all__ = ['History', 'Listener', 'Lines', 'Bar', 'Curve', 'watcher']
 # %% ../nbs/06b_watching.ipynb #f5fc6068
 import math, sys, time
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import pandas as pd
-from fastcore.basics import patch
 from IPython import get_ipython
 from IPython.display import display
 from tqdm import tqdm
@@ -21,7 +21,19 @@ from .telling import is_quiet, warn
 # %% ../nbs/06b_watching.ipynb #287054e4
 @dataclass
 class History:
-    "What happened, epoch by epoch and step by step."
+    """What happened, epoch by epoch and step by step.
+
+    Parameters
+    ----------
+    epochs
+        epoch, train_loss, valid_loss, metrics
+    steps
+        epoch, step, loss, learning_rate, grad_norm
+    seconds
+        wall clock per epoch
+    reached
+        at the end: metric, value, rows, without_learning, warning
+    """
     epochs: list[dict] = field(default_factory=list)  # epoch, train_loss, valid_loss, metrics
     steps: list[dict] = field(default_factory=list)  # epoch, step, loss, learning_rate, grad_norm
     seconds: list[float] = field(default_factory=list)  # wall clock per epoch
@@ -37,41 +49,53 @@ class History:
         e = dict(self.epochs[-1]); names = {"train_loss": "Training Loss", "valid_loss": "Validation Loss"}
         return f"Epoch {e.pop('epoch')}, " + ", ".join(f"{names.get(k, k)}: {v:.4f}" for k, v in e.items())
 
-# %% ../nbs/06b_watching.ipynb #20dcea5a
-@patch
-def plot(self: History, title: str = ""):  # a matplotlib Figure
-    "Training loss per update (pale), training and validation loss per epoch."
-    fig, ax = new_figure(6, 3)
-    ax.plot([s["step"] for s in self.steps], [s["loss"] for s in self.steps], color=COLORS["train"], alpha=.25, lw=1)
-    ends = {s["epoch"]: s["step"] for s in self.steps}
-    last = {k: v for k, v in (self.epochs[-1] if self.epochs else {}).items() if k in ("train_loss", "valid_loss")}
-    for key in sorted(last, key=last.get):
-        pts, role, lift = [(ends[e["epoch"]], e[key]) for e in self.epochs], key.removesuffix("_loss"), 2 if last[key] == max(last.values()) else -8
-        ax.plot(*zip(*pts), "o-", color=COLORS[role]); ax.annotate(role, pts[-1], xytext=(6, lift), textcoords="offset points", color=COLORS[role])
-    ax.set(xlabel="update", ylabel="loss", title=title); ax.margins(x=.08, y=.1); ax.set_ylim(0, None)
-    return fig
+    def plot(
+        self,
+        title: str = "",  # above the picture
+    ) -> Any:  # a matplotlib Figure
+        """Training loss per update (pale), training and validation loss per epoch.
+
+        Parameters
+        ----------
+        title
+            above the picture
+
+        Returns
+        -------
+        Any
+            a matplotlib Figure
+        """
+        fig, ax = new_figure(6, 3)
+        ax.plot([s["step"] for s in self.steps], [s["loss"] for s in self.steps], color=COLORS["train"], alpha=.25, lw=1)
+        ends = {s["epoch"]: s["step"] for s in self.steps}
+        last = {k: v for k, v in (self.epochs[-1] if self.epochs else {}).items() if k in ("train_loss", "valid_loss")}
+        for key in sorted(last, key=last.get):
+            pts, role, lift = [(ends[e["epoch"]], e[key]) for e in self.epochs], key.removesuffix("_loss"), 2 if last[key] == max(last.values()) else -8
+            ax.plot(*zip(*pts), "o-", color=COLORS[role]); ax.annotate(role, pts[-1], xytext=(6, lift), textcoords="offset points", color=COLORS[role])
+        ax.set(xlabel="update", ylabel="loss", title=title); ax.margins(x=.08, y=.1); ax.set_ylim(0, None)
+        return fig
 
 # %% ../nbs/06b_watching.ipynb #5d05cd6f
 class Listener:
     "Watches a run; each moment gets the `Run`. All moments are optional."
-    def start(self, _run): "The model and optimiser exist; nothing has been trained."
-    def step(self, _run): "After every update."
-    def epoch(self, _run): "After every epoch's validation."
-    def pause(self, _run): "After the update at which an interrupted run stops."
-    def end(self, _run): "At the end, also of a run that was interrupted or failed."
+    def start(self, _run: Any) -> None: "The model and optimiser exist; nothing has been trained."
+    def step(self, _run: Any) -> None: "After every update."
+    def epoch(self, _run: Any) -> None: "After every epoch's validation."
+    def pause(self, _run: Any) -> None: "After the update at which an interrupted run stops."
+    def end(self, _run: Any) -> None: "At the end, also of a run that was interrupted or failed."
 
 # %% ../nbs/06b_watching.ipynb #fa1fc655
 class Lines(Listener):
     "What was chosen, one line per epoch, and what was reached."
     write = staticmethod(print)
 
-    def start(self, run):
+    def start(self, run: Any) -> None:
         self.write(_chosen(run))
 
-    def epoch(self, run):
+    def epoch(self, run: Any) -> None:
         self.write(run.history.line())
 
-    def end(self, run):
+    def end(self, run: Any) -> None:
         for line in (_stopped(run), _kept(run), _reached(run.history.reached)):
             if line:
                 self.write(line)
@@ -112,32 +136,32 @@ def _reached(found):
 class Bar(Lines):
     "A progress bar with the time left, for a terminal."
     write = staticmethod(tqdm.write)
-    bar = None  # until the run starts
+    bar: Any = None  # until the run starts
 
-    def start(self, run):
+    def start(self, run: Any) -> None:
         super().start(run)
         self.bar = tqdm(total=run.updates, initial=run.position.step, unit="update", leave=False)
 
-    def step(self, run):
+    def step(self, run: Any) -> None:
         self.bar.set_postfix(loss=f"{run.history.steps[-1]['loss']:.3f}", refresh=False)
         self.bar.update()
 
-    def end(self, run):
+    def end(self, run: Any) -> None:
         if self.bar is not None: self.bar.close()
         super().end(run)
 
 # %% ../nbs/06b_watching.ipynb #e6118d89
 class Curve(Lines):
     "A live curve, for a notebook."
-    handle = None  # of the figure, once the run has started
+    handle: Any = None  # of the figure, once the run has started
 
-    def start(self, run):
+    def start(self, run: Any) -> None:
         super().start(run)
         self.handle = display(run.history.plot(), display_id=True)
         self.first = run.position.step
         self.last = self.began = time.perf_counter()
 
-    def step(self, run):
+    def step(self, run: Any) -> None:
         now, p = time.perf_counter(), run.position
         if now - self.last < 1: return
         left = (now - self.began) * (run.updates - p.step) / max(1, p.step - self.first)
@@ -145,7 +169,7 @@ class Curve(Lines):
         self.handle.update(run.history.plot(title))
         self.last = now
 
-    def end(self, run):
+    def end(self, run: Any) -> None:
         if self.handle is not None: self.handle.update(run.history.plot())
         super().end(run)
 

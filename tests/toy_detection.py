@@ -33,7 +33,7 @@ class ToyDetection(Task):
     def encode(self, row, processor, rng=None):
         image = torch.tensor(np.array(row[self.image].tolist() if hasattr(row[self.image], "tolist") else row[self.image]), dtype=torch.float32)
         boxes = self.target(row) if row.get(self.boxes) is not None else None
-        if rng is not None and rng.random() < 0.5:  # turned: rows become columns, and boxes follow
+        if boxes is not None and rng is not None and rng.random() < 0.5:  # turned: rows become columns, and boxes follow
             image, boxes = image.T, sorted((y, x, h, w) for x, y, w, h in boxes)
         return {"image": image[None]} | ({} if boxes is None else {"boxes": boxes})
 

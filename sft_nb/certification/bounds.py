@@ -7,7 +7,9 @@ __all__ = ['exact_bound', 'hb_p_value', 'hb_bound', 'Bound', 'risk_bound', 'tria
            'units_needed', 'mean_bound', 'plot_bounds']
 
 # %% ../../nbs/certification/01_bounds.ipynb #7ee43289
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -25,7 +27,22 @@ def exact_bound(
     n: int,  # how many units were judged
     delta: float = 0.05,  # how often the bound may fail
 ) -> float:  # in [0, 1]
-    "The largest risk that is compatible with so few errors (Clopper and Pearson, 1934)."
+    """The largest risk that is compatible with so few errors (Clopper and Pearson, 1934).
+
+    Parameters
+    ----------
+    errors
+        k, how many of the units were wrong
+    n
+        how many units were judged
+    delta
+        how often the bound may fail
+
+    Returns
+    -------
+    float
+        in [0, 1]
+    """
     _check_delta(n, delta)
     return 1.0 if errors >= n else float(stats.beta.ppf(1 - delta, errors + 1, n - errors))
 
@@ -39,7 +56,22 @@ def hb_p_value(
     n: int,  # how many units
     alpha: float,  # a risk in (0, 1)
 ) -> float:  # in [0, 1]
-    "How surprising such a low mean would be if the risk were alpha or more (Hoeffding, 1963; Bentkus, 2004)."
+    """How surprising such a low mean would be if the risk were alpha or more (Hoeffding, 1963; Bentkus, 2004).
+
+    Parameters
+    ----------
+    mean
+        mean loss of the units, in [0, 1]
+    n
+        how many units
+    alpha
+        a risk in (0, 1)
+
+    Returns
+    -------
+    float
+        in [0, 1]
+    """
     a = min(mean, alpha)
     h = stats.entropy([a, 1 - a], [alpha, 1 - alpha])
     return float(min(1, np.exp(-n * h), np.e * stats.binom.cdf(np.ceil(n * mean - 1e-9), n, alpha)))
@@ -51,7 +83,22 @@ def hb_bound(
     n: int,  # how many units
     delta: float = 0.05,  # how often the bound may fail
 ) -> float:  # in [0, 1]
-    "The smallest risk that losses in [0, 1] with such a mean reject."
+    """The smallest risk that losses in [0, 1] with such a mean reject.
+
+    Parameters
+    ----------
+    mean
+        mean loss of the units, in [0, 1]
+    n
+        how many units
+    delta
+        how often the bound may fail
+
+    Returns
+    -------
+    float
+        in [0, 1]
+    """
     _check_delta(n, delta)
     beyond = lambda alpha: hb_p_value(mean, n, alpha) - delta
     top = 1 - 1e-12
@@ -60,7 +107,25 @@ def hb_bound(
 # %% ../../nbs/certification/01_bounds.ipynb #cc98c75f
 @dataclass(frozen=True)
 class Bound:
-    "An upper bound on a risk, and what it hangs on."
+    """An upper bound on a risk, and what it hangs on.
+
+    Parameters
+    ----------
+    value
+        the bound
+    mean
+        what was observed
+    n
+        units that were judged
+    delta
+        how often such a bound may fail
+    unit
+        what was drawn, e.g. "row" or "a random row of a random movie"
+    method
+        "exact binomial", "Hoeffding–Bentkus", or an approximate one
+    exact
+        does it hold at this n, whatever the distribution?
+    """
     value: float  # the bound
     mean: float  # what was observed
     n: int  # units that were judged
@@ -78,7 +143,17 @@ def risk_bound(
     delta: float = 0.05,  # how often the bound may fail
     unit: str = "row",  # what one of them stands for
 ) -> Bound:
-    "An upper bound on the mean loss of units yet to come. Raises DataError for losses outside [0, 1]."
+    """An upper bound on the mean loss of units yet to come. Raises DataError for losses outside [0, 1].
+
+    Parameters
+    ----------
+    losses
+        n losses in [0, 1], one per unit
+    delta
+        how often the bound may fail
+    unit
+        what one of them stands for
+    """
     losses = np.asarray(losses, dtype=float)
     if not len(losses) or not ((losses >= 0) & (losses <= 1)).all(): raise DataError("A bound needs at least one loss, and every loss between 0 and 1: score must give a share of right, and the loss is 1 minus it.")
     binary = np.isin(losses, (0, 1)).all()
@@ -88,12 +163,29 @@ def risk_bound(
 # %% ../../nbs/certification/01_bounds.ipynb #55cd8103
 @checked
 def trials(
-    draw,  # rng -> whatever `broken` takes: one data set from the population
-    broken,  # that data set -> is the promise false in the population?
+    draw: Callable,  # rng -> whatever `broken` takes: one data set from the population
+    broken: Callable,  # that data set -> is the promise false in the population?
     times: int = 1000,  # how many data sets
     seed: int = 0,  # the same seed, the same draws
 ) -> float:  # share of data sets whose promise is false
-    "Face a guarantee with a population: how often is it broken?"
+    """Face a guarantee with a population: how often is it broken?
+
+    Parameters
+    ----------
+    draw
+        rng -> whatever `broken` takes: one data set from the population
+    broken
+        that data set -> is the promise false in the population?
+    times
+        how many data sets
+    seed
+        the same seed, the same draws
+
+    Returns
+    -------
+    float
+        share of data sets whose promise is false
+    """
     return float(np.mean([broken(draw(rng_for("trials", seed, i))) for i in range(times)]))
 
 @checked
@@ -101,15 +193,36 @@ def allowed(
     delta: float,  # how often a promise may fail
     times: int = 1000,  # in so many trials
 ) -> float:
-    "What delta may look like in so many trials: delta plus three standard errors."
+    """What delta may look like in so many trials: delta plus three standard errors.
+
+    Parameters
+    ----------
+    delta
+        how often a promise may fail
+    times
+        in so many trials
+    """
     return delta + 3 * float(np.sqrt(delta * (1 - delta) / times))
 
 # %% ../../nbs/certification/01_bounds.ipynb #4f851f02
 def one_per_group(
-    groups,  # n names: which group each row belongs to
-    *key,  # what the draw hangs on, e.g. a hash of the data: nobody can choose it
+    groups: Any,  # n names: which group each row belongs to
+    *key: object,  # what the draw hangs on, e.g. a hash of the data: nobody can choose it
 ) -> np.ndarray:  # positions, one per group
-    "One random row of each group."
+    """One random row of each group.
+
+    Parameters
+    ----------
+    groups
+        n names: which group each row belongs to
+    *key
+        what the draw hangs on, e.g. a hash of the data: nobody can choose it
+
+    Returns
+    -------
+    np.ndarray
+        positions, one per group
+    """
     rng = rng_for("one row per group", *key)
     return np.array([rng.choice(rows) for rows in _units(len(groups), groups)])
 
@@ -117,11 +230,28 @@ def one_per_group(
 @checked
 def cluster_bound(
     losses: np.ndarray,  # n losses in [0, 1]
-    groups,  # n names
+    groups: Any,  # n names
     delta: float = 0.05,  # how often the bound may fail, roughly
     unit: str = "row",  # what one loss stands for
 ) -> Bound:  # with exact=False
-    "An approximate upper bound on the mean over rows, when whole groups were drawn (a ratio estimate with a robust standard error)."
+    """An approximate upper bound on the mean over rows, when whole groups were drawn (a ratio estimate with a robust standard error).
+
+    Parameters
+    ----------
+    losses
+        n losses in [0, 1]
+    groups
+        n names
+    delta
+        how often the bound may fail, roughly
+    unit
+        what one loss stands for
+
+    Returns
+    -------
+    Bound
+        with exact=False
+    """
     losses, units = np.asarray(losses, dtype=float), _units(len(losses), groups)
     g, mean = len(units), float(losses.mean())
     if g < 2: raise DataError("One group says nothing about how much groups differ: at least 2 are needed.")
@@ -135,10 +265,29 @@ def units_needed(
     risk: float,  # the largest risk that the claim allows, in (0, 1)
     expected: float,  # the risk that will be observed, below it
     delta: float = 0.05,  # how often the bound may fail
-    bound=exact_bound,  # (errors, n, delta) -> bound; for losses in [0, 1], `mean_bound`
+    bound: Callable = exact_bound,  # (errors, n, delta) -> bound; for losses in [0, 1], `mean_bound`
     most: int = 10_000_000,  # give up beyond
 ) -> int | None:  # None: not with so many, or never
-    "The smallest n at which the observed risk certifies the claim, and from which on it keeps doing so (up to the staircase's steps)."
+    """The smallest n at which the observed risk certifies the claim, and from which on it keeps doing so (up to the staircase's steps).
+
+    Parameters
+    ----------
+    risk
+        the largest risk that the claim allows, in (0, 1)
+    expected
+        the risk that will be observed, below it
+    delta
+        how often the bound may fail
+    bound
+        (errors, n, delta) -> bound; for losses in [0, 1], `mean_bound`
+    most
+        give up beyond
+
+    Returns
+    -------
+    int | None
+        None: not with so many, or never
+    """
     if not 0 <= expected < risk < 1: return None
     holds = lambda n: bound(np.ceil(expected * n - 1e-9), n, delta) <= risk
     high = 1
@@ -154,7 +303,17 @@ def mean_bound(
     n: int,  # how many
     delta: float = 0.05,  # how often the bound may fail
 ) -> float:
-    "`hb_bound`, asked like `exact_bound`."
+    """`hb_bound`, asked like `exact_bound`.
+
+    Parameters
+    ----------
+    total
+        sum of the losses
+    n
+        how many
+    delta
+        how often the bound may fail
+    """
     return hb_bound(min(total / n, 1.0), n, delta)
 
 # %% ../../nbs/certification/01_bounds.ipynb #c8a600e1
@@ -164,8 +323,25 @@ def plot_bounds(
     claimed: float | None = 0.25,  # the largest risk that a claim allows; None: no line
     delta: float = 0.05,  # how often the bound may fail
     sizes: tuple = (30, 3000),  # from how many units to how many
-):  # a matplotlib Figure
-    "How the bound comes down with the number of units, and where it meets the claim."
+) -> Any:  # a matplotlib Figure
+    """How the bound comes down with the number of units, and where it meets the claim.
+
+    Parameters
+    ----------
+    observed
+        share of errors that was seen
+    claimed
+        the largest risk that a claim allows; None: no line
+    delta
+        how often the bound may fail
+    sizes
+        from how many units to how many
+
+    Returns
+    -------
+    Any
+        a matplotlib Figure
+    """
     ns = np.unique(np.geomspace(*sizes, 80).astype(int))
     fig, ax = new_figure(5.5, 2.8)
     for way, name, style, place in ((exact_bound, "right or wrong", "-", (-6, -12)), (mean_bound, "scores in [0, 1]", "--", (8, 8))):

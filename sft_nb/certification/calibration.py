@@ -7,6 +7,8 @@ __all__ = ['reliability', 'calibration_error', 'perfect_error', 'log_loss', 'fit
            'plot_reliability', 'class_logits', 'temperature_of']
 
 # %% ../../nbs/certification/09_calibration.ipynb #284cdbc8
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
@@ -23,7 +25,22 @@ def reliability(
     right: np.ndarray,  # n: 1 if the answer was right, else 0
     bins: int = 15,  # equally wide, over [0, 1]
 ) -> pd.DataFrame:  # a row per bin that is not empty: rows, confidence, right
-    "Rows, mean score and share right, bin by bin."
+    """Rows, mean score and share right, bin by bin.
+
+    Parameters
+    ----------
+    confidence
+        n, in [0, 1]: the model's score of its answer
+    right
+        n: 1 if the answer was right, else 0
+    bins
+        equally wide, over [0, 1]
+
+    Returns
+    -------
+    pd.DataFrame
+        a row per bin that is not empty: rows, confidence, right
+    """
     at = np.clip((np.asarray(confidence) * bins).astype(int), 0, bins - 1)
     return pd.DataFrame({"bin": at, "confidence": confidence, "right": right}).groupby("bin").agg(rows=("right", "size"), confidence=("confidence", "mean"), right=("right", "mean"))
 
@@ -33,7 +50,22 @@ def calibration_error(
     right: np.ndarray,  # n: 1 or 0
     bins: int = 15,  # equally wide
 ) -> float:  # ECE, in [0, 1]
-    "The expected calibration error."
+    """The expected calibration error.
+
+    Parameters
+    ----------
+    confidence
+        n, in [0, 1]
+    right
+        n: 1 or 0
+    bins
+        equally wide
+
+    Returns
+    -------
+    float
+        ECE, in [0, 1]
+    """
     table = reliability(confidence, right, bins)
     return float((table.rows * (table.right - table.confidence).abs()).sum() / table.rows.sum())
 
@@ -45,7 +77,24 @@ def perfect_error(
     draws: int = 500,  # simulated sets
     seed: int = 0,  # the same seed, the same sets
 ) -> np.ndarray:  # draws: the ECE of a perfectly calibrated model with these scores
-    "What the calibration error looks like if there is none."
+    """What the calibration error looks like if there is none.
+
+    Parameters
+    ----------
+    confidence
+        n, in [0, 1]
+    bins
+        as for `calibration_error`
+    draws
+        simulated sets
+    seed
+        the same seed, the same sets
+
+    Returns
+    -------
+    np.ndarray
+        draws: the ECE of a perfectly calibrated model with these scores
+    """
     rng = rng_for("perfectly calibrated", seed)
     return np.array([calibration_error(confidence, rng.random(len(confidence)) < confidence, bins) for _ in range(draws)])
 
@@ -56,7 +105,22 @@ def log_loss(
     classes: np.ndarray,  # n: the right class
     temperature: float = 1.0,  # what the logits are divided by
 ) -> float:  # nats per row
-    "Negative log-likelihood of the right class."
+    """Negative log-likelihood of the right class.
+
+    Parameters
+    ----------
+    logits
+        n c, up to a constant per row (log-probabilities will do)
+    classes
+        n: the right class
+    temperature
+        what the logits are divided by
+
+    Returns
+    -------
+    float
+        nats per row
+    """
     z = np.asarray(logits, float) / temperature
     z = z - z.max(1, keepdims=True)
     return float((np.log(np.exp(z).sum(1)) - z[np.arange(len(z)), classes]).mean())
@@ -66,7 +130,15 @@ def fit_temperature(
     logits: np.ndarray,  # n c, of calibrate rows
     classes: np.ndarray,  # n: the right class
 ) -> float:
-    "The temperature with the smallest log-loss (Guo and others, 2017)."
+    """The temperature with the smallest log-loss (Guo and others, 2017).
+
+    Parameters
+    ----------
+    logits
+        n c, of calibrate rows
+    classes
+        n: the right class
+    """
     return float(np.exp(minimize_scalar(lambda t: log_loss(logits, classes, np.exp(t)), bounds=(-4, 4), method="bounded", options={"xatol": 1e-10}).x))
 
 # %% ../../nbs/certification/09_calibration.ipynb #75136484
@@ -75,7 +147,20 @@ def tempered(
     logits: np.ndarray,  # n c
     temperature: float,  # from `fit_temperature`
 ) -> np.ndarray:  # n c, probabilities
-    "Softmax at a temperature."
+    """Softmax at a temperature.
+
+    Parameters
+    ----------
+    logits
+        n c
+    temperature
+        from `fit_temperature`
+
+    Returns
+    -------
+    np.ndarray
+        n c, probabilities
+    """
     z = np.asarray(logits, float) / temperature
     z = np.exp(z - z.max(1, keepdims=True))
     return z / z.sum(1, keepdims=True)
@@ -85,7 +170,20 @@ def brier(
     probs: np.ndarray,  # n c
     classes: np.ndarray,  # n: the right class
 ) -> float:  # in [0, 2]
-    "Mean squared distance between probabilities and the truth (Brier, 1950)."
+    """Mean squared distance between probabilities and the truth (Brier, 1950).
+
+    Parameters
+    ----------
+    probs
+        n c
+    classes
+        n: the right class
+
+    Returns
+    -------
+    float
+        in [0, 2]
+    """
     return float(((probs - np.eye(probs.shape[1])[classes])**2).sum(1).mean())
 
 # %% ../../nbs/certification/09_calibration.ipynb #d15cdde0
@@ -93,8 +191,21 @@ def brier(
 def plot_reliability(
     groups: dict,  # name -> (confidence n, right n)
     bins: int = 15,  # equally wide
-):  # a matplotlib Figure
-    "Share right by score, a line per system, and the diagonal of perfection; the area of a point is its share of the rows."
+) -> Any:  # a matplotlib Figure
+    """Share right by score, a line per system, and the diagonal of perfection; the area of a point is its share of the rows.
+
+    Parameters
+    ----------
+    groups
+        name -> (confidence n, right n)
+    bins
+        equally wide
+
+    Returns
+    -------
+    Any
+        a matplotlib Figure
+    """
     fig, ax = new_figure(4, 3.4)
     low = 1.0
     ax.plot([0, 1], [0, 1], color=COLORS["reference"], lw=1); ax.annotate("perfect", (.75, .75), xytext=(-8, 8), textcoords="offset points", ha="right", fontsize=8)
@@ -110,7 +221,18 @@ def plot_reliability(
 def class_logits(
     judged: Judged,  # rows of a task whose answers are one of several labels
 ) -> tuple[np.ndarray, np.ndarray]:  # log-probabilities n c, and the right classes n
-    "What a temperature is fitted on. Raises Refused where answers are not one label with probabilities that sum to 1."
+    """What a temperature is fitted on. Raises Refused where answers are not one label with probabilities that sum to 1.
+
+    Parameters
+    ----------
+    judged
+        rows of a task whose answers are one of several labels
+
+    Returns
+    -------
+    tuple[np.ndarray, np.ndarray]
+        log-probabilities n c, and the right classes n
+    """
     probs = [p.probs or {} for p in judged.predictions]
     names = list(probs[0])
     if not names or any(list(p) != names for p in probs) or any(abs(sum(p.values()) - 1) > 1e-3 for p in probs) or any(str(t) not in names for t in map(str, judged.targets)): raise Refused(f"{judged.task.name} gives no probabilities of one label among several, so there is no temperature to fit.")
@@ -120,6 +242,12 @@ def class_logits(
 def temperature_of(
     calibrate: Calibrate,  # from `judge`
 ) -> float:
-    "The temperature of a run. Raises Refused for rows of another role."
+    """The temperature of a run. Raises Refused for rows of another role.
+
+    Parameters
+    ----------
+    calibrate
+        from `judge`
+    """
     only(Calibrate, calibrate, "A temperature")
     return fit_temperature(*class_logits(calibrate))

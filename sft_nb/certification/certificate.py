@@ -11,10 +11,10 @@ import datetime, json, math
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from fastcore.basics import patch
 
 from .claims import examine, parse_claim
 from .comparison import against_baselines, unknown_rungs
@@ -39,14 +39,33 @@ def in_order(
     rows: pd.DataFrame,  # the table
     columns: list[str],  # those that count
 ) -> pd.DataFrame:
-    "The rows sorted by their own hashes: the same table, however it came."
+    """The rows sorted by their own hashes: the same table, however it came.
+
+    Parameters
+    ----------
+    rows
+        the table
+    columns
+        those that count
+    """
     return rows.iloc[np.argsort(row_hashes(rows, columns), kind="stable")].reset_index(drop=True)
 
 # %% ../../nbs/certification/07_certificate.ipynb #3c45e143
 def margin(
-    prediction,  # a Prediction
+    prediction: Any,  # a Prediction
 ) -> float:  # infinite where there are no alternatives
-    "How far the answer is from being another one: the gap between the two likeliest; for probabilities that do not sum to 1, the distance from one half."
+    """How far the answer is from being another one: the gap between the two likeliest; for probabilities that do not sum to 1, the distance from one half.
+
+    Parameters
+    ----------
+    prediction
+        a Prediction
+
+    Returns
+    -------
+    float
+        infinite where there are no alternatives
+    """
     probs = sorted((prediction.probs or {}).values(), reverse=True)
     if not probs: return np.inf
     if abs(sum(probs) - 1) > 1e-3: return min(abs(p - .5) for p in probs)
@@ -60,7 +79,15 @@ def _canonical(body): return json.dumps({k: v for k, v in body.items() if k != "
 @checked
 @dataclass(eq=False, repr=False)
 class Certificate:
-    "What was claimed of a model, what unseen rows say, and how to check it."
+    """What was claimed of a model, what unseen rows say, and how to check it.
+
+    Parameters
+    ----------
+    body
+        the content, JSON-ready
+    tuner
+        the model, where it is at hand; not saved
+    """
     body: dict  # the content, JSON-ready
     tuner: FineTuner | None = None  # the model, where it is at hand; not saved
 
@@ -72,36 +99,103 @@ class Certificate:
     def __repr__(self): return "\n".join([f"{self.verdict}: {self.body['claim']}, confidence {self.body['confidence']:g}", *([self.body["reason"]] if self.body["reason"] else []), *map(sentence, self.body["findings"]), *(f"warning: {w}" for w in self.body["warnings"])])
     def _repr_html_(self): return summary_html(self.body)
 
-# %% ../../nbs/certification/07_certificate.ipynb #5d238457
-@patch
-@checked
-def save(
-    self: Certificate,
-    path: str | Path,  # NAME.json; the page is written beside it as NAME.html
-) -> Path:  # of the JSON
-    "Write the content and the page. Raises DataError if the place cannot be written."
-    path = Path(path).expanduser()
-    if path.suffix != ".json": raise DataError(f"{path}: a certificate is saved as NAME.json.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        free_for_certificate(path)
-        page = report_page(self.body)
-        write_file(path, json.dumps(self.body, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-        write_file(path.with_suffix(".html"), page)
-    except OSError as e: raise DataError(f"{path} cannot be written: {e.strerror or e}.") from e
-    return path
+    @checked
+    def save(
+        self,
+        path: str | Path,  # NAME.json; the page is written beside it as NAME.html
+    ) -> Path:  # of the JSON
+        """Write the content and the page. Raises DataError if the place cannot be written.
 
-@patch(cls_method=True)
-@checked
-def load(
-    cls: Certificate,
-    path: str | Path,  # what `save` wrote
-    tuner: FineTuner | None = None,  # the model, for `applies_to`
-) -> Certificate:
-    "Read a certificate; it is not checked by that. Raises DataError for a file that is none."
-    body = read_json(path, what="certificate")
-    if wrong := misfits(body) or unshowable(body): raise DataError(f"{path} is no certificate of format {FORMAT}: {wrong[0]}.")
-    return cls(body, tuner)
+        Parameters
+        ----------
+        path
+            NAME.json; the page is written beside it as NAME.html
+
+        Returns
+        -------
+        Path
+            of the JSON
+        """
+        path = Path(path).expanduser()
+        if path.suffix != ".json": raise DataError(f"{path}: a certificate is saved as NAME.json.")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            free_for_certificate(path)
+            page = report_page(self.body)
+            write_file(path, json.dumps(self.body, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+            write_file(path.with_suffix(".html"), page)
+        except OSError as e: raise DataError(f"{path} cannot be written: {e.strerror or e}.") from e
+        return path
+
+    @classmethod
+    @checked
+    def load(
+        cls,
+        path: str | Path,  # what `save` wrote
+        tuner: FineTuner | None = None,  # the model, for `applies_to`
+    ) -> "Certificate":
+        """Read a certificate; it is not checked by that. Raises DataError for a file that is none.
+
+        Parameters
+        ----------
+        path
+            what `save` wrote
+        tuner
+            the model, for `applies_to`
+        """
+        body = read_json(path, what="certificate")
+        if wrong := misfits(body) or unshowable(body): raise DataError(f"{path} is no certificate of format {FORMAT}: {wrong[0]}.")
+        return cls(body, tuner)
+
+    @checked
+    def applies_to(
+        self,
+        rows: pd.DataFrame,  # new rows, without targets
+        group: str | None = None,  # their column of groups; None: rows stand alone
+    ) -> Shift:  # a small p says no: these rows are unlike the certified ones
+        """Do new rows look like those that were certified? Raises SFTError without a model, or if its task has no features.
+
+        Parameters
+        ----------
+        rows
+            new rows, without targets
+        group
+            their column of groups; None: rows stand alone
+
+        Returns
+        -------
+        Shift
+            a small p says no: these rows are unlike the certified ones
+        """
+        if self.tuner is None: raise SFTError("Which model? Load the certificate with one: Certificate.load(path, tuner).")
+        new = _sketch(_seen(self.tuner, rows, group), group)
+        if not new or not self.body["sketch"]: raise SFTError("This task has no features, so nothing can be compared.")
+        return shift_test(np.array(self.body["sketch"]["numbers"]), np.array(new["numbers"]), self.body["sketch"]["groups"], new["groups"])
+
+    @checked
+    def card(
+        self,
+        folder: str | Path | None = None,  # a saved run, whose README.md gets the section; None: the text alone
+    ) -> str:  # Markdown
+        """The section for a model card. Raises DataError if the folder has no card.
+
+        Parameters
+        ----------
+        folder
+            a saved run, whose README.md gets the section; None: the text alone
+
+        Returns
+        -------
+        str
+            Markdown
+        """
+        text = card_section(self.body)
+        if folder is None: return text
+        path = Path(folder).expanduser() / "README.md"
+        try: old = regular(path, "card").read_text(encoding="utf-8").split("\n## Certificate\n")[0].rstrip()
+        except (OSError, ValueError) as e: raise DataError(f"{path} cannot be read ({reason(e)}): save the run first, tuner.save(folder).") from e
+        rewrite(path.parent, path.name, f"{old}\n\n{text}")
+        return text
 
 # %% ../../nbs/certification/07_certificate.ipynb #86ea1676
 def _kind(*types, **more): return {"type": list(types) if len(types) > 1 else types[0], **more}
@@ -119,11 +213,21 @@ SCHEMA = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "s
 _PYTHON = {"string": str, "number": (int, float), "integer": int, "boolean": bool, "null": type(None), "array": list, "object": dict}
 
 def misfits(
-    body,  # what a file held
+    body: Any,  # what a file held
     schema: dict = SCHEMA,  # what it should hold
     where: str = "it",  # how the place is named
 ) -> list[str]:
-    "Where a certificate does not fit the schema."
+    """Where a certificate does not fit the schema.
+
+    Parameters
+    ----------
+    body
+        what a file held
+    schema
+        what it should hold
+    where
+        how the place is named
+    """
     kinds = np.atleast_1d(schema.get("type", [])).tolist()
     if kinds and not any(isinstance(body, _PYTHON[k]) and not (k in ("number", "integer") and isinstance(body, bool)) for k in kinds): return [f"{where} should be {' or '.join(kinds)}"]
     if isinstance(body, float) and not math.isfinite(body): return [f"{where} is {body}, which is no number"]
@@ -138,7 +242,13 @@ def misfits(
 def unshowable(
     body: dict,  # what fits the schema
 ) -> list[str]:
-    "What cannot be shown to a person: JSON has no NaN, and a page needs what it speaks of."
+    """What cannot be shown to a person: JSON has no NaN, and a page needs what it speaks of.
+
+    Parameters
+    ----------
+    body
+        what fits the schema
+    """
     try: _canonical(body), report_page(body), summary_html(body)
     except RecursionError: return ["it is nested too deeply"]
     except (SFTError, LookupError, TypeError, ValueError, AttributeError, OverflowError) as e: return [f"it cannot be shown ({reason(e)})"]
@@ -207,19 +317,6 @@ def _sketch(seen, group):
     to = rng_for("sketch", found.shape[1]).normal(size=(found.shape[1], 8)) / np.sqrt(found.shape[1])
     return {"numbers": (found @ to).round(5).tolist(), "groups": None if group not in rows else pd.factorize(rows[group])[0].tolist()}
 
-@patch
-@checked
-def applies_to(
-    self: Certificate,
-    rows: pd.DataFrame,  # new rows, without targets
-    group: str | None = None,  # their column of groups; None: rows stand alone
-) -> Shift:  # a small p says no: these rows are unlike the certified ones
-    "Do new rows look like those that were certified? Raises SFTError without a model, or if its task has no features."
-    if self.tuner is None: raise SFTError("Which model? Load the certificate with one: Certificate.load(path, tuner).")
-    new = _sketch(_seen(self.tuner, rows, group), group)
-    if not new or not self.body["sketch"]: raise SFTError("This task has no features, so nothing can be compared.")
-    return shift_test(np.array(self.body["sketch"]["numbers"]), np.array(new["numbers"]), self.body["sketch"]["groups"], new["groups"])
-
 # %% ../../nbs/certification/07_certificate.ipynb #7bba8ec2
 def issue(
     tuner: FineTuner,  # with a model
@@ -233,7 +330,31 @@ def issue(
     slices: tuple,  # columns whose slices are reported
     ledger: str | Path | None,  # the file of the books; None: one in the user's own folder
 ) -> Certificate:
-    "What `FineTuner.certify` does."
+    """What `FineTuner.certify` does.
+
+    Parameters
+    ----------
+    tuner
+        with a model
+    rows
+        with targets
+    claim
+        see `certification.claims`
+    confidence
+        1 minus how often such a certificate may be wrong
+    group
+        column that the rows were split by; None: what `split` or the run noted
+    train
+        training rows, to look for doubles and shift
+    valid
+        for `against`: to tune the baselines
+    against
+        rungs of the ladder to compare with
+    slices
+        columns whose slices are reported
+    ledger
+        the file of the books; None: one in the user's own folder
+    """
     parse_claim(claim)
     unknown_rungs(tuner.task, against)
     _columns_there(rows, slices)
@@ -283,7 +404,15 @@ def _slices_of(judged, columns):
 # %% ../../nbs/certification/07_certificate.ipynb #61db5c95
 @dataclass(frozen=True, repr=False)
 class Verification:
-    "What was checked, and what came of it."
+    """What was checked, and what came of it.
+
+    Parameters
+    ----------
+    checks
+        what -> "" if it is right, else what is wrong
+    notes
+        what was not or could not be recomputed
+    """
     checks: dict  # what -> "" if it is right, else what is wrong
     notes: tuple = ()  # what was not or could not be recomputed
 
@@ -294,11 +423,21 @@ class Verification:
 
 # %% ../../nbs/certification/07_certificate.ipynb #0cd327ee
 def same(
-    a,  # plain data
-    b,  # plain data
+    a: Any,  # plain data
+    b: Any,  # plain data
     close: float = 1e-6,  # how far two numbers may be apart
 ) -> bool:
-    "Are two pieces of JSON the same, numbers up to a tolerance?"
+    """Are two pieces of JSON the same, numbers up to a tolerance?
+
+    Parameters
+    ----------
+    a
+        plain data
+    b
+        plain data
+    close
+        how far two numbers may be apart
+    """
     if isinstance(a, bool) or isinstance(b, bool): return a is b
     if isinstance(a, (int, float)) and isinstance(b, (int, float)): return abs(a - b) <= close
     if isinstance(a, dict) and isinstance(b, dict): return a.keys() == b.keys() and all(same(v, b[k], close) for k, v in a.items())
@@ -330,7 +469,23 @@ def verify(
     valid: pd.DataFrame | None = None,  # valid rows, to compare with baselines again (they are fitted anew)
     report: str | None = None,  # the page, as text; None: the file beside a path, if there is one
 ) -> Verification:
-    "Check hashes and compute everything again. Raises DataError for a file that is no certificate, or rows that cannot be used."
+    """Check hashes and compute everything again. Raises DataError for a file that is no certificate, or rows that cannot be used.
+
+    Parameters
+    ----------
+    certificate
+        or the path of one
+    tuner
+        the model that it is about
+    rows
+        the certified rows, in any order
+    train
+        training rows, to look for doubles and shift again
+    valid
+        valid rows, to compare with baselines again (they are fitted anew)
+    report
+        the page, as text; None: the file beside a path, if there is one
+    """
     path = None if isinstance(certificate, Certificate) else Path(certificate).expanduser()
     body = (certificate if path is None else Certificate.load(path)).body
     if wrong := misfits(body) or unshowable(body): return Verification({"schema": wrong[0]})
@@ -368,19 +523,3 @@ def _check_refusal(body, tuner, rows):
     except DataError as e: return {"claim": str(e)}
     except Refused as e: return {"reason": "" if str(e) == body["reason"] else "it would be refused for another reason", "empty": "" if not (body["findings"] or body["rows"]) else "a refusal has no findings"}
     return {"verdict": "nothing speaks against an answer"}
-
-# %% ../../nbs/certification/07_certificate.ipynb #666c5917
-@patch
-@checked
-def card(
-    self: Certificate,
-    folder: str | Path | None = None,  # a saved run, whose README.md gets the section; None: the text alone
-) -> str:  # Markdown
-    "The section for a model card. Raises DataError if the folder has no card."
-    text = card_section(self.body)
-    if folder is None: return text
-    path = Path(folder).expanduser() / "README.md"
-    try: old = regular(path, "card").read_text(encoding="utf-8").split("\n## Certificate\n")[0].rstrip()
-    except (OSError, ValueError) as e: raise DataError(f"{path} cannot be read ({reason(e)}): save the run first, tuner.save(folder).") from e
-    rewrite(path.parent, path.name, f"{old}\n\n{text}")
-    return text

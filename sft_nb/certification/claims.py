@@ -9,6 +9,7 @@ __all__ = ['Part', 'parse_claim', 'is_mean', 'Found', 'examine', 'rows_needed', 
 import math, re
 from difflib import get_close_matches
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,19 @@ from ..task import DataError, SFTError, Task, rng_for
 # %% ../../nbs/certification/04_claims.ipynb #04a4cb97
 @dataclass(frozen=True)
 class Part:
-    "One comparison of a claim."
+    """One comparison of a claim.
+
+    Parameters
+    ----------
+    metric
+        one of the task's metrics, or "score"
+    sign
+        1: at least; -1: at most
+    value
+        the number
+    column
+        it must hold in every slice of this column
+    """
     metric: str  # one of the task's metrics, or "score"
     sign: int  # 1: at least; -1: at most
     value: float  # the number
@@ -36,7 +49,13 @@ _PART = re.compile(r"\s*(?P<metric>[\w.@-]+)\s*(?P<sign>>=|<=|≥|≤)\s*(?P<num
 def parse_claim(
     text: str,  # e.g. "accuracy >= 0.80" or "f1 >= 70 % for every genre and accuracy >= 0.9"
 ) -> list[Part]:
-    "Read a claim. Raises DataError for what is none."
+    """Read a claim. Raises DataError for what is none.
+
+    Parameters
+    ----------
+    text
+        e.g. "accuracy >= 0.80" or "f1 >= 70 % for every genre and accuracy >= 0.9"
+    """
     if len(text) > 5_000: raise DataError(f"A claim of {len(text):,} characters is more than a person reads: write at most {_MOST} parts.")
     pieces = re.split(r"\s+and\s+", text)
     if len(pieces) > _MOST: raise DataError(f"A claim of {len(pieces):,} parts is more than a person reads, and each gets its share of what may fail: write at most {_MOST}.")
@@ -59,7 +78,19 @@ def is_mean(
     predictions: list,  # n answers
     targets: list,  # n right answers
 ) -> bool:
-    "Is this metric the mean of `task.score` over rows? Tried on the rows, on halves, and with answers dealt out at random."
+    """Is this metric the mean of `task.score` over rows? Tried on the rows, on halves, and with answers dealt out at random.
+
+    Parameters
+    ----------
+    task
+        its `metrics` and its `score`
+    name
+        a metric
+    predictions
+        n answers
+    targets
+        n right answers
+    """
     n, rng = len(targets), rng_for("is it a mean", len(targets))
     whole, shuffled = np.arange(n), [(rng.permutation(n), np.arange(n)) for _ in range(3)]
     def same(a, b):
@@ -73,7 +104,35 @@ def is_mean(
 # %% ../../nbs/certification/04_claims.ipynb #06bcd88b
 @dataclass(frozen=True)
 class Found:
-    "What certify rows say about one part of a claim, in one slice."
+    """What certify rows say about one part of a claim, in one slice.
+
+    Parameters
+    ----------
+    part
+        the part, in words
+    slice
+        which slice
+    observed
+        the metric on these units
+    bound
+        the value that the metric reaches with confidence 1 - delta, in the metric's own direction
+    holds
+        does the bound keep the claim?
+    finite
+        a finite-sample bound, or an estimate?
+    method
+        how the bound was made
+    unit
+        what it counts
+    n
+        how many of these
+    delta
+        how often such a bound may fail
+    needed
+        units that would do if the observed rate holds; None: no number of them
+    approximate
+        the cluster-robust bound over all rows, where there are groups
+    """
     part: str  # the part, in words
     slice: str | None  # which slice
     observed: float  # the metric on these units
@@ -123,7 +182,24 @@ def examine(
     delta: float = 0.05,  # how often the whole claim may be certified wrongly
     key: str = "",  # what the random row of each group hangs on: a hash of the data
 ) -> list[Found]:  # one per part and slice
-    "Test a claim. Raises DataError for what is no claim, Refused for what these rows cannot answer."
+    """Test a claim. Raises DataError for what is no claim, Refused for what these rows cannot answer.
+
+    Parameters
+    ----------
+    claim
+        in words
+    certify
+        from `judge`
+    delta
+        how often the whole claim may be certified wrongly
+    key
+        what the random row of each group hangs on: a hash of the data
+
+    Returns
+    -------
+    list[Found]
+        one per part and slice
+    """
     parts, out = parse_claim(claim), []
     known = [*certify.task.metrics(certify.predictions, certify.targets), "score"]
     for part in parts:
@@ -154,7 +230,24 @@ def rows_needed(
     confidence: float = 0.95,  # that the certificate shall have
     binary: bool = True,  # is a row right or wrong, or is its score anywhere in [0, 1]?
 ) -> int | None:  # units: rows, or groups; None: no number of them
-    "How many certify rows (or groups, if rows were split by group) a claim will need. Raises DataError for a claim of several parts."
+    """How many certify rows (or groups, if rows were split by group) a claim will need. Raises DataError for a claim of several parts.
+
+    Parameters
+    ----------
+    claim
+        one part, such as "accuracy >= 0.80"
+    expected
+        what the metric will be, you think
+    confidence
+        that the certificate shall have
+    binary
+        is a row right or wrong, or is its score anywhere in [0, 1]?
+
+    Returns
+    -------
+    int | None
+        units: rows, or groups; None: no number of them
+    """
     part, *more = parse_claim(claim)
     if more or part.column: raise DataError(f"{claim!r}: plan one part at a time; of k parts or slices, each gets a k-th of 1 - confidence.")
     goal, risk = (1 - part.value, 1 - expected) if part.sign > 0 else (part.value, expected)
@@ -165,8 +258,23 @@ def plot_rows_needed(
     claim: str,  # one part, such as "accuracy >= 0.80"
     expected: float,  # what the metric will be, you think
     confidence: float = 0.95,  # that the certificate shall have
-):  # a matplotlib Figure
-    "The picture of the plan: the bound on the error comes down with the number of units and meets the claim."
+) -> Any:  # a matplotlib Figure
+    """The picture of the plan: the bound on the error comes down with the number of units and meets the claim.
+
+    Parameters
+    ----------
+    claim
+        one part, such as "accuracy >= 0.80"
+    expected
+        what the metric will be, you think
+    confidence
+        that the certificate shall have
+
+    Returns
+    -------
+    Any
+        a matplotlib Figure
+    """
     part = parse_claim(claim)[0]
     goal, risk = (1 - part.value, 1 - expected) if part.sign > 0 else (part.value, expected)
     return plot_bounds(risk, goal, 1 - confidence)

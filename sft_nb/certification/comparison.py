@@ -8,6 +8,7 @@ __all__ = ['mcnemar', 'sign_flips', 'Comparison', 'compare', 'unknown_rungs', 'a
 # %% ../../nbs/certification/03_comparison.ipynb #b7630633
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,20 @@ def mcnemar(
     ours: np.ndarray,  # n: 1 right, 0 wrong
     theirs: np.ndarray,  # n: the other system, on the same rows
 ) -> float:  # two-sided p-value
-    "Exact McNemar test: are the rows on which the two differ split like coin tosses?"
+    """Exact McNemar test: are the rows on which the two differ split like coin tosses?
+
+    Parameters
+    ----------
+    ours
+        n: 1 right, 0 wrong
+    theirs
+        n: the other system, on the same rows
+
+    Returns
+    -------
+    float
+        two-sided p-value
+    """
     b, c = int(((ours == 1) & (theirs == 0)).sum()), int(((ours == 0) & (theirs == 1)).sum())
     return float(min(1., 2 * stats.binom.cdf(min(b, c), b + c, .5))) if b + c else 1.
 
@@ -37,7 +51,22 @@ def sign_flips(
     draws: int = 9999,  # random flips, where there are too many units to try all
     seed: int = 0,  # the same seed, the same flips
 ) -> float:  # two-sided p-value
-    "Paired permutation test over units: exact up to 12 units that differ, by random flips beyond."
+    """Paired permutation test over units: exact up to 12 units that differ, by random flips beyond.
+
+    Parameters
+    ----------
+    differences
+        g: sum of (ours minus theirs) of each unit
+    draws
+        random flips, where there are too many units to try all
+    seed
+        the same seed, the same flips
+
+    Returns
+    -------
+    float
+        two-sided p-value
+    """
     d = differences[differences != 0]
     if not len(d): return 1.
     if len(d) <= 12: signs = 1 - 2 * ((np.arange(2**len(d))[:, None] >> np.arange(len(d))) & 1)
@@ -47,7 +76,29 @@ def sign_flips(
 # %% ../../nbs/certification/03_comparison.ipynb #640e245f
 @dataclass(frozen=True)
 class Comparison:
-    "How much better one system is than another on the same rows."
+    """How much better one system is than another on the same rows.
+
+    Parameters
+    ----------
+    value
+        mean score of ours minus mean score of theirs
+    low
+        lower end of the interval (approximate)
+    high
+        upper end
+    p
+        two-sided, from an exact test
+    method
+        which test
+    smallest
+        the smallest effect that so many units show in 80 of 100 cases (approximate)
+    n
+        rows
+    units
+        what was drawn: groups, or rows
+    delta
+        1 minus the confidence of the interval
+    """
     value: float  # mean score of ours minus mean score of theirs
     low: float  # lower end of the interval (approximate)
     high: float  # upper end
@@ -65,10 +116,22 @@ class Comparison:
 def compare(
     ours: np.ndarray,  # n scores in [0, 1]
     theirs: np.ndarray,  # n scores of the other system, for the same rows
-    groups=None,  # n names; None: rows stand alone
+    groups: Any = None,  # n names; None: rows stand alone
     delta: float = 0.05,  # 1 minus the confidence of the interval
 ) -> Comparison:
-    "Exact test, interval and smallest visible effect. Raises DataError for lists that do not fit."
+    """Exact test, interval and smallest visible effect. Raises DataError for lists that do not fit.
+
+    Parameters
+    ----------
+    ours
+        n scores in [0, 1]
+    theirs
+        n scores of the other system, for the same rows
+    groups
+        n names; None: rows stand alone
+    delta
+        1 minus the confidence of the interval
+    """
     ours, theirs = np.asarray(ours, float), np.asarray(theirs, float)
     if len(ours) != len(theirs) or not len(ours): raise DataError(f"{len(ours)} scores of ours and {len(theirs)} of theirs: both must be of the same rows, in the same order.")
     d, units = ours - theirs, _units(len(ours), groups)
@@ -89,8 +152,16 @@ def _before(tuner, train, rows):
 def unknown_rungs(
     task: Task,  # knows its baselines
     rungs: tuple | None,  # names to compare with
-):
-    "Raise DataError for a name that is no rung, and say what there is."
+) -> None:
+    """Raise DataError for a name that is no rung, and say what there is.
+
+    Parameters
+    ----------
+    task
+        knows its baselines
+    rungs
+        names to compare with
+    """
     known = [*task.baselines(), "frozen", "before tuning"]
     for name in rungs or ():
         if name in known: continue
@@ -99,14 +170,35 @@ def unknown_rungs(
 
 @checked
 def against_baselines(
-    tuner,  # a FineTuner after fit
+    tuner: Any,  # a FineTuner after fit
     certify: Certify,  # from `judge`
     train: pd.DataFrame,  # what it was trained on
     valid: pd.DataFrame,  # what it was chosen with
     rungs: tuple | None = None,  # names of the ladder; None: all that need no fine-tuning
     delta: float = 0.05,  # 1 minus the confidence of the intervals
 ) -> dict[str, Comparison]:  # rung -> ours minus theirs
-    "The run against majority, counted words, frozen features, and itself before tuning. Raises Refused for rows of another role."
+    """The run against majority, counted words, frozen features, and itself before tuning. Raises Refused for rows of another role.
+
+    Parameters
+    ----------
+    tuner
+        a FineTuner after fit
+    certify
+        from `judge`
+    train
+        what it was trained on
+    valid
+        what it was chosen with
+    rungs
+        names of the ladder; None: all that need no fine-tuning
+    delta
+        1 minus the confidence of the intervals
+
+    Returns
+    -------
+    dict[str, Comparison]
+        rung -> ours minus theirs
+    """
     only(Certify, certify, "A comparison")
     unknown_rungs(tuner.task, rungs)
     simple = [r for r in [*tuner.task.baselines(), "frozen"] if rungs is None or r in rungs]

@@ -6,7 +6,9 @@
 __all__ = ['Slices', 'worst_group', 'Behaviour', 'invariance', 'direction', 'minimum', 'templates', 'behave']
 
 # %% ../../nbs/certification/12_groups.ipynb #d4696d53
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +22,13 @@ from ..task import rng_for
 # %% ../../nbs/certification/12_groups.ipynb #e0773c79
 @dataclass(frozen=True)
 class Slices:
-    "Named yes-or-no questions about rows."
+    """Named yes-or-no questions about rows.
+
+    Parameters
+    ----------
+    rules
+        name -> (rows: DataFrame) -> n booleans
+    """
     rules: dict  # name -> (rows: DataFrame) -> n booleans
 
     @property
@@ -32,7 +40,20 @@ class Slices:
         rows: pd.DataFrame,  # n rows
         answers: list[str],  # columns that a rule may not look at
     ) -> dict[str, np.ndarray]:  # name -> positions
-        "Which rows belong to each slice. Rules do not see the answers."
+        """Which rows belong to each slice. Rules do not see the answers.
+
+        Parameters
+        ----------
+        rows
+            n rows
+        answers
+            columns that a rule may not look at
+
+        Returns
+        -------
+        dict[str, np.ndarray]
+            name -> positions
+        """
         plain = rows.drop(columns=[c for c in answers if c in rows])
         return {name: np.flatnonzero(np.asarray(rule(plain), dtype=bool)) for name, rule in self.rules.items()}
 
@@ -43,7 +64,22 @@ def worst_group(
     slices: Slices,  # fixed before
     delta: float = 0.05,  # how often any of the bounds may fail
 ) -> pd.DataFrame:  # a row per slice, worst bound first: n, risk, bound
-    "Bounds on the risk in every slice that hold together. With groups, one random row of each group within the slice counts. Raises Refused for rows of another role, or an empty slice."
+    """Bounds on the risk in every slice that hold together. With groups, one random row of each group within the slice counts. Raises Refused for rows of another role, or an empty slice.
+
+    Parameters
+    ----------
+    certify
+        from `judge`
+    slices
+        fixed before
+    delta
+        how often any of the bounds may fail
+
+    Returns
+    -------
+    pd.DataFrame
+        a row per slice, worst bound first: n, risk, bound
+    """
     only(Certify, certify, "The worst group")
     out, found = {}, slices.members(certify.rows, certify.task.outputs())
     for name, at in found.items():
@@ -56,7 +92,17 @@ def worst_group(
 # %% ../../nbs/certification/12_groups.ipynb #5c864b11
 @dataclass(frozen=True)
 class Behaviour:
-    "One test of behaviour: what is done to a row, and what must hold."
+    """One test of behaviour: what is done to a row, and what must hold.
+
+    Parameters
+    ----------
+    name
+        how it is called in a report
+    change
+        (row: dict, rng) -> the changed row
+    holds
+        (prediction before, prediction after) -> True if that is fine
+    """
     name: str  # how it is called in a report
     change: object  # (row: dict, rng) -> the changed row
     holds: object  # (prediction before, prediction after) -> True if that is fine
@@ -65,48 +111,105 @@ class Behaviour:
 @checked
 def invariance(
     name: str,  # how it is called in a report
-    change,  # (row: dict, rng) -> the changed row; one that must not matter
-    same=lambda before, after: before.value == after.value,  # (prediction before, prediction after) -> do they say the same?
+    change: Callable,  # (row: dict, rng) -> the changed row; one that must not matter
+    same: Callable = lambda before, after: before.value == after.value,  # (prediction before, prediction after) -> do they say the same?
 ) -> Behaviour:
-    "The answer must stay."
+    """The answer must stay.
+
+    Parameters
+    ----------
+    name
+        how it is called in a report
+    change
+        (row: dict, rng) -> the changed row; one that must not matter
+    same
+        (prediction before, prediction after) -> do they say the same?
+    """
     return Behaviour(f"invariance: {name}", change, same)
 
 @checked
 def direction(
     name: str,  # how it is called in a report
-    change,  # (row: dict, rng) -> the changed row
+    change: Callable,  # (row: dict, rng) -> the changed row
     label: str,  # whose probability the change must not lower
     slack: float = 0.05,  # by more than this
 ) -> Behaviour:
-    "The probability of a label must not fall."
+    """The probability of a label must not fall.
+
+    Parameters
+    ----------
+    name
+        how it is called in a report
+    change
+        (row: dict, rng) -> the changed row
+    label
+        whose probability the change must not lower
+    slack
+        by more than this
+    """
     return Behaviour(f"direction: {name}", change, lambda before, after: after.probs[label] >= before.probs[label] - slack)
 
 @checked
 def minimum(
     name: str,  # how it is called in a report
-    change,  # (row: dict, rng) -> a case of its own; the row given is only an occasion
-    value,  # the answer that anybody would give
+    change: Callable,  # (row: dict, rng) -> a case of its own; the row given is only an occasion
+    value: Any,  # the answer that anybody would give
 ) -> Behaviour:
-    "A simple case must be right."
+    """A simple case must be right.
+
+    Parameters
+    ----------
+    name
+        how it is called in a report
+    change
+        (row: dict, rng) -> a case of its own; the row given is only an occasion
+    value
+        the answer that anybody would give
+    """
     return Behaviour(f"minimum: {name}", change, lambda before, after: after.value == value)
 
 # %% ../../nbs/certification/12_groups.ipynb #405d567c
 def templates(
-    task,  # one whose `harmless` names changes
+    task: Any,  # one whose `harmless` names changes
 ) -> list[Behaviour]:
-    "The invariances that a task brings with it."
+    """The invariances that a task brings with it.
+
+    Parameters
+    ----------
+    task
+        one whose `harmless` names changes
+    """
     return [invariance(name, change, task.same) for name, change in task.harmless().items()]
 
 # %% ../../nbs/certification/12_groups.ipynb #8191e392
 @checked
 def behave(
-    tuner,  # a FineTuner after fit
+    tuner: Any,  # a FineTuner after fit
     certify: Certify,  # from `judge`: the occasions
     tests: list[Behaviour],  # fixed before
     delta: float = 0.05,  # how often any of the bounds may fail
     seed: int = 0,  # of the changes' dice
 ) -> pd.DataFrame:  # a row per test: cases, failed, rate, at most; attrs["failures"]: name -> positions
-    "Failure rates with exact bounds that hold together. With groups, one random row of each counts. Raises Refused for rows of another role."
+    """Failure rates with exact bounds that hold together. With groups, one random row of each counts. Raises Refused for rows of another role.
+
+    Parameters
+    ----------
+    tuner
+        a FineTuner after fit
+    certify
+        from `judge`: the occasions
+    tests
+        fixed before
+    delta
+        how often any of the bounds may fail
+    seed
+        of the changes' dice
+
+    Returns
+    -------
+    pd.DataFrame
+        a row per test: cases, failed, rate, at most; attrs["failures"]: name -> positions
+    """
     only(Certify, certify, "A test of behaviour")
     at = np.arange(len(certify)) if certify.groups is None else one_per_group(certify.groups, "behaviour", *sorted(certify.hashes))
     plain = certify.rows.drop(columns=[c for c in certify.task.outputs() if c not in certify.task.inputs()])

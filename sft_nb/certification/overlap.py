@@ -7,10 +7,10 @@ __all__ = ['Overlap', 'find_doubles', 'Shift', 'shift_test', 'row_features']
 
 # %% ../../nbs/certification/02_overlap.ipynb #239b762c
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from fastcore.basics import patch
 
 from ..baselines import frozen_features
 from .bounds import one_per_group
@@ -23,7 +23,19 @@ from ..task import DataError, Task, rng_for
 # %% ../../nbs/certification/02_overlap.ipynb #aaea1fc7
 @dataclass(frozen=True, eq=False, repr=False)
 class Overlap:
-    "Which of m rows also stand, exactly or nearly, among n earlier ones."
+    """Which of m rows also stand, exactly or nearly, among n earlier ones.
+
+    Parameters
+    ----------
+    exact
+        positions of exact doubles among the new rows
+    near
+        positions of near doubles
+    m
+        new rows in all
+    looked
+        were near doubles looked for?
+    """
     exact: np.ndarray  # positions of exact doubles among the new rows
     near: np.ndarray  # positions of near doubles
     m: int  # new rows in all
@@ -32,6 +44,27 @@ class Overlap:
     @property
     def either(self) -> np.ndarray: "m: True for a double of either kind."; return np.isin(np.arange(self.m), [*self.exact, *self.near])
     def __repr__(self): return f"{len(self.exact)} exact and {len(self.near)} near doubles among {_count(self.m, 'row')}"
+
+    @checked
+    def table(
+        self,
+        scores: np.ndarray,  # m: `task.score` of each row
+    ) -> pd.DataFrame:  # rows and mean score: all, without exact doubles, without any
+        """The score with and without doubles.
+
+        Parameters
+        ----------
+        scores
+            m: `task.score` of each row
+
+        Returns
+        -------
+        pd.DataFrame
+            rows and mean score: all, without exact doubles, without any
+        """
+        exact = np.isin(np.arange(self.m), self.exact)
+        kept = {"all rows": np.full(self.m, True), "without exact doubles": ~exact, "without any double": ~self.either}
+        return pd.DataFrame({name: {"rows": int(k.sum()), "score": float(np.mean(scores[k])) if k.any() else np.nan} for name, k in kept.items()}).T
 
 # %% ../../nbs/certification/02_overlap.ipynb #52cce7ab
 def _texts(task, rows): return ["\n".join(v for v in row.values() if type(v) is str) for row in records(rows[task.inputs()])]
@@ -44,7 +77,21 @@ def find_doubles(
     near: float = 0.7,  # similarity of word pairs, from which two texts count as nearly the same
     limit: int = 50_000,  # with more rows than this, near doubles are not looked for
 ) -> Overlap:
-    "Exact doubles by hash, near ones by shared word pairs."
+    """Exact doubles by hash, near ones by shared word pairs.
+
+    Parameters
+    ----------
+    task
+        says which columns are the question
+    earlier
+        n rows that the model has learned from or was chosen with
+    rows
+        m rows that should be new
+    near
+        similarity of word pairs, from which two texts count as nearly the same
+    limit
+        with more rows than this, near doubles are not looked for
+    """
     old = set(row_hashes(earlier, task.inputs()))
     exact = np.array([h in old for h in row_hashes(rows, task.inputs())])
     if len(earlier) + len(rows) > limit: return Overlap(np.flatnonzero(exact), np.array([], dtype=int), len(rows), False)
@@ -53,22 +100,20 @@ def find_doubles(
     pairs = near_duplicates([t for t in _texts(task, earlier) if t], [texts[i] for i in there], near)
     return Overlap(np.flatnonzero(exact), np.array([there[j] for _, j, _ in pairs], dtype=int), len(rows))
 
-# %% ../../nbs/certification/02_overlap.ipynb #1a934064
-@patch
-@checked
-def table(
-    self: Overlap,
-    scores: np.ndarray,  # m: `task.score` of each row
-) -> pd.DataFrame:  # rows and mean score: all, without exact doubles, without any
-    "The score with and without doubles."
-    exact = np.isin(np.arange(self.m), self.exact)
-    kept = {"all rows": np.full(self.m, True), "without exact doubles": ~exact, "without any double": ~self.either}
-    return pd.DataFrame({name: {"rows": int(k.sum()), "score": float(np.mean(scores[k])) if k.any() else np.nan} for name, k in kept.items()}).T
-
 # %% ../../nbs/certification/02_overlap.ipynb #11d04e0f
 @dataclass(frozen=True)
 class Shift:
-    "How unlike two sets of rows are."
+    """How unlike two sets of rows are.
+
+    Parameters
+    ----------
+    distance
+        between their mean features, in spreads per feature
+    p
+        how often whole groups, shuffled, are as far apart: small means a shift
+    unit
+        what was shuffled
+    """
     distance: float  # between their mean features, in spreads per feature
     p: float  # how often whole groups, shuffled, are as far apart: small means a shift
     unit: str  # what was shuffled
@@ -84,12 +129,28 @@ def _sums(features, groups):  # per group: sum of the features (g d), and how ma
 def shift_test(
     a: np.ndarray,  # features of one set, n d
     b: np.ndarray,  # features of the other, m d
-    groups_a=None,  # n names; None: rows stand alone
-    groups_b=None,  # m names
+    groups_a: Any = None,  # n names; None: rows stand alone
+    groups_b: Any = None,  # m names
     draws: int = 999,  # how often to shuffle
     seed: int = 0,  # the same seed, the same shuffles
 ) -> Shift:
-    "A permutation test of whole groups on the distance of mean features; exact in the sense that p <= x happens with probability at most x where there is no shift."
+    """A permutation test of whole groups on the distance of mean features; exact in the sense that p <= x happens with probability at most x where there is no shift.
+
+    Parameters
+    ----------
+    a
+        features of one set, n d
+    b
+        features of the other, m d
+    groups_a
+        n names; None: rows stand alone
+    groups_b
+        m names
+    draws
+        how often to shuffle
+    seed
+        the same seed, the same shuffles
+    """
     spread = np.concatenate([a, b]).std(0) + 1e-9
     (sa, na), (sb, nb) = _sums(a / spread, groups_a), _sums(b / spread, groups_b)
     sums, counts, k = np.concatenate([sa, sb]), np.concatenate([na, nb]), len(na)
@@ -103,12 +164,29 @@ def shift_test(
 # %% ../../nbs/certification/02_overlap.ipynb #016d0879
 @checked
 def row_features(
-    tuner,  # a FineTuner with its model
+    tuner: Any,  # a FineTuner with its model
     rows: pd.DataFrame,  # n rows
     most: int = 1000,  # of a longer table, so many rows, evenly spread, are looked at
     group: str | None = None,  # a column of groups: one random row of each is looked at, so that large and small groups are alike
 ) -> tuple[np.ndarray, pd.DataFrame]:  # n d, and the rows they belong to
-    "What the body of the model makes of each row. Raises SFTError if the task has no features."
+    """What the body of the model makes of each row. Raises SFTError if the task has no features.
+
+    Parameters
+    ----------
+    tuner
+        a FineTuner with its model
+    rows
+        n rows
+    most
+        of a longer table, so many rows, evenly spread, are looked at
+    group
+        a column of groups: one random row of each is looked at, so that large and small groups are alike
+
+    Returns
+    -------
+    tuple[np.ndarray, pd.DataFrame]
+        n d, and the rows they belong to
+    """
     if not len(rows): raise DataError("The table has no rows, so there is nothing to look at.")
     if group in rows: rows = rows.iloc[one_per_group(rows[group], "features")]
     rows = rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))].reset_index(drop=True)

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
-from fastcore.basics import patch
 from filelock import FileLock, Timeout
 
 import sft_nb
@@ -24,19 +24,38 @@ from ..task import DataError, Task
 
 # %% ../../nbs/certification/05_provenance.ipynb #c293fc93
 def digest(
-    *parts,  # texts or bytes
+    *parts: str | bytes,  # texts or bytes
 ) -> str:  # 64 hexadecimal digits
-    "SHA-256 of some texts, one after the other."
+    """SHA-256 of some texts, one after the other.
+
+    Parameters
+    ----------
+    *parts
+        texts or bytes
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits
+    """
     found = hashlib.sha256()
     for part in parts: found.update(part if isinstance(part, bytes) else str(part).encode()); found.update(b"\0")
     return found.hexdigest()
 
 @checked
 def data_hash(
-    rows,  # the table
+    rows: Any,  # the table
     columns: list[str],  # those that count: questions, answers, and the group if there is one
 ) -> str:
-    "A fingerprint of rows, whatever their order."
+    """A fingerprint of rows, whatever their order.
+
+    Parameters
+    ----------
+    rows
+        the table
+    columns
+        those that count: questions, answers, and the group if there is one
+    """
     return digest(*sorted(row_hashes(rows, columns)))
 
 # %% ../../nbs/certification/05_provenance.ipynb #fc8f30e0
@@ -45,7 +64,15 @@ def weights_hash(
     task: Task,  # knows in which form its model is saved
     model: torch.nn.Module,  # any model
 ) -> str:
-    "A fingerprint of all weights and buffers, in the form in which they are saved."
+    """A fingerprint of all weights and buffers, in the form in which they are saved.
+
+    Parameters
+    ----------
+    task
+        knows in which form its model is saved
+    model
+        any model
+    """
     found = hashlib.sha256()
     with task.as_saved(model):
         for name, x in sorted(model.state_dict().items()):
@@ -55,9 +82,15 @@ def weights_hash(
 
 # %% ../../nbs/certification/05_provenance.ipynb #f2bbc22c
 def settings_hash(
-    tuner,  # a FineTuner
+    tuner: Any,  # a FineTuner
 ) -> str:
-    "A fingerprint of what the run was asked to do: task, what it learned from training rows, checkpoint, recipe."
+    """A fingerprint of what the run was asked to do: task, what it learned from training rows, checkpoint, recipe.
+
+    Parameters
+    ----------
+    tuner
+        a FineTuner
+    """
     return digest(json.dumps([tuner.task.to_dict(), tuner.checkpoint, tuner.plan.to_dict()], sort_keys=True, default=str))
 
 @cache
@@ -69,7 +102,17 @@ def code_hash() -> str:
 # %% ../../nbs/certification/05_provenance.ipynb #d7d172cf
 @dataclass(frozen=True)
 class Spent:
-    "What the books say about one question to some rows."
+    """What the books say about one question to some rows.
+
+    Parameters
+    ----------
+    k
+        which (model, metric) in turn it is on these rows, from 1
+    delta
+        how often this certificate may fail
+    total
+        and how often any of those on these rows so far
+    """
     k: int  # which (model, metric) in turn it is on these rows, from 1
     delta: float  # how often this certificate may fail
     total: float  # and how often any of those on these rows so far
@@ -78,7 +121,13 @@ class Spent:
 
 # %% ../../nbs/certification/05_provenance.ipynb #9e731ea1
 class Ledger:
-    "Who has asked which rows what: a JSON file, keyed by data hash."
+    """Who has asked which rows what: a JSON file, keyed by data hash.
+
+    Parameters
+    ----------
+    path
+        the file; None: one in the user's own folder
+    """
     @checked
     def __init__(
         self,
@@ -87,13 +136,110 @@ class Ledger:
         self.path = Path(path).expanduser() if path is not None else own_folder("certificates") / "ledger.json"
 
     def read(self) -> dict:  # data hash -> list of entries
-        "All entries. Raises DataError if the file is damaged."
+        """All entries. Raises DataError if the file is damaged.
+
+        Returns
+        -------
+        dict
+            data hash -> list of entries
+        """
         try:
             if not os.path.lexists(self.path): return {}
             book = read_json(self.path, what="ledger")
         except (DataError, ValueError) as e: raise DataError(f"{e} {_RESTORE}") from e
         if wrong := _no_books(book): raise DataError(f"The ledger {self.path} is damaged: {wrong}. {_RESTORE}")
         return book
+
+    def _write(self, book):
+        new = self.path.with_suffix(".new")
+        new.write_text(json.dumps(book, indent=1), encoding="utf-8")
+        os.replace(new, self.path)
+
+    @contextmanager
+    def _alone(self):
+        "The books for one process at a time."
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{self.path}.lock", timeout=30): yield self.read()
+        except (OSError, ValueError, Timeout) as e: raise DataError(f"The ledger {self.path} cannot be written ({reason(e)}). Give another place: certify(…, ledger=\"FILE\").") from e
+
+    @checked
+    def spend(
+        self,
+        data: str,  # hash of the rows
+        model: str,  # hash of the weights
+        metric: str,  # what was asked of them
+        delta: float,  # how often the certificate may fail, if it were the only one
+        enter: bool = True,  # False: only look what it would cost
+    ) -> Spent:
+        """Enter a question and say at which delta it is judged. Raises DataError if the books cannot be kept.
+
+        Parameters
+        ----------
+        data
+            hash of the rows
+        model
+            hash of the weights
+        metric
+            what was asked of them
+        delta
+            how often the certificate may fail, if it were the only one
+        enter
+            False: only look what it would cost
+        """
+        with self._alone() as book:
+            mine = book.setdefault(data, [])
+            k, known = _place_of(mine, model, metric)
+            if k == len(mine): mine.append({"delta": math.ldexp(delta, -k)})
+            mine[k] |= {"model": model, "claim": metric}
+            if enter and not known: self._write(book)
+        return Spent(k + 1, min(mine[k]["delta"], delta), round(math.fsum(e["delta"] for e in mine[:k + 1]), 12))
+
+    @checked
+    def give_back(
+        self,
+        data: str,  # hash of the rows
+        model: str,  # hash of the weights
+        metric: str,  # what was asked
+    ) -> None:
+        """Leave the place of a question that could not be judged; those who came later keep theirs.
+
+        Parameters
+        ----------
+        data
+            hash of the rows
+        model
+            hash of the weights
+        metric
+            what was asked
+        """
+        with self._alone() as book:
+            mine = book.get(data, [])
+            k, known = _place_of(mine, model, metric)
+            if not known: return
+            mine[k] |= _GIVEN_BACK
+            while mine and mine[-1]["model"] == mine[-1]["claim"] == "": mine.pop()
+            self._write(book)
+
+    @checked
+    def knows(
+        self,
+        data: str,  # hash of the rows
+        model: str,  # hash of the weights
+        metric: str,  # what was asked
+    ) -> bool:
+        """Was this asked before?
+
+        Parameters
+        ----------
+        data
+            hash of the rows
+        model
+            hash of the weights
+        metric
+            what was asked
+        """
+        return _place_of(self.read().get(data, []), model, metric)[1]
 
 _RESTORE = "Without the books nobody knows how often these rows were asked: restore them from a copy, or give another place, certify(…, ledger=\"FILE\")."
 
@@ -114,66 +260,3 @@ def _place_of(mine, model, claim):
     same = [i for i, e in enumerate(mine) if e["model"] == model and e["claim"] == claim]
     free = [i for i, e in enumerate(mine) if e["model"] == e["claim"] == ""]
     return (same or free or [len(mine)])[0], bool(same)
-
-@patch
-def _write(self: Ledger, book):
-    new = self.path.with_suffix(".new")
-    new.write_text(json.dumps(book, indent=1), encoding="utf-8")
-    os.replace(new, self.path)
-
-@patch
-@contextmanager
-def _alone(self: Ledger):
-    "The books for one process at a time."
-    try:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{self.path}.lock", timeout=30): yield self.read()
-    except (OSError, ValueError, Timeout) as e: raise DataError(f"The ledger {self.path} cannot be written ({reason(e)}). Give another place: certify(…, ledger=\"FILE\").") from e
-
-# %% ../../nbs/certification/05_provenance.ipynb #a3c59378
-@patch
-@checked
-def spend(
-    self: Ledger,
-    data: str,  # hash of the rows
-    model: str,  # hash of the weights
-    metric: str,  # what was asked of them
-    delta: float,  # how often the certificate may fail, if it were the only one
-    enter: bool = True,  # False: only look what it would cost
-) -> Spent:
-    "Enter a question and say at which delta it is judged. Raises DataError if the books cannot be kept."
-    with self._alone() as book:
-        mine = book.setdefault(data, [])
-        k, known = _place_of(mine, model, metric)
-        if k == len(mine): mine.append({"delta": math.ldexp(delta, -k)})
-        mine[k] |= {"model": model, "claim": metric}
-        if enter and not known: self._write(book)
-    return Spent(k + 1, min(mine[k]["delta"], delta), round(math.fsum(e["delta"] for e in mine[:k + 1]), 12))
-
-@patch
-@checked
-def give_back(
-    self: Ledger,
-    data: str,  # hash of the rows
-    model: str,  # hash of the weights
-    metric: str,  # what was asked
-):
-    "Leave the place of a question that could not be judged; those who came later keep theirs."
-    with self._alone() as book:
-        mine = book.get(data, [])
-        k, known = _place_of(mine, model, metric)
-        if not known: return
-        mine[k] |= _GIVEN_BACK
-        while mine and mine[-1]["model"] == mine[-1]["claim"] == "": mine.pop()
-        self._write(book)
-
-@patch
-@checked
-def knows(
-    self: Ledger,
-    data: str,  # hash of the rows
-    model: str,  # hash of the weights
-    metric: str,  # what was asked
-) -> bool:
-    "Was this asked before?"
-    return _place_of(self.read().get(data, []), model, metric)[1]

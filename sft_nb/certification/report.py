@@ -26,7 +26,13 @@ def _number(x): return "–" if x is None else f"{x:,}" if isinstance(x, int) el
 def sentence(
     found: dict,  # one entry of a certificate's "findings"
 ) -> str:
-    "What one finding says, in words."
+    """What one finding says, in words.
+
+    Parameters
+    ----------
+    found
+        one entry of a certificate's "findings"
+    """
     where = f" with {found['slice']}" if found["slice"] is not None else ""
     sure = f"with confidence {1 - found['delta']:.4g}" if found["finite"] else f"estimated with confidence {1 - found['delta']:.4g}"
     at = "at least" if ">=" in found["part"] else "at most"
@@ -57,7 +63,20 @@ def scale(
     found: dict,  # one entry of a certificate's "findings"
     width: int = 60,  # characters
 ) -> str:  # two lines; empty where the values do not lie between 0 and 1
-    "Claim, bound and observed value on a line, as text: it is readable everywhere."
+    """Claim, bound and observed value on a line, as text: it is readable everywhere.
+
+    Parameters
+    ----------
+    found
+        one entry of a certificate's "findings"
+    width
+        characters
+
+    Returns
+    -------
+    str
+        two lines; empty where the values do not lie between 0 and 1
+    """
     points = _points(found)
     if points is None: return ""
     at = {name: round(p * (width - 1)) for name, p in points.items()}
@@ -120,7 +139,18 @@ def _sections(body):
 def summary_html(
     body: dict,  # a certificate's content
 ) -> str:  # a piece of HTML
-    "Verdict and findings, for a notebook."
+    """Verdict and findings, for a notebook.
+
+    Parameters
+    ----------
+    body
+        a certificate's content
+
+    Returns
+    -------
+    str
+        a piece of HTML
+    """
     head = f'<h3 style="color:{COLOURS.get(body["verdict"], "inherit")}">{html.escape(body["verdict"])}: {html.escape(body["claim"])}</h3><p>{html.escape(body["reason"])}</p>'
     found = lambda f: f"<p>{html.escape(sentence(f))}</p>" + (f"<pre>{html.escape(scale(f))}</pre>" if scale(f) else "")
     return head + "".join(map(found, body["findings"])) + (_items(body["warnings"]) if body["warnings"] else "")
@@ -128,7 +158,18 @@ def summary_html(
 def report_page(
     body: dict,  # a certificate's content
 ) -> str:  # HTML that needs no network
-    "One page for a person; the same content gives the same page. Raises SFTError if the content is no certificate's."
+    """One page for a person; the same content gives the same page. Raises SFTError if the content is no certificate's.
+
+    Parameters
+    ----------
+    body
+        a certificate's content
+
+    Returns
+    -------
+    str
+        HTML that needs no network
+    """
     try: parts = "".join(f"<h2>{html.escape(title)}</h2>{content}" for title, content in _sections(body))
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as e: raise SFTError(f"This is no certificate: {type(e).__name__}: {e}.") from e
     colour = COLOURS.get(body["verdict"], "inherit")
@@ -138,7 +179,18 @@ def report_page(
 def card_section(
     body: dict,  # a certificate's content
 ) -> str:  # Markdown
-    "The certificate as a section of a model card."
+    """The certificate as a section of a model card.
+
+    Parameters
+    ----------
+    body
+        a certificate's content
+
+    Returns
+    -------
+    str
+        Markdown
+    """
     lines = [f"- {in_markdown(sentence(f))}" for f in body["findings"]] + [f"- Warning: {in_markdown(w)}" for w in body["warnings"]]
     return f"## Certificate\n\n**{body['verdict']}**: {in_code(body['claim'])}, confidence {body['confidence']:g}. {VERDICTS[body['verdict']]} {in_markdown(body['reason'])}\n\n" + "\n".join(lines) + "\n\nIt does not say:\n\n" + "\n".join(f"- {l}" for l in LIMITS["manager"]) + f"\n\nCertificate `{body['digest'][:16]}`; check it with `sft-nb verify`.\n"
 
@@ -146,7 +198,13 @@ def card_section(
 def is_certificate(
     path: Path,  # an existing file
 ) -> bool:
-    "Is this file a certificate, of whatever version?"
+    """Is this file a certificate, of whatever version?
+
+    Parameters
+    ----------
+    path
+        an existing file
+    """
     try: body = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError): return False
     return isinstance(body, dict) and {"verdict", "claim", "digest"} <= set(body)
@@ -154,13 +212,25 @@ def is_certificate(
 def is_page(
     path: Path,  # an existing file
 ) -> bool:
-    "Is this file a certificate's page?"
+    """Is this file a certificate's page?
+
+    Parameters
+    ----------
+    path
+        an existing file
+    """
     try: return "Certificate <code>" in path.read_text(encoding="utf-8")
     except (OSError, ValueError): return False
 
 def free_for_certificate(
     path: Path,  # NAME.json; the page is NAME.html
-):
-    "Raise DataError if a file of one of the two names is somebody else's."
+) -> None:
+    """Raise DataError if a file of one of the two names is somebody else's.
+
+    Parameters
+    ----------
+    path
+        NAME.json; the page is NAME.html
+    """
     for place, ours in ((path, is_certificate), (path.with_suffix(".html"), is_page)):
         if place.exists() and not ours(place): raise DataError(f"{place}: there is a file of this name, and it is no certificate of ours. Give another name, or move it away.")

@@ -8,7 +8,7 @@ __all__ = ['Refused', 'Judged', 'Calibrate', 'Certify', 'only', 'refuse_seen', '
 # %% ../../nbs/certification/00_roles.ipynb #dac6cc0e
 from collections import Counter
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,25 @@ class Refused(SFTError):
 # %% ../../nbs/certification/00_roles.ipynb #91a81296
 @dataclass(frozen=True, eq=False, repr=False)
 class Judged:
-    "n rows that a model has answered, and what they were for."
+    """n rows that a model has answered, and what they were for.
+
+    Parameters
+    ----------
+    task
+        knows how to score
+    rows
+        n rows
+    predictions
+        n answers
+    targets
+        n right answers
+    scores
+        n, in [0, 1]: `task.score`
+    hashes
+        n fingerprints of the questions
+    group
+        column that the rows were split by
+    """
     role: ClassVar[str] = ""  # which rows these are
     task: Task  # knows how to score
     rows: pd.DataFrame  # n rows
@@ -60,10 +78,20 @@ class Certify(Judged):
 @checked
 def only(
     kind: type,  # Calibrate or Certify
-    judged,  # what was given
+    judged: Any,  # what was given
     what: str,  # the number that is asked for, as the message names it
-):
-    "Raise Refused unless these rows have the role that a number needs."
+) -> None:
+    """Raise Refused unless these rows have the role that a number needs.
+
+    Parameters
+    ----------
+    kind
+        Calibrate or Certify
+    judged
+        what was given
+    what
+        the number that is asked for, as the message names it
+    """
     if not isinstance(judged, kind): raise Refused(f"{what} needs rows of the role {kind.role!r}, not {getattr(judged, 'role', None) or type(judged).__name__!r}: judge(tuner, rows, {kind.__name__}) gives them.")
 
 # %% ../../nbs/certification/00_roles.ipynb #dcc7ee3a
@@ -72,8 +100,18 @@ def refuse_seen(
     tuner: FineTuner,  # with the hashes of what it has seen, by role
     hashes: list[str],  # n fingerprints
     role: str,  # what the rows are wanted for
-):
-    "Raise Refused if any of the rows has served another purpose in this run."
+) -> None:
+    """Raise Refused if any of the rows has served another purpose in this run.
+
+    Parameters
+    ----------
+    tuner
+        with the hashes of what it has seen, by role
+    hashes
+        n fingerprints
+    role
+        what the rows are wanted for
+    """
     if unfit(tuner.seen, dict[str, list[str]]): raise DataError("What this run has seen (rows.json) is no list of fingerprints for each role, so nobody can tell whether these rows are new. Copy its folder again.")
     if not tuner.seen.get("train"): raise Refused("This run does not say which rows it was trained on, so nobody can tell whether these are new. Train it with fit, or load a run that was saved by sft_nb.")
     asked = Counter(hashes)
@@ -89,7 +127,17 @@ def group_of(
     tuner: FineTuner,  # may know from its split
     group: str | None = None,  # a column; None: what `split` or the run noted
 ) -> str | None:
-    "The column whose values were kept on one side of the split. Raises DataError if the rows lack it."
+    """The column whose values were kept on one side of the split. Raises DataError if the rows lack it.
+
+    Parameters
+    ----------
+    rows
+        the table
+    tuner
+        may know from its split
+    group
+        a column; None: what `split` or the run noted
+    """
     found = group or rows.attrs.get("group") or tuner.notes.group
     if found is None: return None
     if found not in rows: raise DataError(f"The rows have no column {found!r}, by which they were split: without it, nobody knows which rows belong together. Add it, or give group=.")
@@ -105,7 +153,26 @@ def judge(
     group: str | None = None,  # column that the rows were split by; None: what `split` or the run noted
     batch_size: int = 64,  # rows at a time
 ) -> Judged:  # of this kind
-    "Answer rows in fp32, score them, and vouch for their role. Raises Refused for rows that served in another one, DataError for rows that cannot be used."
+    """Answer rows in fp32, score them, and vouch for their role. Raises Refused for rows that served in another one, DataError for rows that cannot be used.
+
+    Parameters
+    ----------
+    tuner
+        after fit or load
+    rows
+        with targets
+    kind
+        the role that is wanted: Calibrate or Certify
+    group
+        column that the rows were split by; None: what `split` or the run noted
+    batch_size
+        rows at a time
+
+    Returns
+    -------
+    Judged
+        of this kind
+    """
     tuner._ready(); usable(tuner.task, rows, kind.role)
     group, hashes = group_of(rows, tuner, group), row_hashes(rows, tuner.task.inputs())
     refuse_seen(tuner, hashes, kind.role)

@@ -7,10 +7,10 @@ __all__ = ['LEAST', 'Seeds', 'plot_seeds', 'over_seeds']
 
 # %% ../../nbs/certification/08_seeds.ipynb #cceb30ac
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from fastcore.basics import patch
 from scipy import stats
 
 from .bounds import exact_bound
@@ -25,7 +25,19 @@ LEAST = 25  # seeds for a claim about spread
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Seeds:
-    "s runs of one recipe, judged on the same n rows."
+    """s runs of one recipe, judged on the same n rows.
+
+    Parameters
+    ----------
+    scores
+        s n, in [0, 1]
+    answers
+        s lists of n answers, to compare with each other
+    chance
+        score of the most frequent answer: a run that ends no better has failed
+    names
+        s names, such as seeds
+    """
     scores: np.ndarray  # s n, in [0, 1]
     answers: list  # s lists of n answers, to compare with each other
     chance: float  # score of the most frequent answer: a run that ends no better has failed
@@ -37,51 +49,84 @@ class Seeds:
     @property
     def table(self) -> pd.DataFrame: "A row per run."; return pd.DataFrame({"score": self.means, "failed": self.means <= self.chance}, index=pd.Index(self.names, name="seed"))
 
-# %% ../../nbs/certification/08_seeds.ipynb #8554f8b3
-@patch
-def churn(self: Seeds) -> float:  # in [0, 1]
-    "Share of rows answered differently by two runs, averaged over all pairs."
-    codes = np.array([pd.factorize(pd.Series([repr(a) for a in column]))[0] for column in zip(*self.answers)])  # n s
-    counts = np.array([np.bincount(row, minlength=len(self)) for row in codes])  # n s: how many runs say each answer
-    s = len(self)
-    return float(1 - (counts * (counts - 1)).sum(1).mean() / (s * (s - 1))) if s > 1 else 0.
+    def churn(self) -> float:  # in [0, 1]
+        """Share of rows answered differently by two runs, averaged over all pairs.
 
-@patch
-@checked
-def failed(
-    self: Seeds,
-    delta: float = 0.05,  # how often the bound may fail
-) -> dict:  # runs, failed, rate, and the exact upper bound on the rate
-    "How many runs ended no better than the most frequent answer, and how many might."
-    k = int((self.means <= self.chance).sum())
-    return {"runs": len(self), "failed": k, "rate": k / len(self), "at most": exact_bound(k, len(self), delta)}
+        Returns
+        -------
+        float
+            in [0, 1]
+        """
+        codes = np.array([pd.factorize(pd.Series([repr(a) for a in column]))[0] for column in zip(*self.answers)])  # n s
+        counts = np.array([np.bincount(row, minlength=len(self)) for row in codes])  # n s: how many runs say each answer
+        s = len(self)
+        return float(1 - (counts * (counts - 1)).sum(1).mean() / (s * (s - 1))) if s > 1 else 0.
 
-# %% ../../nbs/certification/08_seeds.ipynb #f6abb14b
-@patch
-@checked
-def spread(
-    self: Seeds,
-    confidence: float = 0.95,  # of the interval
-) -> dict:  # standard deviation between seeds, with its interval
-    "The standard deviation over seeds (interval for normal scores). Raises Refused for fewer than 25 runs."
-    s = len(self)
-    if s < LEAST: raise Refused(f"A claim about spread needs {LEAST} seeds, and there are {s}: with so few, twice the spread would hardly ever be noticed. Run more, or report each seed and the worst.")
-    sd, (low, high) = self.means.std(ddof=1), stats.chi2.ppf([(1 - confidence) / 2, (1 + confidence) / 2], s - 1)
-    return {"sd": float(sd), "low": float(sd * np.sqrt((s - 1) / high)), "high": float(sd * np.sqrt((s - 1) / low)), "seeds": s}
+    @checked
+    def failed(
+        self,
+        delta: float = 0.05,  # how often the bound may fail
+    ) -> dict:  # runs, failed, rate, and the exact upper bound on the rate
+        """How many runs ended no better than the most frequent answer, and how many might.
 
-@patch
-def summary(self: Seeds) -> dict:
-    "Mean, worst, best, churn and failed runs; spread, where there are enough seeds."
-    out = {"seeds": len(self), "mean": float(self.means.mean()), "worst": float(self.means.min()), "best": float(self.means.max()), "churn": self.churn(), **{f"failed: {k}": v for k, v in self.failed().items() if k != "runs"}}
-    try: return out | {f"spread: {k}": v for k, v in self.spread().items() if k != "seeds"}
-    except Refused as e: return out | {"spread": f"REFUSED: {e}"}
+        Parameters
+        ----------
+        delta
+            how often the bound may fail
+
+        Returns
+        -------
+        dict
+            runs, failed, rate, and the exact upper bound on the rate
+        """
+        k = int((self.means <= self.chance).sum())
+        return {"runs": len(self), "failed": k, "rate": k / len(self), "at most": exact_bound(k, len(self), delta)}
+
+    @checked
+    def spread(
+        self,
+        confidence: float = 0.95,  # of the interval
+    ) -> dict:  # standard deviation between seeds, with its interval
+        """The standard deviation over seeds (interval for normal scores). Raises Refused for fewer than 25 runs.
+
+        Parameters
+        ----------
+        confidence
+            of the interval
+
+        Returns
+        -------
+        dict
+            standard deviation between seeds, with its interval
+        """
+        s = len(self)
+        if s < LEAST: raise Refused(f"A claim about spread needs {LEAST} seeds, and there are {s}: with so few, twice the spread would hardly ever be noticed. Run more, or report each seed and the worst.")
+        sd, (low, high) = self.means.std(ddof=1), stats.chi2.ppf([(1 - confidence) / 2, (1 + confidence) / 2], s - 1)
+        return {"sd": float(sd), "low": float(sd * np.sqrt((s - 1) / high)), "high": float(sd * np.sqrt((s - 1) / low)), "seeds": s}
+
+    def summary(self) -> dict:
+        "Mean, worst, best, churn and failed runs; spread, where there are enough seeds."
+        out = {"seeds": len(self), "mean": float(self.means.mean()), "worst": float(self.means.min()), "best": float(self.means.max()), "churn": self.churn(), **{f"failed: {k}": v for k, v in self.failed().items() if k != "runs"}}
+        try: return out | {f"spread: {k}": v for k, v in self.spread().items() if k != "seeds"}
+        except Refused as e: return out | {"spread": f"REFUSED: {e}"}
 
 # %% ../../nbs/certification/08_seeds.ipynb #a64f7811
 @checked
 def plot_seeds(
     recipes: dict,  # name -> Seeds
-):  # a matplotlib Figure
-    "A point per run, and the score of the most frequent answer."
+) -> Any:  # a matplotlib Figure
+    """A point per run, and the score of the most frequent answer.
+
+    Parameters
+    ----------
+    recipes
+        name -> Seeds
+
+    Returns
+    -------
+    Any
+        a matplotlib Figure
+    """
     fig, ax = new_figure(6, 1 + .6 * len(recipes))
     for i, s in enumerate(recipes.values()):
         ax.plot(s.means, np.full(len(s), i) + np.linspace(-.15, .15, len(s)), "o", ms=4, color=COLORS["certify"])
@@ -97,7 +142,17 @@ def over_seeds(
     rows: pd.DataFrame,  # certify rows, touched by none of them
     group: str | None = None,  # column that the rows were split by
 ) -> Seeds:
-    "Judge several runs of one recipe on the same rows. Raises Refused if any has seen them, DataError for fewer than two runs."
+    """Judge several runs of one recipe on the same rows. Raises Refused if any has seen them, DataError for fewer than two runs.
+
+    Parameters
+    ----------
+    runs
+        folders of saved runs, or tuners
+    rows
+        certify rows, touched by none of them
+    group
+        column that the rows were split by
+    """
     if len(runs) < 2: raise DataError(f"{len(runs)} run says nothing about other seeds: give at least 2.")
     tuners = (r if isinstance(r, FineTuner) else FineTuner.load(r) for r in runs)
     judged = {(str(r) if not isinstance(r, FineTuner) else f"run {i}"): judge(t, rows, Certify, group) for i, (r, t) in enumerate(zip(runs, tuners))}

@@ -7,6 +7,7 @@ __all__ = ['risk_coverage', 'candidates', 'Threshold', 'learn_threshold', 'plot_
 
 # %% ../../nbs/certification/10_selective.ipynb #9e3a8823
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,20 @@ def risk_coverage(
     confidence: np.ndarray,  # n: the model's score of its answers
     losses: np.ndarray,  # n, in [0, 1]
 ) -> pd.DataFrame:  # a row per distinct score, highest first: threshold, coverage, risk
-    "What is left, and how wrong it is, as the threshold falls."
+    """What is left, and how wrong it is, as the threshold falls.
+
+    Parameters
+    ----------
+    confidence
+        n: the model's score of its answers
+    losses
+        n, in [0, 1]
+
+    Returns
+    -------
+    pd.DataFrame
+        a row per distinct score, highest first: threshold, coverage, risk
+    """
     order = np.argsort(-confidence, kind="stable")
     c, k = np.asarray(confidence)[order], np.arange(1, len(order) + 1)
     last = np.append(c[1:] != c[:-1], True)  # all rows of one score are accepted together
@@ -36,13 +50,44 @@ def candidates(
     confidence: np.ndarray,  # of valid rows: never of those that the threshold is calibrated on
     shares: np.ndarray = np.arange(0.05, 1.001, 0.025),  # of rows that would be accepted, smallest first
 ) -> np.ndarray:  # thresholds, highest first
-    "Thresholds to try, in the order in which they are tried."
+    """Thresholds to try, in the order in which they are tried.
+
+    Parameters
+    ----------
+    confidence
+        of valid rows: never of those that the threshold is calibrated on
+    shares
+        of rows that would be accepted, smallest first
+
+    Returns
+    -------
+    np.ndarray
+        thresholds, highest first
+    """
     return np.unique(np.quantile(confidence, np.clip(1 - np.asarray(shares), 0, 1)))[::-1]
 
 # %% ../../nbs/certification/10_selective.ipynb #1707f3be
 @dataclass(frozen=True)
 class Threshold:
-    "From which score on answers are given, and what that promises."
+    """From which score on answers are given, and what that promises.
+
+    Parameters
+    ----------
+    value
+        the threshold
+    alpha
+        at most such a risk among accepted rows
+    delta
+        how often such a threshold may break the promise
+    coverage
+        share of the calibrate rows that it accepts
+    risk
+        mean loss of these
+    n
+        calibrate rows that it accepts
+    unit
+        what was counted
+    """
     value: float  # the threshold
     alpha: float  # at most such a risk among accepted rows
     delta: float  # how often such a threshold may break the promise
@@ -68,7 +113,23 @@ def learn_threshold(
     delta: float = 0.05,  # how often the promise may be broken
     unit: str = "row",  # what was counted
 ) -> Threshold:
-    "The last threshold of a fixed sequence that passes its test (Learn then Test). Raises Refused if not even the first does."
+    """The last threshold of a fixed sequence that passes its test (Learn then Test). Raises Refused if not even the first does.
+
+    Parameters
+    ----------
+    confidence
+        n, of calibrate units
+    losses
+        n, in [0, 1]
+    alpha
+        the largest risk among accepted units
+    tries
+        thresholds in the order of testing, fixed beforehand: see `candidates`
+    delta
+        how often the promise may be broken
+    unit
+        what was counted
+    """
     best, confidence, losses = None, np.asarray(confidence), np.asarray(losses, float)
     for tau in tries:
         kept = losses[confidence >= tau]
@@ -83,8 +144,23 @@ def plot_coverage(
     confidence: np.ndarray,  # n, of certify rows
     losses: np.ndarray,  # n
     threshold: Threshold | None = None,  # drawn as a point
-):  # a matplotlib Figure
-    "Risk among accepted rows against the share of rows that are accepted."
+) -> Any:  # a matplotlib Figure
+    """Risk among accepted rows against the share of rows that are accepted.
+
+    Parameters
+    ----------
+    confidence
+        n, of certify rows
+    losses
+        n
+    threshold
+        drawn as a point
+
+    Returns
+    -------
+    Any
+        a matplotlib Figure
+    """
     t = risk_coverage(confidence, losses)
     fig, ax = new_figure(5, 2.8)
     ax.plot(t.coverage, t.risk, color=COLORS["certify"])
@@ -104,7 +180,21 @@ def abstain_above(
     alpha: float = 0.1,  # the largest mean loss among accepted rows
     confidence: float = 0.95,  # 1 minus how often the promise may be broken
 ) -> Threshold:
-    "Choose and keep the threshold for `predict(…, abstain=True)`. With groups, one random row of each counts. Raises Refused if there is none, or for rows of another role."
+    """Choose and keep the threshold for `predict(…, abstain=True)`. With groups, one random row of each counts. Raises Refused if there is none, or for rows of another role.
+
+    Parameters
+    ----------
+    tuner
+        answers from now on only where it is sure enough, if asked to abstain
+    calibrate
+        from `judge`
+    tries
+        thresholds in the order of testing: `candidates` of valid rows' scores
+    alpha
+        the largest mean loss among accepted rows
+    confidence
+        1 minus how often the promise may be broken
+    """
     only(Calibrate, calibrate, "A threshold")
     if np.isnan(calibrate.confidence).any(): raise Refused(f"{calibrate.task.name} gives no score with its answers, so there is nothing to compare with a threshold.")
     at = np.arange(len(calibrate)) if calibrate.groups is None else one_per_group(calibrate.groups, "threshold", *sorted(calibrate.hashes))

@@ -22,7 +22,20 @@ def conformal_quantile(
     strangeness: np.ndarray,  # n, of calibrate rows
     alpha: float = 0.1,  # share of rows whose set may lack the right answer
 ) -> float:  # infinite if n is too small for alpha
-    "The ceil((n+1)(1-alpha))-th smallest strangeness (Papadopoulos and others, 2002)."
+    """The ceil((n+1)(1-alpha))-th smallest strangeness (Papadopoulos and others, 2002).
+
+    Parameters
+    ----------
+    strangeness
+        n, of calibrate rows
+    alpha
+        share of rows whose set may lack the right answer
+
+    Returns
+    -------
+    float
+        infinite if n is too small for alpha
+    """
     k = int(np.ceil((len(strangeness) + 1) * (1 - alpha) - 1e-9))
     if not 0 < alpha < 1: raise DataError(f"alpha={alpha}: between 0 and 1.")
     return float(np.inf if k > len(strangeness) else np.sort(strangeness)[k - 1])
@@ -32,7 +45,20 @@ def prediction_sets(
     probs: np.ndarray,  # n c
     quantile: float,  # from `conformal_quantile`
 ) -> np.ndarray:  # n c: True for labels in the set
-    "All labels that are not too strange."
+    """All labels that are not too strange.
+
+    Parameters
+    ----------
+    probs
+        n c
+    quantile
+        from `conformal_quantile`
+
+    Returns
+    -------
+    np.ndarray
+        n c: True for labels in the set
+    """
     return 1 - np.asarray(probs) <= quantile + 1e-12
 
 # %% ../../nbs/certification/11_sets.ipynb #7418551f
@@ -42,7 +68,17 @@ def coverage_spread(
     alpha: float = 0.1,  # share of rows whose set may lack the right answer
     share: float = 0.9,  # of draws of calibrate rows that the band holds
 ) -> tuple[float, float]:
-    "Between which values the true coverage lies, over draws of n calibrate rows (Vovk, 2012: a Beta distribution)."
+    """Between which values the true coverage lies, over draws of n calibrate rows (Vovk, 2012: a Beta distribution).
+
+    Parameters
+    ----------
+    n
+        calibrate rows
+    alpha
+        share of rows whose set may lack the right answer
+    share
+        of draws of calibrate rows that the band holds
+    """
     l = int(np.floor((n + 1) * alpha + 1e-9))
     if l < 1: return 1., 1.
     return tuple(float(v) for v in stats.beta.ppf([(1 - share) / 2, (1 + share) / 2], n + 1 - l, l))
@@ -54,7 +90,22 @@ def alpha_for(
     n: int,  # calibrate rows
     delta: float = 0.05,  # how often it may fall short
 ) -> float:  # the alpha to use; Refused if n is too small
-    "The largest alpha whose coverage reaches the goal in 1 - delta of all draws of calibrate rows."
+    """The largest alpha whose coverage reaches the goal in 1 - delta of all draws of calibrate rows.
+
+    Parameters
+    ----------
+    coverage
+        what the true coverage shall reach, e.g. 0.9
+    n
+        calibrate rows
+    delta
+        how often it may fall short
+
+    Returns
+    -------
+    float
+        the alpha to use; Refused if n is too small
+    """
     for l in range(int((n + 1) * (1 - coverage)), 0, -1):
         if stats.beta.ppf(delta, n + 1 - l, l) >= coverage: return l / (n + 1)
     raise Refused(f"{n:,} calibrate rows cannot promise a coverage of {coverage:g} with confidence {1 - delta:g}. Take more rows.")
@@ -66,7 +117,22 @@ def control_risk(
     alpha: float,  # the largest expected loss
     worst: float = 1.0,  # the largest loss that a row can have
 ) -> int:  # which setting: the strictest that keeps the promise
-    "Conformal risk control. Raises Refused if no setting will do, DataError if a loss rises."
+    """Conformal risk control. Raises Refused if no setting will do, DataError if a loss rises.
+
+    Parameters
+    ----------
+    losses
+        n k: of calibrate rows, at k settings from strict to lenient; no row's loss may rise
+    alpha
+        the largest expected loss
+    worst
+        the largest loss that a row can have
+
+    Returns
+    -------
+    int
+        which setting: the strictest that keeps the promise
+    """
     losses = np.asarray(losses, float)
     if (np.diff(losses, axis=1) > 1e-12).any(): raise DataError("A row's loss rises from one setting to the next: order them from strict to lenient, and take a loss that only falls.")
     n = len(losses)
@@ -80,13 +146,38 @@ def missed(
     found: list,  # n lists: scores of the things that are truly there, in [0, 1]
     thresholds: np.ndarray,  # k, from strict (high) to lenient (low)
 ) -> np.ndarray:  # n k: share of each row's things that are missed; 0 for a row without any
-    "How much is overlooked if only things from a score on are marked."
+    """How much is overlooked if only things from a score on are marked.
+
+    Parameters
+    ----------
+    found
+        n lists: scores of the things that are truly there, in [0, 1]
+    thresholds
+        k, from strict (high) to lenient (low)
+
+    Returns
+    -------
+    np.ndarray
+        n k: share of each row's things that are missed; 0 for a row without any
+    """
     return np.stack([(np.asarray(s, float)[:, None] < thresholds).mean(0) if len(s) else np.zeros(len(thresholds)) for s in found])
 
 # %% ../../nbs/certification/11_sets.ipynb #91d8000d
 @dataclass(frozen=True)
 class Sets:
-    "How strange a label may be and still belong to the set, and what that promises."
+    """How strange a label may be and still belong to the set, and what that promises.
+
+    Parameters
+    ----------
+    quantile
+        the largest strangeness inside
+    alpha
+        share of rows, on average, whose set lacks the right label
+    n
+        calibrate rows
+    band
+        between which the true coverage lies in 90 % of draws of calibrate rows
+    """
     quantile: float  # the largest strangeness inside
     alpha: float  # share of rows, on average, whose set lacks the right label
     n: int  # calibrate rows
@@ -97,7 +188,13 @@ class Sets:
         self,
         predictions: list,  # with probabilities of one label among several
     ) -> list[list[str]]:
-        "The set of every answer, likeliest label first."
+        """The set of every answer, likeliest label first.
+
+        Parameters
+        ----------
+        predictions
+            with probabilities of one label among several
+        """
         return [[k for k, p in sorted(a.probs.items(), key=lambda kv: -kv[1]) if 1 - p <= self.quantile + 1e-12] for a in predictions]
 
 @checked
@@ -105,7 +202,15 @@ def sets_of(
     calibrate: Calibrate,  # from `judge`
     alpha: float = 0.1,  # share of rows whose set may lack the right label
 ) -> Sets:
-    "Split conformal prediction for a run. With groups, one random row of each counts. Raises Refused for rows of another role, or answers without probabilities."
+    """Split conformal prediction for a run. With groups, one random row of each counts. Raises Refused for rows of another role, or answers without probabilities.
+
+    Parameters
+    ----------
+    calibrate
+        from `judge`
+    alpha
+        share of rows whose set may lack the right label
+    """
     only(Calibrate, calibrate, "The size of prediction sets")
     at = range(len(calibrate)) if calibrate.groups is None else one_per_group(calibrate.groups, "sets", *sorted(calibrate.hashes))
     chosen = [(calibrate.predictions[i].probs, str(calibrate.targets[i])) for i in at]

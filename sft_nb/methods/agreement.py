@@ -6,19 +6,33 @@
 __all__ = ['disagreement', 'RDrop']
 
 # %% ../../nbs/methods/02_agreement.ipynb #da0c2c9c
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from ..recipe import Method
-from ..task import TrainingError
+from ..task import Task, TrainingError
 
 # %% ../../nbs/methods/02_agreement.ipynb #ebaa8c60
 def disagreement(
     first: torch.Tensor,  # n … c: logits of one pass
     second: torch.Tensor,  # n … c: logits of another
 ) -> torch.Tensor:  # a number, in nats, 0 or more
-    "Mean of the two Kullback-Leibler divergences between their softmax distributions, summed over rows."
+    """Mean of the two Kullback-Leibler divergences between their softmax distributions, summed over rows.
+
+    Parameters
+    ----------
+    first
+        n … c: logits of one pass
+    second
+        n … c: logits of another
+
+    Returns
+    -------
+    torch.Tensor
+        a number, in nats, 0 or more
+    """
     p, q = first.float().log_softmax(-1), second.float().log_softmax(-1)
     return ((p.exp() - q.exp()) * (p - q)).sum() / 2
 
@@ -26,14 +40,20 @@ def disagreement(
 @dataclass(frozen=True)
 class RDrop(Method):
     """Regularised dropout (Liang et al. 2021).
-    Two passes with their own dropout answer each row, and pay for their disagreement."""
+    Two passes with their own dropout answer each row, and pay for their disagreement.
+
+    Parameters
+    ----------
+    alpha
+        what disagreement costs, 0 or more; cross-entropy costs 1
+    """
     alpha: float = 4.0  # what disagreement costs, 0 or more; cross-entropy costs 1
 
     def __post_init__(self):
         if isinstance(self.alpha, (int, float)) and self.alpha >= 0: return
         raise TrainingError(f"RDrop(alpha={self.alpha!r}): give a number of 0 or more.")
 
-    def objective(self, inner, task):
+    def objective(self, inner: Callable, task: Task) -> Callable:
         "Raises TrainingError where the task's answers are no choices."
         def both(model, batch):
             (a, first), (b, second) = inner(model, batch), inner(model, batch)

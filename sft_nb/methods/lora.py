@@ -16,7 +16,21 @@ from ..task import TrainingError, torch_seed
 # %% ../../nbs/methods/00_lora.ipynb #41274a93
 @dataclass(frozen=True)
 class Lora(Method):
-    "Low-rank adaptation (Hu et al. 2021): the weights stay, and a small product of two matrices learns beside each."
+    """Low-rank adaptation (Hu et al. 2021): the weights stay, and a small product of two matrices learns beside each.
+
+    Parameters
+    ----------
+    rank
+        columns of one matrix, rows of the other
+    alpha
+        the product counts alpha / rank
+    dropout
+        of what the adapters read, in [0, 1)
+    layers
+        which layers get one: all of the body, or names with commas between them, e.g. "q_proj,v_proj"
+    seed
+        of the adapters' first values
+    """
     rank: int = 8  # columns of one matrix, rows of the other
     alpha: float = 16.0  # the product counts alpha / rank
     dropout: float = 0.0  # of what the adapters read, in [0, 1)

@@ -17,7 +17,17 @@ from ..task import TrainingError
 # %% ../../nbs/methods/01_rates.ipynb #2d227641
 @dataclass(frozen=True)
 class SlowBody(Method):
-    "Pretrained weights learn at a share of the learning rate, new ones at all of it."
+    """Pretrained weights learn at a share of the learning rate, new ones at all of it.
+
+    Parameters
+    ----------
+    share
+        of the learning rate, above 0
+    words
+        do the pretrained word embeddings learn? They are half of a small encoder, and cost time in every update
+    weight_decay
+        of matrices
+    """
     share: float = 0.3  # of the learning rate, above 0
     words: bool = True  # do the pretrained word embeddings learn? They are half of a small encoder, and cost time in every update
     weight_decay: float = 0.01  # of matrices

@@ -10,11 +10,11 @@ __all__ = ['FORMATS', 'KEYS', 'box_patches', 'draw_boxes', 'Boxes', 'box_entries
 import io, json
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from fastcore.basics import patch
 
 from ..data import COLORS, _empty, _short, cell_text, new_figure
 from ..task import DataError
@@ -22,12 +22,24 @@ from .images import open_picture
 
 # %% ../../nbs/tasks/04a_boxes.ipynb #e91051ca
 def box_patches(
-    ax,  # matplotlib axes whose x and y are pixels, y downwards
+    ax: Any,  # matplotlib axes whose x and y are pixels, y downwards
     boxes: list[dict],  # {"label": text, "xyxy": four pixels}, and "score" (0 to 1) where there is one
     color: str = COLORS["train"],  # of lines and labels
     dashed: bool = False,  # for truths, whose label stands below the box
-):
-    "Draw boxes into axes that hold a picture."
+) -> None:
+    """Draw boxes into axes that hold a picture.
+
+    Parameters
+    ----------
+    ax
+        matplotlib axes whose x and y are pixels, y downwards
+    boxes
+        {"label": text, "xyxy": four pixels}, and "score" (0 to 1) where there is one
+    color
+        of lines and labels
+    dashed
+        for truths, whose label stands below the box
+    """
     from matplotlib.patches import Rectangle
     for box in boxes:
         left, top, right, bottom = box["xyxy"]
@@ -38,11 +50,26 @@ def box_patches(
 
 # %% ../../nbs/tasks/04a_boxes.ipynb #ebc15e01
 def draw_boxes(
-    picture,  # whatever `open_picture` opens
+    picture: Any,  # whatever `open_picture` opens
     boxes: list[dict],  # answers: {"label", "xyxy", "score"}; the score may be missing
     truths: list[dict] | None = None,  # {"label", "xyxy"}, drawn dashed
-):  # a matplotlib Figure
-    "A picture with boxes on it."
+) -> Any:  # a matplotlib Figure
+    """A picture with boxes on it.
+
+    Parameters
+    ----------
+    picture
+        whatever `open_picture` opens
+    boxes
+        answers: {"label", "xyxy", "score"}; the score may be missing
+    truths
+        {"label", "xyxy"}, drawn dashed
+
+    Returns
+    -------
+    Any
+        a matplotlib Figure
+    """
     pixels = np.asarray(open_picture(picture, upright=False))
     height, width = pixels.shape[:2]
     fig, ax = new_figure(5, min(max(5 * height / width, 1), 10))
@@ -56,7 +83,21 @@ FORMATS = {"xyxy": "left, top, right, bottom", "xywh": "left, top, width, height
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Boxes:
-    "Boxes of one picture that know how their numbers are meant. They are read through `to`, which names a format."
+    """Boxes of one picture that know how their numbers are meant. They are read through `to`, which names a format.
+
+    Parameters
+    ----------
+    given
+        n 4: the numbers as they came
+    format
+        a key of `FORMATS`
+    relative
+        shares of the picture's width and height, not pixels
+    size
+        (width, height) of the picture in pixels; needed between shares and pixels
+    named
+        made by `to`, so that whoever reads it has named a format
+    """
     given: np.ndarray  # n 4: the numbers as they came
     format: str  # a key of `FORMATS`
     relative: bool = False  # shares of the picture's width and height, not pixels
@@ -79,6 +120,42 @@ class Boxes:
     def __iter__(self): self._refuse()
     def _refuse(self): raise DataError(f"These boxes are {self.format} ({FORMATS[self.format]}{', relative' if self.relative else ''}). Name the format that you want to read: boxes.to(\"xyxy\").values.")
 
+    def to(
+        self,
+        format: str,  # a key of `FORMATS`
+        relative: bool = False,  # as shares of the picture's width and height
+    ) -> "Boxes":
+        """The same boxes in another format; their `values` may be read.
+
+        Parameters
+        ----------
+        format
+            a key of `FORMATS`
+        relative
+            as shares of the picture's width and height
+        """
+        if relative != self.relative and self.size is None: raise DataError("Between pixels and shares of the picture stands the picture's size: Boxes(values, format, size=(width, height)).")
+        values = self.given if format == self.format or format not in FORMATS else _from_corners(_to_corners(self.given, self.format), format)
+        if relative != self.relative: values = values * np.tile(self.size, 2) ** (-1. if relative else 1.)
+        return Boxes(values, format, relative, self.size, named=True)
+
+    @property
+    def values(self) -> np.ndarray:  # n 4, float64, read-only
+        """The numbers, for whoever has named a format by `to`.
+
+        Returns
+        -------
+        np.ndarray
+            n 4, float64, read-only
+        """
+        return self.given if self.named else self._refuse()
+
+    def __eq__(self, other):
+        if not isinstance(other, Boxes): return NotImplemented
+        shares = self.relative and other.relative  # only then no size is needed
+        one, two = self.to("xyxy", shares).values, other.to("xyxy", shares).values
+        return one.shape == two.shape and bool(np.allclose(one, two, rtol=0, atol=1e-9 if shares else 1e-6))
+
 # %% ../../nbs/tasks/04a_boxes.ipynb #1764baac
 def _to_corners(v, format):  # n 4
     a, b = v[:, :2], v[:, 2:]
@@ -87,31 +164,6 @@ def _to_corners(v, format):  # n 4
 def _from_corners(v, format):
     a, b = v[:, :2], v[:, 2:]
     return {"xyxy": v, "xywh": np.hstack([a, b - a]), "cxcywh": np.hstack([(a + b) / 2, b - a])}[format]
-
-@patch
-def to(
-    self: Boxes,
-    format: str,  # a key of `FORMATS`
-    relative: bool = False,  # as shares of the picture's width and height
-) -> Boxes:
-    "The same boxes in another format; their `values` may be read."
-    if relative != self.relative and self.size is None: raise DataError("Between pixels and shares of the picture stands the picture's size: Boxes(values, format, size=(width, height)).")
-    values = self.given if format == self.format or format not in FORMATS else _from_corners(_to_corners(self.given, self.format), format)
-    if relative != self.relative: values = values * np.tile(self.size, 2) ** (-1. if relative else 1.)
-    return Boxes(values, format, relative, self.size, named=True)
-
-@patch(as_prop=True)
-def values(self: Boxes) -> np.ndarray:  # n 4, float64, read-only
-    "The numbers, for whoever has named a format by `to`."
-    return self.given if self.named else self._refuse()
-
-# %% ../../nbs/tasks/04a_boxes.ipynb #41953d4f
-@patch
-def __eq__(self: Boxes, other):
-    if not isinstance(other, Boxes): return NotImplemented
-    shares = self.relative and other.relative  # only then no size is needed
-    one, two = self.to("xyxy", shares).values, other.to("xyxy", shares).values
-    return one.shape == two.shape and bool(np.allclose(one, two, rtol=0, atol=1e-9 if shares else 1e-6))
 
 # %% ../../nbs/tasks/04a_boxes.ipynb #a9b388ff
 KEYS = tuple(f + r for r in ("", "_relative") for f in FORMATS)  # which of them a box has, says what its numbers mean
@@ -157,10 +209,23 @@ def _entry(entry, size):  # label and place of one box, and pixels that were cut
 
 # %% ../../nbs/tasks/04a_boxes.ipynb #cbaef12e
 def box_entries(
-    cell,  # of the column of boxes: a list of dicts, or the same as JSON
+    cell: Any,  # of the column of boxes: a list of dicts, or the same as JSON
     size: tuple[int, int],  # width and height of the picture, in pixels
 ) -> tuple[list[str], Boxes]:  # labels, and boxes as xyxy in pixels, cut off at the picture's edge
-    "Read a cell. Raises DataError with the entry that is wrong, without the picture's name."
+    """Read a cell. Raises DataError with the entry that is wrong, without the picture's name.
+
+    Parameters
+    ----------
+    cell
+        of the column of boxes: a list of dicts, or the same as JSON
+    size
+        width and height of the picture, in pixels
+
+    Returns
+    -------
+    tuple[list[str], Boxes]
+        labels, and boxes as xyxy in pixels, cut off at the picture's edge
+    """
     read = _read(cell, size)
     return [label for label, _, _ in read], Boxes([place for _, place, _ in read], "xyxy", size=size)
 
@@ -172,16 +237,35 @@ def _read(cell, size):  # label, place, and pixels that were cut off, of each bo
     return read
 
 def check_boxes(
-    cell,  # as in `box_entries`
+    cell: Any,  # as in `box_entries`
     size: tuple[int, int],  # width and height of the picture, in pixels
-):
-    "Raise DataError unless the cell can be read."
+) -> None:
+    """Raise DataError unless the cell can be read.
+
+    Parameters
+    ----------
+    cell
+        as in `box_entries`
+    size
+        width and height of the picture, in pixels
+    """
     box_entries(cell, size)
 
 def edge_note(
     cut: list[float],  # of each box, the pixels that were cut off
 ) -> list[str]:  # one sentence; none where nothing was
-    "What to tell of boxes that reached over the edge of their picture."
+    """What to tell of boxes that reached over the edge of their picture.
+
+    Parameters
+    ----------
+    cut
+        of each box, the pixels that were cut off
+
+    Returns
+    -------
+    list[str]
+        one sentence; none where nothing was
+    """
     cut = [pixels for pixels in cut if pixels > 1e-4]  # less is the rounding of floating point
     if not cut: return []
     one = len(cut) == 1
@@ -206,7 +290,20 @@ def iou(
     a: torch.Tensor,  # m 4, xyxy; or Boxes of any format
     b: torch.Tensor,  # n 4, in the same unit
 ) -> torch.Tensor:  # m n, 0 to 1
-    "Intersection over union of every box of `a` with every box of `b`."
+    """Intersection over union of every box of `a` with every box of `b`.
+
+    Parameters
+    ----------
+    a
+        m 4, xyxy; or Boxes of any format
+    b
+        n 4, in the same unit
+
+    Returns
+    -------
+    torch.Tensor
+        m n, 0 to 1
+    """
     a, b = _tensor(a), _tensor(b)
     return _share(*_overlap(*torch.broadcast_tensors(a[:, None], b[None])))
 
@@ -215,7 +312,20 @@ def giou(
     a: torch.Tensor,  # k 4, xyxy; or Boxes of any format
     b: torch.Tensor,  # k 4, in the same unit
 ) -> torch.Tensor:  # k: above -1, at most 1
-    "Generalised IoU (Rezatofighi and others 2019) of each box of `a` with the box of `b` in the same row."
+    """Generalised IoU (Rezatofighi and others 2019) of each box of `a` with the box of `b` in the same row.
+
+    Parameters
+    ----------
+    a
+        k 4, xyxy; or Boxes of any format
+    b
+        k 4, in the same unit
+
+    Returns
+    -------
+    torch.Tensor
+        k: above -1, at most 1
+    """
     a, b = _tensor(a), _tensor(b)
     inner, union = _overlap(a, b)
     hull = _area(torch.cat([torch.minimum(a[..., :2], b[..., :2]), torch.maximum(a[..., 2:], b[..., 2:])], -1))
@@ -228,7 +338,24 @@ def nms(
     threshold: float = .5,  # IoU above which two answers are taken to mean the same object
     labels: list | None = None,  # n: only boxes of the same label suppress each other; None: all do
 ) -> torch.Tensor:  # positions of what is kept, best first
-    "Non-maximum suppression: the best answers, without their near copies."
+    """Non-maximum suppression: the best answers, without their near copies.
+
+    Parameters
+    ----------
+    boxes
+        n 4, xyxy; or Boxes of any format
+    scores
+        n, the higher the better; of equal scores the first counts as better
+    threshold
+        IoU above which two answers are taken to mean the same object
+    labels
+        n: only boxes of the same label suppress each other; None: all do
+
+    Returns
+    -------
+    torch.Tensor
+        positions of what is kept, best first
+    """
     boxes, scores = _tensor(boxes), torch.as_tensor(scores)
     if len(boxes) != len(scores) or labels is not None and len(labels) != len(boxes): raise DataError(f"nms: {len(boxes)} boxes, but {len(scores)} scores" + ("." if labels is None else f" and {len(labels)} labels."))
     if not torch.isfinite(scores).all(): raise DataError("nms: a score is not a finite number, so there is no best first.")
@@ -279,7 +406,22 @@ def coco_figures(
     targets: list[list[dict]],  # per picture: {"label", "xyxy"}
     labels: list[str],  # all classes; a class without any target has no say
 ) -> dict[str, float]:  # ap (mean over IoU 0.50 to 0.95), ap50, ap75; ap_small (below 32² pixels), ap_medium, ap_large (from 96²); NaN without targets
-    "COCO's average precision, as pycocotools computes it."
+    """COCO's average precision, as pycocotools computes it.
+
+    Parameters
+    ----------
+    predictions
+        per picture: {"label", "xyxy" in pixels, "score"}
+    targets
+        per picture: {"label", "xyxy"}
+    labels
+        all classes; a class without any target has no say
+
+    Returns
+    -------
+    dict[str, float]
+        ap (mean over IoU 0.50 to 0.95), ap50, ap75; ap_small (below 32² pixels), ap_medium, ap_large (from 96²); NaN without targets
+    """
     p = _precisions(predictions, targets, labels)
     of_size = {f"ap_{name}": _mean(p[..., i]) for i, name in enumerate(("small", "medium", "large"), 1)}
     return {"ap": _mean(p[..., 0]), "ap50": _mean(p[0, ..., 0]), "ap75": _mean(p[5, ..., 0])} | of_size
@@ -289,7 +431,22 @@ def coco_table(
     targets: list[list[dict]],  # as in `coco_figures`
     labels: list[str],  # all classes
 ) -> pd.DataFrame:  # a row per class: boxes (how many targets), ap, ap50, ap75
-    "COCO's average precision of each class."
+    """COCO's average precision of each class.
+
+    Parameters
+    ----------
+    predictions
+        as in `coco_figures`
+    targets
+        as in `coco_figures`
+    labels
+        all classes
+
+    Returns
+    -------
+    pd.DataFrame
+        a row per class: boxes (how many targets), ap, ap50, ap75
+    """
     p = _precisions(predictions, targets, labels)[..., 0]
     boxes = [sum(t["label"] == label for many in targets for t in many) for label in labels]
     rows = [(n, _mean(p[:, :, k]), _mean(p[0, :, k]), _mean(p[5, :, k])) for k, n in enumerate(boxes)]

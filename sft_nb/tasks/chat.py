@@ -11,10 +11,10 @@ __all__ = ['ROLES', 'SPEAKERS', 'TOOLS', 'UNREAD', 'MESSAGE', 'OTHER', 'MOST', '
 import ast, inspect, json, re, subprocess, sys, warnings
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from fastcore.basics import patch
 from jinja2 import TemplateSyntaxError
 from transformers import TextStreamer
 
@@ -31,10 +31,23 @@ UNREAD = ("tool_calls", "function_call", "tool_call_id", "reasoning_content", "t
 MESSAGE = '{"role": "user", "content": "Hi"}'
 
 def check_messages(
-    messages,  # a list of {"role": …, "content": …}, or of {"from": …, "value": …}
+    messages: Any,  # a list of {"role": …, "content": …}, or of {"from": …, "value": …}
     answered: bool = True,  # must the last word be the assistant's? False: the user's
 ) -> list[dict]:  # role and content; and "weight": 0, where an answer is not to be learned
-    "A conversation as it should be: perhaps a system message, then user and assistant in turn. Raises DataError."
+    """A conversation as it should be: perhaps a system message, then user and assistant in turn. Raises DataError.
+
+    Parameters
+    ----------
+    messages
+        a list of {"role": …, "content": …}, or of {"from": …, "value": …}
+    answered
+        must the last word be the assistant's? False: the user's
+
+    Returns
+    -------
+    list[dict]
+        role and content; and "weight": 0, where an answer is not to be learned
+    """
     if not isinstance(messages, (list, tuple, np.ndarray)) or not len(messages): raise DataError(f"A conversation is a list of messages, such as [{MESSAGE}], not {_short(messages)}")
     out = [_message(m, n) for n, m in enumerate(messages, 1)]
     turns = [m["role"] for m in out[out[0]["role"] == "system":]]
@@ -94,10 +107,23 @@ def _parsed(text):  # what a text says in JSON, or in Python
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError): raise DataError(f"{_short(text)} is no list of messages ({wrong}). Save it as JSON: json.dumps(messages)") from None
 
 def read_messages(
-    cell,  # a list of messages, JSON or Python text of one, or a plain text
+    cell: Any,  # a list of messages, JSON or Python text of one, or a plain text
     surely: bool = False,  # it must be a conversation; False: it may be a plain text
-):  # the list, unchecked; None: a plain text, or anything else
-    "The conversation in a cell. Raises DataError for what should be one and cannot be read."
+) -> list | None:  # the list, unchecked; None: a plain text, or anything else
+    """The conversation in a cell. Raises DataError for what should be one and cannot be read.
+
+    Parameters
+    ----------
+    cell
+        a list of messages, JSON or Python text of one, or a plain text
+    surely
+        it must be a conversation; False: it may be a plain text
+
+    Returns
+    -------
+    list | None
+        the list, unchecked; None: a plain text, or anything else
+    """
     if isinstance(cell, (list, tuple, np.ndarray)): return list(cell)
     if not isinstance(cell, str): return None
     if surely: return _parsed(cell)
@@ -111,11 +137,21 @@ def read_messages(
 OTHER = "Take a checkpoint that was trained to chat; for instruction tuning you may also give a template of your own: template=\"chat.jinja\"."
 
 def rendered(
-    tokenizer,  # with a chat template
+    tokenizer: Any,  # with a chat template
     messages: list[dict],  # a conversation
     ask: bool = False,  # add what stands before an answer of the assistant?
 ) -> str:
-    "A conversation as one text. Raises CheckpointError for a tokenizer without a template or with a broken one, DataError if the template refuses."
+    """A conversation as one text. Raises CheckpointError for a tokenizer without a template or with a broken one, DataError if the template refuses.
+
+    Parameters
+    ----------
+    tokenizer
+        with a chat template
+    messages
+        a conversation
+    ask
+        add what stands before an answer of the assistant?
+    """
     if not getattr(tokenizer, "chat_template", None): raise CheckpointError(f"This checkpoint's tokenizer has no chat template, so it does not say how a conversation is written. {OTHER}")
     plain = [{k: m[k] for k in ("role", "content")} for m in messages]
     try: text = tokenizer.apply_chat_template(plain, add_generation_prompt=ask, tokenize=False)
@@ -175,16 +211,33 @@ def _ends(template, marks):  # does a template come to an end, within limits?
 # %% ../../nbs/tasks/06a_chat.ipynb #b73f0b84
 def check_template_file(
     checkpoint: str,  # a folder, or a hub id
-):
-    "Raise CheckpointError for a folder whose chat_template.jinja is not UTF-8."
+) -> None:
+    """Raise CheckpointError for a folder whose chat_template.jinja is not UTF-8.
+
+    Parameters
+    ----------
+    checkpoint
+        a folder, or a hub id
+    """
     file = Path(checkpoint) / "chat_template.jinja"
     try: file.is_file() and file.read_text(encoding="utf-8")
     except UnicodeDecodeError: raise CheckpointError(f"The chat template {file} is not UTF-8. Save it as UTF-8.") from None
 
 def check_template(
-    tokenizer,  # of a checkpoint that should chat
+    tokenizer: Any,  # of a checkpoint that should chat
 ) -> str:  # one of them, as the template writes it, up to where the assistant is asked
-    "Raise CheckpointError unless a few small conversations can be written, in reasonable time, with the user's words in them."
+    """Raise CheckpointError unless a few small conversations can be written, in reasonable time, with the user's words in them.
+
+    Parameters
+    ----------
+    tokenizer
+        of a checkpoint that should chat
+
+    Returns
+    -------
+    str
+        one of them, as the template writes it, up to where the assistant is asked
+    """
     template = getattr(tokenizer, "chat_template", None)
     if isinstance(template, dict): template = template.get("default")
     marks = tuple((k, v) for k, v in getattr(tokenizer, "special_tokens_map", {}).items() if isinstance(v, str))
@@ -199,11 +252,26 @@ def check_template(
 
 # %% ../../nbs/tasks/06a_chat.ipynb #94403c45
 def parts(
-    tokenizer,  # with a chat template
+    tokenizer: Any,  # with a chat template
     messages: list[dict],  # a conversation
     ask: bool = False,  # does it end with the user, and the assistant is asked?
 ) -> list[tuple[str, bool]]:  # texts that make up the whole, and whether they are learned: the assistant says them, and their weight is not 0
-    "Cut a conversation where somebody else speaks. Raises DataError if the template writes a beginning differently once the talk goes on."
+    """Cut a conversation where somebody else speaks. Raises DataError if the template writes a beginning differently once the talk goes on.
+
+    Parameters
+    ----------
+    tokenizer
+        with a chat template
+    messages
+        a conversation
+    ask
+        does it end with the user, and the assistant is asked?
+
+    Returns
+    -------
+    list[tuple[str, bool]]
+        texts that make up the whole, and whether they are learned: the assistant says them, and their weight is not 0
+    """
     text, out, at = rendered(tokenizer, messages, ask), [], 0
     for n, m in enumerate(messages):
         if m["role"] != "assistant": continue
@@ -213,19 +281,42 @@ def parts(
     return out + [(text[at:], False)] * (at < len(text))
 
 def ids_of(
-    tokenizer,  # of the checkpoint
+    tokenizer: Any,  # of the checkpoint
     text: str,  # a part of a conversation
 ) -> list[int]:
-    "Token ids of a text in which the template has written all marks."
+    """Token ids of a text in which the template has written all marks.
+
+    Parameters
+    ----------
+    tokenizer
+        of the checkpoint
+    text
+        a part of a conversation
+    """
     return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
 
 # %% ../../nbs/tasks/06a_chat.ipynb #ab61170c
 def answer_tokens(
-    tokenizer,  # with a chat template
+    tokenizer: Any,  # with a chat template
     messages: list[dict],  # a conversation that ends with the assistant
     stops: list[int],  # tokens that end an answer; the first is added where the template writes none
 ) -> tuple[list[int], list[bool]]:  # t each: token ids, and which of them the assistant says
-    "A conversation, and the mask of what is learned: every answer up to its stop token."
+    """A conversation, and the mask of what is learned: every answer up to its stop token.
+
+    Parameters
+    ----------
+    tokenizer
+        with a chat template
+    messages
+        a conversation that ends with the assistant
+    stops
+        tokens that end an answer; the first is added where the template writes none
+
+    Returns
+    -------
+    tuple[list[int], list[bool]]
+        t each: token ids, and which of them the assistant says
+    """
     ids, mask, last = [], [], 0
     for text, said in parts(tokenizer, messages):
         new = ids_of(tokenizer, text)
@@ -240,17 +331,42 @@ def shifted(
     ids: list[int],  # t
     mask: list[bool],  # t: which tokens are learned
 ) -> list[int]:  # t: what the output at each place should say; -100 where nothing is asked
-    "Targets of a model that predicts the next token."
+    """Targets of a model that predicts the next token.
+
+    Parameters
+    ----------
+    ids
+        t
+    mask
+        t: which tokens are learned
+
+    Returns
+    -------
+    list[int]
+        t: what the output at each place should say; -100 where nothing is asked
+    """
     return [t if learned else -100 for t, learned in zip(ids[1:], mask[1:])] + [-100]
 
 # %% ../../nbs/tasks/06a_chat.ipynb #00b4a095
 class Chat:
-    "A tokenizer with a chat template: the processor of models that go on with their input."
+    """A tokenizer with a chat template: the processor of models that go on with their input.
+
+    Parameters
+    ----------
+    tokenizer
+        of the checkpoint
+    limit
+        tokens that the model reads
+    stops
+        tokens that end an answer
+    prompt
+        what is asked where a question is a plain text, which takes the place of {}
+    """
     side = "left"
 
     def __init__(
         self,
-        tokenizer,  # of the checkpoint
+        tokenizer: Any,  # of the checkpoint
         limit: int,  # tokens that the model reads
         stops: list[int],  # tokens that end an answer
         prompt: str = "{}",  # what is asked where a question is a plain text, which takes the place of {}
@@ -264,10 +380,23 @@ class Chat:
 
     def example(
         self,
-        question,  # a text, or a conversation that ends with the user
+        question: Any,  # a text, or a conversation that ends with the user
         answer: str | None = None,  # None: the answer is not known
     ) -> dict:  # input_ids, asked, and labels if there is an answer
-        "One row; nothing is cut."
+        """One row; nothing is cut.
+
+        Parameters
+        ----------
+        question
+            a text, or a conversation that ends with the user
+        answer
+            None: the answer is not known
+
+        Returns
+        -------
+        dict
+            input_ids, asked, and labels if there is an answer
+        """
         messages = question if isinstance(question, list) else [{"role": "user", "content": self.prompt.replace("{}", question)}]
         asked = [t for text, _ in parts(self.tokenizer, messages, ask=True) for t in ids_of(self.tokenizer, text)]
         if answer is None:
@@ -277,82 +406,161 @@ class Chat:
         must_fit(len(ids), self.limit, "The question with its answer")
         return {"input_ids": ids, "asked": asked, "labels": shifted(ids, mask)}
 
+    @property
+    def marks(self) -> tuple:  # two compiled patterns: for questions, for answers
+        """The tokenizer's marks, and what the template writes before an answer, where that is more than a letter or two.
+
+        Returns
+        -------
+        tuple
+            two compiled patterns: for questions, for answers
+        """
+        invitation = re.split("say hello", self.small, flags=re.IGNORECASE)[-1].strip()
+        found = special_marks(self.tokenizer, invitation if len(invitation) > 4 and not invitation.isalnum() else "")
+        return found, found
+
+    def room(
+        self,
+        width: int,  # tokens of the questions
+        wanted: int,  # tokens that the answer may have
+    ) -> int:
+        """Tokens that may still be written.
+
+        Parameters
+        ----------
+        width
+            tokens of the questions
+        wanted
+            tokens that the answer may have
+        """
+        return max(1, min(wanted, self.limit - width))
+
+    def skip(
+        self,
+        asked: torch.Tensor,  # b t: ids of the questions
+    ) -> int:
+        """Where the answers begin in what `generate` returns.
+
+        Parameters
+        ----------
+        asked
+            b t: ids of the questions
+        """
+        return asked.shape[1]
+
+    def read(
+        self,
+        ids: list[int],  # of an answer
+    ) -> str:
+        """Token ids as text, without the stop token.
+
+        Parameters
+        ----------
+        ids
+            of an answer
+        """
+        return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+
+    def save_pretrained(
+        self,
+        folder: str | Path,  # of the model
+    ) -> None:
+        """Save the tokenizer, and its template with it.
+
+        Parameters
+        ----------
+        folder
+            of the model
+        """
+        self.tokenizer.save_pretrained(folder)
+
 # %% ../../nbs/tasks/06a_chat.ipynb #18a0d04d
 def special_marks(
-    tokenizer,  # of a checkpoint
+    tokenizer: Any,  # of a checkpoint
     *more: str,  # further marks
-):  # a compiled pattern; None: there are none
-    "What this tokenizer reads as a mark wherever it stands in a text."
+) -> re.Pattern | None:  # a compiled pattern; None: there are none
+    """What this tokenizer reads as a mark wherever it stands in a text.
+
+    Parameters
+    ----------
+    tokenizer
+        of a checkpoint
+    *more
+        further marks
+
+    Returns
+    -------
+    re.Pattern | None
+        a compiled pattern; None: there are none
+    """
     added = [t.content for t in tokenizer.added_tokens_decoder.values() if t.special]
     marks = {m for m in [*added, *tokenizer.all_special_tokens, *more] if m}
     return re.compile("|".join(map(re.escape, sorted(marks, key=len, reverse=True)))) if marks else None
 
-@patch(as_prop=True)
-def marks(self: Chat):  # two compiled patterns: for questions, for answers
-    "The tokenizer's marks, and what the template writes before an answer, where that is more than a letter or two."
-    invitation = re.split("say hello", self.small, flags=re.IGNORECASE)[-1].strip()
-    found = special_marks(self.tokenizer, invitation if len(invitation) > 4 and not invitation.isalnum() else "")
-    return found, found
-
-@patch
-def room(
-    self: Chat,
-    width: int,  # tokens of the questions
-    wanted: int,  # tokens that the answer may have
-) -> int:
-    "Tokens that may still be written."
-    return max(1, min(wanted, self.limit - width))
-
-@patch
-def skip(
-    self: Chat,
-    asked: torch.Tensor,  # b t: ids of the questions
-) -> int:
-    "Where the answers begin in what `generate` returns."
-    return asked.shape[1]
-
-@patch
-def read(
-    self: Chat,
-    ids: list[int],  # of an answer
-) -> str:
-    "Token ids as text, without the stop token."
-    return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
-
-@patch
-def save_pretrained(
-    self: Chat,
-    folder,  # of the model
-):
-    "Save the tokenizer, and its template with it."
-    self.tokenizer.save_pretrained(folder)
-
 # %% ../../nbs/tasks/06a_chat.ipynb #ea536f5d
 def stop_tokens(
-    model,  # of the checkpoint
-    tokenizer,  # likewise
+    model: Any,  # of the checkpoint
+    tokenizer: Any,  # likewise
 ) -> list[int]:  # the tokenizer's own first
-    "Every token that ends an answer: the tokenizer's, and those of the generation settings."
+    """Every token that ends an answer: the tokenizer's, and those of the generation settings.
+
+    Parameters
+    ----------
+    model
+        of the checkpoint
+    tokenizer
+        likewise
+
+    Returns
+    -------
+    list[int]
+        the tokenizer's own first
+    """
     known = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     more = known if isinstance(known, list) else [known]
     return list(dict.fromkeys(t for t in [tokenizer.eos_token_id, *more] if t is not None))
 
 def positions(
-    config,  # of the checkpoint
-    tokenizer,  # likewise
+    config: Any,  # of the checkpoint
+    tokenizer: Any,  # likewise
     limit: int | None = None,  # a shorter limit of one's own
 ) -> int:  # tokens
-    "How many tokens the model reads and writes together."
+    """How many tokens the model reads and writes together.
+
+    Parameters
+    ----------
+    config
+        of the checkpoint
+    tokenizer
+        likewise
+    limit
+        a shorter limit of one's own
+
+    Returns
+    -------
+    int
+        tokens
+    """
     own = [n for n in (getattr(config, "max_position_embeddings", None), getattr(config, "n_positions", None), tokenizer.model_max_length) if n and n < 10**6]
     if limit and own and limit > min(own): raise CheckpointError(f"max_length={limit:,}, and this model reads {min(own):,} tokens. Give a smaller number, or none.")
     return min([*own, limit or 10**6])
 
 # %% ../../nbs/tasks/06a_chat.ipynb #34f6cc89
 class Talk:
-    "A conversation with a fine-tuned model: call it with what you say; the answer appears while it is written."
+    """A conversation with a fine-tuned model: call it with what you say; the answer appears while it is written.
+
+    Parameters
+    ----------
+    tuner
+        with a model that chats
+    system
+        what the model is told before
+    stream
+        show the words as they come, in a notebook as in a terminal
+    """
     def __init__(
         self,
-        tuner,  # with a model that chats
+        tuner: Any,  # with a model that chats
         system: str | None = None,  # what the model is told before
         stream: bool = True,  # show the words as they come, in a notebook as in a terminal
     ): self.tuner, self.stream, self.messages = tuner, stream, [{"role": "system", "content": system}] if system else []

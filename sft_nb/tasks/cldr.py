@@ -35,7 +35,20 @@ def date_pair(
     day: dt.date,  # in the calendar of both
     form: str,  # "full" … "short", or a CLDR skeleton
 ) -> tuple[str, str]:  # English, Chinese
-    "A date in both languages."
+    """A date in both languages.
+
+    Parameters
+    ----------
+    day
+        in the calendar of both
+    form
+        "full" … "short", or a CLDR skeleton
+
+    Returns
+    -------
+    tuple[str, str]
+        English, Chinese
+    """
     write = (lambda l: format_date(day, form, locale=l)) if form in ("full", "long", "medium", "short") else (lambda l: format_skeleton(form, day, locale=l))
     return _plain(write("en")), _plain(write("zh"))
 
@@ -43,7 +56,20 @@ def time_pair(
     moment: dt.datetime,  # its weekday counts where the form has one
     form: str,  # "short" or "medium" (12 hours here, 24 there), or a CLDR skeleton
 ) -> tuple[str, str]:  # English, Chinese
-    "A time of day in both languages."
+    """A time of day in both languages.
+
+    Parameters
+    ----------
+    moment
+        its weekday counts where the form has one
+    form
+        "short" or "medium" (12 hours here, 24 there), or a CLDR skeleton
+
+    Returns
+    -------
+    tuple[str, str]
+        English, Chinese
+    """
     write = (lambda l: format_time(moment.time(), form, locale=l)) if form in ("medium", "short") else (lambda l: format_skeleton(form, moment, locale=l))
     return _plain(write("en")), _plain(write("zh"))
 
@@ -51,7 +77,20 @@ def amount_pair(
     number: float,  # how many or how much
     form: str,  # "USD", "USD name", "length-meter", "length-meter short"
 ) -> tuple[str, str]:  # English, Chinese
-    "An amount of money or of something else in both languages."
+    """An amount of money or of something else in both languages.
+
+    Parameters
+    ----------
+    number
+        how many or how much
+    form
+        "USD", "USD name", "length-meter", "length-meter short"
+
+    Returns
+    -------
+    tuple[str, str]
+        English, Chinese
+    """
     what, _, how = form.partition(" ")
     if what in CURRENCIES: return tuple(_plain(format_currency(number, what, locale=l, format_type="name" if how else "standard")) for l in ("en", "zh"))
     return tuple(_plain(format_unit(number, what, how or "long", locale=l)) for l in ("en", "zh"))
@@ -60,9 +99,20 @@ def amount_pair(
 def _share(*key): return rng_for("cldr", *key).random()  # the same number in [0, 1) for the same key, always
 
 def side_of(
-    *key,  # what decides the string: a date, a number …
+    *key: object,  # what decides the string: a date, a number …
 ) -> str:  # "train", "valid" (5 %) or "certify" (15 %)
-    "Who sees it, by a draw that only the key decides."
+    """Who sees it, by a draw that only the key decides.
+
+    Parameters
+    ----------
+    *key
+        what decides the string: a date, a number …
+
+    Returns
+    -------
+    str
+        "train", "valid" (5 %) or "certify" (15 %)
+    """
     x = _share(*key)
     return "certify" if x < .15 else "valid" if x < .2 else "train"
 
@@ -70,7 +120,20 @@ def date_side(
     day: dt.date,  # what the string says
     form: str,  # one of the forms of dates
 ) -> tuple[str, str]:  # role, and why it is held out
-    "Whole months of whole years are held out; then pairs of weekday and form; then dates."
+    """Whole months of whole years are held out; then pairs of weekday and form; then dates.
+
+    Parameters
+    ----------
+    day
+        what the string says
+    form
+        one of the forms of dates
+
+    Returns
+    -------
+    tuple[str, str]
+        role, and why it is held out
+    """
     if form not in WITHOUT_YEAR and _share("month", day.year, day.month) < .08: return "certify", "month × year"
     if form in MONTHS: return "train", "date"
     if form in WEEKDAYS and _share("weekday", day.weekday(), form) < .15: return "certify", "weekday × form"
@@ -99,7 +162,13 @@ def _amounts(rng, n):
 def variant(
     text: str,  # as it is written
 ) -> str:
-    "What is left of a string if case, blanks, commas and full stops do not count."
+    """What is left of a string if case, blanks, commas and full stops do not count.
+
+    Parameters
+    ----------
+    text
+        as it is written
+    """
     return re.sub(r"[\s,.]", "", text.casefold())
 
 @cache
@@ -116,5 +185,22 @@ def cldr_pairs(
     times: int = 4000,  # likewise
     amounts: int = 3000,  # likewise
 ) -> pd.DataFrame:  # source (English), target (Chinese), kind, form, role ("train", "valid", "certify"), held (what is new about a certify row)
-    "Dates, times and amounts in English and Chinese, as CLDR writes them."
+    """Dates, times and amounts in English and Chinese, as CLDR writes them.
+
+    Parameters
+    ----------
+    seed
+        draws the strings; what is held out is always the same
+    dates
+        strings to draw; those drawn twice count once
+    times
+        likewise
+    amounts
+        likewise
+
+    Returns
+    -------
+    pd.DataFrame
+        source (English), target (Chinese), kind, form, role ("train", "valid", "certify"), held (what is new about a certify row)
+    """
     return _cldr(seed, dates, times, amounts).copy()

@@ -7,14 +7,14 @@ __all__ = ['until_stop', 'cutter', 'exact_match', 'text_metrics', 'signatures', 
            'must_have_room', 'marked', 'must_be_whole', 'check_written', 'Sureness', 'continuations', 'nearest']
 
 # %% ../../nbs/tasks/05a_decoding.ipynb #bb764153
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from functools import cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
-from fastcore.basics import patch
 from sacrebleu.metrics import BLEU, CHRF
 from sklearn.feature_extraction.text import TfidfVectorizer
 from transformers import LogitsProcessor
@@ -32,7 +32,20 @@ def until_stop(
     ids: list[int],  # of an answer, and what stands behind it
     stops: list[int],  # tokens that end an answer
 ) -> list[int]:  # with the stop token, if there is one
-    "The answer without what only fills the row."
+    """The answer without what only fills the row.
+
+    Parameters
+    ----------
+    ids
+        of an answer, and what stands behind it
+    stops
+        tokens that end an answer
+
+    Returns
+    -------
+    list[int]
+        with the stop token, if there is one
+    """
     end = next((i for i, t in enumerate(ids) if t in stops), len(ids) - 1)
     return ids[:end + 1]
 
@@ -41,7 +54,13 @@ def until_stop(
 def cutter(
     tokenize: str,  # as for `text_metrics`
 ) -> BLEU:
-    "A BLEU that cuts texts so. Raises DataError for a name that sacrebleu does not know, or whose package is missing."
+    """A BLEU that cuts texts so. Raises DataError for a name that sacrebleu does not know, or whose package is missing.
+
+    Parameters
+    ----------
+    tokenize
+        as for `text_metrics`
+    """
     if tokenize not in BLEU.TOKENIZERS:
         raise DataError(f"tokenize={data._short(tokenize)}: sacrebleu knows {', '.join(BLEU.TOKENIZERS)}")
     try:
@@ -54,7 +73,20 @@ def exact_match(
     predictions: list[str],  # n texts
     targets: list[str],  # n right texts
 ) -> float:  # in [0, 1]
-    "The share of texts that are right to the last character; blanks at the ends do not count."
+    """The share of texts that are right to the last character; blanks at the ends do not count.
+
+    Parameters
+    ----------
+    predictions
+        n texts
+    targets
+        n right texts
+
+    Returns
+    -------
+    float
+        in [0, 1]
+    """
     return float(np.mean([p.strip() == t.strip() for p, t in zip(predictions, targets)]))
 
 def text_metrics(
@@ -62,14 +94,40 @@ def text_metrics(
     targets: list[str],  # n right texts
     tokenize: str = "13a",  # how sacrebleu cuts a text into words: "13a" for languages with blanks, "zh", "char" …
 ) -> dict[str, float]:  # exact_match in [0, 1]; bleu and chrf in [0, 100]
-    "Three figures for generated text."
+    """Three figures for generated text.
+
+    Parameters
+    ----------
+    predictions
+        n texts
+    targets
+        n right texts
+    tokenize
+        how sacrebleu cuts a text into words: "13a" for languages with blanks, "zh", "char" …
+
+    Returns
+    -------
+    dict[str, float]
+        exact_match in [0, 1]; bleu and chrf in [0, 100]
+    """
     bleu, chrf = cutter(tokenize), CHRF()
     return {"exact_match": exact_match(predictions, targets), "bleu": bleu.corpus_score(predictions, [targets]).score, "chrf": chrf.corpus_score(predictions, [targets]).score}
 
 def signatures(
     tokenize: str = "13a",  # as for `text_metrics`
 ) -> dict[str, str]:  # metric -> what sacrebleu calls a signature
-    "What has to be written beside a BLEU or chrF, so that somebody else can compute the same."
+    """What has to be written beside a BLEU or chrF, so that somebody else can compute the same.
+
+    Parameters
+    ----------
+    tokenize
+        as for `text_metrics`
+
+    Returns
+    -------
+    dict[str, str]
+        metric -> what sacrebleu calls a signature
+    """
     out = {}
     for name, metric in (("bleu", cutter(tokenize)), ("chrf", CHRF())):
         metric.corpus_score(["a"], [["a"]]); out[name] = str(metric.get_signature())
@@ -78,7 +136,19 @@ def signatures(
 # %% ../../nbs/tasks/05a_decoding.ipynb #db3437ce
 @dataclass
 class Generating(Task):
-    "What tasks that write their answer have in common."
+    """What tasks that write their answer have in common.
+
+    Parameters
+    ----------
+    max_new_tokens
+        tokens that an answer may have
+    beams
+        answers that are followed side by side; 1: greedy
+    tokenize
+        how sacrebleu cuts a text into words: "13a" for languages with blanks, "zh", "ja-mecab", "char"
+    max_length
+        tokens that are read; a longer question or answer is refused, not cut. None: what the model reads
+    """
     per_token: ClassVar[bool] = True
     writes: ClassVar[bool] = True
     metric: ClassVar[tuple[str, str]] = ("chrf", "max")
@@ -93,19 +163,136 @@ class Generating(Task):
         wrong = [says for bad, says in self._rules() if bad]
         if wrong: raise DataError("This task cannot work. " + "; ".join(wrong) + ".")
 
+    def _rules(self):
+        "(is it broken?, what it says) for every rule about the settings."
+        tokens, show = "a whole number of tokens, 1 or more", data._short
+        columns = [*self.inputs(), *self.outputs()]
+        return [(len(set(map(str, columns))) < len(columns), f"{' and '.join(map(repr, columns))}: the answer's column is another than the question's"),
+                (not _count(self.max_new_tokens), f"max_new_tokens={show(self.max_new_tokens)}: {tokens}"),
+                (not _count(self.beams, 100), f"beams={show(self.beams)}: a whole number from 1, which is greedy, to 100"),
+                (self.max_length is not None and not _count(self.max_length), f"max_length={show(self.max_length)}: {tokens}, or None"),
+                _cutter_rule(self.tokenize)]
+
+    def weigh(self, batch: Batch) -> dict[str, float]:
+        "How many tokens of answers, their ends included."
+        return {"loss": losses.cross_entropy_weight(batch.targets["labels"])}
+
+    def loss(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
+        "Summed cross-entropy of the answers' tokens."
+        return {"loss": losses.cross_entropy(outputs.logits, batch.targets["labels"])}
+
+    def encode_all(self, rows: pd.DataFrame, processor: Any) -> list[dict]:
+        "All rows; what cannot be read is told with its file and line."
+        out = []
+        for i, row in enumerate(records(rows)):
+            try: out.append(self.encode(row, processor))
+            except DataError as e: raise DataError(f"{_whereabouts(self, rows, i)}: {e}") from None
+        return out
+
+    def questions(
+        self,
+        rows: pd.DataFrame,  # n rows with the input columns
+    ) -> list[str]:  # n
+        """All that is said before the answer, as plain text.
+
+        Parameters
+        ----------
+        rows
+            n rows with the input columns
+
+        Returns
+        -------
+        list[str]
+            n
+        """
+        return [str(q) for q in cells(rows[self.inputs()[0]])]
+
+    def check_lengths(self, rows: pd.DataFrame, processor: Any, lengths: Any = None) -> list[Finding]:
+        "Marks of the model in questions and answers. What is too long is an error already, where it is encoded."
+        answers = [self.target(r) for r in records(rows)] if set(self.outputs()) <= set(rows) else []
+        def place(i):
+            found = _whereabouts(self, rows, i)
+            return "" if found.startswith("Row ") else f"; the first is {found}"
+        in_questions, in_answers = processor.marks
+        return marked(self.questions(rows), in_questions, "question", place) + marked(answers, in_answers, "answer", place)
+
+    def as_rows(self, items: list) -> pd.DataFrame:
+        "Items as a table, as for every task; raises DataError for half of a character."
+        for n, item in enumerate(items): must_be_whole(item, f"Item {n} (counting from 0)")
+        return Task.as_rows(self, items)
+
+    def collate(self, examples: list[dict], processor: Any) -> Batch:
+        "Padded inputs and labels (b t), and in `about` the questions alone, on the side on which the model goes on."
+        column = lambda k, fill: pad([e[k] for e in examples], fill)
+        inputs = {k: column(k, processor.fills[k]) for k in processor.fills if k in examples[0]}
+        inputs["attention_mask"] = pad([[1] * len(e["input_ids"]) for e in examples], 0)
+        asked = [e.get("asked", e["input_ids"]) for e in examples]
+        about = {"input_ids": pad(asked, processor.fills["input_ids"], processor.side), "attention_mask": pad([[1] * len(a) for a in asked], 0, processor.side)}
+        return Batch(inputs, {"labels": column("labels", -100)} if "labels" in examples[0] else {}, torch.arange(len(examples)), about)
+
+    def predict(self, model: Any, batch: Batch, processor: Any) -> list[Prediction]:
+        "Write an answer to every question."
+        answers, sure = continuations(model, batch.about, processor, self.max_new_tokens, self.beams)
+        return [Prediction(processor.read(a), s) for a, s in zip(answers, sure)]
+
+    def decode(self, outputs: Any, batch: Batch) -> list[Prediction]:
+        "There is no answer in one forward pass."
+        raise NotImplementedError(f"{type(self).__name__} writes its answers: call predict.")
+
+    def target(self, row: dict) -> str:
+        "The right text of one row."
+        return str(row[self.outputs()[0]]).strip()
+
+    def score(self, prediction: Prediction, target: str) -> float:
+        "1 for exactly right."
+        return float(prediction.value.strip() == target.strip())
+
+    def metrics(self, predictions: list[Prediction], targets: list[str]) -> dict[str, float]:
+        "Exact match, BLEU and chrF of the written text."
+        return text_metrics([p.value for p in predictions], targets, self.tokenize)
+
+    def tables(self, predictions: list[Prediction], targets: list[str]) -> dict:
+        "Exact match by the length of the right answer."
+        rows = pd.DataFrame({"length": [len(t) for t in targets], "right": [self.score(p, t) for p, t in zip(predictions, targets)]})
+        names = [f"up to {b}" if b < 10**9 else f"over {a}" for a, b in zip(_EDGES, _EDGES[1:])]
+        cut = pd.cut(rows.length, _EDGES, labels=names, include_lowest=True)
+        return {"by length": rows.groupby(cut, observed=True).right.agg(rows="count", exact_match="mean").rename_axis("characters")}
+
+    def plot(self, predictions: list[Prediction], targets: list[str]) -> Any:
+        "Exact match by the length of the right answer, as bars."
+        table = self.tables(predictions, targets)["by length"]
+        fig, ax = data.new_figure(5, .4 * len(table) + 1)
+        ax.barh(table.index.astype(str)[::-1], table.exact_match[::-1], color=data.COLORS["valid"])
+        for i, (n, v) in enumerate(zip(table.rows[::-1], table.exact_match[::-1])): ax.annotate(f"{v:.2f} of {n}", (v, i), xytext=(4, 0), textcoords="offset points", va="center")
+        ax.set(xlabel="exact match", ylabel="characters", xlim=(0, 1.25))
+        return fig
+
+    def asks(
+        self,
+        rows: pd.DataFrame,  # n rows with the input columns
+    ) -> list[str]:  # n
+        """The questions as plain text, for baselines.
+
+        Parameters
+        ----------
+        rows
+            n rows with the input columns
+
+        Returns
+        -------
+        list[str]
+            n
+        """
+        return [str(q) for q in cells(rows[self.inputs()[0]])]
+
+    def baselines(self) -> dict:
+        "The most frequent answer, and that of the nearest known question."
+        told = lambda rows: [self.target(r) for r in records(rows)]
+        return {"majority": lambda train, valid, rows: majority(told(train), len(rows)),
+                "nearest": lambda train, valid, rows: nearest(self.asks(train), told(train), self.asks(rows))}
+
 # %% ../../nbs/tasks/05a_decoding.ipynb #332b9d08
 def _count(value, most=10**9): return type(value) is int and 1 <= value <= most
-
-@patch
-def _rules(self: Generating):
-    "(is it broken?, what it says) for every rule about the settings."
-    tokens, show = "a whole number of tokens, 1 or more", data._short
-    columns = [*self.inputs(), *self.outputs()]
-    return [(len(set(map(str, columns))) < len(columns), f"{' and '.join(map(repr, columns))}: the answer's column is another than the question's"),
-            (not _count(self.max_new_tokens), f"max_new_tokens={show(self.max_new_tokens)}: {tokens}"),
-            (not _count(self.beams, 100), f"beams={show(self.beams)}: a whole number from 1, which is greedy, to 100"),
-            (self.max_length is not None and not _count(self.max_length), f"max_length={show(self.max_length)}: {tokens}, or None"),
-            _cutter_rule(self.tokenize)]
 
 def _cutter_rule(name):
     if not isinstance(name, str): return True, f"tokenize={data._short(name)}: one of {', '.join(BLEU.TOKENIZERS)}"
@@ -113,23 +300,25 @@ def _cutter_rule(name):
     except DataError as e: return True, str(e)
     return False, ""
 
-# %% ../../nbs/tasks/05a_decoding.ipynb #525e996d
-@patch
-def weigh(self: Generating, batch: Batch) -> dict[str, float]:
-    "How many tokens of answers, their ends included."
-    return {"loss": losses.cross_entropy_weight(batch.targets["labels"])}
-
-@patch
-def loss(self: Generating, outputs, batch: Batch) -> dict[str, torch.Tensor]:
-    "Summed cross-entropy of the answers' tokens."
-    return {"loss": losses.cross_entropy(outputs.logits, batch.targets["labels"])}
-
 # %% ../../nbs/tasks/05a_decoding.ipynb #dbc3d665
 def place_in(
-    source,  # what was read: a path, or anything else
+    source: Any,  # what was read: a path, or anything else
     row: int,  # position in the table, from 0
 ) -> str:  # "file, line 7", or "row 3 (counting from 0)"
-    "Where a row stands, for a message; also where its file cannot be opened as UTF-8."
+    """Where a row stands, for a message; also where its file cannot be opened as UTF-8.
+
+    Parameters
+    ----------
+    source
+        what was read: a path, or anything else
+    row
+        position in the table, from 0
+
+    Returns
+    -------
+    str
+        "file, line 7", or "row 3 (counting from 0)"
+    """
     try: return place_of(source, row)
     except SFTError: return f"{source}, row {row} (counting from 0)"
 
@@ -141,62 +330,70 @@ def _whereabouts(task, rows, i):  # the same, for rows that were read before; "R
     same = (found[columns].astype(str) == rows[columns].iloc[i].astype(str)).all(axis=1)
     return place_in(source, int(same.argmax())) if same.any() else f"Row {i} (counting from 0)"
 
-@patch
-def encode_all(self: Generating, rows: pd.DataFrame, processor) -> list[dict]:
-    "All rows; what cannot be read is told with its file and line."
-    out = []
-    for i, row in enumerate(records(rows)):
-        try: out.append(self.encode(row, processor))
-        except DataError as e: raise DataError(f"{_whereabouts(self, rows, i)}: {e}") from None
-    return out
-
 def must_fit(
     tokens: int,  # how many there are
     limit: int,  # how many are read
     what: str,  # what is too long, for the message
-):
-    "Raise DataError rather than cut."
+) -> None:
+    """Raise DataError rather than cut.
+
+    Parameters
+    ----------
+    tokens
+        how many there are
+    limit
+        how many are read
+    what
+        what is too long, for the message
+    """
     if tokens > limit: raise DataError(f"{what} has {tokens:,} tokens, and the model reads {limit:,}. Nothing is cut: shorten it, leave the row out, raise max_length where it is set, or take a model that reads more.")
 
 def must_have_room(
     task: Generating,  # says how much it wants to write
     limit: int,  # tokens that the model writes, or reads and writes, at most
-):
-    "Raise CheckpointError if more is asked for than the model has; the default may be more, and means all that there is."
+) -> None:
+    """Raise CheckpointError if more is asked for than the model has; the default may be more, and means all that there is.
+
+    Parameters
+    ----------
+    task
+        says how much it wants to write
+    limit
+        tokens that the model writes, or reads and writes, at most
+    """
     if task.max_new_tokens <= max(limit, Generating.max_new_tokens): return
     raise CheckpointError(f"max_new_tokens={task.max_new_tokens:,}, and this model has room for {limit:,} tokens. Give a smaller number.")
 
 # %% ../../nbs/tasks/05a_decoding.ipynb #f3fd9eb5
 def marked(
     texts: list[str],  # n texts
-    marks,  # a compiled pattern; None: nothing is a mark
+    marks: Any,  # a compiled pattern; None: nothing is a mark
     what: str,  # what these texts are, for the message
-    place=lambda i: "",  # where the first is found, for the message
+    place: Callable = lambda i: "",  # where the first is found, for the message
 ) -> list[Finding]:  # a warning, where a text holds a mark
-    "Texts in which a tokenizer would see its own marks."
+    """Texts in which a tokenizer would see its own marks.
+
+    Parameters
+    ----------
+    texts
+        n texts
+    marks
+        a compiled pattern; None: nothing is a mark
+    what
+        what these texts are, for the message
+    place
+        where the first is found, for the message
+
+    Returns
+    -------
+    list[Finding]
+        a warning, where a text holds a mark
+    """
     met = {} if marks is None else {i: hit[0] for i, t in enumerate(texts) if (hit := marks.search(t))}
     if not met: return []
     at, (first, mark) = tuple(met), next(iter(met.items()))
     return [Finding("warning", f"{data._count(len(at), 'row')} with {data._short(mark)} in the {what} ({data._name_rows(at)}, counting from 0{place(first)}). "
                                "To the model this is a mark and no text: it ends a turn, and of an answer only what stands before it is learned. Take it out of the rows.", at)]
-
-@patch
-def questions(
-    self: Generating,
-    rows: pd.DataFrame,  # n rows with the input columns
-) -> list[str]:  # n
-    "All that is said before the answer, as plain text."
-    return [str(q) for q in cells(rows[self.inputs()[0]])]
-
-@patch
-def check_lengths(self: Generating, rows: pd.DataFrame, processor, lengths=None) -> list[Finding]:
-    "Marks of the model in questions and answers. What is too long is an error already, where it is encoded."
-    answers = [self.target(r) for r in records(rows)] if set(self.outputs()) <= set(rows) else []
-    def place(i):
-        found = _whereabouts(self, rows, i)
-        return "" if found.startswith("Row ") else f"; the first is {found}"
-    in_questions, in_answers = processor.marks
-    return marked(self.questions(rows), in_questions, "question", place) + marked(answers, in_answers, "answer", place)
 
 # %% ../../nbs/tasks/05a_decoding.ipynb #16fce97b
 def _halved(value):  # does it hold a lone surrogate, which no encoding can write?
@@ -208,23 +405,38 @@ def _halved(value):  # does it hold a lone surrogate, which no encoding can writ
     return isinstance(value, (list, tuple, np.ndarray)) and any(map(_halved, value))
 
 def must_be_whole(
-    value,  # a text, or a list or dictionary of texts
+    value: Any,  # a text, or a list or dictionary of texts
     what: str,  # where it stands, for the message
-):
-    "Raise DataError for half of a character."
-    if _halved(value): raise DataError(f"{what}: half of a character, a lone \\ud800 to \\udfff, which no text may hold. Correct it where the text was made, or set the terminal to UTF-8.")
+) -> None:
+    """Raise DataError for half of a character.
 
-@patch
-def as_rows(self: Generating, items: list) -> pd.DataFrame:
-    "Items as a table, as for every task; raises DataError for half of a character."
-    for n, item in enumerate(items): must_be_whole(item, f"Item {n} (counting from 0)")
-    return Task.as_rows(self, items)
+    Parameters
+    ----------
+    value
+        a text, or a list or dictionary of texts
+    what
+        where it stands, for the message
+    """
+    if _halved(value): raise DataError(f"{what}: half of a character, a lone \\ud800 to \\udfff, which no text may hold. Correct it where the text was made, or set the terminal to UTF-8.")
 
 def check_written(
     rows: pd.DataFrame,  # the table
     columns: list[str],  # columns of text; those that are not there are passed over
 ) -> list[Finding]:  # errors for cells that are no text, or hold half of a character
-    "Can these cells be read as text? Lists of messages may hold text as well."
+    """Can these cells be read as text? Lists of messages may hold text as well.
+
+    Parameters
+    ----------
+    rows
+        the table
+    columns
+        columns of text; those that are not there are passed over
+
+    Returns
+    -------
+    list[Finding]
+        errors for cells that are no text, or hold half of a character
+    """
     found = []
     for c in [c for c in columns if c in rows]:
         plain = pd.DataFrame({c: pd.Series([None if isinstance(v, (list, np.ndarray)) else v for v in cells(rows[c])], dtype=object)})
@@ -232,17 +444,6 @@ def check_written(
         half = data._at([not isinstance(v, str) and _halved(v) for v in cells(rows[c])])  # texts have been looked at
         if half: found.append(Finding("error", f"{c!r}, {data._name_rows(half)} (counting from 0): half of a character, a lone \\ud800 to \\udfff, which no text may hold. Correct it where the text was made.", half))
     return found
-
-# %% ../../nbs/tasks/05a_decoding.ipynb #e5f7126d
-@patch
-def collate(self: Generating, examples: list[dict], processor) -> Batch:
-    "Padded inputs and labels (b t), and in `about` the questions alone, on the side on which the model goes on."
-    column = lambda k, fill: pad([e[k] for e in examples], fill)
-    inputs = {k: column(k, processor.fills[k]) for k in processor.fills if k in examples[0]}
-    inputs["attention_mask"] = pad([[1] * len(e["input_ids"]) for e in examples], 0)
-    asked = [e.get("asked", e["input_ids"]) for e in examples]
-    about = {"input_ids": pad(asked, processor.fills["input_ids"], processor.side), "attention_mask": pad([[1] * len(a) for a in asked], 0, processor.side)}
-    return Batch(inputs, {"labels": column("labels", -100)} if "labels" in examples[0] else {}, torch.arange(len(examples)), about)
 
 # %% ../../nbs/tasks/05a_decoding.ipynb #c200ec18
 class Sureness(LogitsProcessor):
@@ -258,14 +459,35 @@ class Sureness(LogitsProcessor):
 
 # %% ../../nbs/tasks/05a_decoding.ipynb #9bba6a25
 def continuations(
-    model,  # with `generate`
+    model: Any,  # with `generate`
     asked: dict,  # input_ids and attention_mask of b questions
-    processor,  # knows where answers begin and end
+    processor: Any,  # knows where answers begin and end
     max_new_tokens: int = 128,  # at most so many
     beams: int = 1,  # 1: greedy
-    **options,  # for `generate`, e.g. a streamer
+    **options: Any,  # for `generate`, e.g. a streamer
 ) -> tuple[list[list[int]], list[float]]:  # b answers as token ids up to their end, and how sure each is: the geometric mean of its tokens' probabilities
-    "Let a model write. Chance plays no part."
+    """Let a model write. Chance plays no part.
+
+    Parameters
+    ----------
+    model
+        with `generate`
+    asked
+        input_ids and attention_mask of b questions
+    processor
+        knows where answers begin and end
+    max_new_tokens
+        at most so many
+    beams
+        1: greedy
+    **options
+        for `generate`, e.g. a streamer
+
+    Returns
+    -------
+    tuple[list[list[int]], list[float]]
+        b answers as token ids up to their end, and how sure each is: the geometric mean of its tokens' probabilities
+    """
     listen, device = Sureness(), next(model.parameters()).device
     asked = {k: v.to(device) for k, v in asked.items()}
     with quiet(): out = model.generate(**asked, do_sample=False, num_beams=beams, max_new_tokens=processor.room(asked["input_ids"].shape[1], max_new_tokens), eos_token_id=processor.stops, pad_token_id=processor.pad_id,
@@ -276,54 +498,8 @@ def continuations(
     steps = torch.stack(listen.steps, 1).tolist()  # b t
     return answers, [float(np.exp(np.mean(s[:max(len(a), 1)]))) for s, a in zip(steps, answers)]
 
-# %% ../../nbs/tasks/05a_decoding.ipynb #e9d7acdd
-@patch
-def predict(self: Generating, model, batch: Batch, processor) -> list[Prediction]:
-    "Write an answer to every question."
-    answers, sure = continuations(model, batch.about, processor, self.max_new_tokens, self.beams)
-    return [Prediction(processor.read(a), s) for a, s in zip(answers, sure)]
-
-@patch
-def decode(self: Generating, outputs, batch: Batch) -> list[Prediction]:
-    "There is no answer in one forward pass."
-    raise NotImplementedError(f"{type(self).__name__} writes its answers: call predict.")
-
-# %% ../../nbs/tasks/05a_decoding.ipynb #5f154e2b
-@patch
-def target(self: Generating, row: dict) -> str:
-    "The right text of one row."
-    return str(row[self.outputs()[0]]).strip()
-
-@patch
-def score(self: Generating, prediction: Prediction, target: str) -> float:
-    "1 for exactly right."
-    return float(prediction.value.strip() == target.strip())
-
-@patch
-def metrics(self: Generating, predictions: list[Prediction], targets: list[str]) -> dict[str, float]:
-    "Exact match, BLEU and chrF of the written text."
-    return text_metrics([p.value for p in predictions], targets, self.tokenize)
-
 # %% ../../nbs/tasks/05a_decoding.ipynb #3c876722
 _EDGES = (0, 8, 16, 32, 64, 128, 10**9)
-
-@patch
-def tables(self: Generating, predictions: list[Prediction], targets: list[str]) -> dict:
-    "Exact match by the length of the right answer."
-    rows = pd.DataFrame({"length": [len(t) for t in targets], "right": [self.score(p, t) for p, t in zip(predictions, targets)]})
-    names = [f"up to {b}" if b < 10**9 else f"over {a}" for a, b in zip(_EDGES, _EDGES[1:])]
-    cut = pd.cut(rows.length, _EDGES, labels=names, include_lowest=True)
-    return {"by length": rows.groupby(cut, observed=True).right.agg(rows="count", exact_match="mean").rename_axis("characters")}
-
-@patch
-def plot(self: Generating, predictions: list[Prediction], targets: list[str]):
-    "Exact match by the length of the right answer, as bars."
-    table = self.tables(predictions, targets)["by length"]
-    fig, ax = data.new_figure(5, .4 * len(table) + 1)
-    ax.barh(table.index.astype(str)[::-1], table.exact_match[::-1], color=data.COLORS["valid"])
-    for i, (n, v) in enumerate(zip(table.rows[::-1], table.exact_match[::-1])): ax.annotate(f"{v:.2f} of {n}", (v, i), xytext=(4, 0), textcoords="offset points", va="center")
-    ax.set(xlabel="exact match", ylabel="characters", xlim=(0, 1.25))
-    return fig
 
 # %% ../../nbs/tasks/05a_decoding.ipynb #ad12e9fd
 def nearest(
@@ -331,25 +507,25 @@ def nearest(
     answers: list[str],  # n
     asked: list[str],  # m questions
 ) -> list[Prediction]:  # m
-    "A translation memory: the answer to the known question that shares most with the one asked, by groups of 1 to 4 characters."
+    """A translation memory: the answer to the known question that shares most with the one asked, by groups of 1 to 4 characters.
+
+    Parameters
+    ----------
+    known
+        n questions with known answers
+    answers
+        n
+    asked
+        m questions
+
+    Returns
+    -------
+    list[Prediction]
+        m
+    """
     words = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), sublinear_tf=True).fit(known)
     table, out = words.transform(known), []
     for i in range(0, len(asked), 512):
         near = (words.transform(asked[i:i + 512]) @ table.T).toarray()  # m n
         out += [Prediction(answers[k], float(min(1, row[k]))) for row, k in zip(near, near.argmax(1))]
     return out
-
-@patch
-def asks(
-    self: Generating,
-    rows: pd.DataFrame,  # n rows with the input columns
-) -> list[str]:  # n
-    "The questions as plain text, for baselines."
-    return [str(q) for q in cells(rows[self.inputs()[0]])]
-
-@patch
-def baselines(self: Generating) -> dict:
-    "The most frequent answer, and that of the nearest known question."
-    told = lambda rows: [self.target(r) for r in records(rows)]
-    return {"majority": lambda train, valid, rows: majority(told(train), len(rows)),
-            "nearest": lambda train, valid, rows: nearest(self.asks(train), told(train), self.asks(rows))}

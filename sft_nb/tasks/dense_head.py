@@ -10,6 +10,7 @@ __all__ = ['DEEPEST', 'FINEST', 'SPREAD', 'NEAR', 'map_ends', 'smooth', 'Answer'
 # %% ../../nbs/tasks/04d_dense_head.ipynb #827cb0f2
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,7 +29,18 @@ DEEPEST, FINEST = 16, 4  # pixels of the picture per place: of the map where the
 def map_ends(
     config: EfficientNetLiteConfig,  # with its stages
 ) -> dict[int, tuple[int, int]]:  # pixels per place -> (number of the last block with such a map, its channels), finest first
-    "Where the body's maps of each size end, from `FINEST` to `DEEPEST`."
+    """Where the body's maps of each size end, from `FINEST` to `DEEPEST`.
+
+    Parameters
+    ----------
+    config
+        with its stages
+
+    Returns
+    -------
+    dict[int, tuple[int, int]]
+        pixels per place -> (number of the last block with such a map, its channels), finest first
+    """
     stride, ends = 2, {}
     for i, (_, write, _, step, _) in enumerate(block_sizes(config)):
         stride *= step
@@ -39,11 +51,27 @@ def map_ends(
 def smooth(
     channels: int,  # read and written; a multiple of 8
 ) -> nn.Sequential:
-    "A convolution over 3 × 3 places that looks at one picture alone."
+    """A convolution over 3 × 3 places that looks at one picture alone.
+
+    Parameters
+    ----------
+    channels
+        read and written; a multiple of 8
+    """
     return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.GroupNorm(8, channels), nn.ReLU())
 
 class Answer(nn.Conv2d):
-    "The last convolution of a branch; before any training it answers `start` everywhere."
+    """The last convolution of a branch; before any training it answers `start` everywhere.
+
+    Parameters
+    ----------
+    read
+        channels
+    write
+        channels
+    start
+        the first answer
+    """
     def __init__(
         self,
         read: int,  # channels
@@ -55,7 +83,17 @@ class Answer(nn.Conv2d):
 
 # %% ../../nbs/tasks/04d_dense_head.ipynb #66b03536
 class DenseHead(nn.Module):
-    "From the body's maps to class logits and distances, at the finest map's places."
+    """From the body's maps to class logits and distances, at the finest map's places.
+
+    Parameters
+    ----------
+    reads
+        channels of the maps, coarsest first
+    classes
+        how many
+    channels
+        inside the head
+    """
     def __init__(
         self,
         reads: list[int],  # channels of the maps, coarsest first
@@ -68,7 +106,10 @@ class DenseHead(nn.Module):
         self.label = nn.Sequential(smooth(channels), Answer(channels, classes, -math.log(99)))
         self.sides = nn.Sequential(smooth(channels), Answer(channels, 4, math.log(14)))
 
-    def forward(self, maps):  # b d h w each, coarsest first
+    def forward(
+        self,
+        maps: list[torch.Tensor],  # b d h w each, coarsest first
+    ) -> tuple:
         x = self.laterals[0](maps[0])
         for lateral, merge, finer in zip(self.laterals[1:], self.merge, maps[1:]):
             x = merge(lateral(finer) + F.interpolate(x, size=finer.shape[-2:]))
@@ -77,7 +118,17 @@ class DenseHead(nn.Module):
 # %% ../../nbs/tasks/04d_dense_head.ipynb #8e682242
 @dataclass
 class DenseOutput(ModelOutput):
-    "What a dense detector says; q = h · w places, line by line."
+    """What a dense detector says; q = h · w places, line by line.
+
+    Parameters
+    ----------
+    logits
+        b q c
+    pred_boxes
+        b q 4: centre x, centre y, width, height, as shares of the picture
+    grid
+        h and w
+    """
     logits: torch.Tensor | None = None  # b q c
     pred_boxes: torch.Tensor | None = None  # b q 4: centre x, centre y, width, height, as shares of the picture
     grid: tuple[int, int] | None = None  # h and w
@@ -86,7 +137,20 @@ def boxes_around(
     sides: torch.Tensor,  # b 4 h w: distances to left, top, right, bottom, in pixels
     size: tuple[int, int],  # height and width of the picture, in pixels
 ) -> torch.Tensor:  # b q 4: centre x, centre y, width, height, as shares
-    "The box that each place describes."
+    """The box that each place describes.
+
+    Parameters
+    ----------
+    sides
+        b 4 h w: distances to left, top, right, bottom, in pixels
+    size
+        height and width of the picture, in pixels
+
+    Returns
+    -------
+    torch.Tensor
+        b q 4: centre x, centre y, width, height, as shares
+    """
     (h, w), unit = sides.shape[-2:], sides.new_tensor([size[1], size[0], size[1], size[0]])
     left, top, right, bottom = (sides / unit[:, None, None]).unbind(1)
     y, x = (torch.arange(h, device=sides.device)[:, None] + .5) / h, (torch.arange(w, device=sides.device) + .5) / w
@@ -96,7 +160,18 @@ def boxes_around(
 def corners(
     boxes: torch.Tensor,  # … 4: centre x, centre y, width, height
 ) -> torch.Tensor:  # … 4: left, top, right, bottom
-    "The same boxes by their corners."
+    """The same boxes by their corners.
+
+    Parameters
+    ----------
+    boxes
+        … 4: centre x, centre y, width, height
+
+    Returns
+    -------
+    torch.Tensor
+        … 4: left, top, right, bottom
+    """
     centre, half = boxes[..., :2], boxes[..., 2:] / 2
     return torch.cat([centre - half, centre + half], -1)
 
@@ -105,7 +180,7 @@ class EfficientNetLiteForObjectDetection(EfficientNetLitePreTrainedModel):
     "An EfficientNet-Lite whose maps are read by a dense head."
     _keys_to_ignore_on_load_unexpected = [r"^efficientnet\.blocks\."]  # those after the coarsest map are left in the file
 
-    def __init__(self, config):
+    def __init__(self, config: Any):
         ends = list(map_ends(config).values())[::-1]  # coarsest first
         config.depth = ends[0][0] + 1
         super().__init__(config)
@@ -123,12 +198,23 @@ class EfficientNetLiteForObjectDetection(EfficientNetLitePreTrainedModel):
         self,
         pixel_values: torch.Tensor,  # b 3 h w
     ) -> list[torch.Tensor]:  # b d h w each, coarsest first
-        "The body's maps that the head reads."
+        """The body's maps that the head reads.
+
+        Parameters
+        ----------
+        pixel_values
+            b 3 h w
+
+        Returns
+        -------
+        list[torch.Tensor]
+            b d h w each, coarsest first
+        """
         x, said = self.efficientnet.embeddings(pixel_values.contiguous(memory_format=torch.channels_last)), []
         for block in self.efficientnet.blocks: x = block(x); said.append(x)
         return [said[i] for i in self.ends]
 
-    def forward(self, pixel_values, **kwargs):
+    def forward(self, pixel_values: Any, **kwargs: Any) -> Any:
         logits, sides = self.head(self.maps(pixel_values))
         return DenseOutput(logits.flatten(2).transpose(1, 2), boxes_around(sides, pixel_values.shape[-2:]), tuple(sides.shape[-2:]))
 
@@ -142,7 +228,20 @@ def bells(
     boxes: torch.Tensor,  # k 4: centre x, centre y, width, height, as shares of the picture
     grid: tuple[int, int],  # h and w
 ) -> torch.Tensor:  # k q: 1 at the place that holds the box's middle, falling to 0
-    "How near every place is to the middle of every box, measured by the box's size."
+    """How near every place is to the middle of every box, measured by the box's size.
+
+    Parameters
+    ----------
+    boxes
+        k 4: centre x, centre y, width, height, as shares of the picture
+    grid
+        h and w
+
+    Returns
+    -------
+    torch.Tensor
+        k q: 1 at the place that holds the box's middle, falling to 0
+    """
     h, w = grid
     unit = boxes.new_tensor([w, h])
     middle = (boxes[:, :2] * unit).floor().clamp(min=torch.zeros_like(unit), max=unit - 1)  # k 2: column and line
@@ -158,7 +257,22 @@ def heat_map(
     bells: torch.Tensor,  # k q, from `bells`
     classes: int,  # how many
 ) -> torch.Tensor:  # q c, from 0 to 1; exactly 1 at the middle of an object of this class
-    "What a place is, or nearly is."
+    """What a place is, or nearly is.
+
+    Parameters
+    ----------
+    labels
+        k: class numbers
+    bells
+        k q, from `bells`
+    classes
+        how many
+
+    Returns
+    -------
+    torch.Tensor
+        q c, from 0 to 1; exactly 1 at the middle of an object of this class
+    """
     each = bells[..., None] * F.one_hot(labels, classes)[:, None]  # k q c
     return torch.cat([each, torch.zeros_like(each[:1]) if len(each) else bells.new_zeros(1, bells.shape[1], classes)]).amax(0)
 
@@ -167,7 +281,20 @@ def heat_focal(
     logits: torch.Tensor,  # … c: raw scores
     heat: torch.Tensor,  # … c, from `heat_map`
 ) -> torch.Tensor:  # scalar: the sum over all places and classes
-    "Summed focal loss of a heat map (Zhou and others 2019, equation 1); divide it by the number of objects."
+    """Summed focal loss of a heat map (Zhou and others 2019, equation 1); divide it by the number of objects.
+
+    Parameters
+    ----------
+    logits
+        … c: raw scores
+    heat
+        … c, from `heat_map`
+
+    Returns
+    -------
+    torch.Tensor
+        scalar: the sum over all places and classes
+    """
     logits = _full(logits)
     p = logits.sigmoid()
     yes = -(1 - p)**2 * F.logsigmoid(logits)
@@ -180,7 +307,18 @@ NEAR = .1  # height of a bell under which a place is not asked for a box
 def box_shares(
     bells: torch.Tensor,  # k q
 ) -> torch.Tensor:  # k q: each line adds up to 1; a place belongs to one box
-    "How much each place has to say about each box."
+    """How much each place has to say about each box.
+
+    Parameters
+    ----------
+    bells
+        k q
+
+    Returns
+    -------
+    torch.Tensor
+        k q: each line adds up to 1; a place belongs to one box
+    """
     if not len(bells): return bells
     own = bells * (bells == bells.amax(0)) * (bells > NEAR)
     return own / own.sum(1, keepdim=True).clamp(min=1e-6)
@@ -191,7 +329,22 @@ def dense_terms(
     labels: list[torch.Tensor],  # b of k: class numbers
     boxes: list[torch.Tensor],  # b of k 4: centre x, centre y, width, height, as shares of the picture
 ) -> dict[str, torch.Tensor]:  # "class" and "box": sums, to be divided by the number of objects
-    "The loss terms of a dense detector. A picture without objects adds to the first alone."
+    """The loss terms of a dense detector. A picture without objects adds to the first alone.
+
+    Parameters
+    ----------
+    outputs
+        of b pictures
+    labels
+        b of k: class numbers
+    boxes
+        b of k 4: centre x, centre y, width, height, as shares of the picture
+
+    Returns
+    -------
+    dict[str, torch.Tensor]
+        "class" and "box": sums, to be divided by the number of objects
+    """
     near = [bells(b, outputs.grid) for b in boxes]
     heat = torch.stack([heat_map(l, n, outputs.logits.shape[-1]) for l, n in zip(labels, near)])
     off = []

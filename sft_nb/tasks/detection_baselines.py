@@ -7,6 +7,9 @@ __all__ = ['SMALLEST', 'THRESHOLDS', 'EMPTY', 'contrast', 'spots', 'cut_outs', '
            'place_features', 'place_rows', 'place_probe']
 
 # %% ../../nbs/tasks/04g_detection_baselines.ipynb #f0cac53f
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 from scipy import ndimage
@@ -24,9 +27,20 @@ from .images import open_picture
 SMALLEST = 8  # pixels: height of a spot, at least
 
 def contrast(
-    picture,  # whatever `open_picture` opens
+    picture: Any,  # whatever `open_picture` opens
 ) -> np.ndarray:  # h w: how much lighter than the neighbourhood, in grey levels
-    "What stands out."
+    """What stands out.
+
+    Parameters
+    ----------
+    picture
+        whatever `open_picture` opens
+
+    Returns
+    -------
+    np.ndarray
+        h w: how much lighter than the neighbourhood, in grey levels
+    """
     grey = np.asarray(open_picture(picture, upright=False).convert("L"), dtype=np.float32)
     return ndimage.gaussian_filter(grey, 1) - ndimage.gaussian_filter(grey, max(grey.shape) / 8)
 
@@ -34,7 +48,20 @@ def spots(
     contrast: np.ndarray,  # h w
     threshold: float,  # grey levels
 ) -> list[list[int]]:  # left, top, right, bottom of each
-    "Connected spots, light or dark."
+    """Connected spots, light or dark.
+
+    Parameters
+    ----------
+    contrast
+        h w
+    threshold
+        grey levels
+
+    Returns
+    -------
+    list[list[int]]
+        left, top, right, bottom of each
+    """
     found = [s for sign in (1, -1) for s in ndimage.find_objects(ndimage.label(sign * contrast > threshold)[0])]
     return [[x.start, y.start, x.stop, y.stop] for y, x in found if y.stop - y.start >= SMALLEST]
 
@@ -43,7 +70,20 @@ def cut_outs(
     contrast: np.ndarray,  # h w
     boxes: list,  # n of left, top, right, bottom, in pixels
 ) -> np.ndarray:  # n 256, from 0 to 1
-    "What the boxes hold, as 16 × 16 numbers."
+    """What the boxes hold, as 16 × 16 numbers.
+
+    Parameters
+    ----------
+    contrast
+        h w
+    boxes
+        n of left, top, right, bottom, in pixels
+
+    Returns
+    -------
+    np.ndarray
+        n 256, from 0 to 1
+    """
     pieces = [np.abs(contrast[int(t):max(int(b), int(t) + 1), int(l):max(int(r), int(l) + 1)]) for l, t, r, b in boxes]
     small = [F.interpolate(torch.from_numpy(p)[None, None], (16, 16), mode="bilinear", antialias=True).numpy().ravel() / max(p.max(), 1) for p in pieces]
     return np.stack(small) if small else np.zeros((0, 256), np.float32)
@@ -52,7 +92,20 @@ def named(
     found: list,  # n boxes
     truths: list[dict],  # {"label", "xyxy"}
 ) -> list[str]:  # n labels; "" for nothing
-    "The label of the object that a spot shares at least half with."
+    """The label of the object that a spot shares at least half with.
+
+    Parameters
+    ----------
+    found
+        n boxes
+    truths
+        {"label", "xyxy"}
+
+    Returns
+    -------
+    list[str]
+        n labels; "" for nothing
+    """
     if not (found and truths): return [""] * len(found)
     best, which = iou(found, [t["xyxy"] for t in truths]).max(1)
     return [truths[j]["label"] if s >= .5 else "" for s, j in zip(best.tolist(), which.tolist())]
@@ -65,8 +118,25 @@ def fit_spots(
     truths: list[list[dict]],  # their objects
     threshold: float,  # grey levels
     strength: float,  # of the regression
-):  # a scikit-learn classifier
-    "Learn what spots are called."
+) -> Any:  # a scikit-learn classifier
+    """Learn what spots are called.
+
+    Parameters
+    ----------
+    seen
+        contrasts of the training pictures
+    truths
+        their objects
+    threshold
+        grey levels
+    strength
+        of the regression
+
+    Returns
+    -------
+    Any
+        a scikit-learn classifier
+    """
     found = [spots(c, threshold) for c in seen]
     x = [cut_outs(c, f + [t["xyxy"] for t in true]) for c, f, true in zip(seen, found, truths)]
     y = [n for f, true in zip(found, truths) for n in named(f, true) + [t["label"] for t in true]]
@@ -74,11 +144,26 @@ def fit_spots(
     return model.fit(np.vstack([*x, np.zeros((1, 256))]), [*y, ""])
 
 def name_spots(
-    model,  # from `fit_spots`
+    model: Any,  # from `fit_spots`
     contrast: np.ndarray,  # h w
     threshold: float,  # grey levels
 ) -> list[dict]:  # {"label", "xyxy", "score"}
-    "The spots of one picture, each with its likeliest label."
+    """The spots of one picture, each with its likeliest label.
+
+    Parameters
+    ----------
+    model
+        from `fit_spots`
+    contrast
+        h w
+    threshold
+        grey levels
+
+    Returns
+    -------
+    list[dict]
+        {"label", "xyxy", "score"}
+    """
     found, kinds = spots(contrast, threshold), model.classes_ != ""
     if not found: return []
     probs = model.predict_proba(cut_outs(contrast, found))[:, kinds]
@@ -88,9 +173,24 @@ def name_spots(
 def blobs(
     pictures: tuple,  # lists of training pictures, of those to tune on, and of those to answer
     train: list[list[dict]],  # objects of the training pictures
-    judge,  # answers to the pictures to tune on -> a figure, the larger the better
+    judge: Callable,  # answers to the pictures to tune on -> a figure, the larger the better
 ) -> list[list[dict]]:  # answers
-    "Spots and their names, tuned."
+    """Spots and their names, tuned.
+
+    Parameters
+    ----------
+    pictures
+        lists of training pictures, of those to tune on, and of those to answer
+    train
+        objects of the training pictures
+    judge
+        answers to the pictures to tune on -> a figure, the larger the better
+
+    Returns
+    -------
+    list[list[dict]]
+        answers
+    """
     seen = [[contrast(p) for p in some] for some in pictures]
     tried = [(t, fit_spots(seen[0], train, t, s)) for t in THRESHOLDS for s in STRENGTHS[::2]]
     t, model = max(tried, key=lambda way: judge([name_spots(way[1], c, way[0]) for c in seen[1]]))
@@ -102,7 +202,18 @@ EMPTY = 3  # places without an object that are drawn for each with one
 def place_features(
     maps: list[torch.Tensor],  # b d h w each, coarsest first, of the body
 ) -> torch.Tensor:  # b q d: of the second map's places
-    "What the frozen body says of each place."
+    """What the frozen body says of each place.
+
+    Parameters
+    ----------
+    maps
+        b d h w each, coarsest first, of the body
+
+    Returns
+    -------
+    torch.Tensor
+        b q d: of the second map's places
+    """
     wide = F.interpolate(maps[0], size=maps[1].shape[-2:])
     return torch.cat([wide, maps[1]], 1).flatten(2).transpose(1, 2)
 
@@ -116,7 +227,24 @@ def place_rows(
     boxes: torch.Tensor,  # k 4: centre x, centre y, width, height, as shares
     rng: np.random.Generator,  # draws the empty places
 ) -> tuple[np.ndarray, list[int], np.ndarray]:  # features (m d), labels (m; -1 for nothing), boxes (k 4): offset from the place in places, and log of the size
-    "Examples for the two regressions."
+    """Examples for the two regressions.
+
+    Parameters
+    ----------
+    features
+        q d: of one picture
+    labels
+        k
+    boxes
+        k 4: centre x, centre y, width, height, as shares
+    rng
+        draws the empty places
+
+    Returns
+    -------
+    tuple[np.ndarray, list[int], np.ndarray]
+        features (m d), labels (m; -1 for nothing), boxes (k 4): offset from the place in places, and log of the size
+    """
     n = int(np.sqrt(len(features)))
     full = bells(boxes, (n, n)).argmax(1).numpy() if len(boxes) else np.zeros(0, int)
     empty = rng.permutation(np.setdiff1d(np.arange(len(features)), full))[:EMPTY * max(1, len(full))]
@@ -131,7 +259,24 @@ def place_probe(
     features: list[np.ndarray],  # q d each: to answer
     classes: int,  # how many
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:  # per picture: logits (q c), boxes (q 4: centre x, centre y, width, height, as shares)
-    "A linear dense head on frozen features."
+    """A linear dense head on frozen features.
+
+    Parameters
+    ----------
+    train
+        from `place_rows`, per picture
+    valid
+        the same, to tune on
+    features
+        q d each: to answer
+    classes
+        how many
+
+    Returns
+    -------
+    list[tuple[torch.Tensor, torch.Tensor]]
+        per picture: logits (q c), boxes (q 4: centre x, centre y, width, height, as shares)
+    """
     (x, y), (xv, yv) = ((np.vstack([p[0] for p in part]), np.concatenate([p[1] for p in part])) for part in (train, valid))
     make = lambda c: make_pipeline(StandardScaler(), LogisticRegression(C=c / 1000, max_iter=300))
     names = tuned(make, STRENGTHS[::2], x, y, xv, yv)

@@ -6,6 +6,8 @@
 __all__ = ['KINDS', 'FITS', 'TOUCHES', 'sort_answers', 'picture_f1', 'found_scores', 'error_table', 'plot_errors']
 
 # %% ../../nbs/tasks/04f_detection_errors.ipynb #9e0f9050
+from typing import Any
+
 import pandas as pd
 
 from ..data import COLORS, new_figure
@@ -35,7 +37,20 @@ def sort_answers(
     answers: list[dict],  # {"label", "xyxy", "score"}
     truths: list[dict],  # {"label", "xyxy"}
 ) -> tuple[list[str], list[bool]]:  # the kind of each answer, and whether each object was found
-    "What became of every answer and every object of one picture."
+    """What became of every answer and every object of one picture.
+
+    Parameters
+    ----------
+    answers
+        {"label", "xyxy", "score"}
+    truths
+        {"label", "xyxy"}
+
+    Returns
+    -------
+    tuple[list[str], list[bool]]
+        the kind of each answer, and whether each object was found
+    """
     kinds, finder = _assigned(answers, truths)
     return kinds, [f is not None for f in finder]
 
@@ -44,7 +59,20 @@ def picture_f1(
     answers: list[dict],  # as in `sort_answers`
     truths: list[dict],  # as in `sort_answers`
 ) -> float:  # in [0, 1]
-    "F1 of one picture at IoU 0.5."
+    """F1 of one picture at IoU 0.5.
+
+    Parameters
+    ----------
+    answers
+        as in `sort_answers`
+    truths
+        as in `sort_answers`
+
+    Returns
+    -------
+    float
+        in [0, 1]
+    """
     if not (answers or truths): return 1.
     return 2 * sort_answers(answers, truths)[0].count("right") / (len(answers) + len(truths))
 
@@ -53,7 +81,20 @@ def found_scores(
     answers: list[dict],  # as in `sort_answers`
     truths: list[dict],  # as in `sort_answers`
 ) -> list[float]:  # per object, in [0, 1]; 0 for an object that no answer finds
-    "The score of the answer that finds each object: with a threshold above it, the object is missed."
+    """The score of the answer that finds each object: with a threshold above it, the object is missed.
+
+    Parameters
+    ----------
+    answers
+        as in `sort_answers`
+    truths
+        as in `sort_answers`
+
+    Returns
+    -------
+    list[float]
+        per object, in [0, 1]; 0 for an object that no answer finds
+    """
     return [0. if f is None else f["score"] for f in _assigned(answers, truths)[1]]
 
 # %% ../../nbs/tasks/04f_detection_errors.ipynb #776e7bbe
@@ -62,7 +103,22 @@ def error_table(
     truths: list[list[dict]],  # per picture
     labels: list[str],  # all classes
 ) -> pd.DataFrame:  # a row per class and one for all: objects, found, missed, and answers of each kind
-    "Every answer sorted, by the class that it names."
+    """Every answer sorted, by the class that it names.
+
+    Parameters
+    ----------
+    answers
+        per picture
+    truths
+        per picture
+    labels
+        all classes
+
+    Returns
+    -------
+    pd.DataFrame
+        a row per class and one for all: objects, found, missed, and answers of each kind
+    """
     table = pd.DataFrame(0, index=pd.Index([*labels, "all"], name="label"), columns=["objects", "found", "missed", *KINDS[1:]])
     for said, true in zip(answers, truths):
         kinds, found = sort_answers(said, true)
@@ -77,8 +133,23 @@ def plot_errors(
     answers: list[list[dict]],  # per picture
     truths: list[list[dict]],  # per picture
     labels: list[str],  # all classes
-):  # a matplotlib Figure
-    "How many objects were found, and how often which error was made."
+) -> Any:  # a matplotlib Figure
+    """How many objects were found, and how often which error was made.
+
+    Parameters
+    ----------
+    answers
+        per picture
+    truths
+        per picture
+    labels
+        all classes
+
+    Returns
+    -------
+    Any
+        a matplotlib Figure
+    """
     total = error_table(answers, truths, labels).loc["all"].drop("objects")
     fig, ax = new_figure(5, 2.4)
     colors = [COLORS["certify"] if name == "found" else COLORS["valid"] for name in total.index]

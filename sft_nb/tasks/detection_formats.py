@@ -159,7 +159,22 @@ def read_coco(
     pictures: str | Path | None = None,  # folder from which `file_name` counts; None: looked for near the JSON
     part: str = "",  # which JSON of a folder, e.g. "train"
 ) -> pd.DataFrame:  # image (path), boxes (list of {"label", "xyxy" in pixels}), size (width, height); attrs: noted (what to tell), left_out (reason -> count), classes, ids (path -> image_id), numbers (label -> category_id)
-    "COCO's layout. Crowds and boxes without area are left out and counted. Raises DataError with the entry."
+    """COCO's layout. Crowds and boxes without area are left out and counted. Raises DataError with the entry.
+
+    Parameters
+    ----------
+    path
+        JSON with images, annotations and categories, or a folder with it
+    pictures
+        folder from which `file_name` counts; None: looked for near the JSON
+    part
+        which JSON of a folder, e.g. "train"
+
+    Returns
+    -------
+    pd.DataFrame
+        image (path), boxes (list of {"label", "xyxy" in pixels}), size (width, height); attrs: noted (what to tell), left_out (reason -> count), classes, ids (path -> image_id), numbers (label -> category_id)
+    """
     path = Path(path).expanduser().absolute()
     if path.is_dir() and (parts := _coco_files(path)): path = _given_part(path, parts, part)
     content, found = _load(path, ("images", "annotations", "categories")), _Reading()
@@ -261,7 +276,24 @@ def read_voc(
     part: str = "",  # a folder of XML files, or a list in ImageSets/Main, such as "train"; "": all there are
     pictures: str | Path | None = None,  # folder with the pictures; None: looked for
 ) -> pd.DataFrame:  # as `read_coco` gives it; `classes`: all labels of the XML files
-    "Pascal VOC's layout; pixels counted from 1 become edges counted from 0. Raises DataError with the file."
+    """Pascal VOC's layout; pixels counted from 1 become edges counted from 0. Raises DataError with the file.
+
+    Parameters
+    ----------
+    folder
+        with Annotations/ and JPEGImages/, or with .xml files beside their pictures
+    difficult
+        keep objects that are marked as difficult
+    part
+        a folder of XML files, or a list in ImageSets/Main, such as "train"; "": all there are
+    pictures
+        folder with the pictures; None: looked for
+
+    Returns
+    -------
+    pd.DataFrame
+        as `read_coco` gives it; `classes`: all labels of the XML files
+    """
     folder, found = Path(folder).expanduser().absolute(), _Reading()
     names = _image_sets(folder, part, found)
     places = _voc_places(folder) or {"": (folder, folder)}
@@ -378,7 +410,22 @@ def read_yolo(
     part: str = "",  # which part, where there are several, such as "train"
     pictures: str | Path | None = None,  # folder with the pictures; None: looked for
 ) -> pd.DataFrame:  # as `read_coco` gives it; attrs["unlabelled"]: pictures without a label file
-    "YOLO's layout. A picture without a label file has no objects, and is kept. Raises DataError with file and line."
+    """YOLO's layout. A picture without a label file has no objects, and is kept. Raises DataError with file and line.
+
+    Parameters
+    ----------
+    folder
+        with images/, labels/, and data.yaml or classes.txt (which may also lie above); or the YAML file
+    part
+        which part, where there are several, such as "train"
+    pictures
+        folder with the pictures; None: looked for
+
+    Returns
+    -------
+    pd.DataFrame
+        as `read_coco` gives it; attrs["unlabelled"]: pictures without a label file
+    """
     folder, found = Path(folder).expanduser().absolute(), _Reading()
     places = _yolo_places(folder) if folder.exists() else {}
     images = Path(pictures).expanduser().absolute() if pictures else _given_part(folder, places, part) if places else folder / "images"
@@ -402,7 +449,17 @@ def read_yolo(
 def detection_layout(
     path: str | Path,  # a file or a folder
 ):  # `read_coco`, `read_voc` or `read_yolo`; None: it is none of them
-    "The reader for what lies there."
+    """The reader for what lies there.
+
+    Parameters
+    ----------
+    path
+        a file or a folder
+
+    Returns
+    -------
+    `read_coco`, `read_voc` or `read_yolo`; None: it is none of them
+    """
     path = Path(path).expanduser().absolute()
     if path.suffix.lower() == ".json" and path.exists() and (reason := no_file(path)): raise DataError(f"{path} cannot be read: {reason}.")
     if path.is_file() and path.suffix.lower() in (".yaml", ".yml"): return read_yolo
@@ -422,7 +479,19 @@ def write_coco_results(
     labels: list[str] | dict[str, int],  # label -> category_id; of a list, its position from 1
     path: str | Path,  # of the JSON to write
 ):
-    "Write answers in the form of COCO's results."
+    """Write answers in the form of COCO's results.
+
+    Parameters
+    ----------
+    predictions
+        per picture: {"label", "xyxy" in pixels, "score"}
+    ids
+        id of each picture in the COCO file
+    labels
+        label -> category_id; of a list, its position from 1
+    path
+        of the JSON to write
+    """
     if len(predictions) != len(ids): raise DataError(f"{len(predictions)} lists of predictions, but {len(ids)} ids: one for each picture is needed.")
     numbers, results = labels if isinstance(labels, dict) else {label: k for k, label in enumerate(labels, 1)}, []
     for i, found in zip(ids, predictions):

@@ -9,6 +9,7 @@ __all__ = ['STAGES', 'SameConv', 'EfficientNetLiteConfig', 'ConvNorm', 'Block', 
 
 # %% ../../nbs/tasks/03b_efficientnet.ipynb #a6d77c56
 import re
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,7 +23,10 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, ImageClass
 # %% ../../nbs/tasks/03b_efficientnet.ipynb #11a3528b
 class SameConv(nn.Conv2d):
     "A convolution with TensorFlow's padding: the output has size / stride pixels, rounded up; an odd pad goes right and below."
-    def forward(self, x):  # b c h w
+    def forward(
+        self,
+        x: torch.Tensor,  # b c h w
+    ) -> torch.Tensor:
         if self.stride == (1, 1): return F.conv2d(x, self.weight, None, 1, self.kernel_size[0] // 2, 1, self.groups)
         (k, _), (s, _) = self.kernel_size, self.stride
         pad = [max((-(-n // s) - 1) * s + k - n, 0) for n in x.shape[:1:-1]]  # of w, then of h
@@ -32,16 +36,32 @@ class SameConv(nn.Conv2d):
 STAGES = ((3, 1, 1, 1, 16), (3, 2, 2, 6, 24), (5, 2, 2, 6, 40), (3, 3, 2, 6, 80), (5, 3, 1, 6, 112), (5, 4, 2, 6, 192), (3, 1, 1, 6, 320))  # kernel, repeats, stride, widening, channels
 
 class EfficientNetLiteConfig(PreTrainedConfig):
-    "The measures of an EfficientNet-Lite; the defaults are those of Lite0."
+    """The measures of an EfficientNet-Lite; the defaults are those of Lite0.
+
+    Parameters
+    ----------
+    stages
+        kernel, repeats, stride, widening, channels of each stage
+    stem_channels
+        after the first convolution
+    top_channels
+        what the classifier reads
+    dropout
+        before the classifier
+    depth
+        how many blocks are built, for tasks that need no more; None: all, and the top
+    **kwargs
+        as in every configuration, e.g. num_labels
+    """
     model_type = "efficientnet-lite"
     def __init__(
         self,
-        stages=STAGES,  # kernel, repeats, stride, widening, channels of each stage
+        stages: Any = STAGES,  # kernel, repeats, stride, widening, channels of each stage
         stem_channels: int = 32,  # after the first convolution
         top_channels: int = 1280,  # what the classifier reads
         dropout: float = 0.2,  # before the classifier
         depth: int | None = None,  # how many blocks are built, for tasks that need no more; None: all, and the top
-        **kwargs,  # as in every configuration, e.g. num_labels
+        **kwargs: Any,  # as in every configuration, e.g. num_labels
     ):
         self.stages, self.stem_channels, self.top_channels = [list(s) for s in stages], stem_channels, top_channels
         self.dropout, self.depth = dropout, depth
@@ -50,19 +70,19 @@ class EfficientNetLiteConfig(PreTrainedConfig):
 # %% ../../nbs/tasks/03b_efficientnet.ipynb #47df6626
 class ConvNorm(nn.Module):
     "Convolution, BatchNorm, and ReLU6 unless it is the last of a block."
-    def __init__(self, read, write, kernel=1, stride=1, groups=1, active=True):
+    def __init__(self, read: int, write: int, kernel: int = 1, stride: int = 1, groups: int = 1, active: bool = True):
         super().__init__()
         self.conv = SameConv(read, write, kernel, stride, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(write, eps=1e-3, momentum=.01)
         self.active = active
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.norm(self.conv(x))
         return F.relu6(x) if self.active else x
 
 class Block(nn.Module):
     "Widen, filter each channel by itself, narrow; added to what came in where the shapes allow it."
-    def __init__(self, read, write, kernel, stride, widening):
+    def __init__(self, read: int, write: int, kernel: int, stride: int, widening: int):
         super().__init__()
         wide = read * widening
         self.expand = ConvNorm(read, wide) if widening > 1 else nn.Identity()
@@ -70,7 +90,7 @@ class Block(nn.Module):
         self.project = ConvNorm(wide, write, active=False)
         self.residual = stride == 1 and read == write
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.project(self.depthwise(self.expand(x)))
         return x + y if self.residual else y
 
@@ -78,7 +98,18 @@ class Block(nn.Module):
 def block_sizes(
     config: EfficientNetLiteConfig,  # with its stages
 ) -> list[tuple]:  # per block: channels read, channels written, kernel, stride, widening
-    "The blocks of all stages; only the first of a stage has its stride."
+    """The blocks of all stages; only the first of a stage has its stride.
+
+    Parameters
+    ----------
+    config
+        with its stages
+
+    Returns
+    -------
+    list[tuple]
+        per block: channels read, channels written, kernel, stride, widening
+    """
     out, read = [], config.stem_channels
     for kernel, repeats, stride, widening, write in config.stages:
         for i in range(repeats): out.append((read, write, kernel, stride if i == 0 else 1, widening)); read = write
@@ -95,7 +126,7 @@ class EfficientNetLitePreTrainedModel(PreTrainedModel):
 
 class EfficientNetLiteModel(EfficientNetLitePreTrainedModel):
     "Pictures to a map of features, and its mean."
-    def __init__(self, config):
+    def __init__(self, config: Any):
         super().__init__(config)
         sizes = block_sizes(config)[:config.depth]
         self.embeddings = ConvNorm(3, config.stem_channels, 3, 2)
@@ -103,7 +134,11 @@ class EfficientNetLiteModel(EfficientNetLitePreTrainedModel):
         if config.depth is None: self.blocks.append(ConvNorm(sizes[-1][1], config.top_channels))
         self.post_init()
 
-    def forward(self, pixel_values, **kwargs):  # b 3 h w
+    def forward(
+        self,
+        pixel_values: torch.Tensor,  # b 3 h w
+        **kwargs: Any,
+    ) -> Any:
         x = self.embeddings(pixel_values.contiguous(memory_format=torch.channels_last))
         for block in self.blocks: x = block(x)
         return BaseModelOutputWithPooling(last_hidden_state=x, pooler_output=x.mean((2, 3)))  # b d h/32 w/32, b d
@@ -111,14 +146,14 @@ class EfficientNetLiteModel(EfficientNetLitePreTrainedModel):
 # %% ../../nbs/tasks/03b_efficientnet.ipynb #b48e8c6a
 class EfficientNetLiteForImageClassification(EfficientNetLitePreTrainedModel):
     "One output per class."
-    def __init__(self, config):
+    def __init__(self, config: Any):
         super().__init__(config)
         self.efficientnet = EfficientNetLiteModel(config)
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(config.top_channels, config.num_labels)
         self.post_init()
 
-    def forward(self, pixel_values, **kwargs):
+    def forward(self, pixel_values: Any, **kwargs: Any) -> Any:
         pooled = self.efficientnet(pixel_values).pooler_output
         return ImageClassifierOutput(logits=self.classifier(self.dropout(pooled)))
 
@@ -141,16 +176,30 @@ _OLD_TO_NEW = (
 def new_name(
     old: str,  # in the file of 2020
 ) -> str:
-    "The name of a weight in our module."
+    """The name of a weight in our module.
+
+    Parameters
+    ----------
+    old
+        in the file of 2020
+    """
     for pattern, name in _OLD_TO_NEW: old = re.sub(pattern, name, old)
     return old
 
 # %% ../../nbs/tasks/03b_efficientnet.ipynb #fcf31e63
 def convert_lite0(
-    folder,  # with the .pth file
-    out,  # an empty folder
-):
-    "A folder that transformers reads, out of the file that was published."
+    folder: Any,  # with the .pth file
+    out: Any,  # an empty folder
+) -> None:
+    """A folder that transformers reads, out of the file that was published.
+
+    Parameters
+    ----------
+    folder
+        with the .pth file
+    out
+        an empty folder
+    """
     model = EfficientNetLiteForImageClassification(EfficientNetLiteConfig(num_labels=1000))
     old = torch.load(next(folder.glob("*.pth")), weights_only=True, map_location="cpu")
     model.load_state_dict({new_name(k): v for k, v in old.items()})

@@ -16,8 +16,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 def convert_gguf(
     folder: Path,  # with one .gguf file
     out: Path,  # a new folder for transformers
-):
-    "Take the weights out of their blocks and write them with 16 bits, with the tokenizer beside them."
+) -> None:
+    """Take the weights out of their blocks and write them with 16 bits, with the tokenizer beside them.
+
+    Parameters
+    ----------
+    folder
+        with one .gguf file
+    out
+        a new folder for transformers
+    """
     file = next(Path(folder).glob("*.gguf")).name
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
     with redirect_stderr(io.StringIO()):  # a progress bar that no setting turns off; what goes wrong is raised

@@ -7,11 +7,10 @@ __all__ = ['ImageClassification', 'top_k', 'grey_pixels', 'right_and_wrong']
 
 # %% ../../nbs/tasks/03_image_classification.ipynb #5cb0b4ee
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from fastcore.basics import patch
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -30,38 +29,74 @@ from . import efficientnet  # noqa: F401  makes transformers know this architect
 # %% ../../nbs/tasks/03_image_classification.ipynb #a3d8d02b
 @dataclass
 class ImageClassification(Labels, Images):
-    "One or several labels for a picture."
+    """One or several labels for a picture.
+
+    Parameters
+    ----------
+    label
+        column with the label, or with several when multi_label
+    """
     name: ClassVar[str] = "image-classification"
     label: str = "label"  # column with the label, or with several when multi_label
 
-@patch
-def _rules(self: ImageClassification): return Images._rules(self) + self._label_rules()
+    def _rules(self): return Images._rules(self) + self._label_rules()
 
-@patch
-def build(
-    self: ImageClassification,
-    checkpoint: str,  # an asset, a folder or a hub id of any architecture with an image classification head
-    **options,  # for `models.load`: fresh, seed, configuration
-):
-    "A network with one output per label, and its image processor, set to `size`."
-    model, processor = models.load(checkpoint, "image-classification", **self.head_options(), **options)
-    check_processor(processor)
-    return model, self.set_size(model, processor)[0]
+    def build(
+        self,
+        checkpoint: str,  # an asset, a folder or a hub id of any architecture with an image classification head
+        **options: Any,  # for `models.load`: fresh, seed, configuration
+    ) -> tuple[Any, Any]:
+        """A network with one output per label, and its image processor, set to `size`.
 
-@patch
-def learn(self: ImageClassification, rows: pd.DataFrame) -> ImageClassification:
-    "The labels, and how large the pictures are. `part` has done its work: other data may have other parts."
-    return replace(Labels.learn(self, rows), side=median_side(list(cells(rows[self.image]))), part="")
+        Parameters
+        ----------
+        checkpoint
+            an asset, a folder or a hub id of any architecture with an image classification head
+        **options
+            for `models.load`: fresh, seed, configuration
+        """
+        model, processor = models.load(checkpoint, "image-classification", **self.head_options(), **options)
+        check_processor(processor)
+        return model, self.set_size(model, processor)[0]
 
-# %% ../../nbs/tasks/03_image_classification.ipynb #5a9d0d04
-@patch
-def pace(
-    self: ImageClassification,
-    model,  # what `build` returned
-) -> dict[str, float]:  # `updates` and `learning_rate`
-    "What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`."
-    convolutional = any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
-    return {"updates": 200, "learning_rate": 5e-4 if convolutional else 1e-4}
+    def learn(self, rows: pd.DataFrame) -> "ImageClassification":
+        "The labels, and how large the pictures are. `part` has done its work: other data may have other parts."
+        return replace(Labels.learn(self, rows), side=median_side(list(cells(rows[self.image]))), part="")
+
+    def pace(
+        self,
+        model: Any,  # what `build` returned
+    ) -> dict[str, float]:  # `updates` and `learning_rate`
+        """What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`.
+
+        Parameters
+        ----------
+        model
+            what `build` returned
+
+        Returns
+        -------
+        dict[str, float]
+            `updates` and `learning_rate`
+        """
+        convolutional = any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
+        return {"updates": 200, "learning_rate": 5e-4 if convolutional else 1e-4}
+
+    def metrics(self, predictions: list, targets: list) -> dict[str, float]:
+        "Those of labels, and top-5 accuracy where there are more than five classes."
+        more = {"top_5": top_k(predictions, targets)} if len(self.labels) > 5 and not self.multi_label else {}
+        return Labels.metrics(self, predictions, targets) | more
+
+    def baselines(self) -> dict:
+        "Majority, and logistic regression on grey pixels, tuned on valid."
+        def pixels(train, valid, rows):
+            if self.multi_label: raise DataError("The rung 'pixels' answers one label a picture: leave it out of the ladder of a task with several.")
+            x = [grey_pixels(list(cells(r[self.image]))) for r in (train, valid, rows)]
+            make = lambda c: make_pipeline(StandardScaler(), LogisticRegression(C=c / 100, max_iter=2000))
+            seen = self.classes_of(train)
+            best = tuned(make, STRENGTHS, x[0], seen, x[1], self.classes_of(valid))
+            return self.from_probs(best.predict_proba(x[2]), seen)
+        return Labels.baselines(self) | {"pixels": pixels}
 
 # %% ../../nbs/tasks/03_image_classification.ipynb #cde8a1e9
 def top_k(
@@ -69,43 +104,66 @@ def top_k(
     targets: list[str],  # n right labels
     k: int = 5,  # how many answers count
 ) -> float:  # in [0, 1]
-    "How often the right label is among the k likeliest; of equally likely ones, the first named. A label without a probability is not among them."
+    """How often the right label is among the k likeliest; of equally likely ones, the first named. A label without a probability is not among them.
+
+    Parameters
+    ----------
+    predictions
+        n predictions with probabilities
+    targets
+        n right labels
+    k
+        how many answers count
+
+    Returns
+    -------
+    float
+        in [0, 1]
+    """
     first = lambda probs: sorted(probs, key=probs.get, reverse=True)[:k]
     return float(np.mean([t in first(p.probs or {p.value: 1.}) for p, t in zip(predictions, targets)]))
-
-@patch
-def metrics(self: ImageClassification, predictions: list, targets: list) -> dict[str, float]:
-    "Those of labels, and top-5 accuracy where there are more than five classes."
-    more = {"top_5": top_k(predictions, targets)} if len(self.labels) > 5 and not self.multi_label else {}
-    return Labels.metrics(self, predictions, targets) | more
 
 # %% ../../nbs/tasks/03_image_classification.ipynb #12d0520c
 def grey_pixels(
     pictures: list,  # n, as `open_picture` takes them
     side: int = 16,  # pixels
 ) -> np.ndarray:  # n d: from 0 to 1
-    "Small grey pictures as rows of numbers."
+    """Small grey pictures as rows of numbers.
+
+    Parameters
+    ----------
+    pictures
+        n, as `open_picture` takes them
+    side
+        pixels
+
+    Returns
+    -------
+    np.ndarray
+        n d: from 0 to 1
+    """
     small = [open_picture(p).convert("L").resize((side, side), Image.Resampling.BILINEAR) for p in pictures]
     return np.stack([np.asarray(s, dtype=np.float32).ravel() / 255 for s in small])
-
-@patch
-def baselines(self: ImageClassification) -> dict:
-    "Majority, and logistic regression on grey pixels, tuned on valid."
-    def pixels(train, valid, rows):
-        if self.multi_label: raise DataError("The rung 'pixels' answers one label a picture: leave it out of the ladder of a task with several.")
-        x = [grey_pixels(list(cells(r[self.image]))) for r in (train, valid, rows)]
-        make = lambda c: make_pipeline(StandardScaler(), LogisticRegression(C=c / 100, max_iter=2000))
-        seen = self.classes_of(train)
-        best = tuned(make, STRENGTHS, x[0], seen, x[1], self.classes_of(valid))
-        return self.from_probs(best.predict_proba(x[2]), seen)
-    return Labels.baselines(self) | {"pixels": pixels}
 
 # %% ../../nbs/tasks/03_image_classification.ipynb #5d99f7e4
 def right_and_wrong(
     result: Evaluation,  # of this task
     n: int = 12,  # pictures of each
-):  # a matplotlib Figure
-    "The surest mistakes, then the least sure of the right answers."
+) -> Any:  # a matplotlib Figure
+    """The surest mistakes, then the least sure of the right answers.
+
+    Parameters
+    ----------
+    result
+        of this task
+    n
+        pictures of each
+
+    Returns
+    -------
+    Any
+        a matplotlib Figure
+    """
     table = result.table.reset_index(drop=True)
     wrong = table[table.right < 1].sort_values("score", ascending=False).index[:n]
     right = table[table.right == 1].sort_values("score").index[:n]

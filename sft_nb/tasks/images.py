@@ -14,12 +14,11 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Callable, ClassVar
+from typing import Any, Callable, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
-from fastcore.basics import patch
 from PIL import Image, ImageEnhance, ImageOps, UnidentifiedImageError
 
 from .. import data
@@ -77,7 +76,18 @@ def _decode(file, upright):
 def no_file(
     path: str | Path,  # of what should be a file
 ) -> str | None:  # the reason, as the end of a sentence; None: it is a file
-    "Why there is nothing to open: no such file, a folder, a pipe or a device."
+    """Why there is nothing to open: no such file, a folder, a pipe or a device.
+
+    Parameters
+    ----------
+    path
+        of what should be a file
+
+    Returns
+    -------
+    str | None
+        the reason, as the end of a sentence; None: it is a file
+    """
     path = Path(path)
     try:
         if path.is_file(): return None
@@ -97,10 +107,23 @@ def _from_array(values):
     return Image.fromarray(pixels.astype(np.uint8))
 
 def open_picture(
-    source,  # a path, bytes, an array (h w, or h w 3; 0 to 255), a PIL image, or {"bytes": …} as in Parquet files of pictures
+    source: Any,  # a path, bytes, an array (h w, or h w 3; 0 to 255), a PIL image, or {"bytes": …} as in Parquet files of pictures
     upright: bool = True,  # turn a photograph as its EXIF data say; False: refuse it
 ) -> Image.Image:  # RGB, 8 bits
-    "Open and decode one picture. Raises DataError with the reason, without the picture's name."
+    """Open and decode one picture. Raises DataError with the reason, without the picture's name.
+
+    Parameters
+    ----------
+    source
+        a path, bytes, an array (h w, or h w 3; 0 to 255), a PIL image, or {"bytes": …} as in Parquet files of pictures
+    upright
+        turn a photograph as its EXIF data say; False: refuse it
+
+    Returns
+    -------
+    Image.Image
+        RGB, 8 bits
+    """
     if isinstance(source, dict): source = source.get("bytes") or source.get("path") or ""
     if isinstance(source, Image.Image):
         if trouble := _trouble(source, upright): raise DataError(trouble)
@@ -146,9 +169,20 @@ def _picture(path, fingerprint, trouble, size=None):  # as it was when it was lo
 
 # %% ../../nbs/tasks/03a_images.ipynb #8ef7f023
 def picture_size(
-    source,  # whatever `open_picture` opens
+    source: Any,  # whatever `open_picture` opens
 ) -> tuple[int, int]:  # width and height in pixels, as the file has them
-    "The size of a picture; a file is not decoded for it. Raises DataError with the reason."
+    """The size of a picture; a file is not decoded for it. Raises DataError with the reason.
+
+    Parameters
+    ----------
+    source
+        whatever `open_picture` opens
+
+    Returns
+    -------
+    tuple[int, int]
+        width and height in pixels, as the file has them
+    """
     if isinstance(source, Picture) and source.size: return source.size
     if isinstance(source, np.ndarray) and source.ndim >= 2: return source.shape[1], source.shape[0]
     if not isinstance(source, (str, Path)): return open_picture(source, upright=False).size
@@ -159,7 +193,17 @@ CHANGES = ("crop", "flip", "colour")  # what `augment` may name
 
 @dataclass(frozen=True)
 class Change:
-    "What is done to one picture: a cut-out, a mirror, other light."
+    """What is done to one picture: a cut-out, a mirror, other light.
+
+    Parameters
+    ----------
+    crop
+        left, top, right, bottom, as shares of width and height
+    flip
+        left becomes right
+    light
+        factors of brightness, contrast and saturation
+    """
     crop: tuple[float, float, float, float] = (0., 0., 1., 1.)  # left, top, right, bottom, as shares of width and height
     flip: bool = False  # left becomes right
     light: tuple[float, float, float] = (1., 1., 1.)  # factors of brightness, contrast and saturation
@@ -168,7 +212,18 @@ class Change:
         self,
         size: tuple[int, int],  # width and height of the picture, in pixels
     ) -> tuple[int, int, int, int]:  # left, top, right, bottom
-        "The cut-out in whole pixels, at least one."
+        """The cut-out in whole pixels, at least one.
+
+        Parameters
+        ----------
+        size
+            width and height of the picture, in pixels
+
+        Returns
+        -------
+        tuple[int, int, int, int]
+            left, top, right, bottom
+        """
         (w, h), (x0, y0, x1, y1) = size, self.crop
         left, top = min(int(x0 * w), w - 1), min(int(y0 * h), h - 1)
         return left, top, max(round(x1 * w), left + 1), max(round(y1 * h), top + 1)
@@ -190,7 +245,17 @@ def draw_change(
     rng: np.random.Generator,  # of (seed, epoch, index)
     least: float = .6,  # share of the picture that a cut-out keeps, at least
 ) -> Change:
-    "Draw a change. The same numbers are drawn whatever is named, so that a name more does not change the others."
+    """Draw a change. The same numbers are drawn whatever is named, so that a name more does not change the others.
+
+    Parameters
+    ----------
+    names
+        some of `CHANGES`
+    rng
+        of (seed, epoch, index)
+    least
+        share of the picture that a cut-out keeps, at least
+    """
     area, shape, x, y, mirror = rng.uniform(least, 1), np.exp(rng.uniform(-.2, .2)), *rng.uniform(size=3)
     light = tuple(float(f) for f in rng.uniform(.7, 1.3, 3))
     w, h = min(1., float(np.sqrt(area * shape))), min(1., float(np.sqrt(area / shape)))
@@ -204,9 +269,30 @@ def plot_pictures(
     colors: list[str] | None = None,  # of the titles
     columns: int = 8,  # pictures a line
     side: float = 1.1,  # inches
-    draw=None,  # called with (axes, number of the picture)
-):  # a matplotlib Figure
-    "Pictures in a grid."
+    draw: Callable | None = None,  # called with (axes, number of the picture)
+) -> Any:  # a matplotlib Figure
+    """Pictures in a grid.
+
+    Parameters
+    ----------
+    pictures
+        PIL images or arrays
+    titles
+        one above each
+    colors
+        of the titles
+    columns
+        pictures a line
+    side
+        inches
+    draw
+        called with (axes, number of the picture)
+
+    Returns
+    -------
+    Any
+        a matplotlib Figure
+    """
     import matplotlib.pyplot as plt  # not at the top: drawing is slow to import
     columns = min(columns, len(pictures)) or 1
     lines = -(-len(pictures) // columns)
@@ -223,7 +309,23 @@ def plot_pictures(
 # %% ../../nbs/tasks/03a_images.ipynb #3fc8549a
 @dataclass
 class Images(Task):
-    "What tasks on one picture have in common."
+    """What tasks on one picture have in common.
+
+    Parameters
+    ----------
+    image
+        column with paths, arrays or pictures
+    size
+        pixels a side that the network sees. None: the checkpoint's own, or less for small pictures
+    augment
+        random changes in training, any of crop, flip, colour, with commas between
+    unreadable
+        what a picture is that cannot be used: "error", or "skip" to leave it out and count it
+    part
+        of data that lie in several folders, such as train, val and test: the one to read
+    side
+        median of the longer sides of the training pictures, in pixels
+    """
     suited: ClassVar[tuple[str, ...]] = ("image encoder",)
     first: ClassVar[str] = "efficientnet-lite0"
     upright: ClassVar[bool] = True  # may a photograph be turned as its EXIF data say?
@@ -241,22 +343,200 @@ class Images(Task):
     def changes(self) -> tuple[str, ...]: "The names in `augment`."; return tuple(n.strip() for n in self.augment.split(",") if n.strip())
     @property
     def augments(self) -> bool: "Does `encode` draw from `rng`?"; return bool(self.changes)
-    def inputs(self): return [self.image]
-    def length(self, example): return 1  # all are of one size
+    def inputs(self) -> list[str]: return [self.image]
+    def length(self, example: dict) -> int: return 1  # all are of one size
+
+    def _rules(self):
+        "(is it broken?, what it says) for every rule about the settings."
+        size_is = lambda low, high: isinstance(self.size, int) and not isinstance(self.size, bool) and low <= self.size <= high
+        texts = {name: getattr(self, name) for name in ("image", "augment", "unreadable", "part")}
+        mistyped = [(True, f"{name}={data._short(v)}: a text is needed") for name, v in texts.items() if not isinstance(v, str)]
+        return mistyped or [
+                (self.image in self.outputs(), f"image={self.image!r}: also the column of the answer"),
+                (not (self.size is None or size_is(8, LARGEST)), f"size={data._short(self.size)}: a whole number from 8 to {LARGEST:,} pixels, or None"),
+                (not set(self.changes) <= set(CHANGES), f"augment={self.augment!r}: any of {', '.join(CHANGES)}, with commas between"),
+                (self.unreadable not in ("error", "skip"), f"unreadable={self.unreadable!r}: error or skip")]
+
+    def _open(self, path: Path):  # files or arrays, labels or None, what to tell
+        "The layouts that are no tables; None for a table. A child adds its own."
+        if self._cifar(path): return *read_cifar_files(path), []
+        if path.is_dir(): return read_folder(path, self.part)
+
+    def _cifar(self, path): return path.is_dir() and any(path.glob("data_batch_*")) or _is_cifar(path)
+
+    def table(
+        self,
+        source: Any,  # a path, a DataFrame or a list of dicts
+        labelled: bool = True,  # False: rows to predict, whose targets do not matter
+        encoding: str | None = None,  # of a text file
+        delimiter: str | None = None,  # between the cells of a .csv or .tsv file
+    ) -> pd.DataFrame:  # unchecked
+        """A folder per class, a folder of pictures, CIFAR-10's files, or a table. Every file is looked into once.
+
+        Parameters
+        ----------
+        source
+            a path, a DataFrame or a list of dicts
+        labelled
+            False: rows to predict, whose targets do not matter
+        encoding
+            of a text file
+        delimiter
+            between the cells of a .csv or .tsv file
+
+        Returns
+        -------
+        pd.DataFrame
+            unchecked
+        """
+        path = _absolute(source) if isinstance(source, (str, Path)) else None
+        if found := path is not None and self._open(path): return self._as_table(path, *found, labelled)
+        how = {"encoding": encoding, "delimiter": delimiter}
+        rows = data.read_table(source, **{name: v for name, v in how.items() if v is not None})
+        if isinstance(source, pd.DataFrame): rows.attrs |= {k: source.attrs[k] for k in DECLARED if k in source.attrs}
+        if self.image in rows: rows[self.image] = self._looked_into(cells(rows[self.image]), path.parent if path else Path())
+        return rows
+
+    def _as_table(self, path, pictures, labels, notes, labelled):
+        if labels is None and labelled: raise DataError(f"{path} holds pictures without answers: a folder per class is needed, or a table with paths and answers.")
+        rows = pd.DataFrame({self.image: self._looked_into(pictures, Path())})
+        if labels is not None and self.outputs(): rows = rows.assign(**{self.outputs()[0]: labels})
+        rows.attrs["noted"] = notes
+        names = _class_names(path if path.is_dir() else path.parent) if self._cifar(path) else labels  # a folder lists its classes
+        if names:
+            rows.attrs["classes"] = names if self._cifar(path) else sorted(set(names), key=in_order)
+        return rows
+
+    def _looked_into(self, values, base):  # files become `Picture`s; what is no path stays
+        look = lambda v: Picture(base / _absolute_or_not(v), self.upright) if isinstance(v, (str, Path)) and not isinstance(v, Picture) and not data._empty(v) else v
+        return pd.Series([look(v) for v in values], dtype=object)
+
+    def _wrong(self, value):  # the reason, or None
+        if isinstance(value, Picture): return value.trouble
+        try: open_picture(value, self.upright)
+        except DataError as e: return str(e)
+
+    def check(self, rows: pd.DataFrame, labelled: bool = True) -> list[Finding]:
+        "Columns, missing pictures, pictures that cannot be used; then what `check_answers` of the task finds."
+        found = data.check_columns(rows, self.inputs() + (self.outputs() if labelled else []))
+        if found: return found
+        told = [Finding("warning", f"{note}.") for note in rows.attrs.get("noted", ())]
+        values = list(cells(rows[self.image]))
+        missing = data._at([v is None or not isinstance(v, (list, tuple, dict, np.ndarray, Image.Image)) and data._empty(v) for v in values])
+        found = [Finding("skip", f"{data._count(len(missing), 'row')} without {self.image} ({data._name_rows(missing)}, counting from 0)", missing)] if missing else []
+        reasons = {i: reason for i, v in enumerate(values) if i not in missing and (reason := self._wrong(v))}
+        if reasons: found.append(self._unusable(values, reasons))
+        return told + found + (self.check_answers(rows) if labelled else [])
+
+    def _unusable(self, values, reasons):
+        at, first = tuple(reasons), next(iter(reasons))
+        name = f"{_shown(values[first])}: " if isinstance(values[first], (str, Path)) else ""
+        return Finding(self.unreadable, f"{data._count(len(at), 'picture')} cannot be used ({data._name_rows(at)}, counting from 0). {name}{reasons[first]}" + ("" if self.unreadable == "skip" else ". unreadable=\"skip\" leaves such rows out."), at)
+
+    def check_answers(
+        self,
+        rows: pd.DataFrame,  # with the columns of the answer
+    ) -> list[Finding]:
+        """What is wrong or doubtful about the answers; here: are they filled?
+
+        Parameters
+        ----------
+        rows
+            with the columns of the answer
+        """
+        return data.check_missing(rows, self.outputs())
+
+    def set_size(
+        self,
+        model: Any,  # the network
+        processor: Any,  # its image processor; not changed
+    ) -> tuple:  # the processor to use, and what the network says to an empty picture
+        """The processor with `size`, or with the size that suits the pictures. Raises CheckpointError where the network cannot see it.
+
+        Parameters
+        ----------
+        model
+            the network
+        processor
+            its image processor; not changed
+
+        Returns
+        -------
+        tuple
+            the processor to use, and what the network says to an empty picture
+        """
+        if self.size is not None: return _seen_by(model, resize_to(copy.deepcopy(processor), self.size))
+        own, wanted = own_size(processor), self.side and size_for(self.side)
+        if not (own and wanted and wanted < own): return _seen_by(model, processor)
+        try: smaller = _seen_by(model, resize_to(copy.deepcopy(processor), wanted))
+        except CheckpointError: return _seen_by(model, processor)  # it has a position for every patch
+        data.report([Finding("warning", f"The pictures are small ({self.side} pixels, the median of their longer sides), so the network sees them at {wanted} × {wanted} pixels instead of the checkpoint's {own}. To choose yourself: size={own} (fine-tune: --size {own}).")])
+        return smaller
+
+    def _see(self, value, processor, rng):  # pixels as the network gets them, how they were changed, and the size before: (width, height)
+        picture = open_picture(value, self.upright)
+        change = Change() if rng is None else draw_change(self.changes, rng)
+        return sized(processor, change(picture)), change, picture.size
+
+    def _columns(self, rows: pd.DataFrame, processor, rng=None):
+        seen = [self._see(v, processor, rng) for v in cells(rows[self.image])]
+        pixels = {"pixels": [np.ascontiguousarray(p).tobytes() for p, _, _ in seen], "shape": [list(p.shape) for p, _, _ in seen], "kind": [str(p.dtype) for p, _, _ in seen]}
+        return pixels | self._answers_seen(rows, seen)
+
+    def _answers_seen(self, rows, seen): return self._answers(rows)  # a task whose answers move with the picture looks at `seen`
+
+    def _answers(self, rows: pd.DataFrame) -> dict: return {}  # column -> a list of numbers per row; {} for rows without targets
+
+    def _targets(self, examples: list[dict]) -> dict: return {}  # name -> tensor; {} for examples without targets
+
+    def encode_all(self, rows: pd.DataFrame, processor: Any) -> Stored:
+        "Pixels in the network's size, and the answers as numbers; kept on the disk."
+        return Stored(self._columns(rows.iloc[i:i + AT_ONCE], processor) for i in range(0, len(rows), AT_ONCE))
+
+    def encode(self, row: dict, processor: Any, rng: Any = None) -> dict:
+        "One row; changed at random if the task augments and `rng` is given."
+        rows = pd.DataFrame({k: pd.Series([v], dtype=object) for k, v in row.items()})
+        return {k: column[0] for k, column in self._columns(rows, processor, rng if self.augments else None).items()}
+
+    def collate(self, examples: list[dict], processor: Any) -> Batch:
+        "Pixels in the network's colours (b 3 h w), and the task's targets."
+        pixels = [np.frombuffer(e["pixels"], e["kind"]).reshape(e["shape"]) for e in examples]
+        return Batch({"pixel_values": scaled(processor, pixels)}, self._targets(examples), torch.arange(len(examples)))
+
+    def features(self, model: Any, batch: Batch) -> torch.Tensor:  # b d
+        """What the body says of a picture.
+
+        Returns
+        -------
+        torch.Tensor
+            b d
+        """
+        out = model.base_model(**batch.inputs)
+        pooled = getattr(out, "pooler_output", None)
+        return out.last_hidden_state[:, 0] if pooled is None else pooled.flatten(1)
+
+    def harmless(self) -> dict[str, Callable]:
+        "A little more or less light, paler colours."
+        def lit(change): return lambda row, rng: row | {self.image: change(open_picture(row[self.image], self.upright))}
+        return {name: lit(change) for name, change in LIGHTS.items()}
+
+    def show(self, rows: pd.DataFrame, predictions: list | None = None, most: int = 24) -> Any:
+        "A grid of the first pictures, with truth and answer."
+        rows, truth = rows.iloc[:most], set(self.outputs()) <= set(rows)
+        pictures = [open_picture(v, self.upright) for v in cells(rows[self.image])]
+        if not (truth or predictions): return plot_pictures(pictures)
+        titles, colors = zip(*(self._title(row if truth else None, predictions[i] if predictions else None) for i, row in enumerate(records(rows))))
+        return plot_pictures(pictures, list(titles), list(colors))
+
+    def _title(self, row, prediction):  # text and colour
+        true = None if row is None else self.target(row)
+        if prediction is None: return str(true), "black"
+        said = f"{prediction.value}" + ("" if prediction.score is None else f" {prediction.score:.0%}")
+        if true is None: return said, "black"
+        right = self.score(prediction, true) == 1
+        return said if right else f"{said}\nnot {true}", data.COLORS["certify" if right else "valid"]
 
 LARGEST = 2**12  # pixels a side that a network may be asked to see
-
-@patch
-def _rules(self: Images):
-    "(is it broken?, what it says) for every rule about the settings."
-    size_is = lambda low, high: isinstance(self.size, int) and not isinstance(self.size, bool) and low <= self.size <= high
-    texts = {name: getattr(self, name) for name in ("image", "augment", "unreadable", "part")}
-    mistyped = [(True, f"{name}={data._short(v)}: a text is needed") for name, v in texts.items() if not isinstance(v, str)]
-    return mistyped or [
-            (self.image in self.outputs(), f"image={self.image!r}: also the column of the answer"),
-            (not (self.size is None or size_is(8, LARGEST)), f"size={data._short(self.size)}: a whole number from 8 to {LARGEST:,} pixels, or None"),
-            (not set(self.changes) <= set(CHANGES), f"augment={self.augment!r}: any of {', '.join(CHANGES)}, with commas between"),
-            (self.unreadable not in ("error", "skip"), f"unreadable={self.unreadable!r}: error or skip")]
 
 # %% ../../nbs/tasks/03a_images.ipynb #32047fc4
 _LITTER = (".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", ".ipynb_checkpoints", ".git")  # nobody means these
@@ -283,7 +563,20 @@ def pictures_below(
     folder: Path,  # to look through
     deep: bool = True,  # and the folders inside it
 ) -> tuple[list[Path], list[Path]]:  # pictures, and other files, each sorted
-    "All pictures of a folder: files with a known ending, and others that can be read as pictures."
+    """All pictures of a folder: files with a known ending, and others that can be read as pictures.
+
+    Parameters
+    ----------
+    folder
+        to look through
+    deep
+        and the folders inside it
+
+    Returns
+    -------
+    tuple[list[Path], list[Path]]
+        pictures, and other files, each sorted
+    """
     files = _files_below(folder) if deep else sorted(p for p in folder.iterdir() if not (p.is_dir() or _litter(p.name)))
     hidden = {p for p in files if any(name.startswith(".") for name in p.relative_to(folder).parts)}
     pictures = [p for p in files if p not in hidden and _is_picture(p)]
@@ -293,7 +586,18 @@ def pictures_below(
 def left_out_note(
     others: list[Path],  # files that are no pictures we can read
 ) -> list[str]:  # one sentence; none where nothing was left out
-    "How many files were left out, of which endings, with examples."
+    """How many files were left out, of which endings, with examples.
+
+    Parameters
+    ----------
+    others
+        files that are no pictures we can read
+
+    Returns
+    -------
+    list[str]
+        one sentence; none where nothing was left out
+    """
     if not others: return []
     endings = Counter(p.suffix.lower() or "no ending" for p in others).most_common()
     kinds = ", ".join(f"{n} {ending}" for ending, n in endings[:6]) + (" …" if len(endings) > 6 else "")
@@ -304,11 +608,26 @@ def left_out_note(
 PARTS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")  # usual names, in small letters
 
 def choose_part(
-    where,  # file or folder that has several parts
+    where: Any,  # file or folder that has several parts
     parts: dict[str, Path | tuple],  # name -> what to read: a path, or several, the first of which names it
     part: str,  # the name that was asked for; "": none
 ) -> Path | tuple:  # one of them
-    "The part that was named, or the only one. Raises DataError with their names and places."
+    """The part that was named, or the only one. Raises DataError with their names and places.
+
+    Parameters
+    ----------
+    where
+        file or folder that has several parts
+    parts
+        name -> what to read: a path, or several, the first of which names it
+    part
+        the name that was asked for; "": none
+
+    Returns
+    -------
+    Path | tuple
+        one of them
+    """
     plain = {re.sub(r"\d+$", "", name): name for name in parts}  # train for train2017
     if part in parts: return parts[part]
     if part and part in plain: return parts[plain[part]]
@@ -340,7 +659,20 @@ def read_folder(
     folder: Path,  # with a folder per class, or with pictures
     part: str = "",  # which folder, where they are train, val, test
 ) -> tuple[list[Path], list[str] | None, list[str]]:  # files; the class of each, or None without folders; what to tell
-    "Pictures of a folder per class, or of one folder. Raises DataError for a mixture, and where there are none."
+    """Pictures of a folder per class, or of one folder. Raises DataError for a mixture, and where there are none.
+
+    Parameters
+    ----------
+    folder
+        with a folder per class, or with pictures
+    part
+        which folder, where they are train, val, test
+
+    Returns
+    -------
+    tuple[list[Path], list[str] | None, list[str]]
+        files; the class of each, or None without folders; what to tell
+    """
     parts = _parts_of(folder)
     if len(parts) > 1 or part in parts: folder = choose_part(folder, parts, part)
     elif part and folder.name.lower() not in PARTS: raise DataError(f"{folder} has no parts, such as train and val: leave part={part!r} out.")
@@ -373,7 +705,18 @@ class _OnlyArrays(pickle.Unpickler):
 def read_cifar(
     path: Path,  # data_batch_1 … data_batch_5, or test_batch
 ) -> tuple[list[np.ndarray], list[int]]:  # pictures (32 32 3, uint8) and class numbers
-    "One file of CIFAR-10's Python version. Nothing in it is run; raises DataError for anything but numbers."
+    """One file of CIFAR-10's Python version. Nothing in it is run; raises DataError for anything but numbers.
+
+    Parameters
+    ----------
+    path
+        data_batch_1 … data_batch_5, or test_batch
+
+    Returns
+    -------
+    tuple[list[np.ndarray], list[int]]
+        pictures (32 32 3, uint8) and class numbers
+    """
     try:
         with open(path, "rb") as file: batch = _OnlyArrays(file, encoding="bytes").load()
         pixels, labels = batch[b"data"], [int(l) for l in batch[b"labels"]]
@@ -396,7 +739,18 @@ def _class_names(folder):
 def read_cifar_files(
     path: Path,  # a batch, or a folder with batches
 ) -> tuple[list[np.ndarray], list[str]]:  # pictures, and names of their classes
-    "CIFAR-10 as pictures and class names (numbers, where batches.meta is missing)."
+    """CIFAR-10 as pictures and class names (numbers, where batches.meta is missing).
+
+    Parameters
+    ----------
+    path
+        a batch, or a folder with batches
+
+    Returns
+    -------
+    tuple[list[np.ndarray], list[str]]
+        pictures, and names of their classes
+    """
     files = sorted(path.glob("data_batch_*")) if path.is_dir() else [path]
     batches, names = [read_cifar(f) for f in files], _class_names(path if path.is_dir() else path.parent)
     pictures, numbers = [p for b in batches for p in b[0]], [n for b in batches for n in b[1]]
@@ -404,113 +758,72 @@ def read_cifar_files(
     return pictures, [names[n] if names else str(n) for n in numbers]
 
 # %% ../../nbs/tasks/03a_images.ipynb #e819ea3d
-@patch
-def _open(self: Images, path: Path):  # files or arrays, labels or None, what to tell
-    "The layouts that are no tables; None for a table. A child adds its own."
-    if self._cifar(path): return *read_cifar_files(path), []
-    if path.is_dir(): return read_folder(path, self.part)
-
-@patch
-def _cifar(self: Images, path): return path.is_dir() and any(path.glob("data_batch_*")) or _is_cifar(path)
-
 DECLARED = ("classes", "numbers")  # notes of a table about its classes, which every part of it keeps
-
-@patch
-def table(
-    self: Images,
-    source,  # a path, a DataFrame or a list of dicts
-    labelled: bool = True,  # False: rows to predict, whose targets do not matter
-    encoding: str | None = None,  # of a text file
-    delimiter: str | None = None,  # between the cells of a .csv or .tsv file
-) -> pd.DataFrame:  # unchecked
-    "A folder per class, a folder of pictures, CIFAR-10's files, or a table. Every file is looked into once."
-    path = _absolute(source) if isinstance(source, (str, Path)) else None
-    if found := path is not None and self._open(path): return self._as_table(path, *found, labelled)
-    how = {"encoding": encoding, "delimiter": delimiter}
-    rows = data.read_table(source, **{name: v for name, v in how.items() if v is not None})
-    if isinstance(source, pd.DataFrame): rows.attrs |= {k: source.attrs[k] for k in DECLARED if k in source.attrs}
-    if self.image in rows: rows[self.image] = self._looked_into(cells(rows[self.image]), path.parent if path else Path())
-    return rows
-
-@patch
-def _as_table(self: Images, path, pictures, labels, notes, labelled):
-    if labels is None and labelled: raise DataError(f"{path} holds pictures without answers: a folder per class is needed, or a table with paths and answers.")
-    rows = pd.DataFrame({self.image: self._looked_into(pictures, Path())})
-    if labels is not None and self.outputs(): rows = rows.assign(**{self.outputs()[0]: labels})
-    rows.attrs["noted"] = notes
-    names = _class_names(path if path.is_dir() else path.parent) if self._cifar(path) else labels  # a folder lists its classes
-    if names:
-        rows.attrs["classes"] = names if self._cifar(path) else sorted(set(names), key=in_order)
-    return rows
-
-@patch
-def _looked_into(self: Images, values, base):  # files become `Picture`s; what is no path stays
-    look = lambda v: Picture(base / _absolute_or_not(v), self.upright) if isinstance(v, (str, Path)) and not isinstance(v, Picture) and not data._empty(v) else v
-    return pd.Series([look(v) for v in values], dtype=object)
 
 def _absolute_or_not(path): return _absolute(path) if str(path).startswith("~") else path
 
 # %% ../../nbs/tasks/03a_images.ipynb #60ae5c6e
-@patch
-def _wrong(self: Images, value):  # the reason, or None
-    if isinstance(value, Picture): return value.trouble
-    try: open_picture(value, self.upright)
-    except DataError as e: return str(e)
-
-@patch
-def check(self: Images, rows: pd.DataFrame, labelled: bool = True) -> list[Finding]:
-    "Columns, missing pictures, pictures that cannot be used; then what `check_answers` of the task finds."
-    found = data.check_columns(rows, self.inputs() + (self.outputs() if labelled else []))
-    if found: return found
-    told = [Finding("warning", f"{note}.") for note in rows.attrs.get("noted", ())]
-    values = list(cells(rows[self.image]))
-    missing = data._at([v is None or not isinstance(v, (list, tuple, dict, np.ndarray, Image.Image)) and data._empty(v) for v in values])
-    found = [Finding("skip", f"{data._count(len(missing), 'row')} without {self.image} ({data._name_rows(missing)}, counting from 0)", missing)] if missing else []
-    reasons = {i: reason for i, v in enumerate(values) if i not in missing and (reason := self._wrong(v))}
-    if reasons: found.append(self._unusable(values, reasons))
-    return told + found + (self.check_answers(rows) if labelled else [])
-
-@patch
-def _unusable(self: Images, values, reasons):
-    at, first = tuple(reasons), next(iter(reasons))
-    name = f"{_shown(values[first])}: " if isinstance(values[first], (str, Path)) else ""
-    return Finding(self.unreadable, f"{data._count(len(at), 'picture')} cannot be used ({data._name_rows(at)}, counting from 0). {name}{reasons[first]}" + ("" if self.unreadable == "skip" else ". unreadable=\"skip\" leaves such rows out."), at)
-
 def _shown(path):  # as it may stand in a message: its end says most
     path = str(path)
     return path if len(path) <= 300 else f"…{path[-300:]}"
 
-@patch
-def check_answers(
-    self: Images,
-    rows: pd.DataFrame,  # with the columns of the answer
-) -> list[Finding]:
-    "What is wrong or doubtful about the answers; here: are they filled?"
-    return data.check_missing(rows, self.outputs())
-
 # %% ../../nbs/tasks/03a_images.ipynb #7c735875
 def sized(
-    processor,  # a transformers image processor
+    processor: Any,  # a transformers image processor
     picture: Image.Image,  # RGB
 ) -> np.ndarray:  # 3 h w: uint8, or float32 where the processor cannot be divided
-    "The picture in the size that the network sees; its colours are scaled later, by `scaled`."
+    """The picture in the size that the network sees; its colours are scaled later, by `scaled`.
+
+    Parameters
+    ----------
+    processor
+        a transformers image processor
+    picture
+        RGB
+
+    Returns
+    -------
+    np.ndarray
+        3 h w: uint8, or float32 where the processor cannot be divided
+    """
     plain = processor(images=picture, do_rescale=False, do_normalize=False, return_tensors="np")["pixel_values"][0]
     return plain if plain.dtype == np.uint8 else processor(images=picture, return_tensors="np")["pixel_values"][0].astype(np.float32)
 
 def scaled(
-    processor,  # the same
+    processor: Any,  # the same
     pictures: list[np.ndarray],  # b of 3 h w, from `sized`
 ) -> torch.Tensor:  # b 3 h w, float32
-    "The pictures in the colours that the network sees."
+    """The pictures in the colours that the network sees.
+
+    Parameters
+    ----------
+    processor
+        the same
+    pictures
+        b of 3 h w, from `sized`
+
+    Returns
+    -------
+    torch.Tensor
+        b 3 h w, float32
+    """
     if pictures[0].dtype != np.uint8: return torch.from_numpy(np.stack(pictures))
     return processor(images=pictures, input_data_format="channels_first", do_resize=False, do_center_crop=False, do_pad=False, return_tensors="pt")["pixel_values"].float()
 
 # %% ../../nbs/tasks/03a_images.ipynb #574ce25e
 def resize_to(
-    processor,  # changed in place
+    processor: Any,  # changed in place
     size: int | None,  # pixels a side; None: leave it
-):
-    "Make a processor give squares of another size. A cut-out from the middle keeps its share."
+) -> Any:
+    """Make a processor give squares of another size. A cut-out from the middle keeps its share.
+
+    Parameters
+    ----------
+    processor
+        changed in place
+    size
+        pixels a side; None: leave it
+    """
     if size is None: return processor
     square, old = {"height": size, "width": size}, dict(processor.size)
     ways = [(square, None), ({"shortest_edge": size}, None)]
@@ -525,9 +838,15 @@ def resize_to(
 
 # %% ../../nbs/tasks/03a_images.ipynb #102565a8
 def check_processor(
-    processor,  # a transformers image processor, as it was read
-):
-    "Raise CheckpointError unless sizes and colours are numbers that can be meant."
+    processor: Any,  # a transformers image processor, as it was read
+) -> None:
+    """Raise CheckpointError unless sizes and colours are numbers that can be meant.
+
+    Parameters
+    ----------
+    processor
+        a transformers image processor, as it was read
+    """
     where = f"{type(processor).__name__}, read from preprocessor_config.json,"
     for name in ("size", "crop_size", "pad_size"):
         for key, pixels in dict(getattr(processor, name, None) or {}).items():
@@ -546,7 +865,20 @@ def median_side(
     pictures: list,  # as they stand in a table
     most: int = 1000,  # pictures that are looked at, evenly spread
 ) -> int | None:  # pixels; None: none can be read
-    "The median of the longer sides of some pictures."
+    """The median of the longer sides of some pictures.
+
+    Parameters
+    ----------
+    pictures
+        as they stand in a table
+    most
+        pictures that are looked at, evenly spread
+
+    Returns
+    -------
+    int | None
+        pixels; None: none can be read
+    """
     sides = []
     for picture in pictures[::max(1, len(pictures) // most)]:
         try: sides.append(max(picture_size(picture)))
@@ -556,31 +888,38 @@ def median_side(
 def size_for(
     side: int,  # pixels
 ) -> int:  # pixels
-    "The size in which a network sees pictures of this side, if it was trained with larger ones."
+    """The size in which a network sees pictures of this side, if it was trained with larger ones.
+
+    Parameters
+    ----------
+    side
+        pixels
+
+    Returns
+    -------
+    int
+        pixels
+    """
     return max(LEAST, -(-side // STEP_OF_SIZE) * STEP_OF_SIZE)
 
 # %% ../../nbs/tasks/03a_images.ipynb #e64d28b3
 def own_size(
-    processor,  # a transformers image processor
+    processor: Any,  # a transformers image processor
 ) -> int | None:  # pixels a side; None: it does not say
-    "The size that a processor gives."
+    """The size that a processor gives.
+
+    Parameters
+    ----------
+    processor
+        a transformers image processor
+
+    Returns
+    -------
+    int | None
+        pixels a side; None: it does not say
+    """
     size = dict((processor.crop_size if getattr(processor, "do_center_crop", False) else None) or processor.size)
     return size.get("height") or size.get("shortest_edge")
-
-@patch
-def set_size(
-    self: Images,
-    model,  # the network
-    processor,  # its image processor; not changed
-) -> tuple:  # the processor to use, and what the network says to an empty picture
-    "The processor with `size`, or with the size that suits the pictures. Raises CheckpointError where the network cannot see it."
-    if self.size is not None: return _seen_by(model, resize_to(copy.deepcopy(processor), self.size))
-    own, wanted = own_size(processor), self.side and size_for(self.side)
-    if not (own and wanted and wanted < own): return _seen_by(model, processor)
-    try: smaller = _seen_by(model, resize_to(copy.deepcopy(processor), wanted))
-    except CheckpointError: return _seen_by(model, processor)  # it has a position for every patch
-    data.report([Finding("warning", f"The pictures are small ({self.side} pixels, the median of their longer sides), so the network sees them at {wanted} × {wanted} pixels instead of the checkpoint's {own}. To choose yourself: size={own} (fine-tune: --size {own}).")])
-    return smaller
 
 def _seen_by(model, processor):  # the processor, and what the network says to an empty picture
     try:
@@ -590,80 +929,8 @@ def _seen_by(model, processor):  # the processor, and what the network says to a
 
 def _line(error): return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:120]
 
-# %% ../../nbs/tasks/03a_images.ipynb #7815e7a6
-@patch
-def _see(self: Images, value, processor, rng):  # pixels as the network gets them, how they were changed, and the size before: (width, height)
-    picture = open_picture(value, self.upright)
-    change = Change() if rng is None else draw_change(self.changes, rng)
-    return sized(processor, change(picture)), change, picture.size
-
-@patch
-def _columns(self: Images, rows: pd.DataFrame, processor, rng=None):
-    seen = [self._see(v, processor, rng) for v in cells(rows[self.image])]
-    pixels = {"pixels": [np.ascontiguousarray(p).tobytes() for p, _, _ in seen], "shape": [list(p.shape) for p, _, _ in seen], "kind": [str(p.dtype) for p, _, _ in seen]}
-    return pixels | self._answers_seen(rows, seen)
-
-@patch
-def _answers_seen(self: Images, rows, seen): return self._answers(rows)  # a task whose answers move with the picture looks at `seen`
-
-@patch
-def _answers(self: Images, rows: pd.DataFrame) -> dict: return {}  # column -> a list of numbers per row; {} for rows without targets
-
-@patch
-def _targets(self: Images, examples: list[dict]) -> dict: return {}  # name -> tensor; {} for examples without targets
-
 # %% ../../nbs/tasks/03a_images.ipynb #4dc0b123
 AT_ONCE = 64  # pictures that are in memory while they are written to the disk
 
-@patch
-def encode_all(self: Images, rows: pd.DataFrame, processor) -> Stored:
-    "Pixels in the network's size, and the answers as numbers; kept on the disk."
-    return Stored(self._columns(rows.iloc[i:i + AT_ONCE], processor) for i in range(0, len(rows), AT_ONCE))
-
-@patch
-def encode(self: Images, row: dict, processor, rng=None) -> dict:
-    "One row; changed at random if the task augments and `rng` is given."
-    rows = pd.DataFrame({k: pd.Series([v], dtype=object) for k, v in row.items()})
-    return {k: column[0] for k, column in self._columns(rows, processor, rng if self.augments else None).items()}
-
-@patch
-def collate(self: Images, examples: list[dict], processor) -> Batch:
-    "Pixels in the network's colours (b 3 h w), and the task's targets."
-    pixels = [np.frombuffer(e["pixels"], e["kind"]).reshape(e["shape"]) for e in examples]
-    return Batch({"pixel_values": scaled(processor, pixels)}, self._targets(examples), torch.arange(len(examples)))
-
-# %% ../../nbs/tasks/03a_images.ipynb #abb936e5
-@patch
-def features(self: Images, model, batch: Batch) -> torch.Tensor:  # b d
-    "What the body says of a picture."
-    out = model.base_model(**batch.inputs)
-    pooled = getattr(out, "pooler_output", None)
-    return out.last_hidden_state[:, 0] if pooled is None else pooled.flatten(1)
-
 # %% ../../nbs/tasks/03a_images.ipynb #00aa816a
 LIGHTS = {"a little brighter": Change(light=(1.1, 1., 1.)), "a little darker": Change(light=(.9, 1., 1.)), "paler colours": Change(light=(1., 1., .8))}
-
-@patch
-def harmless(self: Images) -> dict[str, Callable]:
-    "A little more or less light, paler colours."
-    def lit(change): return lambda row, rng: row | {self.image: change(open_picture(row[self.image], self.upright))}
-    return {name: lit(change) for name, change in LIGHTS.items()}
-
-# %% ../../nbs/tasks/03a_images.ipynb #a746b82f
-@patch
-def show(self: Images, rows: pd.DataFrame, predictions: list | None = None, most: int = 24):
-    "A grid of the first pictures, with truth and answer."
-    rows, truth = rows.iloc[:most], set(self.outputs()) <= set(rows)
-    pictures = [open_picture(v, self.upright) for v in cells(rows[self.image])]
-    if not (truth or predictions): return plot_pictures(pictures)
-    titles, colors = zip(*(self._title(row if truth else None, predictions[i] if predictions else None) for i, row in enumerate(records(rows))))
-    return plot_pictures(pictures, list(titles), list(colors))
-
-@patch
-def _title(self: Images, row, prediction):  # text and colour
-    true = None if row is None else self.target(row)
-    if prediction is None: return str(true), "black"
-    said = f"{prediction.value}" + ("" if prediction.score is None else f" {prediction.score:.0%}")
-    if true is None: return said, "black"
-    right = self.score(prediction, true) == 1
-    return said if right else f"{said}\nnot {true}", data.COLORS["certify" if right else "valid"]

@@ -11,13 +11,12 @@ import re
 from collections import Counter
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
 from babel.dates import format_date
-from fastcore.basics import patch
 
 from .. import data, losses, models
 from ..assets import load_data
@@ -32,7 +31,21 @@ from .tags import tags_to_spans
 # %% ../../nbs/tasks/06_instruction_tuning.ipynb #f184f589
 @dataclass
 class InstructionTuning(Generating):
-    "An answer to a conversation."
+    """An answer to a conversation.
+
+    Parameters
+    ----------
+    prompt
+        column with the question: a text, or a list of messages that ends with the user
+    completion
+        column with the answer
+    messages
+        column with whole conversations, where there are no two columns
+    template
+        file with a chat template, for checkpoints that have none
+    template_text
+        what stands in it
+    """
     name: ClassVar[str] = "instruction-tuning"
     suited: ClassVar[tuple[str, ...]] = ("chat decoder", "text decoder")
     first: ClassVar[str] = "smollm2"
@@ -43,37 +56,152 @@ class InstructionTuning(Generating):
     template: str | None = None  # file with a chat template, for checkpoints that have none
     template_text: str = learned("")  # what stands in it
 
-    def inputs(self): return [self.prompt]
-    def outputs(self): return [self.completion]
+    def inputs(self) -> list[str]: return [self.prompt]
+    def outputs(self) -> list[str]: return [self.completion]
 
-@patch
-def _rules(self: InstructionTuning):
-    wrong = self.template is not None and not isinstance(self.template, (str, Path))
-    return Generating._rules(self) + [(wrong, f"template={data._short(self.template)}: the path of a Jinja file, or None")]
+    def _rules(self):
+        wrong = self.template is not None and not isinstance(self.template, (str, Path))
+        return Generating._rules(self) + [(wrong, f"template={data._short(self.template)}: the path of a Jinja file, or None")]
+
+    def _form(self, columns):  # f(row, labelled) -> question, answer; None: no form that we know
+        if self.messages in columns: return lambda row, labelled: _cut_off(row[self.messages], labelled)
+        if self.prompt in columns: return lambda row, labelled: _pair(row[self.prompt], row.get(self.completion))
+        if "instruction" in columns: return self._instruction(columns)
+        talk = next((c for c in TALKS if c in columns), None)
+        return (lambda row, labelled: _cut_off(row[talk], labelled)) if talk else None
+
+    def _instruction(self, columns):  # the same, for Alpaca's and Dolly's columns
+        more, answer = (next((c for c in names if c in columns), None) for names in (MORE, (self.completion, *ANSWERS)))
+        def read(row, labelled):
+            if labelled and answer is None: raise DataError(f"The answers to the column 'instruction' are looked for in {self.completion!r}, 'output' or 'response', and there is none of them. There is: {', '.join(map(repr, columns))}")
+            asked, beside = row["instruction"], row.get(more)
+            if data._empty(beside) or data._empty(asked): return _pair(asked, row.get(answer))
+            other = [v for v in (asked, beside) if not isinstance(v, str)]
+            if other: raise DataError(f"The columns 'instruction' and {more!r} hold texts, not {data._short(other[0])}")
+            return _pair(f"{asked}\n\n{beside}", row.get(answer))
+        return read
+
+    def table(
+        self,
+        source: Any,  # a path, a DataFrame or a list of dicts
+        labelled: bool = True,  # False: rows to predict, whose answers do not matter
+        encoding: str | None = None,  # of a text file; None: UTF-8
+        delimiter: str | None = None,  # between cells of a .csv or .tsv file; None: "," or tab
+    ) -> pd.DataFrame:  # index 0 … n-1, unchecked
+        """A table with questions and answers, whichever form it comes in. Raises DataError with file and line for a conversation that is none.
+
+        Parameters
+        ----------
+        source
+            a path, a DataFrame or a list of dicts
+        labelled
+            False: rows to predict, whose answers do not matter
+        encoding
+            of a text file; None: UTF-8
+        delimiter
+            between cells of a .csv or .tsv file; None: "," or tab
+
+        Returns
+        -------
+        pd.DataFrame
+            index 0 … n-1, unchecked
+        """
+        rows = data.read_table(source, encoding or "utf-8", delimiter)
+        read = self._form(list(rows))
+        if read is None: return rows  # `check` says which column is missing
+        halves = []
+        for i, row in enumerate(rows.to_dict("records")):
+            try: halves.append(read(row, labelled))
+            except DataError as e: raise DataError(f"{place_in(source, i)}: {str(e).rstrip('.')}.") from None
+        made = {self.prompt: [q for q, _ in halves]}
+        answers = [a for _, a in halves]
+        missing = self.prompt in rows and self.completion not in rows  # `check` says so
+        if any(a is not None for a in answers) or labelled and not missing: made[self.completion] = answers
+        return rows.assign(**{k: pd.Series(v, index=rows.index, dtype=object) for k, v in made.items()})
+
+    def as_rows(self, items: list) -> pd.DataFrame:
+        "Items as a table: a text, a list of messages, or a dictionary by column each."
+        for n, item in enumerate(items): must_be_whole(item, f"Item {n} (counting from 0)")
+        rows = [i if isinstance(i, dict) else {self.prompt: i} for i in items]
+        return pd.DataFrame(rows, columns=None if items else [self.prompt], dtype=object)
+
+    def check(self, rows: pd.DataFrame, labelled: bool = True) -> list[Finding]:
+        "Columns, empty cells, questions and answers that are no text; columns that are not read."
+        columns = [self.prompt, *([self.completion] if labelled else [])]
+        lost = data.check_columns(rows, columns)
+        if lost: return [*lost, Finding("error", FORMS)]
+        return data.check_missing(rows, columns) + check_written(rows, columns) + self._unused(rows)
+
+    def _unused(self, rows):  # a warning per filled column that belongs to the question and is not read
+        beside = MORE if "instruction" not in rows or self.prompt == "instruction" else ()
+        known = {self.prompt, self.completion, self.messages}
+        filled = [c for c in (*UNUSED, *beside) if c in rows and c not in known and not data._blank(rows[c]).all()]
+        return [Finding("warning", f"The column {c!r} is not read. If it belongs to the question, write it into {self.prompt!r}, or into a system message.") for c in filled]
+
+    def learn(self, rows: pd.DataFrame) -> "InstructionTuning":
+        "The text of the template, so that the run can be loaded without its file."
+        return self if self.template is None else replace(self, template_text=_template(Path(self.template).expanduser()))
+
+    def build(
+        self,
+        checkpoint: str,  # an asset, a folder or a hub id of a language model
+        **options: Any,  # for `models.load`: fresh, seed
+    ) -> tuple[Any, Any]:
+        """A language model and its tokenizer. Raises CheckpointError if nothing says how a conversation is written.
+
+        Parameters
+        ----------
+        checkpoint
+            an asset, a folder or a hub id of a language model
+        **options
+            for `models.load`: fresh, seed
+        """
+        check_template_file(models.resolve(checkpoint)[0])
+        model, tokenizer = models.load(checkpoint, "causal-lm", **options)
+        if self.template_text: tokenizer.chat_template = self.template_text
+        if not getattr(tokenizer, "chat_template", None): raise CheckpointError(f"The tokenizer of {checkpoint!r} has no chat template, so nothing says how a conversation is written. Take a checkpoint that was trained to chat, or give a template: template=\"chat.jinja\".")
+        processor = Chat(tokenizer, positions(model.config, tokenizer, self.max_length), stop_tokens(model, tokenizer))
+        must_have_room(self, processor.limit)
+        return model, processor
+
+    def pace(
+        self,
+        model: Any,  # what `build` returned
+    ) -> dict[str, float]:  # `updates` and `learning_rate`
+        """What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`.
+
+        Parameters
+        ----------
+        model
+            what `build` returned
+
+        Returns
+        -------
+        dict[str, float]
+            `updates` and `learning_rate`
+        """
+        return {"updates": 60, "learning_rate": 1e-4}
+
+    def encode(self, row: dict, processor: Any, rng: Any = None) -> dict:
+        "The whole conversation as token ids, and which of them the assistant says."
+        question, answer = _question(row[self.prompt]), row.get(self.completion)
+        return processor.example(question if isinstance(question, list) else str(question).strip(), None if data._empty(answer) else str(answer).strip())
+
+    def asks(self, rows: pd.DataFrame) -> list[str]:
+        "The last words of the user."
+        return [q[-1]["content"] if isinstance(q, list) else str(q) for q in map(_question, cells(rows[self.prompt]))]
+
+    def questions(self, rows: pd.DataFrame) -> list[str]:
+        "All that is said before the answer: every message of a conversation."
+        return ["\n".join(m["content"] for m in q) if isinstance(q, list) else str(q) for q in map(_question, cells(rows[self.prompt]))]
+
+    def metrics(self, predictions: list, targets: list[str]) -> dict[str, float]:
+        "Those of generated text, and F1 of words."
+        return Generating.metrics(self, predictions, targets) | {"word_f1": float(np.mean([token_f1(p.value, t) for p, t in zip(predictions, targets)]))}
 
 # %% ../../nbs/tasks/06_instruction_tuning.ipynb #af7da120
 TALKS = ("conversations", "conversation")  # what others call the column of messages
 MORE, ANSWERS = ("input", "context"), ("output", "response")  # columns beside `instruction`
-
-@patch
-def _form(self: InstructionTuning, columns):  # f(row, labelled) -> question, answer; None: no form that we know
-    if self.messages in columns: return lambda row, labelled: _cut_off(row[self.messages], labelled)
-    if self.prompt in columns: return lambda row, labelled: _pair(row[self.prompt], row.get(self.completion))
-    if "instruction" in columns: return self._instruction(columns)
-    talk = next((c for c in TALKS if c in columns), None)
-    return (lambda row, labelled: _cut_off(row[talk], labelled)) if talk else None
-
-@patch
-def _instruction(self: InstructionTuning, columns):  # the same, for Alpaca's and Dolly's columns
-    more, answer = (next((c for c in names if c in columns), None) for names in (MORE, (self.completion, *ANSWERS)))
-    def read(row, labelled):
-        if labelled and answer is None: raise DataError(f"The answers to the column 'instruction' are looked for in {self.completion!r}, 'output' or 'response', and there is none of them. There is: {', '.join(map(repr, columns))}")
-        asked, beside = row["instruction"], row.get(more)
-        if data._empty(beside) or data._empty(asked): return _pair(asked, row.get(answer))
-        other = [v for v in (asked, beside) if not isinstance(v, str)]
-        if other: raise DataError(f"The columns 'instruction' and {more!r} hold texts, not {data._short(other[0])}")
-        return _pair(f"{asked}\n\n{beside}", row.get(answer))
-    return read
 
 # %% ../../nbs/tasks/06_instruction_tuning.ipynb #1f6f5776
 def _question(cell):  # a text, or checked messages; an empty cell as it is
@@ -99,61 +227,11 @@ def _cut_off(cell, labelled):  # a conversation without its last answer, and tha
     messages = check_messages(cell if messages is None else messages)
     return messages[:-1], messages[-1]["content"]
 
-# %% ../../nbs/tasks/06_instruction_tuning.ipynb #b0435a5a
-@patch
-def table(
-    self: InstructionTuning,
-    source,  # a path, a DataFrame or a list of dicts
-    labelled: bool = True,  # False: rows to predict, whose answers do not matter
-    encoding: str | None = None,  # of a text file; None: UTF-8
-    delimiter: str | None = None,  # between cells of a .csv or .tsv file; None: "," or tab
-) -> pd.DataFrame:  # index 0 … n-1, unchecked
-    "A table with questions and answers, whichever form it comes in. Raises DataError with file and line for a conversation that is none."
-    rows = data.read_table(source, encoding or "utf-8", delimiter)
-    read = self._form(list(rows))
-    if read is None: return rows  # `check` says which column is missing
-    halves = []
-    for i, row in enumerate(rows.to_dict("records")):
-        try: halves.append(read(row, labelled))
-        except DataError as e: raise DataError(f"{place_in(source, i)}: {str(e).rstrip('.')}.") from None
-    made = {self.prompt: [q for q, _ in halves]}
-    answers = [a for _, a in halves]
-    missing = self.prompt in rows and self.completion not in rows  # `check` says so
-    if any(a is not None for a in answers) or labelled and not missing: made[self.completion] = answers
-    return rows.assign(**{k: pd.Series(v, index=rows.index, dtype=object) for k, v in made.items()})
-
-@patch
-def as_rows(self: InstructionTuning, items: list) -> pd.DataFrame:
-    "Items as a table: a text, a list of messages, or a dictionary by column each."
-    for n, item in enumerate(items): must_be_whole(item, f"Item {n} (counting from 0)")
-    rows = [i if isinstance(i, dict) else {self.prompt: i} for i in items]
-    return pd.DataFrame(rows, columns=None if items else [self.prompt], dtype=object)
-
 # %% ../../nbs/tasks/06_instruction_tuning.ipynb #3eb6f496
 FORMS = "Conversations stand in a column 'messages' or 'conversations'; questions and answers in two columns, which you can name: prompt=…, completion=…; or in 'instruction', 'input' and 'output'."
 UNUSED = ("system", "system_prompt", "history", "tools", "functions", "documents")  # columns of other formats that belong to the question
 
-@patch
-def check(self: InstructionTuning, rows: pd.DataFrame, labelled: bool = True) -> list[Finding]:
-    "Columns, empty cells, questions and answers that are no text; columns that are not read."
-    columns = [self.prompt, *([self.completion] if labelled else [])]
-    lost = data.check_columns(rows, columns)
-    if lost: return [*lost, Finding("error", FORMS)]
-    return data.check_missing(rows, columns) + check_written(rows, columns) + self._unused(rows)
-
-@patch
-def _unused(self: InstructionTuning, rows):  # a warning per filled column that belongs to the question and is not read
-    beside = MORE if "instruction" not in rows or self.prompt == "instruction" else ()
-    known = {self.prompt, self.completion, self.messages}
-    filled = [c for c in (*UNUSED, *beside) if c in rows and c not in known and not data._blank(rows[c]).all()]
-    return [Finding("warning", f"The column {c!r} is not read. If it belongs to the question, write it into {self.prompt!r}, or into a system message.") for c in filled]
-
 # %% ../../nbs/tasks/06_instruction_tuning.ipynb #0a5392ae
-@patch
-def learn(self: InstructionTuning, rows: pd.DataFrame) -> InstructionTuning:
-    "The text of the template, so that the run can be loaded without its file."
-    return self if self.template is None else replace(self, template_text=_template(Path(self.template).expanduser()))
-
 def _template(path):  # what a file with a chat template says
     advice = "Give the path of a Jinja file in UTF-8."
     if path.exists() and not path.is_file(): raise DataError(f"The chat template {path} is no file. {advice}")
@@ -162,48 +240,6 @@ def _template(path):  # what a file with a chat template says
     except (OSError, ValueError) as e: raise DataError(f"The chat template {path} cannot be read: {getattr(e, 'strerror', None) or e}. {advice}") from e
     if not text.strip(): raise DataError(f"The chat template {path} is empty. {advice}")
     return text
-
-# %% ../../nbs/tasks/06_instruction_tuning.ipynb #935f6f96
-@patch
-def build(
-    self: InstructionTuning,
-    checkpoint: str,  # an asset, a folder or a hub id of a language model
-    **options,  # for `models.load`: fresh, seed
-):
-    "A language model and its tokenizer. Raises CheckpointError if nothing says how a conversation is written."
-    check_template_file(models.resolve(checkpoint)[0])
-    model, tokenizer = models.load(checkpoint, "causal-lm", **options)
-    if self.template_text: tokenizer.chat_template = self.template_text
-    if not getattr(tokenizer, "chat_template", None): raise CheckpointError(f"The tokenizer of {checkpoint!r} has no chat template, so nothing says how a conversation is written. Take a checkpoint that was trained to chat, or give a template: template=\"chat.jinja\".")
-    processor = Chat(tokenizer, positions(model.config, tokenizer, self.max_length), stop_tokens(model, tokenizer))
-    must_have_room(self, processor.limit)
-    return model, processor
-
-# %% ../../nbs/tasks/06_instruction_tuning.ipynb #5a9d0d0a
-@patch
-def pace(
-    self: InstructionTuning,
-    model,  # what `build` returned
-) -> dict[str, float]:  # `updates` and `learning_rate`
-    "What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`."
-    return {"updates": 60, "learning_rate": 1e-4}
-
-# %% ../../nbs/tasks/06_instruction_tuning.ipynb #48b5e171
-@patch
-def encode(self: InstructionTuning, row: dict, processor, rng=None) -> dict:
-    "The whole conversation as token ids, and which of them the assistant says."
-    question, answer = _question(row[self.prompt]), row.get(self.completion)
-    return processor.example(question if isinstance(question, list) else str(question).strip(), None if data._empty(answer) else str(answer).strip())
-
-@patch
-def asks(self: InstructionTuning, rows: pd.DataFrame) -> list[str]:
-    "The last words of the user."
-    return [q[-1]["content"] if isinstance(q, list) else str(q) for q in map(_question, cells(rows[self.prompt]))]
-
-@patch
-def questions(self: InstructionTuning, rows: pd.DataFrame) -> list[str]:
-    "All that is said before the answer: every message of a conversation."
-    return ["\n".join(m["content"] for m in q) if isinstance(q, list) else str(q) for q in map(_question, cells(rows[self.prompt]))]
 
 # %% ../../nbs/tasks/06_instruction_tuning.ipynb #6b70b74c
 ASK = {
@@ -235,7 +271,20 @@ def bundled_instructions(
     seed: int = 0,  # draws the rows
     each: int = 200,  # rows of each of the three kinds
 ) -> pd.DataFrame:  # prompt, completion, kind, source (what must not be on both sides of a split)
-    "Three small tasks as instructions: judge a review, list the names in a tweet, translate a date."
+    """Three small tasks as instructions: judge a review, list the names in a tweet, translate a date.
+
+    Parameters
+    ----------
+    seed
+        draws the rows
+    each
+        rows of each of the three kinds
+
+    Returns
+    -------
+    pd.DataFrame
+        prompt, completion, kind, source (what must not be on both sides of a split)
+    """
     made = [r for make in (_reviews, _entities, _dates) for r in make(rng_for("instructions", seed, make.__name__), each)]
     rows = pd.DataFrame([{"prompt": ASK[kind].format(q), "completion": a, "kind": kind, "source": s} for kind, q, a, s in made])
     return rows.sample(frac=1, random_state=seed).reset_index(drop=True)
@@ -245,22 +294,43 @@ def token_f1(
     said: str,  # an answer
     true: str,  # the right one
 ) -> float:  # in [0, 1]
-    "F1 of words, each as often as it occurs (Rajpurkar et al. 2016): 1 for two answers without any."
+    """F1 of words, each as often as it occurs (Rajpurkar et al. 2016): 1 for two answers without any.
+
+    Parameters
+    ----------
+    said
+        an answer
+    true
+        the right one
+
+    Returns
+    -------
+    float
+        in [0, 1]
+    """
     a, b = (Counter(re.findall(r"\w+", t.casefold())) for t in (said, true))
     if not a or not b: return float(a == b)
     return 2 * (a & b).total() / (a.total() + b.total())
-
-@patch
-def metrics(self: InstructionTuning, predictions: list, targets: list[str]) -> dict[str, float]:
-    "Those of generated text, and F1 of words."
-    return Generating.metrics(self, predictions, targets) | {"word_f1": float(np.mean([token_f1(p.value, t) for p, t in zip(predictions, targets)]))}
 
 # %% ../../nbs/tasks/06_instruction_tuning.ipynb #f5257f8b
 def parsed_f1(
     said: list[str],  # n answers, a name per line
     true: list[str],  # n right answers
 ) -> float:  # in [0, 1]
-    "F1 over lines, whichever order they stand in: `none` is an empty list."
+    """F1 over lines, whichever order they stand in: `none` is an empty list.
+
+    Parameters
+    ----------
+    said
+        n answers, a name per line
+    true
+        n right answers
+
+    Returns
+    -------
+    float
+        in [0, 1]
+    """
     lines = lambda t: {l.strip().casefold() for l in t.splitlines() if l.strip() and l.strip().casefold() != "none"}
     pairs = [(lines(a), lines(b)) for a, b in zip(said, true)]
     both, either = sum(len(a & b) for a, b in pairs), sum(len(a) + len(b) for a, b in pairs)
@@ -271,7 +341,22 @@ def by_kind(
     said: list[str],  # n answers
     true: list[str],  # n right answers
 ) -> dict[str, float]:  # exact match of reviews and dates, F1 of lines for entities
-    "A figure per kind of instruction, from the parsed answers."
+    """A figure per kind of instruction, from the parsed answers.
+
+    Parameters
+    ----------
+    kinds
+        n, as `bundled_instructions` names them
+    said
+        n answers
+    true
+        n right answers
+
+    Returns
+    -------
+    dict[str, float]
+        exact match of reviews and dates, F1 of lines for entities
+    """
     rows = pd.DataFrame({"kind": kinds, "said": said, "true": true})
     bare = lambda t: t.strip().strip(".").casefold()
     right = lambda part: float(np.mean([bare(s) == bare(t) for s, t in zip(part.said, part.true)]))
@@ -280,12 +365,29 @@ def by_kind(
 # %% ../../nbs/tasks/06_instruction_tuning.ipynb #91899730
 @torch.no_grad()
 def text_loss(
-    model,  # a language model
-    tokenizer,  # its own
+    model: Any,  # a language model
+    tokenizer: Any,  # its own
     texts: list[str],  # of each, the first 128 tokens are read
     batch_size: int = 16,  # texts at a time; does not change the figure
 ) -> float:  # nats per token
-    "How well a model foresees other text: looked at before and after, it shows what was forgotten."
+    """How well a model foresees other text: looked at before and after, it shows what was forgotten.
+
+    Parameters
+    ----------
+    model
+        a language model
+    tokenizer
+        its own
+    texts
+        of each, the first 128 tokens are read
+    batch_size
+        texts at a time; does not change the figure
+
+    Returns
+    -------
+    float
+        nats per token
+    """
     sums = weights = 0.
     with evaluation_mode(model):
         for some in cut(texts, batch_size):

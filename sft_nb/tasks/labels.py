@@ -10,12 +10,12 @@ import ast, json, math, re
 from collections import Counter
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import torch
-from fastcore.basics import patch
 
 from .. import data, evaluation, losses
 from ..baselines import linear_probe, majority
@@ -27,7 +27,25 @@ from ..task import Batch, DataError, Finding, Prediction, Task, learned
 # %% ../../nbs/tasks/00b_labels.ipynb #3cdf752a
 @dataclass
 class Labels(Task):
-    "What tasks have in common that answer with one or several labels. A child has a field `label`, the column."
+    """What tasks have in common that answer with one or several labels. A child has a field `label`, the column.
+
+    Parameters
+    ----------
+    multi_label
+        several labels per row, each true or false on its own
+    separator
+        between the labels of a row, when multi_label
+    label_smoothing
+        share of the target spread over all labels
+    balanced
+        weigh each label by the inverse of its frequency
+    classes
+        all labels that there are, with commas between; None: as the data say
+    labels
+        label names, sorted or as declared; class k is labels[k]
+    class_weights
+        one per label, when balanced
+    """
     _: KW_ONLY
     multi_label: bool = False  # several labels per row, each true or false on its own
     separator: str = ";"  # between the labels of a row, when multi_label
@@ -38,25 +56,204 @@ class Labels(Task):
     class_weights: list = learned()  # one per label, when balanced
 
     @property
-    def metric(self): return ("f1_micro", "max") if self.multi_label else ("accuracy", "max")
+    def metric(self) -> tuple[str, str]: return ("f1_micro", "max") if self.multi_label else ("accuracy", "max")
     @property
-    def loss_name(self): return _YES_NO if self.multi_label else _ONE_OF
+    def loss_name(self) -> str: return _YES_NO if self.multi_label else _ONE_OF
     @property
     def declared(self) -> list[str]: "The names in `classes`."; return class_list(self.classes)
-    def outputs(self): return [self.label]
+    def outputs(self) -> list[str]: return [self.label]
+
+    def _label_rules(self):
+        "(is it broken?, what it says) for every rule about the settings."
+        return [
+            (not 0 <= self.label_smoothing < 1, f"label_smoothing={self.label_smoothing}: 0 up to but not 1"),
+            (not isinstance(self.classes, str | list | tuple | None), f"classes={data._short(self.classes)}: names with commas between, or a list of them"),
+            (self.multi_label and not self.separator, "separator='': at least one character"),
+            (self.multi_label and (self.balanced or self.label_smoothing), "balanced and label_smoothing: not with multi_label")]
+
+    def target(self, row: dict) -> Any:
+        "The row's label, or its sorted list of labels when there may be several."
+        value = row[self.label]
+        if not self.multi_label: return self._learned_name(label_name(value))
+        return sorted(map(self._learned_name, _names_in(value, self.separator)))
+
+    def _learned_name(self, name):  # as the training rows spelt it: runs of before `label_name` may know '1.0' where we say '1'
+        if not self.labels or name in self.labels: return name
+        return next((l for l in self.labels if label_name(l) == name), name)
+
+    def table(self, source: Any, labelled: bool = True, **options: Any) -> pd.DataFrame:
+        "As the task's other parent reads it; numbers of classes by the names that a file has for them, and each label in one spelling."
+        rows = _named(super(Labels, self).table(source, labelled, **options), source, self.label)
+        if not labelled or self.multi_label or self.label not in rows: return rows
+        return _in_one_spelling(rows, self.label)
+
+    def check_answers(
+        self,
+        rows: pd.DataFrame,  # with the column of labels
+    ) -> list[Finding]:
+        """Cells that are no labels, missing labels, a single label, strong imbalance, look-alikes; after training, labels that are new.
+
+        Parameters
+        ----------
+        rows
+            with the column of labels
+        """
+        if found := _check_form(self, rows): return found
+        if self.labels: return _check_known(self, rows)
+        if self.multi_label: return _check_any_label(self, rows)
+        return data.check_missing(rows, self.outputs()) + data.check_labels(rows, self.label, name=label_name)
+
+    @checked
+    def learn(self, rows: pd.DataFrame) -> "Labels":
+        "The declared labels, or the sorted ones of the training rows; and their weights when balanced."
+        counts = Counter(t for target in map(self.target, records(rows)) for t in (target if self.multi_label else [target]))
+        labels = declared_labels(self, rows, counts) or sorted(counts, key=in_order)
+        weigh = lambda label: counts.total() / (len(counts) * counts[label]) if counts[label] else 1.0
+        weights = [weigh(l) for l in labels] if self.balanced and not self.multi_label else None
+        return replace(self, labels=labels, class_weights=weights)
+
+    def check_lengths(self, rows: pd.DataFrame, processor: Any, lengths: Any = None) -> list[Finding]:
+        "What cannot be read, and classes without a training row."
+        found = super(Labels, self).check_lengths(rows, processor, lengths)
+        if not (self.declared or rows.attrs.get("classes")): return found
+        names = {label for target in map(self.target, records(rows)) for label in (target if self.multi_label else [target])}
+        return found + untaught(self.labels, names)
+
+    def class_ids(
+        self,
+        target: str | list[str],  # what `target` returned
+    ) -> list[int]:
+        """Numbers of one row's label or labels. Raises DataError for a label that training has not seen.
+
+        Parameters
+        ----------
+        target
+            what `target` returned
+        """
+        names = target if self.multi_label else [target]
+        if unknown := [n for n in names if n not in self.labels]: raise DataError(_stranger(self, unknown[0]))
+        return [self.labels.index(n) for n in names]
+
+    def head_options(self) -> dict:  # for `models.load`
+        """What the configuration of a network with one output per label needs. Raises DataError before `learn`.
+
+        Returns
+        -------
+        dict
+            for `models.load`
+        """
+        if not self.labels: raise DataError("This task has no labels yet: call `task.learn(training_rows)` first; `fit` does.")
+        names = dict(enumerate(self.labels))
+        kind = "multi_label_classification" if self.multi_label else "single_label_classification"
+        return {"num_labels": len(names), "id2label": names, "label2id": {v: k for k, v in names.items()}, "problem_type": kind}
+
+    def _answers(self, rows: pd.DataFrame): return {"classes": [self.class_ids(t) for t in map(self.target, records(rows))]} if self.label in rows else {}
+
+    def _targets(self, examples: list[dict]): return self._classes(examples) if "classes" in examples[0] else {}
+
+    def _classes(self, examples):
+        if not self.multi_label: return {"classes": torch.tensor([e["classes"][0] for e in examples])}
+        hot = torch.zeros(len(examples), len(self.labels))
+        for row, e in zip(hot, examples): row[e["classes"]] = 1.0
+        return {"classes": hot}
+
+    def weigh(self, batch: Batch) -> dict[str, float]:
+        "Rows (by class weight when balanced), or rows times labels when multi_label."
+        y = batch.targets["classes"]
+        if self.multi_label: return {"loss": float(y.numel())}
+        return {"loss": losses.cross_entropy_weight(y, self._weights(y.device))}
+
+    def loss(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
+        "Summed cross-entropy, or binary cross-entropy when multi_label."
+        y = batch.targets["classes"]
+        if self.multi_label: return {"loss": losses.binary_cross_entropy(outputs.logits, y)}
+        return {"loss": losses.cross_entropy(outputs.logits, y, smoothing=self.label_smoothing, class_weights=self._weights(y.device))}
+
+    def _weights(self, device): return None if self.class_weights is None else torch.tensor(self.class_weights, device=device)
+
+    def decode(self, outputs: Any, batch: Batch) -> list[Prediction]:
+        "The likeliest label, or all labels above one half when multi_label; the score is the probability that the whole answer is right, if labels were independent."
+        z = outputs.logits.float()
+        return self.from_probs((z.sigmoid() if self.multi_label else z.softmax(-1)).cpu().numpy())
+
+    def distribution(self, outputs: Any, batch: Batch) -> torch.Tensor:
+        "Logits of the classes; for several labels, of yes and no for each."
+        logits = outputs.logits
+        return torch.stack([logits, torch.zeros_like(logits)], -1) if self.multi_label else logits
+
+    def from_probs(
+        self,
+        probs: np.ndarray,  # n c
+        seen: np.ndarray | None = None,  # classes of the rows that a baseline learned from: it knows no others
+    ) -> list[Prediction]:
+        """Predictions from probabilities (n c), wherever they come from: the network or a baseline.
+
+        Parameters
+        ----------
+        probs
+            n c
+        seen
+            classes of the rows that a baseline learned from: it knows no others
+        """
+        if probs.shape[1] < len(self.labels):
+            every = np.zeros((len(probs), len(self.labels)))
+            every[:, np.unique(seen)] = probs
+            probs = every
+        named = [dict(zip(self.labels, map(float, p))) for p in probs]
+        if not self.multi_label: return [Prediction(k := max(p, key=p.get), p[k], p) for p in named]
+        return [Prediction([l for l in self.labels if p[l] > .5], float(np.prod([max(v, 1 - v) for v in p.values()])), p) for p in named]
+
+    def metrics(self, predictions: list[Prediction], targets: list) -> dict[str, float]:
+        "Accuracy and macro F1; with several labels: exact match, micro and macro F1."
+        return evaluation.classification_metrics(predictions, targets, self.labels)
+
+    def score(self, prediction: Prediction, target: Any) -> float:
+        "1 if the answer is right (all labels of it), else 0."
+        return float(set(prediction.value) == set(target) if self.multi_label else prediction.value == target)
+
+    def tables(self, predictions: Any, targets: Any) -> dict:
+        "Precision, recall and F1 per label; and who is taken for whom."
+        per_class = {"per class": evaluation.per_class_table(predictions, targets, self.labels)}
+        return per_class if self.multi_label else per_class | {"confusion": evaluation.confusion_table(predictions, targets, self.labels)}
+
+    def plot(self, predictions: Any, targets: Any) -> Any:
+        "The confusion matrix, or F1 per label when there may be several."
+        if self.multi_label: return _plot_f1(self.tables(predictions, targets)["per class"])
+        return evaluation.plot_confusion(predictions, targets, self.labels)
+
+    def classes_of(
+        self,
+        rows: pd.DataFrame,  # n rows with targets
+    ) -> np.ndarray:  # n, or n c when multi_label
+        """Class numbers of a table's rows, for scikit-learn.
+
+        Parameters
+        ----------
+        rows
+            n rows with targets
+
+        Returns
+        -------
+        np.ndarray
+            n, or n c when multi_label
+        """
+        return self._classes([{"classes": self.class_ids(self.target(r))} for r in records(rows)])["classes"].numpy()
+
+    def probe(self, train: Any, valid: Any, features: Any) -> list[Prediction]:
+        "Logistic regression on frozen features, tuned on valid."
+        seen = self.classes_of(train[1])
+        return self.from_probs(linear_probe(train[0], seen, valid[0], self.classes_of(valid[1]), features), seen)
+
+    def baselines(self) -> dict:
+        "The majority."
+        def most(train, valid, rows):
+            key = lambda r: tuple(t) if isinstance(t := self.target(r), list) else t
+            answers = majority(list(map(key, records(train))), len(rows))
+            return [replace(a, value=list(a.value)) for a in answers] if self.multi_label else answers
+        return {"majority": most}
 
 _ONE_OF = "Cross-entropy: the answer is one of several labels, and the loss is the negative logarithm of the right one's probability. With rare labels that matter: balanced=True."
 _YES_NO = "Binary cross-entropy, one yes-or-no question per label: labels do not exclude each other."
-
-# %% ../../nbs/tasks/00b_labels.ipynb #46d7da2e
-@patch
-def _label_rules(self: Labels):
-    "(is it broken?, what it says) for every rule about the settings."
-    return [
-        (not 0 <= self.label_smoothing < 1, f"label_smoothing={self.label_smoothing}: 0 up to but not 1"),
-        (not isinstance(self.classes, str | list | tuple | None), f"classes={data._short(self.classes)}: names with commas between, or a list of them"),
-        (self.multi_label and not self.separator, "separator='': at least one character"),
-        (self.multi_label and (self.balanced or self.label_smoothing), "balanced and label_smoothing: not with multi_label")]
 
 # %% ../../nbs/tasks/00b_labels.ipynb #cdbb7e06
 LISTS = (list, tuple, set, frozenset, np.ndarray)
@@ -64,9 +261,20 @@ _ENTRY = r"""(?:'[^']*'|"[^"]*"|[+-]?\d[\d.]*)"""
 _NUMPY = re.compile(rf"\[\s*{_ENTRY}(?:\s+{_ENTRY})+\s*\]")  # as numpy prints an array: no commas
 
 def unwrapped(
-    value,  # one cell
-):  # a list, tuple, set or dictionary, if that is what its text says; else the cell as it is
-    "What a cell of text means that was a list or a dictionary before it was written to a file of text."
+    value: Any,  # one cell
+) -> Any:  # a list, tuple, set or dictionary, if that is what its text says; else the cell as it is
+    """What a cell of text means that was a list or a dictionary before it was written to a file of text.
+
+    Parameters
+    ----------
+    value
+        one cell
+
+    Returns
+    -------
+    Any
+        a list, tuple, set or dictionary, if that is what its text says; else the cell as it is
+    """
     text = value.strip() if isinstance(value, str) else ""
     if text[:1] + text[-1:] not in ("[]", "{}", "()"): return value
     if _NUMPY.fullmatch(text): text = re.sub(rf"({_ENTRY})\s+(?={_ENTRY})", r"\1, ", text)
@@ -83,24 +291,25 @@ def _names_in(value, separator):  # the names in one cell of several labels
     if text[:1] + text[-1:] == "[]" and separator not in text: text, separator = text[1:-1], ","  # a list without quotes
     return sorted({label_name(v) for v in text.split(separator) if label_name(v)})
 
-@patch
-def target(self: Labels, row: dict):
-    "The row's label, or its sorted list of labels when there may be several."
-    value = row[self.label]
-    if not self.multi_label: return self._learned_name(label_name(value))
-    return sorted(map(self._learned_name, _names_in(value, self.separator)))
-
-@patch
-def _learned_name(self: Labels, name):  # as the training rows spelt it: runs of before `label_name` may know '1.0' where we say '1'
-    if not self.labels or name in self.labels: return name
-    return next((l for l in self.labels if label_name(l) == name), name)
-
 # %% ../../nbs/tasks/00b_labels.ipynb #108114c0
 def parquet_classes(
-    path,  # of a Parquet file
+    path: str | Path,  # of a Parquet file
     column: str,  # with numbers of classes, or lists of them
 ) -> list[str]:  # class k is the k-th; [] where the file does not say
-    "Names of classes in the note that the `datasets` library leaves in its Parquet files."
+    """Names of classes in the note that the `datasets` library leaves in its Parquet files.
+
+    Parameters
+    ----------
+    path
+        of a Parquet file
+    column
+        with numbers of classes, or lists of them
+
+    Returns
+    -------
+    list[str]
+        class k is the k-th; [] where the file does not say
+    """
     try: features = json.loads((pq.read_schema(path).metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, TypeError, ValueError, OSError, RecursionError): return []
     feature = features.get(column) if isinstance(features, dict) else None
@@ -120,13 +329,6 @@ def _named(rows, source, column):  # numbers of classes that have names in the f
     return rows
 
 # %% ../../nbs/tasks/00b_labels.ipynb #5591d741
-@patch
-def table(self: Labels, source, labelled: bool = True, **options) -> pd.DataFrame:
-    "As the task's other parent reads it; numbers of classes by the names that a file has for them, and each label in one spelling."
-    rows = _named(super(Labels, self).table(source, labelled, **options), source, self.label)
-    if not labelled or self.multi_label or self.label not in rows: return rows
-    return _in_one_spelling(rows, self.label)
-
 def _in_one_spelling(rows, column):
     texts = [v if isinstance(v, str) and not data._empty(v) and unwrapped(v) is v else None for v in cells(rows[column])]
     names = {v: label_name(v) for v in dict.fromkeys(texts) if v is not None}
@@ -142,17 +344,6 @@ def _in_one_spelling(rows, column):
     return data._noted(rows, f"labels in {data._short(column)} that are written in several ways count as one: {told}")
 
 # %% ../../nbs/tasks/00b_labels.ipynb #73eec83d
-@patch
-def check_answers(
-    self: Labels,
-    rows: pd.DataFrame,  # with the column of labels
-) -> list[Finding]:
-    "Cells that are no labels, missing labels, a single label, strong imbalance, look-alikes; after training, labels that are new."
-    if found := _check_form(self, rows): return found
-    if self.labels: return _check_known(self, rows)
-    if self.multi_label: return _check_any_label(self, rows)
-    return data.check_missing(rows, self.outputs()) + data.check_labels(rows, self.label, name=label_name)
-
 def _check_form(task, rows):  # an error where cells are no labels, or no lists of them
     values, column = [unwrapped(v) for v in cells(rows[task.label])], data._short(task.label)
     lists = data._at([isinstance(v, LISTS) for v in values])
@@ -223,18 +414,44 @@ def _stranger(task, name, where=""):
 
 # %% ../../nbs/tasks/00b_labels.ipynb #8ce9d1f5
 def class_list(
-    classes,  # a text with commas between, a list, or None
+    classes: Any,  # a text with commas between, a list, or None
 ) -> list[str]:  # names, each once, in this order
-    "Declared classes as a list."
+    """Declared classes as a list.
+
+    Parameters
+    ----------
+    classes
+        a text with commas between, a list, or None
+
+    Returns
+    -------
+    list[str]
+        names, each once, in this order
+    """
     names = classes.split(",") if isinstance(classes, str) else list(classes or ())
     return list(dict.fromkeys(name for name in map(label_name, names) if name))
 
 def declared_labels(
     task: Task,  # with a setting `classes`
     rows: pd.DataFrame,  # training rows
-    found,  # labels that stand in them
+    found: Any,  # labels that stand in them
 ) -> list[str]:  # [] if nothing was declared
-    "All classes there are, as the setting or the table says. Raises DataError for a label outside of the setting."
+    """All classes there are, as the setting or the table says. Raises DataError for a label outside of the setting.
+
+    Parameters
+    ----------
+    task
+        with a setting `classes`
+    rows
+        training rows
+    found
+        labels that stand in them
+
+    Returns
+    -------
+    list[str]
+        [] if nothing was declared
+    """
     said = task.declared
     strange = next((label for label in found if label not in said), None)
     if said and strange is not None: raise DataError(f"Label {strange!r} is none of the {len(said)} classes that were given ({data._short(said)}). Correct it, or add it to `classes`.")
@@ -243,9 +460,22 @@ def declared_labels(
 
 def untaught(
     labels: list[str],  # all classes
-    found,  # those that stand in the training rows
+    found: Any,  # those that stand in the training rows
 ) -> list[Finding]:  # a warning that names the others
-    "Which classes have no training row?"
+    """Which classes have no training row?
+
+    Parameters
+    ----------
+    labels
+        all classes
+    found
+        those that stand in the training rows
+
+    Returns
+    -------
+    list[Finding]
+        a warning that names the others
+    """
     without = [label for label in labels if label not in set(found)]
     if not without: return []
     names = ", ".join(map(repr, without[:8])) + (" …" if len(without) > 8 else "")
@@ -253,141 +483,24 @@ def untaught(
     return [Finding("warning", f"{len(without)} of {len(labels)} classes {'has' if one else 'have'} no training row ({names}): the model can be judged on {'it' if one else 'them'}, but has not learned {'it' if one else 'them'}.")]
 
 # %% ../../nbs/tasks/00b_labels.ipynb #f1770169
-@patch
-@checked
-def learn(self: Labels, rows: pd.DataFrame) -> Labels:
-    "The declared labels, or the sorted ones of the training rows; and their weights when balanced."
-    counts = Counter(t for target in map(self.target, records(rows)) for t in (target if self.multi_label else [target]))
-    labels = declared_labels(self, rows, counts) or sorted(counts, key=in_order)
-    weigh = lambda label: counts.total() / (len(counts) * counts[label]) if counts[label] else 1.0
-    weights = [weigh(l) for l in labels] if self.balanced and not self.multi_label else None
-    return replace(self, labels=labels, class_weights=weights)
-
 def in_order(
     label: str,  # of a class
 ) -> tuple:  # a key for sorting
-    "Classes that are numbers by their size, the others by name."
+    """Classes that are numbers by their size, the others by name.
+
+    Parameters
+    ----------
+    label
+        of a class
+
+    Returns
+    -------
+    tuple
+        a key for sorting
+    """
     try: number = float(label)
     except ValueError: number = math.nan
     return (0, number, label) if math.isfinite(number) else (1, 0.0, label)
-
-# %% ../../nbs/tasks/00b_labels.ipynb #f8181a42
-@patch
-def check_lengths(self: Labels, rows: pd.DataFrame, processor, lengths=None) -> list[Finding]:
-    "What cannot be read, and classes without a training row."
-    found = super(Labels, self).check_lengths(rows, processor, lengths)
-    if not (self.declared or rows.attrs.get("classes")): return found
-    names = {label for target in map(self.target, records(rows)) for label in (target if self.multi_label else [target])}
-    return found + untaught(self.labels, names)
-
-# %% ../../nbs/tasks/00b_labels.ipynb #fe1916ea
-@patch
-def class_ids(
-    self: Labels,
-    target: str | list[str],  # what `target` returned
-) -> list[int]:
-    "Numbers of one row's label or labels. Raises DataError for a label that training has not seen."
-    names = target if self.multi_label else [target]
-    if unknown := [n for n in names if n not in self.labels]: raise DataError(_stranger(self, unknown[0]))
-    return [self.labels.index(n) for n in names]
-
-# %% ../../nbs/tasks/00b_labels.ipynb #c7d89eb1
-@patch
-def head_options(self: Labels) -> dict:  # for `models.load`
-    "What the configuration of a network with one output per label needs. Raises DataError before `learn`."
-    if not self.labels: raise DataError("This task has no labels yet: call `task.learn(training_rows)` first; `fit` does.")
-    names = dict(enumerate(self.labels))
-    kind = "multi_label_classification" if self.multi_label else "single_label_classification"
-    return {"num_labels": len(names), "id2label": names, "label2id": {v: k for k, v in names.items()}, "problem_type": kind}
-
-# %% ../../nbs/tasks/00b_labels.ipynb #5293a745
-@patch
-def _answers(self: Labels, rows: pd.DataFrame): return {"classes": [self.class_ids(t) for t in map(self.target, records(rows))]} if self.label in rows else {}
-
-# %% ../../nbs/tasks/00b_labels.ipynb #ef6c0f59
-@patch
-def _targets(self: Labels, examples: list[dict]): return self._classes(examples) if "classes" in examples[0] else {}
-
-@patch
-def _classes(self: Labels, examples):
-    if not self.multi_label: return {"classes": torch.tensor([e["classes"][0] for e in examples])}
-    hot = torch.zeros(len(examples), len(self.labels))
-    for row, e in zip(hot, examples): row[e["classes"]] = 1.0
-    return {"classes": hot}
-
-# %% ../../nbs/tasks/00b_labels.ipynb #59ee3315
-@patch
-def weigh(self: Labels, batch: Batch) -> dict[str, float]:
-    "Rows (by class weight when balanced), or rows times labels when multi_label."
-    y = batch.targets["classes"]
-    if self.multi_label: return {"loss": float(y.numel())}
-    return {"loss": losses.cross_entropy_weight(y, self._weights(y.device))}
-
-# %% ../../nbs/tasks/00b_labels.ipynb #0ce65525
-@patch
-def loss(self: Labels, outputs, batch: Batch) -> dict[str, torch.Tensor]:
-    "Summed cross-entropy, or binary cross-entropy when multi_label."
-    y = batch.targets["classes"]
-    if self.multi_label: return {"loss": losses.binary_cross_entropy(outputs.logits, y)}
-    return {"loss": losses.cross_entropy(outputs.logits, y, smoothing=self.label_smoothing, class_weights=self._weights(y.device))}
-
-@patch
-def _weights(self: Labels, device): return None if self.class_weights is None else torch.tensor(self.class_weights, device=device)
-
-# %% ../../nbs/tasks/00b_labels.ipynb #f496c050
-@patch
-def decode(self: Labels, outputs, batch: Batch) -> list[Prediction]:
-    "The likeliest label, or all labels above one half when multi_label; the score is the probability that the whole answer is right, if labels were independent."
-    z = outputs.logits.float()
-    return self.from_probs((z.sigmoid() if self.multi_label else z.softmax(-1)).cpu().numpy())
-
-# %% ../../nbs/tasks/00b_labels.ipynb #f81a5234
-@patch
-def distribution(self: Labels, outputs, batch: Batch) -> torch.Tensor:
-    "Logits of the classes; for several labels, of yes and no for each."
-    logits = outputs.logits
-    return torch.stack([logits, torch.zeros_like(logits)], -1) if self.multi_label else logits
-
-# %% ../../nbs/tasks/00b_labels.ipynb #ecf4d15a
-@patch
-def from_probs(
-    self: Labels,
-    probs: np.ndarray,  # n c
-    seen: np.ndarray | None = None,  # classes of the rows that a baseline learned from: it knows no others
-) -> list[Prediction]:
-    "Predictions from probabilities (n c), wherever they come from: the network or a baseline."
-    if probs.shape[1] < len(self.labels):
-        every = np.zeros((len(probs), len(self.labels)))
-        every[:, np.unique(seen)] = probs
-        probs = every
-    named = [dict(zip(self.labels, map(float, p))) for p in probs]
-    if not self.multi_label: return [Prediction(k := max(p, key=p.get), p[k], p) for p in named]
-    return [Prediction([l for l in self.labels if p[l] > .5], float(np.prod([max(v, 1 - v) for v in p.values()])), p) for p in named]
-
-# %% ../../nbs/tasks/00b_labels.ipynb #08c2a099
-@patch
-def metrics(self: Labels, predictions: list[Prediction], targets: list) -> dict[str, float]:
-    "Accuracy and macro F1; with several labels: exact match, micro and macro F1."
-    return evaluation.classification_metrics(predictions, targets, self.labels)
-
-# %% ../../nbs/tasks/00b_labels.ipynb #a9569e4f
-@patch
-def score(self: Labels, prediction: Prediction, target) -> float:
-    "1 if the answer is right (all labels of it), else 0."
-    return float(set(prediction.value) == set(target) if self.multi_label else prediction.value == target)
-
-# %% ../../nbs/tasks/00b_labels.ipynb #c932f33c
-@patch
-def tables(self: Labels, predictions, targets) -> dict:
-    "Precision, recall and F1 per label; and who is taken for whom."
-    per_class = {"per class": evaluation.per_class_table(predictions, targets, self.labels)}
-    return per_class if self.multi_label else per_class | {"confusion": evaluation.confusion_table(predictions, targets, self.labels)}
-
-@patch
-def plot(self: Labels, predictions, targets):
-    "The confusion matrix, or F1 per label when there may be several."
-    if self.multi_label: return _plot_f1(self.tables(predictions, targets)["per class"])
-    return evaluation.plot_confusion(predictions, targets, self.labels)
 
 # %% ../../nbs/tasks/00b_labels.ipynb #39e2ce00
 def _plot_f1(table):
@@ -395,29 +508,3 @@ def _plot_f1(table):
     ax.barh(table.index[::-1], table.f1[::-1].fillna(0), color=data.COLORS["valid"])
     ax.set(xlabel="F1", xlim=(0, 1))
     return fig
-
-# %% ../../nbs/tasks/00b_labels.ipynb #6691ba17
-@patch
-def classes_of(
-    self: Labels,
-    rows: pd.DataFrame,  # n rows with targets
-) -> np.ndarray:  # n, or n c when multi_label
-    "Class numbers of a table's rows, for scikit-learn."
-    return self._classes([{"classes": self.class_ids(self.target(r))} for r in records(rows)])["classes"].numpy()
-
-# %% ../../nbs/tasks/00b_labels.ipynb #f0964dae
-@patch
-def probe(self: Labels, train, valid, features) -> list[Prediction]:
-    "Logistic regression on frozen features, tuned on valid."
-    seen = self.classes_of(train[1])
-    return self.from_probs(linear_probe(train[0], seen, valid[0], self.classes_of(valid[1]), features), seen)
-
-# %% ../../nbs/tasks/00b_labels.ipynb #194c606d
-@patch
-def baselines(self: Labels) -> dict:
-    "The majority."
-    def most(train, valid, rows):
-        key = lambda r: tuple(t) if isinstance(t := self.target(r), list) else t
-        answers = majority(list(map(key, records(train))), len(rows))
-        return [replace(a, value=list(a.value)) for a in answers] if self.multi_label else answers
-    return {"majority": most}

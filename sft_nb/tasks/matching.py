@@ -6,6 +6,8 @@
 __all__ = ['CLASS', 'L1', 'GIOU', 'ALPHA', 'GAMMA', 'yes_and_no', 'match', 'answers', 'layer_terms', 'set_terms']
 
 # %% ../../nbs/tasks/04e_matching.ipynb #fa9e8e80
+from typing import Any
+
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch.nn import functional as F
@@ -21,7 +23,18 @@ ALPHA, GAMMA = .25, 2.  # of the focal loss: what a yes counts against a no, and
 def yes_and_no(
     logits: torch.Tensor,  # … c: raw scores
 ) -> tuple[torch.Tensor, torch.Tensor]:  # … c each: the focal loss if the answer is yes, and if it is no
-    "Both faces of the sigmoid focal loss (Lin and others 2017, equation 5)."
+    """Both faces of the sigmoid focal loss (Lin and others 2017, equation 5).
+
+    Parameters
+    ----------
+    logits
+        … c: raw scores
+
+    Returns
+    -------
+    tuple[torch.Tensor, torch.Tensor]
+        … c each: the focal loss if the answer is yes, and if it is no
+    """
     p = logits.sigmoid()
     return -ALPHA * (1 - p)**GAMMA * F.logsigmoid(logits), -(1 - ALPHA) * p**GAMMA * F.logsigmoid(-logits)
 
@@ -33,7 +46,24 @@ def match(
     labels: torch.Tensor,  # k: class numbers
     boxes: torch.Tensor,  # k 4
 ) -> tuple[torch.Tensor, torch.Tensor]:  # positions of queries, and of the objects they stand for
-    "The cheapest assignment of queries to objects (Kuhn 1955)."
+    """The cheapest assignment of queries to objects (Kuhn 1955).
+
+    Parameters
+    ----------
+    logits
+        q c: one picture's answers
+    said
+        q 4: centre x, centre y, width, height, as shares
+    labels
+        k: class numbers
+    boxes
+        k 4
+
+    Returns
+    -------
+    tuple[torch.Tensor, torch.Tensor]
+        positions of queries, and of the objects they stand for
+    """
     logits, said = _full(logits), _full(said)
     yes, no = yes_and_no(logits)
     shift, overlap = torch.cdist(said, boxes, p=1), giou(corners(said)[:, None], corners(boxes)[None])  # q k each
@@ -44,9 +74,20 @@ def match(
 
 # %% ../../nbs/tasks/04e_matching.ipynb #2542bd7d
 def answers(
-    outputs,  # of a detection transformer
+    outputs: Any,  # of a detection transformer
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:  # logits (b q c) and boxes (b q 4) of the last layer, and of those before it that answer too
-    "Everything that was said. Where an encoder proposes the queries, its proposals are answers as well."
+    """Everything that was said. Where an encoder proposes the queries, its proposals are answers as well.
+
+    Parameters
+    ----------
+    outputs
+        of a detection transformer
+
+    Returns
+    -------
+    list[tuple[torch.Tensor, torch.Tensor]]
+        logits (b q c) and boxes (b q 4) of the last layer, and of those before it that answer too
+    """
     said, early = [(outputs.logits, outputs.pred_boxes)], getattr(outputs, "intermediate_logits", None)
     if early is not None: said += list(zip(early[:, :-1].unbind(1), outputs.intermediate_reference_points[:, :-1].unbind(1)))
     if getattr(outputs, "enc_topk_logits", None) is not None: said.append((outputs.enc_topk_logits, outputs.enc_topk_bboxes))
@@ -58,7 +99,24 @@ def layer_terms(
     labels: list[torch.Tensor],  # b of k: class numbers
     boxes: list[torch.Tensor],  # b of k 4
 ) -> tuple[torch.Tensor, torch.Tensor]:  # sums for class and box
-    "The loss of one layer's answers."
+    """The loss of one layer's answers.
+
+    Parameters
+    ----------
+    logits
+        b q c
+    said
+        b q 4
+    labels
+        b of k: class numbers
+    boxes
+        b of k 4
+
+    Returns
+    -------
+    tuple[torch.Tensor, torch.Tensor]
+        sums for class and box
+    """
     yes, no = yes_and_no(logits)
     matched, off = torch.zeros_like(no), []
     for i, (l, true) in enumerate(zip(labels, boxes)):
@@ -70,10 +128,25 @@ def layer_terms(
 
 # %% ../../nbs/tasks/04e_matching.ipynb #1477466d
 def set_terms(
-    outputs,  # with logits (b q c) and pred_boxes (b q 4: centre x, centre y, width, height, as shares)
+    outputs: Any,  # with logits (b q c) and pred_boxes (b q 4: centre x, centre y, width, height, as shares)
     labels: list[torch.Tensor],  # b of k: class numbers
     boxes: list[torch.Tensor],  # b of k 4, as the answers
 ) -> dict[str, torch.Tensor]:  # "class" and "box": sums, to be divided by the number of objects
-    "The loss terms of a detection transformer, over all layers that answer."
+    """The loss terms of a detection transformer, over all layers that answer.
+
+    Parameters
+    ----------
+    outputs
+        with logits (b q c) and pred_boxes (b q 4: centre x, centre y, width, height, as shares)
+    labels
+        b of k: class numbers
+    boxes
+        b of k 4, as the answers
+
+    Returns
+    -------
+    dict[str, torch.Tensor]
+        "class" and "box": sums, to be divided by the number of objects
+    """
     each = [layer_terms(logits, said, labels, boxes) for logits, said in answers(outputs)]
     return {name: torch.stack(terms).sum() for name, terms in zip(("class", "box"), zip(*each))}

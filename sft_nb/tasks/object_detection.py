@@ -8,12 +8,11 @@ __all__ = ['LEFT', 'BOX', 'MOST', 'COPIES', 'ObjectDetection', 'moved', 'best_bo
 # %% ../../nbs/tasks/04_object_detection.ipynb #d39dd6fb
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
-from fastcore.basics import patch
 
 from .. import data, models
 from ..columns import cells, records
@@ -31,7 +30,25 @@ from .matching import set_terms
 # %% ../../nbs/tasks/04_object_detection.ipynb #45d42696
 @dataclass
 class ObjectDetection(Images):
-    "Boxes with labels for a picture."
+    """Boxes with labels for a picture.
+
+    Parameters
+    ----------
+    boxes
+        column with a list of {"label", "xyxy"} a picture
+    least
+        answers below this score are not given
+    sure
+        answers from this score on are drawn, and count for F1
+    pictures
+        folder with the pictures; None: looked for near the boxes
+    classes
+        all classes, with commas between; None: those that the file lists
+    labels
+        all classes, sorted
+    numbers
+        label -> its category_id in a COCO file
+    """
     name: ClassVar[str] = "object-detection"
     metric: ClassVar[tuple[str, str]] = ("ap", "max")
     suited: ClassVar[tuple[str, ...]] = ("image detector",)
@@ -48,38 +65,264 @@ class ObjectDetection(Images):
 
     @property
     def declared(self) -> list[str]: "The names in `classes`."; return class_list(self.classes)
-    def outputs(self): return [self.boxes]
+    def outputs(self) -> list[str]: return [self.boxes]
 
-@patch
-def _rules(self: ObjectDetection):
-    return Images._rules(self) + [(not isinstance(self.pictures, str | Path | None), f"pictures={data._short(self.pictures)}: a folder, or None"),
-            (not isinstance(self.classes, str | list | tuple | None), f"classes={data._short(self.classes)}: names with commas between, or a list of them"),
-            (not 0 <= self.least <= self.sure <= 1, f"least={self.least}, sure={self.sure}: shares from 0 to 1, sure not below least")]
+    def _rules(self):
+        return Images._rules(self) + [(not isinstance(self.pictures, str | Path | None), f"pictures={data._short(self.pictures)}: a folder, or None"),
+                (not isinstance(self.classes, str | list | tuple | None), f"classes={data._short(self.classes)}: names with commas between, or a list of them"),
+                (not 0 <= self.least <= self.sure <= 1, f"least={self.least}, sure={self.sure}: shares from 0 to 1, sure not below least")]
+
+    def table(
+        self,
+        source: Any,  # a path, a DataFrame or a list of dicts
+        labelled: bool = True,  # False: rows to predict, whose boxes do not matter
+        encoding: str | None = None,  # of a text file
+        delimiter: str | None = None,  # between the cells of a .csv or .tsv file
+    ) -> pd.DataFrame:  # unchecked
+        """COCO's JSON, a folder of Pascal VOC or of YOLO, a folder of pictures, or a table with a column of boxes.
+
+        Parameters
+        ----------
+        source
+            a path, a DataFrame or a list of dicts
+        labelled
+            False: rows to predict, whose boxes do not matter
+        encoding
+            of a text file
+        delimiter
+            between the cells of a .csv or .tsv file
+
+        Returns
+        -------
+        pd.DataFrame
+            unchecked
+        """
+        is_path = isinstance(source, (str, Path))
+        layout = is_path and (labelled or not _only_pictures(Path(source)))
+        reader = detection_layout(source) if layout else None
+        if reader is None and is_path: _no_coco(Path(source).expanduser())
+        if reader is None: return self._with_classes(Images.table(self, source, labelled, encoding, delimiter))
+        found = reader(source, part=self.part, pictures=self.pictures)
+        rows = found.drop(columns="size").rename(columns={"image": self.image, "boxes": self.boxes})
+        ids, numbers = found.attrs.get("ids"), found.attrs.get("numbers")
+        if ids: rows["image_id"] = [ids[path] for path in rows[self.image]]
+        if numbers: rows[self.boxes] = [[b | {"category_id": numbers[b["label"]]} for b in boxes] for boxes in rows[self.boxes]]
+        rows[self.image] = self._looked_into(rows[self.image], Path())
+        rows.attrs = {name: found.attrs[name] for name in ("noted", "classes", "numbers") if name in found.attrs}
+        return rows
+
+    def _with_classes(self, rows):  # a table lists no classes: they are those that stand in it
+        if rows.attrs.get("classes") or self.boxes not in rows: return rows
+        try: names = {data.cell_text(entry["label"]) for cell in cells(rows[self.boxes]) for entry in _listed(cell)}
+        except (DataError, KeyError, TypeError): return rows  # `check` will say what is wrong
+        rows.attrs["classes"] = sorted(name for name in names if name)
+        return rows
+
+    def _open(self, path: Path):  # pictures to predict
+        if not path.is_dir(): return None
+        pictures, others = pictures_below(path)
+        if not pictures: raise DataError(f"{path} holds no pictures that we can read, and no file of boxes that we know." + "".join(f" {note}." for note in left_out_note(others)))
+        return pictures, None, left_out_note([p for p in others if p.suffix.lower() not in _BESIDE])
+
+    def _as_table(self, path, pictures, labels, notes, labelled):
+        if labelled: raise DataError(f"{path} holds pictures without boxes. Give COCO's JSON file, a folder with Annotations/ (Pascal VOC) or with images/ and labels/ (YOLO), or a table with a column of boxes.")
+        rows = pd.DataFrame({self.image: self._looked_into(pictures, Path())})
+        rows.attrs["noted"] = notes
+        return rows
+
+    def check_answers(self, rows: pd.DataFrame) -> list[Finding]:
+        "Boxes that are missing, impossible, or of a class that nobody has learned; and boxes that reach a little over an edge."
+        found = data.check_missing(rows, self.outputs())
+        without, bad, cut = {i for f in found for i in f.rows}, {}, []
+        for i, (picture, cell) in enumerate(zip(cells(rows[self.image]), cells(rows[self.boxes]))):
+            if i in without or self._wrong(picture): continue  # said already
+            try: cut += self._usable_boxes(picture, cell)
+            except DataError as e: bad[i] = (f"{_shown(picture)}: " if isinstance(picture, str) else "") + str(e)
+        if bad: found.append(Finding(self.unreadable, f"{data._count(len(bad), 'row')} with boxes that cannot be used ({data._name_rows(tuple(bad))}, counting from 0). {next(iter(bad.values()))}", tuple(bad)))
+        alike = [] if self.labels else data._look_alikes(self.boxes, class_list(rows.attrs.get("classes")))
+        return found + alike + [Finding("warning", f"{note}.") for note in edge_note(cut)]
+
+    def _usable_boxes(self, picture, cell):  # pixels of each box that are cut off at an edge; raises DataError
+        read = _read(cell, picture_size(picture))
+        unknown = next((label for label, _, _ in read if self.labels and label not in self.labels), None)
+        if unknown: raise DataError(f"the label {unknown!r} is none of the {len(self.labels)} that were learned ({data._short(self.labels)}). Mend it, train with rows that have it, or name it in `classes` before training")
+        return [pixels for _, _, pixels in read]
+
+    def target(self, row: dict) -> list[dict]:
+        "All boxes of a row: {\"label\", \"xyxy\" in pixels}."
+        labels, boxes = box_entries(row[self.boxes], picture_size(row[self.image]))
+        return [{"label": l, "xyxy": four} for l, four in zip(labels, boxes.to("xyxy").values.tolist())]
+
+    def learn(self, rows: pd.DataFrame) -> "ObjectDetection":
+        "All classes that the file lists, and their numbers in COCO's file where the rows come from one."
+        entries = [e for cell in cells(rows[self.boxes]) for e in _listed(cell)]
+        given = {data.cell_text(e["label"]): e.get("category_id") for e in entries}
+        if not given: raise DataError(f"No row has a box in column {self.boxes!r}: there is nothing to learn.")
+        listed = declared_labels(self, rows, given)
+        labels = listed if self.declared else sorted(listed or given)
+        given |= rows.attrs.get("numbers") or {}
+        known = all(given.get(l) is not None for l in labels)
+        numbers = {l: given[l] if known else k for k, l in enumerate(labels, 1)}
+        return replace(self, labels=labels, numbers=numbers, side=median_side(list(cells(rows[self.image]))), part="", pictures=None)
+
+    def check_lengths(self, rows: pd.DataFrame, processor: Any, lengths: Any = None) -> list[Finding]:
+        "Classes without a training row."
+        if not (self.declared or rows.attrs.get("classes")): return []
+        return untaught(self.labels, {data.cell_text(e["label"]) for cell in cells(rows[self.boxes]) for e in _listed(cell)})
+
+    def build(
+        self,
+        checkpoint: str,  # an asset, a folder or a hub id of an architecture with an object detection head and a sigmoid per class
+        **options: Any,  # for `models.load`: fresh, seed, configuration
+    ) -> tuple[Any, Any]:
+        """A detector for the labels, and its image processor, set to squares of `size` that hold the whole picture.
+
+        Parameters
+        ----------
+        checkpoint
+            an asset, a folder or a hub id of an architecture with an object detection head and a sigmoid per class
+        **options
+            for `models.load`: fresh, seed, configuration
+        """
+        names = dict(enumerate(self.labels))
+        model, processor = models.load(checkpoint, "object-detection", num_labels=len(names), id2label=names, label2id={l: i for i, l in names.items()}, **options)
+        check_processor(processor)
+        side = own_size(processor)
+        processor.do_center_crop = processor.do_pad = False
+        processor, out = self.set_size(model, resize_to(processor, side))
+        if out.logits.shape[-1] != len(names): raise CheckpointError(f"{type(model).__name__} answers {out.logits.shape[-1]} classes for {len(names)} labels: it has a class for \"nothing\". Take a detector with a yes or no per class, such as Conditional DETR, RT-DETR or efficientnet-lite0.")
+        return model, processor
+
+    def pace(
+        self,
+        model: Any,  # what `build` returned
+    ) -> dict[str, float]:  # `updates` and `learning_rate`
+        """What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`.
+
+        Parameters
+        ----------
+        model
+            what `build` returned
+
+        Returns
+        -------
+        dict[str, float]
+            `updates` and `learning_rate`
+        """
+        new = hasattr(model, "maps")  # our dense head, on a body that was trained on something else
+        return {"updates": 400, "learning_rate": 3e-3 if new else 1e-4}
+
+    def _answers_seen(self, rows: pd.DataFrame, seen: list) -> dict:
+        across = {"across": [list(size) for _, _, size in seen]}
+        if self.boxes not in rows: return across
+        classes, places = [], []
+        for cell, (_, change, size) in zip(cells(rows[self.boxes]), seen):
+            labels, boxes = box_entries(cell, size)
+            kept, new = moved(boxes.to("xyxy").values, change, size)
+            classes.append(np.array([self.labels.index(l) for l, k in zip(labels, kept) if k], dtype=np.int64))
+            places.append(new[kept].astype(np.float32).ravel())
+        return across | {"classes": classes, "places": places}
+
+    def _targets(self, examples: list[dict]) -> dict:
+        if "classes" not in examples[0]: return {}
+        return {"labels": [torch.tensor(np.asarray(e["classes"]), dtype=torch.long) for e in examples],
+                "boxes": [torch.tensor(np.asarray(e["places"]), dtype=torch.float32).view(-1, 4) for e in examples]}
+
+    def collate(self, examples: list[dict], processor: Any) -> Batch:
+        "Pixels, and of each picture its labels, its boxes (centre and size, in shares), and its size before."
+        return replace(Images.collate(self, examples, processor), about=[tuple(e["across"]) for e in examples])
+
+    def weigh(self, batch: Batch) -> dict[str, float]:
+        "The number of objects, for both terms: known before any forward pass."
+        objects = float(sum(map(len, batch.targets["labels"])))
+        return {"class": objects, "box": objects}
+
+    def loss(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
+        "Class and box, as sums: by place where the answers have a grid, by matching where they have no order."
+        true = batch.targets["labels"], batch.targets["boxes"]
+        if getattr(outputs, "grid", None) is None: return set_terms(outputs, *true)
+        terms = dense_terms(outputs, *true)
+        return {"class": terms["class"], "box": BOX * terms["box"]}
+
+    def decode(self, outputs: Any, batch: Batch) -> list[Prediction]:
+        "All boxes of each picture; a picture's score is that of its surest box."
+        found = [best_boxes(l, b, size, self.labels, self.least) for l, b, size in zip(outputs.logits.detach(), outputs.pred_boxes.detach(), batch.about)]
+        return [Prediction(f, f[0]["score"] if f else None) for f in found]
+
+    def _counted(self, predictions): return [[b for b in p.value if b["score"] >= self.sure] for p in predictions]
+
+    def score(self, prediction: Prediction, target: list[dict]) -> float:
+        "F1 of the picture at IoU 0.5, over the answers that are sure."
+        return picture_f1(self._counted([prediction])[0], target)
+
+    def same(self, one: Prediction, other: Prediction) -> bool:
+        "Do both see the same objects, with an IoU of at least 0.5? Only answers that are sure count."
+        return picture_f1(*self._counted([one, other])) == 1
+
+    def metrics(self, predictions: list[Prediction], targets: list) -> dict[str, float]:
+        "COCO's average precision over all answers, and the mean F1 of a picture."
+        figures = coco_figures([p.value for p in predictions], targets, self.labels)
+        return figures | {"f1": float(np.mean([self.score(p, t) for p, t in zip(predictions, targets)]))}
+
+    def tables(self, predictions: list[Prediction], targets: list) -> dict:
+        "Average precision per class, and what went wrong."
+        return {"per class": coco_table([p.value for p in predictions], targets, self.labels), "errors": error_table(self._counted(predictions), targets, self.labels)}
+
+    def plot(self, predictions: list[Prediction], targets: list) -> Any:
+        "Objects found and missed, and the kinds of error."
+        return plot_errors(self._counted(predictions), targets, self.labels)
+
+    def show(self, rows: pd.DataFrame, predictions: list | None = None, most: int = 8) -> Any:
+        "Pictures with true boxes (dashed) and answers; a single picture is drawn large."
+        rows = rows.iloc[:most]
+        pictures = [open_picture(v, upright=False) for v in cells(rows[self.image])]
+        truths = [self.target(r) for r in records(rows)] if self.boxes in rows else [[]] * len(rows)
+        said = self._counted(predictions[:most]) if predictions is not None else [[]] * len(rows)
+        if len(rows) == 1: return draw_boxes(pictures[0], said[0], truths[0])
+        edges = lambda boxes: [b | {"xyxy": np.array(b["xyxy"]) - .5} for b in boxes]  # matplotlib counts from the middle of a pixel
+        def draw(ax, i): box_patches(ax, edges(truths[i]), data.COLORS["certify"], dashed=True); box_patches(ax, edges(said[i]))
+        return plot_pictures(pictures, columns=4, side=1.9, draw=draw)
+
+    def writers(self) -> dict:
+        "A line per box, and COCO's results."
+        def boxes(table, path):
+            lines = [{"row": i, **({self.image: row[self.image]} if isinstance(row[self.image], str) else {}), "label": b["label"], "score": b["score"], **dict(zip(("left", "top", "right", "bottom"), b["xyxy"]))}
+                     for i, row in enumerate(records(table)) for b in row["prediction"]]
+            pd.DataFrame(lines, columns=list(lines[0]) if lines else ["row", "label", "score", "left", "top", "right", "bottom"]).to_csv(path, index=False)
+        def coco(table, path):
+            ids = list(table["image_id"]) if "image_id" in table else list(range(1, len(table) + 1))
+            write_coco_results(list(table["prediction"]), ids, self.numbers, path)
+        return {".boxes.csv": boxes, ".coco.json": coco}
+
+    def baselines(self) -> dict:
+        "No box at all; and spots that stand out, named by a straight line through their pixels, tuned on valid."
+        def spots(train, valid, rows):
+            pictures, (true, right) = [list(cells(r[self.image])) for r in (train, valid, rows)], [[self.target(r) for r in records(part)] for part in (train, valid)]
+            found = blobs(pictures, true, lambda said: coco_figures(said, right, self.labels)["ap"])
+            return [Prediction(f, max((b["score"] for b in f), default=None)) for f in found]
+        def nothing(train, valid, rows): return [Prediction([]) for _ in range(len(rows))]
+        return {"nothing": nothing, "blobs": spots}
+
+    def features(self, model: Any, batch: Batch) -> list[torch.Tensor]:
+        "What the body says of each place; in the last two columns, width and height of the picture."
+        if not hasattr(model, "maps"): raise SFTError(f"{type(model).__name__} has no maps of features: leave the rung 'frozen' out of the ladder.")
+        said = place_features(model.maps(**batch.inputs))
+        across = said.new_tensor(batch.about)[:, None].expand(-1, said.shape[1], -1)
+        return list(torch.cat([said, across], -1))
+
+    def probe(self, train: tuple, valid: tuple, features: list) -> list[Prediction]:
+        "A linear dense head on frozen features."
+        def examples(part):
+            return [place_rows(f[:, :-2], *self._shares(row), rng_for("empty places", i)) for i, (f, row) in enumerate(zip(part[0], records(part[1])))]
+        answers = place_probe(examples(train), examples(valid), [f[:, :-2] for f in features], len(self.labels))
+        found = [best_boxes(l, b, tuple(f[0, -2:].tolist()), self.labels, self.least) for (l, b), f in zip(answers, features)]
+        return [Prediction(f, f[0]["score"] if f else None) for f in found]
+
+    def _shares(self, row):  # class numbers, and boxes as centre and size in shares
+        labels, boxes = box_entries(row[self.boxes], picture_size(row[self.image]))
+        return [self.labels.index(l) for l in labels], torch.tensor(boxes.to("cxcywh", relative=True).values, dtype=torch.float32)
 
 # %% ../../nbs/tasks/04_object_detection.ipynb #455672f1
-@patch
-def table(
-    self: ObjectDetection,
-    source,  # a path, a DataFrame or a list of dicts
-    labelled: bool = True,  # False: rows to predict, whose boxes do not matter
-    encoding: str | None = None,  # of a text file
-    delimiter: str | None = None,  # between the cells of a .csv or .tsv file
-) -> pd.DataFrame:  # unchecked
-    "COCO's JSON, a folder of Pascal VOC or of YOLO, a folder of pictures, or a table with a column of boxes."
-    is_path = isinstance(source, (str, Path))
-    layout = is_path and (labelled or not _only_pictures(Path(source)))
-    reader = detection_layout(source) if layout else None
-    if reader is None and is_path: _no_coco(Path(source).expanduser())
-    if reader is None: return self._with_classes(Images.table(self, source, labelled, encoding, delimiter))
-    found = reader(source, part=self.part, pictures=self.pictures)
-    rows = found.drop(columns="size").rename(columns={"image": self.image, "boxes": self.boxes})
-    ids, numbers = found.attrs.get("ids"), found.attrs.get("numbers")
-    if ids: rows["image_id"] = [ids[path] for path in rows[self.image]]
-    if numbers: rows[self.boxes] = [[b | {"category_id": numbers[b["label"]]} for b in boxes] for boxes in rows[self.boxes]]
-    rows[self.image] = self._looked_into(rows[self.image], Path())
-    rows.attrs = {name: found.attrs[name] for name in ("noted", "classes", "numbers") if name in found.attrs}
-    return rows
-
 def _no_coco(path):  # raise for a JSON object that is no COCO file; a list of rows is a table
     if path.suffix.lower() != ".json" or not path.is_file(): return
     if path.read_bytes()[:100].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{": raise DataError(f"{path} is no COCO file: it needs the lists images, annotations and categories.")
@@ -88,103 +331,7 @@ def _only_pictures(path):  # a folder of pictures to predict: what is written ab
     path = path.expanduser()
     return path.is_dir() and bool(pictures_below(path, deep=False)[0])
 
-@patch
-def _with_classes(self: ObjectDetection, rows):  # a table lists no classes: they are those that stand in it
-    if rows.attrs.get("classes") or self.boxes not in rows: return rows
-    try: names = {data.cell_text(entry["label"]) for cell in cells(rows[self.boxes]) for entry in _listed(cell)}
-    except (DataError, KeyError, TypeError): return rows  # `check` will say what is wrong
-    rows.attrs["classes"] = sorted(name for name in names if name)
-    return rows
-
 _BESIDE = (".xml", ".txt", ".json", ".yaml", ".yml", ".csv", ".cache")  # what is written about pictures lies beside them
-
-@patch
-def _open(self: ObjectDetection, path: Path):  # pictures to predict
-    if not path.is_dir(): return None
-    pictures, others = pictures_below(path)
-    if not pictures: raise DataError(f"{path} holds no pictures that we can read, and no file of boxes that we know." + "".join(f" {note}." for note in left_out_note(others)))
-    return pictures, None, left_out_note([p for p in others if p.suffix.lower() not in _BESIDE])
-
-@patch
-def _as_table(self: ObjectDetection, path, pictures, labels, notes, labelled):
-    if labelled: raise DataError(f"{path} holds pictures without boxes. Give COCO's JSON file, a folder with Annotations/ (Pascal VOC) or with images/ and labels/ (YOLO), or a table with a column of boxes.")
-    rows = pd.DataFrame({self.image: self._looked_into(pictures, Path())})
-    rows.attrs["noted"] = notes
-    return rows
-
-# %% ../../nbs/tasks/04_object_detection.ipynb #c29d20cd
-@patch
-def check_answers(self: ObjectDetection, rows: pd.DataFrame) -> list[Finding]:
-    "Boxes that are missing, impossible, or of a class that nobody has learned; and boxes that reach a little over an edge."
-    found = data.check_missing(rows, self.outputs())
-    without, bad, cut = {i for f in found for i in f.rows}, {}, []
-    for i, (picture, cell) in enumerate(zip(cells(rows[self.image]), cells(rows[self.boxes]))):
-        if i in without or self._wrong(picture): continue  # said already
-        try: cut += self._usable_boxes(picture, cell)
-        except DataError as e: bad[i] = (f"{_shown(picture)}: " if isinstance(picture, str) else "") + str(e)
-    if bad: found.append(Finding(self.unreadable, f"{data._count(len(bad), 'row')} with boxes that cannot be used ({data._name_rows(tuple(bad))}, counting from 0). {next(iter(bad.values()))}", tuple(bad)))
-    alike = [] if self.labels else data._look_alikes(self.boxes, class_list(rows.attrs.get("classes")))
-    return found + alike + [Finding("warning", f"{note}.") for note in edge_note(cut)]
-
-@patch
-def _usable_boxes(self: ObjectDetection, picture, cell):  # pixels of each box that are cut off at an edge; raises DataError
-    read = _read(cell, picture_size(picture))
-    unknown = next((label for label, _, _ in read if self.labels and label not in self.labels), None)
-    if unknown: raise DataError(f"the label {unknown!r} is none of the {len(self.labels)} that were learned ({data._short(self.labels)}). Mend it, train with rows that have it, or name it in `classes` before training")
-    return [pixels for _, _, pixels in read]
-
-# %% ../../nbs/tasks/04_object_detection.ipynb #c1d482fa
-@patch
-def target(self: ObjectDetection, row: dict) -> list[dict]:
-    "All boxes of a row: {\"label\", \"xyxy\" in pixels}."
-    labels, boxes = box_entries(row[self.boxes], picture_size(row[self.image]))
-    return [{"label": l, "xyxy": four} for l, four in zip(labels, boxes.to("xyxy").values.tolist())]
-
-@patch
-def learn(self: ObjectDetection, rows: pd.DataFrame) -> ObjectDetection:
-    "All classes that the file lists, and their numbers in COCO's file where the rows come from one."
-    entries = [e for cell in cells(rows[self.boxes]) for e in _listed(cell)]
-    given = {data.cell_text(e["label"]): e.get("category_id") for e in entries}
-    if not given: raise DataError(f"No row has a box in column {self.boxes!r}: there is nothing to learn.")
-    listed = declared_labels(self, rows, given)
-    labels = listed if self.declared else sorted(listed or given)
-    given |= rows.attrs.get("numbers") or {}
-    known = all(given.get(l) is not None for l in labels)
-    numbers = {l: given[l] if known else k for k, l in enumerate(labels, 1)}
-    return replace(self, labels=labels, numbers=numbers, side=median_side(list(cells(rows[self.image]))), part="", pictures=None)
-
-@patch
-def check_lengths(self: ObjectDetection, rows: pd.DataFrame, processor, lengths=None) -> list[Finding]:
-    "Classes without a training row."
-    if not (self.declared or rows.attrs.get("classes")): return []
-    return untaught(self.labels, {data.cell_text(e["label"]) for cell in cells(rows[self.boxes]) for e in _listed(cell)})
-
-# %% ../../nbs/tasks/04_object_detection.ipynb #0bb5ef96
-@patch
-def build(
-    self: ObjectDetection,
-    checkpoint: str,  # an asset, a folder or a hub id of an architecture with an object detection head and a sigmoid per class
-    **options,  # for `models.load`: fresh, seed, configuration
-):
-    "A detector for the labels, and its image processor, set to squares of `size` that hold the whole picture."
-    names = dict(enumerate(self.labels))
-    model, processor = models.load(checkpoint, "object-detection", num_labels=len(names), id2label=names, label2id={l: i for i, l in names.items()}, **options)
-    check_processor(processor)
-    side = own_size(processor)
-    processor.do_center_crop = processor.do_pad = False
-    processor, out = self.set_size(model, resize_to(processor, side))
-    if out.logits.shape[-1] != len(names): raise CheckpointError(f"{type(model).__name__} answers {out.logits.shape[-1]} classes for {len(names)} labels: it has a class for \"nothing\". Take a detector with a yes or no per class, such as Conditional DETR, RT-DETR or efficientnet-lite0.")
-    return model, processor
-
-# %% ../../nbs/tasks/04_object_detection.ipynb #5a9d0d06
-@patch
-def pace(
-    self: ObjectDetection,
-    model,  # what `build` returned
-) -> dict[str, float]:  # `updates` and `learning_rate`
-    "What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`."
-    new = hasattr(model, "maps")  # our dense head, on a body that was trained on something else
-    return {"updates": 400, "learning_rate": 3e-3 if new else 1e-4}
 
 # %% ../../nbs/tasks/04_object_detection.ipynb #894ff609
 LEFT = .3  # share of a box that must be left in a cut-out, or the box is dropped
@@ -194,7 +341,22 @@ def moved(
     change: Change,  # what was done to the picture
     size: tuple[int, int],  # its width and height before, in pixels
 ) -> tuple[np.ndarray, np.ndarray]:  # which boxes are left (k), and all of them (k 4) as centre x, centre y, width, height, in shares of the new picture
-    "Boxes that follow their picture."
+    """Boxes that follow their picture.
+
+    Parameters
+    ----------
+    boxes
+        k 4: left, top, right, bottom, in pixels of the picture as it was
+    change
+        what was done to the picture
+    size
+        its width and height before, in pixels
+
+    Returns
+    -------
+    tuple[np.ndarray, np.ndarray]
+        which boxes are left (k), and all of them (k 4) as centre x, centre y, width, height, in shares of the new picture
+    """
     left, top, right, bottom = change.cut(size)
     unit = np.array([right - left, bottom - top] * 2)
     new = ((boxes - [left, top, left, top]) / unit).clip(0, 1)
@@ -203,46 +365,8 @@ def moved(
     kept = area(new) * unit[0] * unit[1] >= LEFT * area(boxes)
     return kept, np.hstack([(new[:, :2] + new[:, 2:]) / 2, new[:, 2:] - new[:, :2]])
 
-# %% ../../nbs/tasks/04_object_detection.ipynb #da5d58fb
-@patch
-def _answers_seen(self: ObjectDetection, rows: pd.DataFrame, seen: list) -> dict:
-    across = {"across": [list(size) for _, _, size in seen]}
-    if self.boxes not in rows: return across
-    classes, places = [], []
-    for cell, (_, change, size) in zip(cells(rows[self.boxes]), seen):
-        labels, boxes = box_entries(cell, size)
-        kept, new = moved(boxes.to("xyxy").values, change, size)
-        classes.append(np.array([self.labels.index(l) for l, k in zip(labels, kept) if k], dtype=np.int64))
-        places.append(new[kept].astype(np.float32).ravel())
-    return across | {"classes": classes, "places": places}
-
-@patch
-def _targets(self: ObjectDetection, examples: list[dict]) -> dict:
-    if "classes" not in examples[0]: return {}
-    return {"labels": [torch.tensor(np.asarray(e["classes"]), dtype=torch.long) for e in examples],
-            "boxes": [torch.tensor(np.asarray(e["places"]), dtype=torch.float32).view(-1, 4) for e in examples]}
-
-@patch
-def collate(self: ObjectDetection, examples: list[dict], processor) -> Batch:
-    "Pixels, and of each picture its labels, its boxes (centre and size, in shares), and its size before."
-    return replace(Images.collate(self, examples, processor), about=[tuple(e["across"]) for e in examples])
-
 # %% ../../nbs/tasks/04_object_detection.ipynb #c6bf5589
 BOX = 2.  # how much a dense detector's box counts against its class
-
-@patch
-def weigh(self: ObjectDetection, batch: Batch) -> dict[str, float]:
-    "The number of objects, for both terms: known before any forward pass."
-    objects = float(sum(map(len, batch.targets["labels"])))
-    return {"class": objects, "box": objects}
-
-@patch
-def loss(self: ObjectDetection, outputs, batch: Batch) -> dict[str, torch.Tensor]:
-    "Class and box, as sums: by place where the answers have a grid, by matching where they have no order."
-    true = batch.targets["labels"], batch.targets["boxes"]
-    if getattr(outputs, "grid", None) is None: return set_terms(outputs, *true)
-    terms = dense_terms(outputs, *true)
-    return {"class": terms["class"], "box": BOX * terms["box"]}
 
 # %% ../../nbs/tasks/04_object_detection.ipynb #fca7a431
 MOST, COPIES = 100, .5  # answers of a picture; IoU from which two answers of a class mean the same object
@@ -254,7 +378,26 @@ def best_boxes(
     labels: list[str],  # c
     least: float = .05,  # lowest score
 ) -> list[dict]:  # {"label", "xyxy" in pixels, "score"}, the surest first
-    "The surest answers without their copies."
+    """The surest answers without their copies.
+
+    Parameters
+    ----------
+    logits
+        q c: one picture's answers
+    boxes
+        q 4: centre x, centre y, width, height, as shares
+    size
+        width and height of the picture, in pixels
+    labels
+        c
+    least
+        lowest score
+
+    Returns
+    -------
+    list[dict]
+        {"label", "xyxy" in pixels, "score"}, the surest first
+    """
     score, at = logits.float().sigmoid().flatten().topk(min(3 * MOST, logits.numel()))
     score, at = score[score >= least], at[score >= least]
     unit = torch.tensor([*size, *size], dtype=torch.float32, device=boxes.device)
@@ -263,98 +406,3 @@ def best_boxes(
     score, at, places = score[solid], at[solid] % logits.shape[-1], places[solid]
     kept = nms(places, score, COPIES, at.tolist())[:MOST].tolist()
     return [{"label": labels[int(at[i])], "xyxy": [round(v, 2) for v in places[i].tolist()], "score": score[i].item()} for i in kept]
-
-@patch
-def decode(self: ObjectDetection, outputs, batch: Batch) -> list[Prediction]:
-    "All boxes of each picture; a picture's score is that of its surest box."
-    found = [best_boxes(l, b, size, self.labels, self.least) for l, b, size in zip(outputs.logits.detach(), outputs.pred_boxes.detach(), batch.about)]
-    return [Prediction(f, f[0]["score"] if f else None) for f in found]
-
-# %% ../../nbs/tasks/04_object_detection.ipynb #d5c49ff6
-@patch
-def _counted(self: ObjectDetection, predictions): return [[b for b in p.value if b["score"] >= self.sure] for p in predictions]
-
-@patch
-def score(self: ObjectDetection, prediction: Prediction, target: list[dict]) -> float:
-    "F1 of the picture at IoU 0.5, over the answers that are sure."
-    return picture_f1(self._counted([prediction])[0], target)
-
-@patch
-def same(self: ObjectDetection, one: Prediction, other: Prediction) -> bool:
-    "Do both see the same objects, with an IoU of at least 0.5? Only answers that are sure count."
-    return picture_f1(*self._counted([one, other])) == 1
-
-@patch
-def metrics(self: ObjectDetection, predictions: list[Prediction], targets: list) -> dict[str, float]:
-    "COCO's average precision over all answers, and the mean F1 of a picture."
-    figures = coco_figures([p.value for p in predictions], targets, self.labels)
-    return figures | {"f1": float(np.mean([self.score(p, t) for p, t in zip(predictions, targets)]))}
-
-@patch
-def tables(self: ObjectDetection, predictions: list[Prediction], targets: list) -> dict:
-    "Average precision per class, and what went wrong."
-    return {"per class": coco_table([p.value for p in predictions], targets, self.labels), "errors": error_table(self._counted(predictions), targets, self.labels)}
-
-@patch
-def plot(self: ObjectDetection, predictions: list[Prediction], targets: list):
-    "Objects found and missed, and the kinds of error."
-    return plot_errors(self._counted(predictions), targets, self.labels)
-
-# %% ../../nbs/tasks/04_object_detection.ipynb #39922f72
-@patch
-def show(self: ObjectDetection, rows: pd.DataFrame, predictions: list | None = None, most: int = 8):
-    "Pictures with true boxes (dashed) and answers; a single picture is drawn large."
-    rows = rows.iloc[:most]
-    pictures = [open_picture(v, upright=False) for v in cells(rows[self.image])]
-    truths = [self.target(r) for r in records(rows)] if self.boxes in rows else [[]] * len(rows)
-    said = self._counted(predictions[:most]) if predictions is not None else [[]] * len(rows)
-    if len(rows) == 1: return draw_boxes(pictures[0], said[0], truths[0])
-    edges = lambda boxes: [b | {"xyxy": np.array(b["xyxy"]) - .5} for b in boxes]  # matplotlib counts from the middle of a pixel
-    def draw(ax, i): box_patches(ax, edges(truths[i]), data.COLORS["certify"], dashed=True); box_patches(ax, edges(said[i]))
-    return plot_pictures(pictures, columns=4, side=1.9, draw=draw)
-
-# %% ../../nbs/tasks/04_object_detection.ipynb #9d9dcf3a
-@patch
-def writers(self: ObjectDetection) -> dict:
-    "A line per box, and COCO's results."
-    def boxes(table, path):
-        lines = [{"row": i, **({self.image: row[self.image]} if isinstance(row[self.image], str) else {}), "label": b["label"], "score": b["score"], **dict(zip(("left", "top", "right", "bottom"), b["xyxy"]))}
-                 for i, row in enumerate(records(table)) for b in row["prediction"]]
-        pd.DataFrame(lines, columns=list(lines[0]) if lines else ["row", "label", "score", "left", "top", "right", "bottom"]).to_csv(path, index=False)
-    def coco(table, path):
-        ids = list(table["image_id"]) if "image_id" in table else list(range(1, len(table) + 1))
-        write_coco_results(list(table["prediction"]), ids, self.numbers, path)
-    return {".boxes.csv": boxes, ".coco.json": coco}
-
-# %% ../../nbs/tasks/04_object_detection.ipynb #9d22bb99
-@patch
-def baselines(self: ObjectDetection) -> dict:
-    "No box at all; and spots that stand out, named by a straight line through their pixels, tuned on valid."
-    def spots(train, valid, rows):
-        pictures, (true, right) = [list(cells(r[self.image])) for r in (train, valid, rows)], [[self.target(r) for r in records(part)] for part in (train, valid)]
-        found = blobs(pictures, true, lambda said: coco_figures(said, right, self.labels)["ap"])
-        return [Prediction(f, max((b["score"] for b in f), default=None)) for f in found]
-    def nothing(train, valid, rows): return [Prediction([]) for _ in range(len(rows))]
-    return {"nothing": nothing, "blobs": spots}
-
-@patch
-def features(self: ObjectDetection, model, batch: Batch) -> list[torch.Tensor]:
-    "What the body says of each place; in the last two columns, width and height of the picture."
-    if not hasattr(model, "maps"): raise SFTError(f"{type(model).__name__} has no maps of features: leave the rung 'frozen' out of the ladder.")
-    said = place_features(model.maps(**batch.inputs))
-    across = said.new_tensor(batch.about)[:, None].expand(-1, said.shape[1], -1)
-    return list(torch.cat([said, across], -1))
-
-@patch
-def probe(self: ObjectDetection, train: tuple, valid: tuple, features: list) -> list[Prediction]:
-    "A linear dense head on frozen features."
-    def examples(part):
-        return [place_rows(f[:, :-2], *self._shares(row), rng_for("empty places", i)) for i, (f, row) in enumerate(zip(part[0], records(part[1])))]
-    answers = place_probe(examples(train), examples(valid), [f[:, :-2] for f in features], len(self.labels))
-    found = [best_boxes(l, b, tuple(f[0, -2:].tolist()), self.labels, self.least) for (l, b), f in zip(answers, features)]
-    return [Prediction(f, f[0]["score"] if f else None) for f in found]
-
-@patch
-def _shares(self: ObjectDetection, row):  # class numbers, and boxes as centre and size in shares
-    labels, boxes = box_entries(row[self.boxes], picture_size(row[self.image]))
-    return [self.labels.index(l) for l in labels], torch.tensor(boxes.to("cxcywh", relative=True).values, dtype=torch.float32)

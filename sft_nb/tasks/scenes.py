@@ -26,7 +26,18 @@ def _blotches(rng, cells, strength):
 def ground(
     rng: np.random.Generator,  # draws level and blotches
 ) -> np.ndarray:  # SIDE SIDE, float: around a level between 90 and 165
-    "A blotched grey ground with fine noise."
+    """A blotched grey ground with fine noise.
+
+    Parameters
+    ----------
+    rng
+        draws level and blotches
+
+    Returns
+    -------
+    np.ndarray
+        SIDE SIDE, float: around a level between 90 and 165
+    """
     return rng.uniform(90, 165) + _blotches(rng, 4, 18) + _blotches(rng, 16, 10) + rng.normal(0, 6, (SIDE, SIDE))
 
 # %% ../../nbs/tasks/04b_scenes.ipynb #be7019f6
@@ -58,7 +69,20 @@ def make_scene(
     rng: np.random.Generator,  # draws everything
     digits: list,  # (ink, label) to choose from
 ) -> tuple[np.ndarray, list[dict]]:  # picture (SIDE SIDE 3, uint8) and its boxes: {"label", "xyxy"} in pixels
-    "One scene."
+    """One scene.
+
+    Parameters
+    ----------
+    rng
+        draws everything
+    digits
+        (ink, label) to choose from
+
+    Returns
+    -------
+    tuple[np.ndarray, list[dict]]
+        picture (SIDE SIDE 3, uint8) and its boxes: {"label", "xyxy"} in pixels
+    """
     scene, boxes = ground(rng), []
     for _ in range(rng.integers(1, 7)):
         ink, label = digits[rng.integers(len(digits))]
@@ -77,7 +101,22 @@ def digit_scenes(
     role: str = "train",  # whose digits: train, valid or certify
     seed: int = 0,  # another seed, other scenes
 ) -> pd.DataFrame:  # image (SIDE SIDE 3, uint8), boxes (a list of {"label", "xyxy"}), scene (its number)
-    "Scenes of handwritten digits. Scene i is the same however many are asked for."
+    """Scenes of handwritten digits. Scene i is the same however many are asked for.
+
+    Parameters
+    ----------
+    n
+        how many
+    role
+        whose digits: train, valid or certify
+    seed
+        another seed, other scenes
+
+    Returns
+    -------
+    pd.DataFrame
+        image (SIDE SIDE 3, uint8), boxes (a list of {"label", "xyxy"}), scene (its number)
+    """
     if role not in ROLES: raise DataError(f"No role is called {role!r}: {', '.join(ROLES)}.")
     made = [make_scene(rng_for("scene", role, seed, i), _digits(role)) for i in range(n)]
     return pd.DataFrame({"image": [m[0] for m in made], "boxes": [m[1] for m in made], "scene": range(n)})

@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate, chain, takewhile
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import regex
 import torch
-from fastcore.basics import patch
 from seqeval.metrics import classification_report, f1_score
 from seqeval.scheme import IOB2
 from sklearn.feature_extraction import DictVectorizer
@@ -43,7 +42,39 @@ UNSEEN = "?"  # stands where a word was not read, since the text was cut: never 
 
 @dataclass
 class SequenceLabelling(Task):
-    "A tag for every word: entities, or parts of speech."
+    """A tag for every word: entities, or parts of speech.
+
+    Parameters
+    ----------
+    words
+        column with the list of words
+    tags
+        column with the list of tags
+    text
+        column with a whole text, which is cut into words where there is no list of them
+    spans
+        column with marked spans of the text, where there is no list of tags
+    scheme
+        how tags are written: IOB1, IOB2, IOE1, IOE2, BIOES, BILOU, BMES, BMEWO, plain (each word by itself), or auto: the scheme that they contradict least
+    unit
+        what a text is cut into: "word", or "character"
+    word_column
+        of a file with a word per line: which column is the word, from 0. None: the first; in CoNLL-U, FORM
+    tag_column
+        and which its tag; -1 is the last. None: the last; in CoNLL-U, UPOS
+    pieces
+        which pieces of a word learn its tag: "first", "all", or "none" of a word in pieces
+    max_length
+        tokens read at once. None: what the model reads
+    stride
+        tokens that two windows of a longer text share. None: no windows, the rest is cut off
+    sentence
+        column that tells sentences apart in a table with a word per row. None: one with such a name (sentence_id, "Sentence #")
+    tag_names
+        tag set of tags that are class numbers, in their order: a list, or a text with commas (O,B-PER,I-PER)
+    labels
+        tags in IOB2 or plain; class k is labels[k]
+    """
     name: ClassVar[str] = "sequence-labelling"
     per_token: ClassVar[bool] = True
     formats: ClassVar[tuple[str, ...]] = CONLL
@@ -77,9 +108,467 @@ class SequenceLabelling(Task):
         return self.scheme == "plain" or bool(self.labels) and not _are_entities(self.labels)
 
     @property
-    def metric(self): return ("accuracy" if self.plain else "f1", "max")
-    def inputs(self): return [self.words]
-    def outputs(self): return [self.tags]
+    def metric(self) -> tuple[str, str]: return ("accuracy" if self.plain else "f1", "max")
+    def inputs(self) -> list[str]: return [self.words]
+    def outputs(self) -> list[str]: return [self.tags]
+
+    def _open(self, source, encoding, delimiter):
+        # -> the table as it is in the file; where(row, word) for messages; what was decided
+        how = {"encoding": encoding or "utf-8", "delimiter": delimiter}
+        if not isinstance(source, (str, Path)): return self._joined(data.read_table(source), None, how)
+        path = data._find(Path(source), [*data._READERS, *self.formats])
+        suffix, told = path.suffix.lower(), []
+        if suffix not in self.formats:
+            known = [self.words, self.tags, self.text, self.spans]
+            if suffix not in (".csv", ".tsv") or not is_in_columns(path, known, **how):
+                return self._joined(data.read_table(path, **how), path, how)
+            how["delimiter"] = delimiter or data._READERS[suffix][1]
+            told = [f"there is no header that names {self.words!r}: a row is taken for a word, "
+                    "and a blank line for the end of a sentence"]
+        rows, lines, more = read_conll(path, self.word_column, self.tag_column, **how)
+        rows = rows.set_axis([self.words, self.tags][:len(rows.columns)], axis=1)
+        return rows, lambda i, k=0: f"{path}, line {lines[i][k]}", told + more
+
+    def _joined(self, rows, path, how):  # as `_open`; a table with a word per row gets a row per sentence
+        place = lambda i: place_of(path, i, **how)
+        as_it_is = rows, lambda i, k=None: place(i) + ("" if k is None else f", word {k}"), []
+        own = [self.words, self.tags, self.text, self.spans]
+        by = self.sentence or sentence_column([c for c in rows if c not in own])
+        if self.sentence and self.sentence not in rows:
+            near = data._nearest(self.sentence, rows.columns)
+            raise DataError(f"{path or 'The table'}: there is no column {self.sentence!r} that tells sentences apart. {near}")
+        if not self._has_a_word_per_row(rows): return as_it_is
+        asked = [c for c in (self.words, self.tags) if c in rows]
+        empty = [all(map(data._empty, row)) for row in zip(*(cells(rows[c]) for c in asked))]
+        groups = runs(list(cells(rows[by]))) if by else _between_gaps(empty, path, how)
+        groups = [[i for i in group if not empty[i]] for group in groups]
+        groups = [group for group in groups if group]
+        nothing_says = not by and len(groups) in (0, 1, len(empty) - sum(empty))
+        if nothing_says: return as_it_is
+        keys = [rows[by].iloc[group[0]] for group in groups] if by else []
+        return _by_sentence(rows, groups, asked), lambda i, k=0: place(groups[i][k]), [_about_groups(by, groups, keys)]
+
+    def _has_a_word_per_row(self, rows):
+        if self.words not in rows: return False
+        single = self.tags if self.tags in rows else self.words  # with a tag beside it, "New York" is one word
+        return all(map(_is_single, cells(rows[single]))) and all(map(_is_one, cells(rows[self.words])))
+
+    def _words_of(self, given, text):
+        if not data._empty(text) and not isinstance(text, str): raise DataError(f"{data._short(text)} is no text")
+        if data._empty(given): return None if data._empty(text) else [text[a:b] for a, b in split_words(text, self.unit)]
+        words = list_cell(given)
+        if not data._empty(text): locate(words, text)
+        return words
+
+    def _tags_of(self, words, text, given, spans, names):
+        if words is None or data._empty(given) and not isinstance(spans, (list, np.ndarray)) and data._empty(spans): return None
+        if data._empty(given):
+            spans = _spans_cell(spans); text = " ".join(words) if data._empty(text) else text
+            return spans_to_tags(text, spans, locate(words, text))
+        tags = [self._named(tag, names) for tag in list_cell(given)]
+        if len(tags) != len(words): raise DataError(f"{data._count(len(words), 'word')} and {data._count(len(tags), 'tag')}: every word has one")
+        return tags
+
+    def _named(self, tag, names):  # the name of a tag that is a number
+        if not names or tag in names or not _is_number(tag): return tag
+        if not tag.isdecimal() or int(tag) >= len(names):
+            raise DataError(f"the tag {tag} has no name: there are {data._count(len(names), 'name')}, for 0 to {len(names) - 1}")
+        return names[int(tag)]
+
+    def _names_in(self, source):  # names of tags that are numbers: those given, or declared by the file
+        if self.tag_names: return self.tag_names
+        if isinstance(source, pd.DataFrame): return source.attrs.get("classes", [])
+        parquet = isinstance(source, (str, Path)) and Path(source).suffix.lower() == ".parquet"
+        return declared_names(source, self.tags) if parquet else []
+
+    def table(
+        self,
+        source: Any,  # a path, a DataFrame or a list of dicts
+        labelled: bool = True,  # False: rows to predict, whose tags do not matter
+        encoding: str | None = None,  # of a text file; None: UTF-8
+        delimiter: str | None = None,  # between columns of a text file; None: what its ending says
+    ) -> pd.DataFrame:
+        """Lists of words and, if `labelled`, of tags in IOB2 (or plain). What was decided is told. Raises DataError with line or row for what cannot be read.
+
+        Parameters
+        ----------
+        source
+            a path, a DataFrame or a list of dicts
+        labelled
+            False: rows to predict, whose tags do not matter
+        encoding
+            of a text file; None: UTF-8
+        delimiter
+            between columns of a text file; None: what its ending says
+        """
+        rows, where, told = self._open(source, encoding, delimiter)
+        if {self.words, self.text} & set(rows):  # else `check` says which column is missing
+            rows[self.words] = _each(rows, where, self._words_of, self.words, self.text)
+            if labelled: told += self._read_tags(rows, where, self._names_in(source))
+            if labelled: told += _lonely(rows[self.words], rows.get(self.tags))
+        name = f"{source}: " if isinstance(source, (str, Path)) else ""
+        said = [sentence.replace(f"{source}, ", "") for sentence in told]  # the file is named once, in front
+        data.report([Finding("warning", f"{sentence[0].upper()}{sentence[1:]}.") for sentence in said], name)
+        return rows
+
+    def _read_tags(self, rows, where, names):  # sets the column of tags -> what was decided
+        if not {self.tags, self.spans} & set(rows): return []
+        make = lambda *given: self._tags_of(*given, names)
+        rows[self.tags] = _each(rows, where, make, self.words, self.text, self.tags, self.spans)
+        given = list(rows[self.tags])
+        reading = read_tags(given, "plain" if self.plain else self.scheme)
+        if reading.strange: raise DataError(_strange(given, reading, where))
+        rows[self.tags] = pd.Series(reading.tags, index=rows.index, dtype=object)
+        return _about(given, reading, where)
+
+    def read(
+        self,
+        source: Any,  # a path, a DataFrame or a list of dicts
+        labelled: bool = True,  # False: rows to predict
+        **options: Any,  # for `table`: encoding, delimiter
+    ) -> pd.DataFrame:
+        """As every task reads; attrs have "classes" too, where the file declares its tag set.
+
+        Parameters
+        ----------
+        source
+            a path, a DataFrame or a list of dicts
+        labelled
+            False: rows to predict
+        **options
+            for `table`: encoding, delimiter
+        """
+        rows, names = Task.read(self, source, labelled, **options), self._names_in(source)
+        if names: rows.attrs["classes"] = list(names)
+        if labelled and self.tags in rows:
+            rows.attrs["tags"] = sorted(_kinds(rows[self.tags]))  # of the whole table: a split may give a rare one to valid alone
+        return rows
+
+    def as_rows(self, items: list) -> pd.DataFrame:
+        "Items as a table: a text, a list of words, or a dictionary by column each."
+        rows = [i if isinstance(i, dict) else {self.words: list(i)} if isinstance(i, (list, tuple, np.ndarray)) else {self.text: i} for i in items]
+        return pd.DataFrame(rows, columns=None if items else [self.text], dtype=object)
+
+    def check(self, rows: pd.DataFrame, labelled: bool = True) -> list[Finding]:
+        "Columns, missing cells, lists of words and tags that fit, tags that may follow each other, tags that training has not met."
+        columns = [self.words, *([self.tags] if labelled else [])]
+        found = data.check_columns(rows, columns) or [f for c in columns for f in _check_lists(rows, c)]
+        if not labelled or any(f.level == "error" for f in found): return found
+        lost = {i for f in found for i in f.rows}
+        pairs = [(i, w, t) for i, (w, t) in enumerate(zip(cells(rows[self.words]), cells(rows[self.tags]))) if i not in lost]
+        unequal = tuple(i for i, w, t in pairs if len(w) != len(t))
+        if unequal: return [*found, Finding("error", f"There are not as many {self.tags} as {self.words} in {data._name_rows(unequal)} (counting from 0)", unequal)]
+        return found + self._check_tags({i: t for i, _, t in pairs})
+
+    def _check_tags(self, tags):  # row -> its tags
+        kinds = {t for row in tags.values() for t in row}
+        if self.labels:
+            strange = {i: t for i, row in tags.items() for t in row if t not in self.labels}
+            at = tuple(strange)
+            return [Finding("error", f"{self._stranger(strange[at[0]])} ({data._name_rows(at)}, counting from 0). Correct it, or train with rows that have it", at)] if at else []
+        if len(kinds) == 1: return [Finding("error", f"Every word has the same tag, {kinds.pop()!r}: there is nothing to tell apart. Add rows with others, or name another column")]
+        scheme = guess_scheme(list(tags.values())) if self.scheme == "auto" else self.scheme
+        if scheme == "plain": return [] if self.scheme == "plain" else _about_plain(kinds)
+        bad = {i: wrong[1] for i, row in tags.items() if (wrong := wrong_tag(row, "IOB2"))}
+        at = tuple(bad)
+        return [Finding("error", f"Tags that are no IOB2 in {data._name_rows(at)} (counting from 0): {bad[at[0]]}. Read the table with task.read(…), which turns every scheme into IOB2", at)] if at else []
+
+    def _stranger(self, tag): return f"Tag {tag!r} in column {self.tags!r} was not among the training rows' tags ({', '.join(self.labels[:8])}{'…' if len(self.labels) > 8 else ''})"
+
+    def learn(self, rows: pd.DataFrame) -> "SequenceLabelling":
+        "The tags of the training rows, and those that are declared (which are remembered): O, then B- and I- of every type; plain tags as they are, sorted."
+        kinds = _kinds(rows[self.tags]) | set(rows.attrs.get("tags", ()))
+        names = self.tag_names or rows.attrs.get("classes")
+        named = set(read_tags([names]).tags[0] or ())
+        plain = list(dict.fromkeys([*(names or ()), *sorted(kinds)]))
+        if self.scheme == "plain" or not _are_entities(kinds | named):
+            return replace(self, tag_names=names, labels=plain)
+        types = sorted({tag_parts(t)[1] for t in kinds | named} - {""})
+        return replace(self, tag_names=names, labels=["O", *(f"{letter}-{kind}" for kind in types for letter in "BI")])
+
+    def class_ids(
+        self,
+        tags: list[str],  # of one sentence
+    ) -> list[int]:
+        """Numbers of tags. Raises DataError for one that training has not seen.
+
+        Parameters
+        ----------
+        tags
+            of one sentence
+        """
+        if unknown := [t for t in tags if t not in self.labels]: raise DataError(f"{self._stranger(unknown[0])}. Correct it, or train with rows that have it.")
+        return [self.labels.index(t) for t in tags]
+
+    def build(
+        self,
+        checkpoint: str,  # an asset, a folder or a hub id of any architecture with a token classification head
+        **options: Any,  # for `models.load`: fresh, seed, configuration
+    ) -> tuple[Any, Any]:
+        """An encoder with one output per tag on every token, and its tokenizer. Raises CheckpointError for a tokenizer that cannot say which piece belongs to which word.
+
+        Parameters
+        ----------
+        checkpoint
+            an asset, a folder or a hub id of any architecture with a token classification head
+        **options
+            for `models.load`: fresh, seed, configuration
+        """
+        if not self.labels: raise DataError("This task has no labels yet: call `task.learn(training_rows)` first; `fit` does.")
+        names = dict(enumerate(self.labels))
+        model, processor = models.load(checkpoint, "token-classification", num_labels=len(names), id2label=names, label2id={v: k for k, v in names.items()}, **options)
+        if not getattr(processor, "is_fast", False): raise CheckpointError(f"The tokenizer of {checkpoint!r} cannot say which piece belongs to which word: a fast one is needed, with a tokenizer.json.")
+        return model, processor
+
+    def pace(
+        self,
+        model: Any,  # what `build` returned
+    ) -> dict[str, float]:  # `updates` and `learning_rate`
+        """What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`.
+
+        Parameters
+        ----------
+        model
+            what `build` returned
+
+        Returns
+        -------
+        dict[str, float]
+            `updates` and `learning_rate`
+        """
+        return {"updates": 300, "learning_rate": 5e-4}
+
+    def _room(self, processor):  # tokens that are read at once, and how many of them are pieces
+        most = read_length(processor, self.max_length)
+        room = most - sum(map(len, _frame(processor)))
+        if self.stride is not None and self.stride >= room: raise DataError(f"stride={self.stride}, but a window holds {room} pieces of the text: windows must share fewer than that.")
+        return most, room
+
+    def _example(self, pieces, frame, room, classes=None):
+        before, after = frame
+        flat = [(w, k, token) for w, word in enumerate(pieces) for k, token in enumerate(word)]  # word, which of its pieces, id
+        reads = windows(len(flat), room, self.stride)
+        owner = {w: best_window(i, reads, len(flat)) for i, (w, k, _) in enumerate(flat) if k == 0}
+        out = {"input_ids": [], "place": [], "asked": [], "windows": []}
+        for number, (a, b) in enumerate(reads):
+            mine = [owner[w] == number for w, _, _ in flat[a:b]]
+            out["input_ids"] += [*before, *(token for _, _, token in flat[a:b]), *after]
+            out["place"] += [*[-1] * len(before), *(w if own and k == 0 else -1 for own, (w, k, _) in zip(mine, flat[a:b])), *[-1] * len(after)]
+            if classes is not None: out["asked"] += [*[-100] * len(before), *(self._asked(classes[w], k, len(pieces[w])) if own else -100 for own, (w, k, _) in zip(mine, flat[a:b])), *[-100] * len(after)]
+            out["windows"].append(b - a + len(before) + len(after))
+        return out
+
+    def _asked(self, label, k, many):  # what piece k of a word of so many pieces is asked for
+        if k == 0: return label if many == 1 or self.pieces != "none" else -100
+        name = self.labels[label]
+        return -100 if self.pieces != "all" else self.labels.index("I" + name[1:]) if tag_parts(name)[0] == "B" and not self.plain else label
+
+    def _text_of(self, row):  # the text, and where its words stand; words with blanks between them, if there is no text
+        text = row.get(self.text)
+        if not isinstance(text, str): text = " ".join(row[self.words])
+        return text, locate(row[self.words], text)
+
+    def _columns(self, rows: pd.DataFrame, processor):
+        (_, room), frame = self._room(processor), _frame(processor)
+        sentences, texts = [list(w) for w in cells(rows[self.words])], [self._text_of(r) for r in records(rows)]
+        classes = [self.class_ids(t) for t in cells(rows[self.tags])] if self.tags in rows else [None] * len(rows)
+        made = [self._example(p, frame, room, c) for p, c in zip(word_pieces(sentences, processor), classes)]
+        columns = {k: [m[k] for m in made] for k in ("input_ids", "place", "windows")} | ({"asked": [m["asked"] for m in made]} if self.tags in rows else {})
+        return columns | {"text": [t for t, _ in texts], "starts": [[a for a, _ in at] for _, at in texts], "ends": [[b for _, b in at] for _, at in texts]}
+
+    def encode_all(self, rows: pd.DataFrame, processor: Any) -> Stored:
+        "Windows of token ids, the word answered and the class asked for at each; and the text. Many rows at once, kept on the disk."
+        return Stored(self._columns(rows.iloc[i:i + STEP], processor) for i in range(0, len(rows), STEP))
+
+    def encode(self, row: dict, processor: Any, rng: Any = None) -> dict:
+        "One row; see `encode_all`."
+        return {k: column[0] for k, column in self._columns(pd.DataFrame([row]), processor).items()}
+
+    def collate(self, examples: list[dict], processor: Any) -> Batch:
+        "Windows side by side, padded (w t): ids and mask; the class asked for; `about` has each window's row, the word that each cell answers, and the texts."
+        apart = lambda column: [window for e in examples for window in _cut_apart(e, column)]
+        ids, owner = apart("input_ids"), [i for i, e in enumerate(examples) for _ in e["windows"]]
+        inputs = {"input_ids": pad(ids, processor.pad_token_id), "attention_mask": pad([[1] * len(w) for w in ids], 0)}
+        targets = {"labels": pad(apart("asked"), -100)} if "asked" in examples[0] else {}
+        about = {"row": torch.tensor(owner), "place": pad(apart("place"), -1), "texts": [(e["text"], list(zip(e["starts"], e["ends"]))) for e in examples]}
+        return Batch(inputs, targets, torch.arange(len(examples)), about)
+
+    def check_lengths(self, rows: pd.DataFrame, processor: Any, lengths: np.ndarray | None = None) -> list[Finding]:
+        "How many words the model does not see, where texts are cut; and kinds of entities that no training row has."
+        return self._cut_texts(rows, processor, lengths) + self._untaught(rows)
+
+    def _untaught(self, rows):
+        kind = lambda tag: tag if self.plain else tag_parts(tag)[1]
+        known, met = (dict.fromkeys(kind(tag) for tag in tags) for tags in (self.labels, _kinds(rows[self.tags])))
+        return untaught([k for k in known if k], met)
+
+    def _cut_texts(self, rows, processor, lengths):
+        most, _ = self._room(processor)
+        if self.stride is not None: return []
+        at = np.flatnonzero(np.asarray(lengths) >= most) if lengths is not None else np.arange(len(rows))
+        plain = rows[[c for c in rows if c != self.tags]].iloc[at]
+        unseen = [len(e["starts"]) - sum(w >= 0 for w in e["place"]) for e in self.encode_all(plain, processor)] if len(at) else []
+        cut = tuple(int(i) for i, n in zip(at, unseen) if n)
+        if not cut: return []
+        total = sum(map(len, cells(rows[self.words])))
+        return [Finding("warning", f"{len(cut):,} of {data._count(len(rows), 'row')} {'is' if len(cut) == 1 else 'are'} longer than the {most:,} tokens that the model reads ({data._name_rows(cut)}, counting from 0). {sum(unseen):,} words, {sum(unseen) / total:.1%} of all, are not seen, and count as errors. To read them in windows, set stride, for instance {most // 4}.", cut)]
+
+    def weigh(self, batch: Batch) -> dict[str, float]:
+        "How many pieces are asked: with pieces=\"first\", the words that were read."
+        return {"loss": losses.cross_entropy_weight(batch.targets["labels"])}
+
+    def loss(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
+        "Summed cross-entropy of the pieces that are asked."
+        return {"loss": losses.cross_entropy(outputs.logits, batch.targets["labels"])}
+
+    def answer(
+        self,
+        text: str,  # the whole text
+        places: list[tuple[int, int]],  # where its words stand
+        tags: list[str],  # one per word
+        probs: list[float] | None = None,  # how sure each is
+    ) -> Prediction:  # value: {"tags": […], "spans": [{"start", "end", "label", "text"}, …]}
+        """Tags as an answer: with spans of the text, and the least of the words' probabilities as its score.
+
+        Parameters
+        ----------
+        text
+            the whole text
+        places
+            where its words stand
+        tags
+            one per word
+        probs
+            how sure each is
+
+        Returns
+        -------
+        Prediction
+            value: {"tags": […], "spans": [{"start", "end", "label", "text"}, …]}
+        """
+        spans = tags_to_spans(tags, places, text, self.plain)
+        return Prediction({"tags": list(tags), "spans": spans}, None if probs is None else min(probs, default=1.0))
+
+    def target(self, row: dict) -> Any:
+        "The row's tags and spans."
+        return self.answer(*self._text_of(row), list(row[self.tags])).value
+
+    def decode(self, outputs: Any, batch: Batch) -> list[Prediction]:
+        "The likeliest tag of every word, in the window that answers for it; `?`, with probability 0, for words that were not read."
+        about, (best, which) = batch.about, outputs.logits.float().softmax(-1).cpu().max(-1)  # w t each
+        tags, probs = ([[fill] * len(places) for _, places in about["texts"]] for fill in (UNSEEN, 0.0))
+        for w, t in (about["place"] >= 0).nonzero().tolist():
+            row, word = about["row"][w].item(), about["place"][w, t].item()
+            tags[row][word], probs[row][word] = self.labels[which[w, t]], best[w, t].item()
+        return [self.answer(*text, t, p) for text, t, p in zip(about["texts"], tags, probs)]
+
+    def metrics(self, predictions: list[Prediction], targets: list) -> dict[str, float]:
+        "Entities: strict f1, precision and recall, f1_lenient (as the CoNLL script reads), token_accuracy. Plain tags: accuracy and f1_macro over words."
+        said, true = _tags(predictions), _tags(targets)
+        flat = list(chain(*said)), list(chain(*true))
+        if self.plain: return evaluation.classification_metrics(*flat, self.labels)
+        total = classification_report(true, _read(said), output_dict=True, **_TOTAL)["micro avg"] if any(map(entities, [*true, *said])) else {"f1-score": 0, "precision": 0, "recall": 0}
+        return {"f1": float(total["f1-score"]), "precision": float(total["precision"]), "recall": float(total["recall"]), "f1_lenient": float(f1_score(true, _read(said), zero_division=0)),
+                "token_accuracy": float(np.mean([a == b for a, b in zip(*flat)]))}
+
+    def score(self, prediction: Prediction, target: Any) -> float:
+        "One row: strict F1 of its entities, 1 if it has none and none was said; with plain tags, the share of its words that are right."
+        said, true = _tags([prediction, target])
+        if self.plain: return float(np.mean([a == b for a, b in zip(said, true)]))
+        return entity_f1([said], [true]) if entities(said) or entities(true) else 1.0
+
+    def _kinds(self, answers):  # the type of each word, one list for all rows
+        return [t if self.plain or t == UNSEEN else tag_parts(t)[1] or "O" for t in chain(*_tags(answers))]
+
+    def _names(self): return self.labels if self.plain else list(dict.fromkeys(tag_parts(t)[1] or "O" for t in self.labels))
+
+    def tables(self, predictions: Any, targets: Any) -> dict:
+        "Precision, recall and F1 of each type of entity (or plain tag); and words taken for what."
+        words = evaluation.confusion_table(self._kinds(predictions), self._kinds(targets), self._names())
+        if self.plain: return {"per tag": evaluation.per_class_table(self._kinds(predictions), self._kinds(targets), self.labels), "words": words}
+        said, true = _read(_tags(predictions)), _tags(targets)
+        if not any(map(entities, [*true, *said])): return {"words": words}
+        found = pd.DataFrame(classification_report(true, said, output_dict=True, **_TOTAL)).T.drop(index=["micro avg", "macro avg", "weighted avg"])
+        counts = [Counter(kind for tags in rows for kind, _, _ in entities(tags)) for rows in (true, said)]
+        table = pd.DataFrame({"entities": [counts[0][k] for k in found.index], "predicted": [counts[1][k] for k in found.index]}, index=found.index.rename("type"))
+        return {"per type": table.join(found[["precision", "recall", "f1-score"]].rename(columns={"f1-score": "f1"}).astype(float)), "words": words}
+
+    def plot(self, predictions: Any, targets: Any) -> Any:
+        "F1 of each type, with the number of entities; for plain tags, who is taken for whom."
+        if self.plain: return evaluation.plot_confusion(self._kinds(predictions), self._kinds(targets), self.labels)
+        table = self.tables(predictions, targets).get("per type", pd.DataFrame({"f1": [], "entities": []})).sort_values("entities")
+        fig, ax = data.new_figure(6, .32 * len(table) + .9)
+        bars = ax.barh(table.index, table.f1, color=data.COLORS["valid"])
+        ax.bar_label(bars, [f"{f:.2f}, {n} entit{'y' if n == 1 else 'ies'}" for f, n in zip(table.f1, table.entities)], padding=3, fontsize=8)
+        ax.set(xlabel="strict F1", xlim=(0, 1.25), xticks=[0, .5, 1])
+        return fig
+
+    def show(self, rows: pd.DataFrame, predictions: list[Prediction] | None = None) -> Any:
+        "Texts with their spans in colour; answers stand under the truth."
+        lines = []
+        for i, row in enumerate(records(rows)):
+            text, _ = self._text_of(row)
+            if isinstance(row.get(self.tags), (list, tuple, np.ndarray)): lines.append(("truth", text, self.target(row)["spans"]))
+            elif predictions is None: lines.append(("", text, []))
+            if predictions is not None: lines.append(("answer", text, predictions[i].value["spans"]))
+        return Shown(lines, [n for n in self._names() if n != "O"] if self.labels else ())
+
+    def _answers(self, rows, tags):  # tags of all words, one list for all rows -> an answer per row
+        tags = iter(tags)
+        return [self.answer(text, at, [next(tags) for _ in at]) for text, at in map(self._text_of, records(rows))]
+
+    def _most_frequent(self, train, valid, rows):
+        (most, _), = Counter(chain(*cells(train[self.tags]))).most_common(1)
+        return self._answers(rows, [most] * sum(map(len, cells(rows[self.words]))))
+
+    def _dictionary(self, train, valid, rows):
+        seen = {}
+        for words, tags in zip(cells(train[self.words]), cells(train[self.tags])):
+            for w, t in zip(words, tags): seen.setdefault(w, Counter())[t] += 1
+        (most, _), = Counter(chain(*cells(train[self.tags]))).most_common(1)
+        best = {w: min(c, key=lambda t: (-c[t], t)) for w, c in seen.items()}
+        return self._answers(rows, [best.get(w, most) for words in cells(rows[self.words]) for w in words])
+
+    def _fitted(self, x_train, train, x_valid, valid, strengths):  # the classifier that is best on valid, by the task's metric
+        classes, targets, best = list(chain(*cells(train[self.tags]))), list(map(self.target, records(valid))), (-1, None)
+        for c in strengths:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a fit that is cut short at max_iter is a candidate like the others
+                made = LogisticRegression(C=c, max_iter=200).fit(x_train, classes)
+            value = self.metrics(self._answers(valid, made.predict(x_valid)), targets)[self.metric[0]]
+            if value > best[0]: best = value, made
+        return best[1]
+
+    def _by_features(self, train, valid, rows):
+        seen, table = DictVectorizer(dtype=np.float32), lambda t: [f for words in cells(t[self.words]) for f in word_features(words)]
+        x = seen.fit_transform(table(train))
+        return self._answers(rows, self._fitted(x, train, seen.transform(table(valid)), valid, STRENGTHS).predict(seen.transform(table(rows))))
+
+    def baselines(self) -> dict:
+        "The most frequent tag; the most frequent tag of each word; logistic regression on word features, tuned on valid."
+        return {"majority": self._most_frequent, "dictionary": self._dictionary, "features": self._by_features}
+
+    def features(self, model: Any, batch: Batch) -> list:  # b tensors, k d: a vector per word
+        """The last hidden state at the first piece of every word.
+
+        Returns
+        -------
+        list
+            b tensors, k d: a vector per word
+        """
+        hidden, about = model.base_model(**batch.inputs).last_hidden_state, batch.about  # w t d
+        out = [hidden.new_zeros(len(places), hidden.shape[-1]) for _, places in about["texts"]]
+        for w, place in enumerate(about["place"]):
+            at = place >= 0
+            out[about["row"][w]][place[at].to(hidden.device)] = hidden[w][:len(at)][at.to(hidden.device)]
+        return out
+
+    def probe(self, train: Any, valid: Any, features: Any) -> list[Prediction]:
+        "Logistic regression on the words' frozen features, tuned on valid. Tags only: it sees no text."
+        scale = StandardScaler().fit(np.concatenate(train[0]))
+        x, v, f = (scale.transform(np.concatenate(part)) for part in (train[0], valid[0], features))
+        said = iter(self._fitted(x, train[1], v, valid[1], [c / 100 for c in STRENGTHS]).predict(f))
+        return [Prediction({"tags": [next(said) for _ in row], "spans": []}) for row in features]
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #a2fa3597
 _HALF = regex.compile(r"\p{Cs}")  # of a character
@@ -108,57 +597,12 @@ def _check_settings(task):
     if wrong: raise DataError("This task cannot work. " + "; ".join(wrong) + ".")
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #91ae5d6c
-@patch
-def _open(self: SequenceLabelling, source, encoding, delimiter):
-    # -> the table as it is in the file; where(row, word) for messages; what was decided
-    how = {"encoding": encoding or "utf-8", "delimiter": delimiter}
-    if not isinstance(source, (str, Path)): return self._joined(data.read_table(source), None, how)
-    path = data._find(Path(source), [*data._READERS, *self.formats])
-    suffix, told = path.suffix.lower(), []
-    if suffix not in self.formats:
-        known = [self.words, self.tags, self.text, self.spans]
-        if suffix not in (".csv", ".tsv") or not is_in_columns(path, known, **how):
-            return self._joined(data.read_table(path, **how), path, how)
-        how["delimiter"] = delimiter or data._READERS[suffix][1]
-        told = [f"there is no header that names {self.words!r}: a row is taken for a word, "
-                "and a blank line for the end of a sentence"]
-    rows, lines, more = read_conll(path, self.word_column, self.tag_column, **how)
-    rows = rows.set_axis([self.words, self.tags][:len(rows.columns)], axis=1)
-    return rows, lambda i, k=0: f"{path}, line {lines[i][k]}", told + more
-
 def _each(rows, where, make, *columns):  # make(cells of a row) per row; a DataError is told with its place
     given, out = [cells(rows[c]) if c in rows else [None] * len(rows) for c in columns], []
     for i, row in enumerate(zip(*given)):
         try: out.append(make(*row))
         except DataError as e: raise DataError(f"{where(i)}: {e}.") from None
     return pd.Series(out, index=rows.index, dtype=object)
-
-# %% ../../nbs/tasks/02_sequence_labelling.ipynb #a9588cc2
-@patch
-def _joined(self: SequenceLabelling, rows, path, how):  # as `_open`; a table with a word per row gets a row per sentence
-    place = lambda i: place_of(path, i, **how)
-    as_it_is = rows, lambda i, k=None: place(i) + ("" if k is None else f", word {k}"), []
-    own = [self.words, self.tags, self.text, self.spans]
-    by = self.sentence or sentence_column([c for c in rows if c not in own])
-    if self.sentence and self.sentence not in rows:
-        near = data._nearest(self.sentence, rows.columns)
-        raise DataError(f"{path or 'The table'}: there is no column {self.sentence!r} that tells sentences apart. {near}")
-    if not self._has_a_word_per_row(rows): return as_it_is
-    asked = [c for c in (self.words, self.tags) if c in rows]
-    empty = [all(map(data._empty, row)) for row in zip(*(cells(rows[c]) for c in asked))]
-    groups = runs(list(cells(rows[by]))) if by else _between_gaps(empty, path, how)
-    groups = [[i for i in group if not empty[i]] for group in groups]
-    groups = [group for group in groups if group]
-    nothing_says = not by and len(groups) in (0, 1, len(empty) - sum(empty))
-    if nothing_says: return as_it_is
-    keys = [rows[by].iloc[group[0]] for group in groups] if by else []
-    return _by_sentence(rows, groups, asked), lambda i, k=0: place(groups[i][k]), [_about_groups(by, groups, keys)]
-
-@patch
-def _has_a_word_per_row(self: SequenceLabelling, rows):
-    if self.words not in rows: return False
-    single = self.tags if self.tags in rows else self.words  # with a tag beside it, "New York" is one word
-    return all(map(_is_single, cells(rows[single]))) and all(map(_is_one, cells(rows[self.words])))
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #2cffd38e
 def _is_one(value):  # no list, in whatever way it is written
@@ -196,38 +640,6 @@ def _about_groups(by, groups, keys):
     return f"{told}. Some of its values come back further down, and are taken for other sentences there; if they are not, sort the rows by it"
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #ec14877c
-@patch
-def _words_of(self: SequenceLabelling, given, text):
-    if not data._empty(text) and not isinstance(text, str): raise DataError(f"{data._short(text)} is no text")
-    if data._empty(given): return None if data._empty(text) else [text[a:b] for a, b in split_words(text, self.unit)]
-    words = list_cell(given)
-    if not data._empty(text): locate(words, text)
-    return words
-
-@patch
-def _tags_of(self: SequenceLabelling, words, text, given, spans, names):
-    if words is None or data._empty(given) and not isinstance(spans, (list, np.ndarray)) and data._empty(spans): return None
-    if data._empty(given):
-        spans = _spans_cell(spans); text = " ".join(words) if data._empty(text) else text
-        return spans_to_tags(text, spans, locate(words, text))
-    tags = [self._named(tag, names) for tag in list_cell(given)]
-    if len(tags) != len(words): raise DataError(f"{data._count(len(words), 'word')} and {data._count(len(tags), 'tag')}: every word has one")
-    return tags
-
-@patch
-def _named(self: SequenceLabelling, tag, names):  # the name of a tag that is a number
-    if not names or tag in names or not _is_number(tag): return tag
-    if not tag.isdecimal() or int(tag) >= len(names):
-        raise DataError(f"the tag {tag} has no name: there are {data._count(len(names), 'name')}, for 0 to {len(names) - 1}")
-    return names[int(tag)]
-
-@patch
-def _names_in(self: SequenceLabelling, source):  # names of tags that are numbers: those given, or declared by the file
-    if self.tag_names: return self.tag_names
-    if isinstance(source, pd.DataFrame): return source.attrs.get("classes", [])
-    parquet = isinstance(source, (str, Path)) and Path(source).suffix.lower() == ".parquet"
-    return declared_names(source, self.tags) if parquet else []
-
 def _is_number(tag): return regex.fullmatch(r"[+-]?\d+(\.\d*)?", tag) is not None
 
 def _spans_cell(value):
@@ -237,36 +649,6 @@ def _spans_cell(value):
     return list(value)
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #d2cd7fc2
-@patch
-def table(
-    self: SequenceLabelling,
-    source,  # a path, a DataFrame or a list of dicts
-    labelled: bool = True,  # False: rows to predict, whose tags do not matter
-    encoding: str | None = None,  # of a text file; None: UTF-8
-    delimiter: str | None = None,  # between columns of a text file; None: what its ending says
-) -> pd.DataFrame:
-    "Lists of words and, if `labelled`, of tags in IOB2 (or plain). What was decided is told. Raises DataError with line or row for what cannot be read."
-    rows, where, told = self._open(source, encoding, delimiter)
-    if {self.words, self.text} & set(rows):  # else `check` says which column is missing
-        rows[self.words] = _each(rows, where, self._words_of, self.words, self.text)
-        if labelled: told += self._read_tags(rows, where, self._names_in(source))
-        if labelled: told += _lonely(rows[self.words], rows.get(self.tags))
-    name = f"{source}: " if isinstance(source, (str, Path)) else ""
-    said = [sentence.replace(f"{source}, ", "") for sentence in told]  # the file is named once, in front
-    data.report([Finding("warning", f"{sentence[0].upper()}{sentence[1:]}.") for sentence in said], name)
-    return rows
-
-@patch
-def _read_tags(self: SequenceLabelling, rows, where, names):  # sets the column of tags -> what was decided
-    if not {self.tags, self.spans} & set(rows): return []
-    make = lambda *given: self._tags_of(*given, names)
-    rows[self.tags] = _each(rows, where, make, self.words, self.text, self.tags, self.spans)
-    given = list(rows[self.tags])
-    reading = read_tags(given, "plain" if self.plain else self.scheme)
-    if reading.strange: raise DataError(_strange(given, reading, where))
-    rows[self.tags] = pd.Series(reading.tags, index=rows.index, dtype=object)
-    return _about(given, reading, where)
-
 def _lonely(words, tags):  # what there is to say where every sentence has one word
     if tags is None or len(words) < 2 or any(w is not None and len(w) != 1 for w in words): return []
     return ["every sentence has one word, so no word has neighbours. If a row is a word, "
@@ -310,42 +692,9 @@ def _slips(given, reading, where):  # about contradictions
     return f"{name}; the first: {first}. Where tags contradict it, an entity begins where none of its type goes on"
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #0ca13816
-@patch
-def read(
-    self: SequenceLabelling,
-    source,  # a path, a DataFrame or a list of dicts
-    labelled: bool = True,  # False: rows to predict
-    **options,  # for `table`: encoding, delimiter
-) -> pd.DataFrame:
-    "As every task reads; attrs have \"classes\" too, where the file declares its tag set."
-    rows, names = Task.read(self, source, labelled, **options), self._names_in(source)
-    if names: rows.attrs["classes"] = list(names)
-    if labelled and self.tags in rows:
-        rows.attrs["tags"] = sorted(_kinds(rows[self.tags]))  # of the whole table: a split may give a rare one to valid alone
-    return rows
-
 def _kinds(column): return {tag for row in cells(column) for tag in row}
 
-# %% ../../nbs/tasks/02_sequence_labelling.ipynb #34b15ea7
-@patch
-def as_rows(self: SequenceLabelling, items: list) -> pd.DataFrame:
-    "Items as a table: a text, a list of words, or a dictionary by column each."
-    rows = [i if isinstance(i, dict) else {self.words: list(i)} if isinstance(i, (list, tuple, np.ndarray)) else {self.text: i} for i in items]
-    return pd.DataFrame(rows, columns=None if items else [self.text], dtype=object)
-
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #11b95388
-@patch
-def check(self: SequenceLabelling, rows: pd.DataFrame, labelled: bool = True) -> list[Finding]:
-    "Columns, missing cells, lists of words and tags that fit, tags that may follow each other, tags that training has not met."
-    columns = [self.words, *([self.tags] if labelled else [])]
-    found = data.check_columns(rows, columns) or [f for c in columns for f in _check_lists(rows, c)]
-    if not labelled or any(f.level == "error" for f in found): return found
-    lost = {i for f in found for i in f.rows}
-    pairs = [(i, w, t) for i, (w, t) in enumerate(zip(cells(rows[self.words]), cells(rows[self.tags]))) if i not in lost]
-    unequal = tuple(i for i, w, t in pairs if len(w) != len(t))
-    if unequal: return [*found, Finding("error", f"There are not as many {self.tags} as {self.words} in {data._name_rows(unequal)} (counting from 0)", unequal)]
-    return found + self._check_tags({i: t for i, _, t in pairs})
-
 def _check_lists(rows, column):
     many = lambda v: isinstance(v, (list, tuple, np.ndarray))
     missing = data._at([data._empty(v) if not many(v) else not len(v) for v in cells(rows[column])])
@@ -353,22 +702,7 @@ def _check_lists(rows, column):
     found = [Finding("skip", f"{data._count(len(missing), 'row')} without {column} ({data._name_rows(missing)}, counting from 0)", missing)] if missing else []
     return found + ([Finding("error", f"{column!r} should hold lists of words, but {data._name_rows(other)} (counting from 0) {'holds' if len(other) == 1 else 'hold'} {data._short(rows[column].iloc[other[0]])}: read the table with task.read(…), and leave no entry empty", other)] if other else [])
 
-
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #7fd30f54
-@patch
-def _check_tags(self: SequenceLabelling, tags):  # row -> its tags
-    kinds = {t for row in tags.values() for t in row}
-    if self.labels:
-        strange = {i: t for i, row in tags.items() for t in row if t not in self.labels}
-        at = tuple(strange)
-        return [Finding("error", f"{self._stranger(strange[at[0]])} ({data._name_rows(at)}, counting from 0). Correct it, or train with rows that have it", at)] if at else []
-    if len(kinds) == 1: return [Finding("error", f"Every word has the same tag, {kinds.pop()!r}: there is nothing to tell apart. Add rows with others, or name another column")]
-    scheme = guess_scheme(list(tags.values())) if self.scheme == "auto" else self.scheme
-    if scheme == "plain": return [] if self.scheme == "plain" else _about_plain(kinds)
-    bad = {i: wrong[1] for i, row in tags.items() if (wrong := wrong_tag(row, "IOB2"))}
-    at = tuple(bad)
-    return [Finding("error", f"Tags that are no IOB2 in {data._name_rows(at)} (counting from 0): {bad[at[0]]}. Read the table with task.read(…), which turns every scheme into IOB2", at)] if at else []
-
 def _about_plain(kinds):  # a warning where somebody may have meant entities
     other = sorted(kinds - {"O"})
     begun = [tag for tag in other if tag_parts(tag)[0] in ("B", "I") and "-" in tag]
@@ -387,55 +721,6 @@ def _about_plain(kinds):  # a warning where somebody may have meant entities
     else: return []
     return [Finding("warning", f"{text}.")]
 
-
-@patch
-def _stranger(self: SequenceLabelling, tag): return f"Tag {tag!r} in column {self.tags!r} was not among the training rows' tags ({', '.join(self.labels[:8])}{'…' if len(self.labels) > 8 else ''})"
-
-# %% ../../nbs/tasks/02_sequence_labelling.ipynb #12769eb5
-@patch
-def learn(self: SequenceLabelling, rows: pd.DataFrame) -> SequenceLabelling:
-    "The tags of the training rows, and those that are declared (which are remembered): O, then B- and I- of every type; plain tags as they are, sorted."
-    kinds = _kinds(rows[self.tags]) | set(rows.attrs.get("tags", ()))
-    names = self.tag_names or rows.attrs.get("classes")
-    named = set(read_tags([names]).tags[0] or ())
-    plain = list(dict.fromkeys([*(names or ()), *sorted(kinds)]))
-    if self.scheme == "plain" or not _are_entities(kinds | named):
-        return replace(self, tag_names=names, labels=plain)
-    types = sorted({tag_parts(t)[1] for t in kinds | named} - {""})
-    return replace(self, tag_names=names, labels=["O", *(f"{letter}-{kind}" for kind in types for letter in "BI")])
-
-@patch
-def class_ids(
-    self: SequenceLabelling,
-    tags: list[str],  # of one sentence
-) -> list[int]:
-    "Numbers of tags. Raises DataError for one that training has not seen."
-    if unknown := [t for t in tags if t not in self.labels]: raise DataError(f"{self._stranger(unknown[0])}. Correct it, or train with rows that have it.")
-    return [self.labels.index(t) for t in tags]
-
-# %% ../../nbs/tasks/02_sequence_labelling.ipynb #17f3224e
-@patch
-def build(
-    self: SequenceLabelling,
-    checkpoint: str,  # an asset, a folder or a hub id of any architecture with a token classification head
-    **options,  # for `models.load`: fresh, seed, configuration
-):
-    "An encoder with one output per tag on every token, and its tokenizer. Raises CheckpointError for a tokenizer that cannot say which piece belongs to which word."
-    if not self.labels: raise DataError("This task has no labels yet: call `task.learn(training_rows)` first; `fit` does.")
-    names = dict(enumerate(self.labels))
-    model, processor = models.load(checkpoint, "token-classification", num_labels=len(names), id2label=names, label2id={v: k for k, v in names.items()}, **options)
-    if not getattr(processor, "is_fast", False): raise CheckpointError(f"The tokenizer of {checkpoint!r} cannot say which piece belongs to which word: a fast one is needed, with a tokenizer.json.")
-    return model, processor
-
-# %% ../../nbs/tasks/02_sequence_labelling.ipynb #5a9d0d02
-@patch
-def pace(
-    self: SequenceLabelling,
-    model,  # what `build` returned
-) -> dict[str, float]:  # `updates` and `learning_rate`
-    "What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`."
-    return {"updates": 300, "learning_rate": 5e-4}
-
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #97e03470
 def _glue(processor):  # what has to stand before a word, after the first, for it to be read as in a text
     ids = lambda given, **options: processor(given, add_special_tokens=False, **options)["input_ids"]
@@ -443,9 +728,22 @@ def _glue(processor):  # what has to stand before a word, after the first, for i
 
 def word_pieces(
     sentences: list[list[str]],  # words
-    processor,  # a fast tokenizer
+    processor: Any,  # a fast tokenizer
 ) -> list[list[list[int]]]:  # per sentence, per word: token ids; the unknown token for a word of which nothing is left
-    "The pieces of every word, as they would be in a text."
+    """The pieces of every word, as they would be in a text.
+
+    Parameters
+    ----------
+    sentences
+        words
+    processor
+        a fast tokenizer
+
+    Returns
+    -------
+    list[list[list[int]]]
+        per sentence, per word: token ids; the unknown token for a word of which nothing is left
+    """
     glue, unknown = _glue(processor), [] if processor.unk_token_id is None else [processor.unk_token_id]
     given = [[w if i == 0 else glue + w for i, w in enumerate(words)] for words in sentences]
     coded, out = processor(given, is_split_into_words=True, add_special_tokens=False, verbose=False), []
@@ -461,7 +759,22 @@ def windows(
     room: int,  # pieces that are read at once
     stride: int | None = None,  # pieces that two windows share, below `room`; None: a single window, and the rest is cut off
 ) -> list[tuple[int, int]]:  # first piece, and one after the last
-    "Where to read a long text."
+    """Where to read a long text.
+
+    Parameters
+    ----------
+    n
+        pieces of the text
+    room
+        pieces that are read at once
+    stride
+        pieces that two windows share, below `room`; None: a single window, and the rest is cut off
+
+    Returns
+    -------
+    list[tuple[int, int]]
+        first piece, and one after the last
+    """
     if n <= room or stride is None: return [(0, min(n, room))]
     starts = range(0, n - stride, room - stride)
     return [(a, min(a + room, n)) for a in starts]
@@ -472,7 +785,22 @@ def best_window(
     reads: list[tuple[int, int]],  # from `windows`
     n: int,  # pieces of the text
 ) -> int | None:  # number of a window; None: no window reads it
-    "The window in which a piece stands furthest from an edge; the earlier one, if two are as good."
+    """The window in which a piece stands furthest from an edge; the earlier one, if two are as good.
+
+    Parameters
+    ----------
+    piece
+        the first piece of a word
+    reads
+        from `windows`
+    n
+        pieces of the text
+
+    Returns
+    -------
+    int | None
+        number of a window; None: no window reads it
+    """
     margin = lambda a, b: min(piece - a if a else n, b - 1 - piece if b < n else n)
     inside = {k: margin(a, b) for k, (a, b) in enumerate(reads) if a <= piece < b}
     return max(inside, key=inside.get, default=None)
@@ -483,139 +811,10 @@ def _frame(processor):  # the model's own marks before and after a text
     marks = [list(takewhile(lambda p: p[1], pairs)) for pairs in (zip(coded["input_ids"], coded["special_tokens_mask"]), zip(coded["input_ids"][::-1], coded["special_tokens_mask"][::-1]))]
     return [t for t, _ in marks[0]], [t for t, _ in marks[1]][::-1]
 
-@patch
-def _room(self: SequenceLabelling, processor):  # tokens that are read at once, and how many of them are pieces
-    most = read_length(processor, self.max_length)
-    room = most - sum(map(len, _frame(processor)))
-    if self.stride is not None and self.stride >= room: raise DataError(f"stride={self.stride}, but a window holds {room} pieces of the text: windows must share fewer than that.")
-    return most, room
-
-# %% ../../nbs/tasks/02_sequence_labelling.ipynb #2da20318
-@patch
-def _example(self: SequenceLabelling, pieces, frame, room, classes=None):
-    before, after = frame
-    flat = [(w, k, token) for w, word in enumerate(pieces) for k, token in enumerate(word)]  # word, which of its pieces, id
-    reads = windows(len(flat), room, self.stride)
-    owner = {w: best_window(i, reads, len(flat)) for i, (w, k, _) in enumerate(flat) if k == 0}
-    out = {"input_ids": [], "place": [], "asked": [], "windows": []}
-    for number, (a, b) in enumerate(reads):
-        mine = [owner[w] == number for w, _, _ in flat[a:b]]
-        out["input_ids"] += [*before, *(token for _, _, token in flat[a:b]), *after]
-        out["place"] += [*[-1] * len(before), *(w if own and k == 0 else -1 for own, (w, k, _) in zip(mine, flat[a:b])), *[-1] * len(after)]
-        if classes is not None: out["asked"] += [*[-100] * len(before), *(self._asked(classes[w], k, len(pieces[w])) if own else -100 for own, (w, k, _) in zip(mine, flat[a:b])), *[-100] * len(after)]
-        out["windows"].append(b - a + len(before) + len(after))
-    return out
-
-@patch
-def _asked(self: SequenceLabelling, label, k, many):  # what piece k of a word of so many pieces is asked for
-    if k == 0: return label if many == 1 or self.pieces != "none" else -100
-    name = self.labels[label]
-    return -100 if self.pieces != "all" else self.labels.index("I" + name[1:]) if tag_parts(name)[0] == "B" and not self.plain else label
-
-# %% ../../nbs/tasks/02_sequence_labelling.ipynb #54dd8446
-@patch
-def _text_of(self: SequenceLabelling, row):  # the text, and where its words stand; words with blanks between them, if there is no text
-    text = row.get(self.text)
-    if not isinstance(text, str): text = " ".join(row[self.words])
-    return text, locate(row[self.words], text)
-
-@patch
-def _columns(self: SequenceLabelling, rows: pd.DataFrame, processor):
-    (_, room), frame = self._room(processor), _frame(processor)
-    sentences, texts = [list(w) for w in cells(rows[self.words])], [self._text_of(r) for r in records(rows)]
-    classes = [self.class_ids(t) for t in cells(rows[self.tags])] if self.tags in rows else [None] * len(rows)
-    made = [self._example(p, frame, room, c) for p, c in zip(word_pieces(sentences, processor), classes)]
-    columns = {k: [m[k] for m in made] for k in ("input_ids", "place", "windows")} | ({"asked": [m["asked"] for m in made]} if self.tags in rows else {})
-    return columns | {"text": [t for t, _ in texts], "starts": [[a for a, _ in at] for _, at in texts], "ends": [[b for _, b in at] for _, at in texts]}
-
-@patch
-def encode_all(self: SequenceLabelling, rows: pd.DataFrame, processor) -> Stored:
-    "Windows of token ids, the word answered and the class asked for at each; and the text. Many rows at once, kept on the disk."
-    return Stored(self._columns(rows.iloc[i:i + STEP], processor) for i in range(0, len(rows), STEP))
-
-@patch
-def encode(self: SequenceLabelling, row: dict, processor, rng=None) -> dict:
-    "One row; see `encode_all`."
-    return {k: column[0] for k, column in self._columns(pd.DataFrame([row]), processor).items()}
-
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #f6f8fc54
 def _cut_apart(example, column):  # a flat column, window by window
     ends = list(accumulate(example["windows"]))
     return [example[column][b - n:b] for b, n in zip(ends, example["windows"])]
-
-@patch
-def collate(self: SequenceLabelling, examples: list[dict], processor) -> Batch:
-    "Windows side by side, padded (w t): ids and mask; the class asked for; `about` has each window's row, the word that each cell answers, and the texts."
-    apart = lambda column: [window for e in examples for window in _cut_apart(e, column)]
-    ids, owner = apart("input_ids"), [i for i, e in enumerate(examples) for _ in e["windows"]]
-    inputs = {"input_ids": pad(ids, processor.pad_token_id), "attention_mask": pad([[1] * len(w) for w in ids], 0)}
-    targets = {"labels": pad(apart("asked"), -100)} if "asked" in examples[0] else {}
-    about = {"row": torch.tensor(owner), "place": pad(apart("place"), -1), "texts": [(e["text"], list(zip(e["starts"], e["ends"]))) for e in examples]}
-    return Batch(inputs, targets, torch.arange(len(examples)), about)
-
-# %% ../../nbs/tasks/02_sequence_labelling.ipynb #f18ea217
-@patch
-def check_lengths(self: SequenceLabelling, rows: pd.DataFrame, processor, lengths: np.ndarray | None = None) -> list[Finding]:
-    "How many words the model does not see, where texts are cut; and kinds of entities that no training row has."
-    return self._cut_texts(rows, processor, lengths) + self._untaught(rows)
-
-@patch
-def _untaught(self: SequenceLabelling, rows):
-    kind = lambda tag: tag if self.plain else tag_parts(tag)[1]
-    known, met = (dict.fromkeys(kind(tag) for tag in tags) for tags in (self.labels, _kinds(rows[self.tags])))
-    return untaught([k for k in known if k], met)
-
-@patch
-def _cut_texts(self: SequenceLabelling, rows, processor, lengths):
-    most, _ = self._room(processor)
-    if self.stride is not None: return []
-    at = np.flatnonzero(np.asarray(lengths) >= most) if lengths is not None else np.arange(len(rows))
-    plain = rows[[c for c in rows if c != self.tags]].iloc[at]
-    unseen = [len(e["starts"]) - sum(w >= 0 for w in e["place"]) for e in self.encode_all(plain, processor)] if len(at) else []
-    cut = tuple(int(i) for i, n in zip(at, unseen) if n)
-    if not cut: return []
-    total = sum(map(len, cells(rows[self.words])))
-    return [Finding("warning", f"{len(cut):,} of {data._count(len(rows), 'row')} {'is' if len(cut) == 1 else 'are'} longer than the {most:,} tokens that the model reads ({data._name_rows(cut)}, counting from 0). {sum(unseen):,} words, {sum(unseen) / total:.1%} of all, are not seen, and count as errors. To read them in windows, set stride, for instance {most // 4}.", cut)]
-
-# %% ../../nbs/tasks/02_sequence_labelling.ipynb #beb46b51
-@patch
-def weigh(self: SequenceLabelling, batch: Batch) -> dict[str, float]:
-    "How many pieces are asked: with pieces=\"first\", the words that were read."
-    return {"loss": losses.cross_entropy_weight(batch.targets["labels"])}
-
-@patch
-def loss(self: SequenceLabelling, outputs, batch: Batch) -> dict[str, torch.Tensor]:
-    "Summed cross-entropy of the pieces that are asked."
-    return {"loss": losses.cross_entropy(outputs.logits, batch.targets["labels"])}
-
-# %% ../../nbs/tasks/02_sequence_labelling.ipynb #bd808eb4
-@patch
-def answer(
-    self: SequenceLabelling,
-    text: str,  # the whole text
-    places: list[tuple[int, int]],  # where its words stand
-    tags: list[str],  # one per word
-    probs: list[float] | None = None,  # how sure each is
-) -> Prediction:  # value: {"tags": […], "spans": [{"start", "end", "label", "text"}, …]}
-    "Tags as an answer: with spans of the text, and the least of the words' probabilities as its score."
-    spans = tags_to_spans(tags, places, text, self.plain)
-    return Prediction({"tags": list(tags), "spans": spans}, None if probs is None else min(probs, default=1.0))
-
-@patch
-def target(self: SequenceLabelling, row: dict):
-    "The row's tags and spans."
-    return self.answer(*self._text_of(row), list(row[self.tags])).value
-
-# %% ../../nbs/tasks/02_sequence_labelling.ipynb #9e1bb957
-@patch
-def decode(self: SequenceLabelling, outputs, batch: Batch) -> list[Prediction]:
-    "The likeliest tag of every word, in the window that answers for it; `?`, with probability 0, for words that were not read."
-    about, (best, which) = batch.about, outputs.logits.float().softmax(-1).cpu().max(-1)  # w t each
-    tags, probs = ([[fill] * len(places) for _, places in about["texts"]] for fill in (UNSEEN, 0.0))
-    for w, t in (about["place"] >= 0).nonzero().tolist():
-        row, word = about["row"][w].item(), about["place"][w, t].item()
-        tags[row][word], probs[row][word] = self.labels[which[w, t]], best[w, t].item()
-    return [self.answer(*text, t, p) for text, t, p in zip(about["texts"], tags, probs)]
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #453a487e
 @lru_cache(2**16)
@@ -625,7 +824,20 @@ def entity_f1(
     predictions: list,  # n answers, or lists of tags in IOB2
     targets: list,  # n right answers, or lists of tags
 ) -> float:  # in [0, 1]; 0 where there is nothing to find and nothing was found
-    "Strict F1 of entities over a set: type and both borders right."
+    """Strict F1 of entities over a set: type and both borders right.
+
+    Parameters
+    ----------
+    predictions
+        n answers, or lists of tags in IOB2
+    targets
+        n right answers, or lists of tags
+
+    Returns
+    -------
+    float
+        in [0, 1]; 0 where there is nothing to find and nothing was found
+    """
     tags = lambda a: a.value["tags"] if isinstance(a, Prediction) else a["tags"] if isinstance(a, dict) else a
     said, true = [[_found(tuple(tags(a))) for a in answers] for answers in (predictions, targets)]
     both, either = sum(len(a & b) for a, b in zip(said, true)), sum(len(a) + len(b) for a, b in zip(said, true))
@@ -637,56 +849,6 @@ _TOTAL = dict(mode="strict", scheme=IOB2, zero_division=0)
 def _tags(answers): return [(a.value if isinstance(a, Prediction) else a)["tags"] for a in answers]
 def _read(tags): return [["O" if t == UNSEEN else t for t in row] for row in tags]  # what was not read has no entity
 
-@patch
-def metrics(self: SequenceLabelling, predictions: list[Prediction], targets: list) -> dict[str, float]:
-    "Entities: strict f1, precision and recall, f1_lenient (as the CoNLL script reads), token_accuracy. Plain tags: accuracy and f1_macro over words."
-    said, true = _tags(predictions), _tags(targets)
-    flat = list(chain(*said)), list(chain(*true))
-    if self.plain: return evaluation.classification_metrics(*flat, self.labels)
-    total = classification_report(true, _read(said), output_dict=True, **_TOTAL)["micro avg"] if any(map(entities, [*true, *said])) else {"f1-score": 0, "precision": 0, "recall": 0}
-    return {"f1": float(total["f1-score"]), "precision": float(total["precision"]), "recall": float(total["recall"]), "f1_lenient": float(f1_score(true, _read(said), zero_division=0)),
-            "token_accuracy": float(np.mean([a == b for a, b in zip(*flat)]))}
-
-# %% ../../nbs/tasks/02_sequence_labelling.ipynb #05cfd7d4
-@patch
-def score(self: SequenceLabelling, prediction: Prediction, target) -> float:
-    "One row: strict F1 of its entities, 1 if it has none and none was said; with plain tags, the share of its words that are right."
-    said, true = _tags([prediction, target])
-    if self.plain: return float(np.mean([a == b for a, b in zip(said, true)]))
-    return entity_f1([said], [true]) if entities(said) or entities(true) else 1.0
-
-# %% ../../nbs/tasks/02_sequence_labelling.ipynb #72ec2fad
-@patch
-def _kinds(self: SequenceLabelling, answers):  # the type of each word, one list for all rows
-    return [t if self.plain or t == UNSEEN else tag_parts(t)[1] or "O" for t in chain(*_tags(answers))]
-
-@patch
-def _names(self: SequenceLabelling): return self.labels if self.plain else list(dict.fromkeys(tag_parts(t)[1] or "O" for t in self.labels))
-
-@patch
-def tables(self: SequenceLabelling, predictions, targets) -> dict:
-    "Precision, recall and F1 of each type of entity (or plain tag); and words taken for what."
-    words = evaluation.confusion_table(self._kinds(predictions), self._kinds(targets), self._names())
-    if self.plain: return {"per tag": evaluation.per_class_table(self._kinds(predictions), self._kinds(targets), self.labels), "words": words}
-    said, true = _read(_tags(predictions)), _tags(targets)
-    if not any(map(entities, [*true, *said])): return {"words": words}
-    found = pd.DataFrame(classification_report(true, said, output_dict=True, **_TOTAL)).T.drop(index=["micro avg", "macro avg", "weighted avg"])
-    counts = [Counter(kind for tags in rows for kind, _, _ in entities(tags)) for rows in (true, said)]
-    table = pd.DataFrame({"entities": [counts[0][k] for k in found.index], "predicted": [counts[1][k] for k in found.index]}, index=found.index.rename("type"))
-    return {"per type": table.join(found[["precision", "recall", "f1-score"]].rename(columns={"f1-score": "f1"}).astype(float)), "words": words}
-
-# %% ../../nbs/tasks/02_sequence_labelling.ipynb #43ab2a63
-@patch
-def plot(self: SequenceLabelling, predictions, targets):
-    "F1 of each type, with the number of entities; for plain tags, who is taken for whom."
-    if self.plain: return evaluation.plot_confusion(self._kinds(predictions), self._kinds(targets), self.labels)
-    table = self.tables(predictions, targets).get("per type", pd.DataFrame({"f1": [], "entities": []})).sort_values("entities")
-    fig, ax = data.new_figure(6, .32 * len(table) + .9)
-    bars = ax.barh(table.index, table.f1, color=data.COLORS["valid"])
-    ax.bar_label(bars, [f"{f:.2f}, {n} entit{'y' if n == 1 else 'ies'}" for f, n in zip(table.f1, table.entities)], padding=3, fontsize=8)
-    ax.set(xlabel="strict F1", xlim=(0, 1.25), xticks=[0, .5, 1])
-    return fig
-
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #6929718f
 _TINTS = ["#BDDDF0", "#F7D9A8", "#BFE5D6", "#F3CDE0", "#FBF3B5", "#D5D2EC", "#F5CBB8", "#D9D9D9", "#CFE8A9", "#E8D3B9"]  # readable under black
 
@@ -695,7 +857,22 @@ def html_spans(
     spans: list[dict],  # start, end, label; in order, without overlaps
     labels: list[str] = (),  # all labels, so that each has the same colour everywhere
 ) -> str:  # HTML, everything escaped
-    "A text with its spans coloured and named."
+    """A text with its spans coloured and named.
+
+    Parameters
+    ----------
+    text
+        the whole text
+    spans
+        start, end, label; in order, without overlaps
+    labels
+        all labels, so that each has the same colour everywhere
+
+    Returns
+    -------
+    str
+        HTML, everything escaped
+    """
     order, out, at = list(dict.fromkeys([*labels, *(s["label"] for s in spans)])), [], 0
     for s in spans:
         tint = _TINTS[order.index(s["label"]) % len(_TINTS)]
@@ -707,14 +884,35 @@ def plain_spans(
     text: str,  # the whole text
     spans: list[dict],  # start, end, label; in order, without overlaps
 ) -> str:  # e.g. "[Ada PER] met [Mary Shelley PER]"
-    "A text with its spans in brackets, for a terminal."
+    """A text with its spans in brackets, for a terminal.
+
+    Parameters
+    ----------
+    text
+        the whole text
+    spans
+        start, end, label; in order, without overlaps
+
+    Returns
+    -------
+    str
+        e.g. "[Ada PER] met [Mary Shelley PER]"
+    """
     out, at = [], 0
     for s in spans: out += [text[at:s["start"]], f"[{text[s['start']:s['end']]} {s['label']}]"]; at = s["end"]
     return "".join([*out, text[at:]])
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #cdf2c5f2
 class Shown:
-    "Texts with spans, as coloured HTML in a notebook and with brackets in a terminal."
+    """Texts with spans, as coloured HTML in a notebook and with brackets in a terminal.
+
+    Parameters
+    ----------
+    lines
+        (what it is, e.g. "truth", or ""; text; spans)
+    labels
+        all labels, for the colours
+    """
     def __init__(
         self,
         lines: list,  # (what it is, e.g. "truth", or ""; text; spans)
@@ -723,42 +921,17 @@ class Shown:
     def __repr__(self): return "\n".join(f"{what + ': ' if what else ''}{plain_spans(text, spans)}" for what, text, spans in self.lines)
     def _repr_html_(self): return "".join(f'<div style="margin:.2em 0"><small style="display:inline-block;width:6em;color:#555">{html.escape(what)}</small>{html_spans(text, spans, self.labels)}</div>' for what, text, spans in self.lines)
 
-@patch
-def show(self: SequenceLabelling, rows: pd.DataFrame, predictions: list[Prediction] | None = None):
-    "Texts with their spans in colour; answers stand under the truth."
-    lines = []
-    for i, row in enumerate(records(rows)):
-        text, _ = self._text_of(row)
-        if isinstance(row.get(self.tags), (list, tuple, np.ndarray)): lines.append(("truth", text, self.target(row)["spans"]))
-        elif predictions is None: lines.append(("", text, []))
-        if predictions is not None: lines.append(("answer", text, predictions[i].value["spans"]))
-    return Shown(lines, [n for n in self._names() if n != "O"] if self.labels else ())
-
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #74317de6
 def tweets() -> pd.DataFrame:  # words, tags
-    "The asset tweets-ner in the task's columns, each text once."
+    """The asset tweets-ner in the task's columns, each text once.
+
+    Returns
+    -------
+    pd.DataFrame
+        words, tags
+    """
     rows = load_data("tweets-ner").rename(columns={"labels": "tags"})
     return rows[~rows["words"].map(tuple).duplicated()].reset_index(drop=True)
-
-# %% ../../nbs/tasks/02_sequence_labelling.ipynb #6104c5a0
-@patch
-def _answers(self: SequenceLabelling, rows, tags):  # tags of all words, one list for all rows -> an answer per row
-    tags = iter(tags)
-    return [self.answer(text, at, [next(tags) for _ in at]) for text, at in map(self._text_of, records(rows))]
-
-@patch
-def _most_frequent(self: SequenceLabelling, train, valid, rows):
-    (most, _), = Counter(chain(*cells(train[self.tags]))).most_common(1)
-    return self._answers(rows, [most] * sum(map(len, cells(rows[self.words]))))
-
-@patch
-def _dictionary(self: SequenceLabelling, train, valid, rows):
-    seen = {}
-    for words, tags in zip(cells(train[self.words]), cells(train[self.tags])):
-        for w, t in zip(words, tags): seen.setdefault(w, Counter())[t] += 1
-    (most, _), = Counter(chain(*cells(train[self.tags]))).most_common(1)
-    best = {w: min(c, key=lambda t: (-c[t], t)) for w, c in seen.items()}
-    return self._answers(rows, [best.get(w, most) for words in cells(rows[self.words]) for w in words])
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #e0a7cb07
 def _shape(word): return regex.sub(r"(.)\1+", r"\1", regex.sub(r"\p{Ll}", "x", regex.sub(r"\p{Lu}", "X", regex.sub(r"\p{N}", "d", word))))
@@ -766,7 +939,18 @@ def _shape(word): return regex.sub(r"(.)\1+", r"\1", regex.sub(r"\p{Ll}", "x", r
 def word_features(
     words: list[str],  # a sentence
 ) -> list[dict]:  # per word: names and values, for scikit-learn's DictVectorizer
-    "What a word looks like: itself, its ends, its shape, and its neighbours'."
+    """What a word looks like: itself, its ends, its shape, and its neighbours'.
+
+    Parameters
+    ----------
+    words
+        a sentence
+
+    Returns
+    -------
+    list[dict]
+        per word: names and values, for scikit-learn's DictVectorizer
+    """
     low, shape, out = [w.lower() for w in words], [_shape(w) for w in words], []
     near = lambda values, i: values[i] if 0 <= i < len(values) else "<edge>"
     for i, w in enumerate(low):
@@ -774,45 +958,3 @@ def word_features(
         f |= {f"{name}{d:+d}": near(values, i + d) for d in (-2, -1, 1, 2) for name, values in (("word", low), ("shape", shape))}
         out.append(f | {"pair-1": f"{near(low, i - 1)} {w}", "pair+1": f"{w} {near(low, i + 1)}"})
     return out
-
-# %% ../../nbs/tasks/02_sequence_labelling.ipynb #d641ecad
-@patch
-def _fitted(self: SequenceLabelling, x_train, train, x_valid, valid, strengths):  # the classifier that is best on valid, by the task's metric
-    classes, targets, best = list(chain(*cells(train[self.tags]))), list(map(self.target, records(valid))), (-1, None)
-    for c in strengths:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a fit that is cut short at max_iter is a candidate like the others
-            made = LogisticRegression(C=c, max_iter=200).fit(x_train, classes)
-        value = self.metrics(self._answers(valid, made.predict(x_valid)), targets)[self.metric[0]]
-        if value > best[0]: best = value, made
-    return best[1]
-
-@patch
-def _by_features(self: SequenceLabelling, train, valid, rows):
-    seen, table = DictVectorizer(dtype=np.float32), lambda t: [f for words in cells(t[self.words]) for f in word_features(words)]
-    x = seen.fit_transform(table(train))
-    return self._answers(rows, self._fitted(x, train, seen.transform(table(valid)), valid, STRENGTHS).predict(seen.transform(table(rows))))
-
-@patch
-def baselines(self: SequenceLabelling) -> dict:
-    "The most frequent tag; the most frequent tag of each word; logistic regression on word features, tuned on valid."
-    return {"majority": self._most_frequent, "dictionary": self._dictionary, "features": self._by_features}
-
-# %% ../../nbs/tasks/02_sequence_labelling.ipynb #3785ddd8
-@patch
-def features(self: SequenceLabelling, model, batch: Batch) -> list:  # b tensors, k d: a vector per word
-    "The last hidden state at the first piece of every word."
-    hidden, about = model.base_model(**batch.inputs).last_hidden_state, batch.about  # w t d
-    out = [hidden.new_zeros(len(places), hidden.shape[-1]) for _, places in about["texts"]]
-    for w, place in enumerate(about["place"]):
-        at = place >= 0
-        out[about["row"][w]][place[at].to(hidden.device)] = hidden[w][:len(at)][at.to(hidden.device)]
-    return out
-
-@patch
-def probe(self: SequenceLabelling, train, valid, features) -> list[Prediction]:
-    "Logistic regression on the words' frozen features, tuned on valid. Tags only: it sees no text."
-    scale = StandardScaler().fit(np.concatenate(train[0]))
-    x, v, f = (scale.transform(np.concatenate(part)) for part in (train[0], valid[0], features))
-    said = iter(self._fitted(x, train[1], v, valid[1], [c / 100 for c in STRENGTHS]).predict(f))
-    return [Prediction({"tags": [next(said) for _ in row], "spans": []}) for row in features]

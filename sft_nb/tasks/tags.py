@@ -11,10 +11,12 @@ __all__ = ['SCHEMES', 'ONE', 'CONLL', 'tag_parts', 'may_follow', 'wrong_tag', 'e
 # %% ../../nbs/tasks/02a_tagging_formats.ipynb #382c783c
 import ast, csv, json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +34,18 @@ SCHEMES = {  # the letters that may stand before a type; four of them mean begin
 def tag_parts(
     tag: str,  # e.g. "B-geo-loc", or "O"
 ) -> tuple[str, str]:  # ("B", "geo-loc"), or ("O", "")
-    "The letter of a tag and its type."
+    """The letter of a tag and its type.
+
+    Parameters
+    ----------
+    tag
+        e.g. "B-geo-loc", or "O"
+
+    Returns
+    -------
+    tuple[str, str]
+        ("B", "geo-loc"), or ("O", "")
+    """
     letter, _, kind = tag.partition("-")
     return letter, kind
 
@@ -49,7 +62,17 @@ def may_follow(
     tag: str,  # the tag to judge; "O" at the end
     scheme: str,  # a key of SCHEMES
 ) -> bool:
-    "May this tag stand after that one?"
+    """May this tag stand after that one?
+
+    Parameters
+    ----------
+    before
+        the tag of the word before; "O" at the beginning
+    tag
+        the tag to judge; "O" at the end
+    scheme
+        a key of SCHEMES
+    """
     if scheme in ("IOE1", "IOE2"):
         return may_follow(_mirrored(tag), _mirrored(before), scheme.replace("E", "B"))
     (a, x), (b, y) = _in_bies(before, scheme), _in_bies(tag, scheme)
@@ -75,7 +98,20 @@ def wrong_tag(
     tags: list[str],  # of one sentence
     scheme: str,  # a key of SCHEMES
 ) -> tuple[int, str] | None:  # where the first wrong tag stands, and a sentence; None: all is well
-    "The first tag that this scheme does not allow."
+    """The first tag that this scheme does not allow.
+
+    Parameters
+    ----------
+    tags
+        of one sentence
+    scheme
+        a key of SCHEMES
+
+    Returns
+    -------
+    tuple[int, str] | None
+        where the first wrong tag stands, and a sentence; None: all is well
+    """
     for i, tag in enumerate(tags):
         if not _has_letter(tag, scheme): return i, f"{tag!r} {_no_tag(scheme)}"
     for i, (before, tag) in enumerate(pairwise(["O", *tags, "O"])):
@@ -96,7 +132,18 @@ def _no_tag(scheme):
 def entities(
     tags: list[str],  # IOB2
 ) -> list[tuple[str, int, int]]:  # type, first word, one after the last word
-    "The entities of a sentence, read strictly."
+    """The entities of a sentence, read strictly.
+
+    Parameters
+    ----------
+    tags
+        IOB2
+
+    Returns
+    -------
+    list[tuple[str, int, int]]
+        type, first word, one after the last word
+    """
     found, open_ = [], False
     for i, tag in enumerate(tags):
         letter, kind = tag_parts(tag)
@@ -110,7 +157,20 @@ def to_iob2(
     tags: list[str],  # of one sentence, with letters of their scheme
     scheme: str,  # a key of SCHEMES
 ) -> list[str]:  # correct IOB2
-    "The same entities, written in IOB2. What contradicts the scheme is read mildly, as the script of the CoNLL tasks reads it."
+    """The same entities, written in IOB2. What contradicts the scheme is read mildly, as the script of the CoNLL tasks reads it.
+
+    Parameters
+    ----------
+    tags
+        of one sentence, with letters of their scheme
+    scheme
+        a key of SCHEMES
+
+    Returns
+    -------
+    list[str]
+        correct IOB2
+    """
     out = []
     for before, tag in pairwise(["O", *tags]):
         (a, x), (b, y) = _in_bies(before, scheme), _in_bies(tag, scheme)
@@ -123,7 +183,15 @@ def from_iob2(
     tags: list[str],  # correct IOB2
     scheme: str,  # a key of SCHEMES
 ) -> list[str]:
-    "The same entities, written in another scheme."
+    """The same entities, written in another scheme.
+
+    Parameters
+    ----------
+    tags
+        correct IOB2
+    scheme
+        a key of SCHEMES
+    """
     out = []
     for before, tag, after in zip(["O", *tags], tags, [*tags[1:], "O"]):
         letter, kind = tag_parts(tag)
@@ -146,13 +214,37 @@ def contradictions(
     pairs: Counter,  # (a tag, the next one) -> how often they are neighbours; "O" stands before and after each sentence
     scheme: str,  # a key of SCHEMES
 ) -> int:  # places
-    "How often neighbouring tags contradict a scheme."
+    """How often neighbouring tags contradict a scheme.
+
+    Parameters
+    ----------
+    pairs
+        (a tag, the next one) -> how often they are neighbours; "O" stands before and after each sentence
+    scheme
+        a key of SCHEMES
+
+    Returns
+    -------
+    int
+        places
+    """
     return sum(n for (before, tag), n in pairs.items() if not may_follow(before, tag, scheme))
 
 def tag_pairs(
     sentences: list[list[str]],  # tags
 ) -> Counter:  # see `contradictions`
-    "Neighbouring tags, counted."
+    """Neighbouring tags, counted.
+
+    Parameters
+    ----------
+    sentences
+        tags
+
+    Returns
+    -------
+    Counter
+        see `contradictions`
+    """
     return Counter(pair for tags in sentences for pair in pairwise(["O", *tags, "O"]))
 
 # %% ../../nbs/tasks/02a_tagging_formats.ipynb #47ef66c4
@@ -160,7 +252,17 @@ ONE = "ENTITY"  # the type of entities whose tags name none
 
 @dataclass(frozen=True)
 class Spelling:
-    "How a file writes the letter and the type of a tag."
+    """How a file writes the letter and the type of a tag.
+
+    Parameters
+    ----------
+    place
+        where the letter stands: "first" (B-PER), "last" (PER-B), or "alone" (B)
+    mark
+        what stands between letter and type
+    letters
+        those that count: a value of SCHEMES
+    """
     place: str = "first"  # where the letter stands: "first" (B-PER), "last" (PER-B), or "alone" (B)
     mark: str = "-"  # what stands between letter and type
     letters: str = "BI"  # those that count: a value of SCHEMES
@@ -169,7 +271,18 @@ class Spelling:
         self,
         tag: str,  # as it is in the file
     ) -> tuple[str, str] | None:  # letter (a capital) and type; None: it is not written so
-        "The letter of a tag and its type."
+        """The letter of a tag and its type.
+
+        Parameters
+        ----------
+        tag
+            as it is in the file
+
+        Returns
+        -------
+        tuple[str, str] | None
+            letter (a capital) and type; None: it is not written so
+        """
         if self.place == "alone": letter, mark, kind = tag, "", ONE
         elif self.place == "first": letter, mark, kind = tag[:1], tag[1:2], tag[2:]
         else: letter, mark, kind = tag[-1:], tag[-2:-1], tag[:-2]
@@ -184,7 +297,22 @@ def spelling_of(
     letters: tuple = tuple(dict.fromkeys(SCHEMES.values())),  # values of SCHEMES: letters that may occur together
     sure: bool = False,  # is it known that these are entities?
 ) -> Spelling | None:  # None: these tags are plain
-    "How tags of entities are written. Ties go to B- and I-."
+    """How tags of entities are written. Ties go to B- and I-.
+
+    Parameters
+    ----------
+    counts
+        tag -> how often it occurs
+    letters
+        values of SCHEMES: letters that may occur together
+    sure
+        is it known that these are entities?
+
+    Returns
+    -------
+    Spelling | None
+        None: these tags are plain
+    """
     inside = {tag: n for tag, n in counts.items() if not _is_out(tag)}
     marks = {mark for tag in inside for mark in (tag[1:2], tag[-2:-1])}
     marks = sorted((m for m in marks if m and not m.isalnum() and not m.isspace()), key=lambda m: (m != "-", m))
@@ -205,7 +333,27 @@ def _convincing(spelling, inside, fitting, strange, out):  # are these entities?
 # %% ../../nbs/tasks/02a_tagging_formats.ipynb #bbd3dc8b
 @dataclass(frozen=True)
 class Reading:
-    "Tags that were read, and what there is to say about them."
+    """Tags that were read, and what there is to say about them.
+
+    Parameters
+    ----------
+    tags
+        per sentence: a list in IOB2, or plain tags; None where there were none
+    scheme
+        a key of SCHEMES, or "plain"
+    spelling
+        how letter and type were written
+    strange
+        (sentence, word) of the first tag that is none of the scheme; then nothing was read
+    many
+        places that contradict the scheme
+    first
+        (sentence, word) of the first; the number of words, where the end is wrong
+    twins
+        a writing of a type -> the one that counts, where they differ in capitals alone
+    examples
+        a tag as it was -> as it is now, where they differ
+    """
     tags: list  # per sentence: a list in IOB2, or plain tags; None where there were none
     scheme: str = "plain"  # a key of SCHEMES, or "plain"
     spelling: Spelling | None = None  # how letter and type were written
@@ -219,7 +367,15 @@ def read_tags(
     sentences: list,  # lists of tags; None where a sentence has none
     scheme: str = "auto",  # a key of SCHEMES, "plain", or "auto": the spelling that fits most words, and the fewest contradictions
 ) -> Reading:
-    "Tags of any scheme and spelling as IOB2."
+    """Tags of any scheme and spelling as IOB2.
+
+    Parameters
+    ----------
+    sentences
+        lists of tags; None where a sentence has none
+    scheme
+        a key of SCHEMES, "plain", or "auto": the spelling that fits most words, and the fewest contradictions
+    """
     counts = Counter(tag for tags in sentences if tags for tag in tags)
     known = scheme in SCHEMES
     if scheme == "plain": return Reading(sentences)
@@ -261,7 +417,18 @@ def _twins(counts):  # writings of one type that differ in capitals alone -> the
 def guess_scheme(
     sentences: list[list[str]],  # tags
 ) -> str:  # a key of SCHEMES, or "plain" where the tags are those of no scheme
-    "Which scheme are these tags written in? The one that they contradict least."
+    """Which scheme are these tags written in? The one that they contradict least.
+
+    Parameters
+    ----------
+    sentences
+        tags
+
+    Returns
+    -------
+    str
+        a key of SCHEMES, or "plain" where the tags are those of no scheme
+    """
     return read_tags(sentences).scheme
 
 # %% ../../nbs/tasks/02a_tagging_formats.ipynb #e358895e
@@ -273,7 +440,20 @@ def split_words(
     text: str,  # any text
     unit: str = "word",  # "word", or "character": each visible sign by itself
 ) -> list[tuple[int, int]]:  # where each word begins and ends, in characters (Unicode code points, as Python counts)
-    "Words: letters, digits and marks in a row; any other visible sign, and every Chinese or Japanese one, by itself."
+    """Words: letters, digits and marks in a row; any other visible sign, and every Chinese or Japanese one, by itself.
+
+    Parameters
+    ----------
+    text
+        any text
+    unit
+        "word", or "character": each visible sign by itself
+
+    Returns
+    -------
+    list[tuple[int, int]]
+        where each word begins and ends, in characters (Unicode code points, as Python counts)
+    """
     words, going_on = [], False
     for sign in _SIGN.finditer(text):
         letter, seen = unit == "word" and bool(_LETTER.match(sign[0])), not _UNSEEN.fullmatch(sign[0])
@@ -287,7 +467,20 @@ def locate(
     words: list[str],  # in the order of the text
     text: str,  # in which they stand
 ) -> list[tuple[int, int]]:  # where each begins and ends, in characters
-    "Where words stand in their text. Raises DataError for one that does not."
+    """Where words stand in their text. Raises DataError for one that does not.
+
+    Parameters
+    ----------
+    words
+        in the order of the text
+    text
+        in which they stand
+
+    Returns
+    -------
+    list[tuple[int, int]]
+        where each begins and ends, in characters
+    """
     places, at = [], 0
     for word in words:
         start = text.find(word, at)
@@ -317,7 +510,22 @@ def spans_to_tags(
     spans: list,  # {"start": 0, "end": 4, "label": "PER"} or [0, 4, "PER"] each; characters, the end is not part of it
     places: list[tuple[int, int]],  # where the words stand, from `split_words` or `locate`
 ) -> list[str]:  # IOB2, one per word
-    "Tags that say the same as spans. Raises DataError for a span that is empty, out of range, overlaps, or cuts a character or a word."
+    """Tags that say the same as spans. Raises DataError for a span that is empty, out of range, overlaps, or cuts a character or a word.
+
+    Parameters
+    ----------
+    text
+        the whole text
+    spans
+        {"start": 0, "end": 4, "label": "PER"} or [0, 4, "PER"] each; characters, the end is not part of it
+    places
+        where the words stand, from `split_words` or `locate`
+
+    Returns
+    -------
+    list[str]
+        IOB2, one per word
+    """
     tags, before = ["O"] * len(places), (0, 0)
     starts, ends = ({place[k]: i for i, place in enumerate(places)} for k in (0, 1))
     for start, end, label in sorted(map(_span, spans)):
@@ -338,7 +546,24 @@ def tags_to_spans(
     text: str,  # the whole text
     plain: bool = False,  # are the tags plain, so that every word is a span?
 ) -> list[dict]:  # start, end (characters), label, text
-    "The spans that tags stand for."
+    """The spans that tags stand for.
+
+    Parameters
+    ----------
+    tags
+        IOB2, or plain
+    places
+        where the words stand
+    text
+        the whole text
+    plain
+        are the tags plain, so that every word is a span?
+
+    Returns
+    -------
+    list[dict]
+        start, end (characters), label, text
+    """
     found = [(tag, i, i + 1) for i, tag in enumerate(tags)] if plain else entities(tags)
     ends = [(label, places[a][0], places[b - 1][1]) for label, a, b in found]
     return [{"start": a, "end": b, "label": label, "text": text[a:b]} for label, a, b in ends]
@@ -378,8 +603,23 @@ def conll_sentences(
     path: str | Path,  # a file with a word per line, and a blank line between sentences
     encoding: str = "utf-8",  # of the file
     delimiter: str | None = None,  # between columns; None: tabs where the first line has one, else blanks
-):  # yields sentences: lists of (line number from 1, cells)
-    "The rows of a file in columns, sentence by sentence. Raises DataError for a row with a missing or empty column."
+) -> Iterator[list]:  # yields sentences: lists of (line number from 1, cells)
+    """The rows of a file in columns, sentence by sentence. Raises DataError for a row with a missing or empty column.
+
+    Parameters
+    ----------
+    path
+        a file with a word per line, and a blank line between sentences
+    encoding
+        of the file
+    delimiter
+        between columns; None: tabs where the first line has one, else blanks
+
+    Returns
+    -------
+    Iterator[list]
+        yields sentences: lists of (line number from 1, cells)
+    """
     yield from _sentences(path, _layout(Path(path), encoding, delimiter))
 
 def _sentences(path, file):
@@ -427,7 +667,26 @@ def read_conll(
     encoding: str = "utf-8",  # of the file
     delimiter: str | None = None,  # between columns; None: tabs or blanks
 ) -> tuple[pd.DataFrame, list[list[int]], list[str]]:  # columns "words" and "tags" of lists; the line of every word; what was decided, a sentence each
-    "A table of sentences from a file with a word per line. Raises DataError with the line."
+    """A table of sentences from a file with a word per line. Raises DataError with the line.
+
+    Parameters
+    ----------
+    path
+        see `conll_sentences`
+    word_column
+        which column holds the word, from 0; negative: from the end; None: the first that is no numbering; in CoNLL-U, FORM
+    tag_column
+        which holds the tag; the word's own column: there are no tags; None: the last; in CoNLL-U, UPOS
+    encoding
+        of the file
+    delimiter
+        between columns; None: tabs or blanks
+
+    Returns
+    -------
+    tuple[pd.DataFrame, list[list[int]], list[str]]
+        columns "words" and "tags" of lists; the line of every word; what was decided, a sentence each
+    """
     file = _layout(Path(path), encoding, delimiter)
     sentences = list(_sentences(path, file))
     if not sentences: raise DataError(f"{path}: there is no sentence in it. A row is a word, its tag in another column; a blank line stands between sentences.")
@@ -482,13 +741,30 @@ _SENTENCE = regex.compile(r"(sent|sentence)[ _.#-]*(id|ids|idx|index|no|nr|num|n
 def sentence_column(
     names: list[str],  # of columns
 ) -> str | None:
-    "The column that numbers sentences, by its name: sentence_id, Sentence #, sent, …"
+    """The column that numbers sentences, by its name: sentence_id, Sentence #, sent, …
+
+    Parameters
+    ----------
+    names
+        of columns
+    """
     return next((name for name in names if _SENTENCE.fullmatch(name.strip())), None)
 
 def runs(
     keys: list,  # one per row; an empty one is the same as the one before
 ) -> list[list[int]]:  # positions of rows that belong together
-    "Neighbouring rows with the same key."
+    """Neighbouring rows with the same key.
+
+    Parameters
+    ----------
+    keys
+        one per row; an empty one is the same as the one before
+
+    Returns
+    -------
+    list[list[int]]
+        positions of rows that belong together
+    """
     out, last = [], object()
     for i, key in enumerate(keys):
         new = not _empty(key) and cell_text(key) != last
@@ -504,7 +780,19 @@ def is_in_columns(
     encoding: str = "utf-8",  # of the file
     delimiter: str | None = None,  # between cells; None: "," or tab
 ) -> bool:
-    "Has a table no header, a word and its tag in every row, and blank lines between sentences?"
+    """Has a table no header, a word and its tag in every row, and blank lines between sentences?
+
+    Parameters
+    ----------
+    path
+        a .csv or .tsv file
+    names
+        columns that a header would name
+    encoding
+        of the file
+    delimiter
+        between cells; None: "," or tab
+    """
     path = Path(path)
     delimiter = delimiter or _READERS[path.suffix.lower()][1]
     with _opened(path, encoding, None) as file: header = file.readline()
@@ -522,7 +810,20 @@ def declared_names(
     path: str | Path,  # a .parquet file
     column: str,  # of numbers, or of lists of them
 ) -> list[str]:  # name k is that of number k; empty: the file does not say
-    "Names of classes, from the notes that the library `datasets` leaves in a Parquet file."
+    """Names of classes, from the notes that the library `datasets` leaves in a Parquet file.
+
+    Parameters
+    ----------
+    path
+        a .parquet file
+    column
+        of numbers, or of lists of them
+
+    Returns
+    -------
+    list[str]
+        name k is that of number k; empty: the file does not say
+    """
     import pyarrow.parquet as pq  # not at the top: who reads other files should not wait for it
     notes = (pq.read_schema(path).metadata or {}).get(b"huggingface", b"{}")
     try: found = json.loads(notes)["info"]["features"][column]
@@ -536,9 +837,15 @@ def declared_names(
 
 # %% ../../nbs/tasks/02a_tagging_formats.ipynb #36e337c6
 def list_cell(
-    value,  # a list, an array, or text: JSON, Python's or NumPy's way of writing a list, or words with blanks between them
+    value: Any,  # a list, an array, or text: JSON, Python's or NumPy's way of writing a list, or words with blanks between them
 ) -> list[str]:
-    "A cell as a list of texts. Raises DataError for anything else, and for a list with a hole."
+    """A cell as a list of texts. Raises DataError for anything else, and for a list with a hole.
+
+    Parameters
+    ----------
+    value
+        a list, an array, or text: JSON, Python's or NumPy's way of writing a list, or words with blanks between them
+    """
     if isinstance(value, str): value = _literal(value)
     if isinstance(value, np.ndarray): value = value.tolist()
     if not isinstance(value, (list, tuple)): raise DataError(f"{_short(value)} is no list: write [\"a\", \"b\"], or a b")
@@ -575,12 +882,29 @@ def _python_list(text):  # of quoted texts; never two of them glued together
 
 # %% ../../nbs/tasks/02a_tagging_formats.ipynb #86bfc125
 def place_of(
-    source,  # what was read: a path, or anything else
+    source: Any,  # what was read: a path, or anything else
     row: int,  # position in the table, from 0
     encoding: str = "utf-8",  # of a text file
     delimiter: str | None = None,  # between cells of a .csv or .tsv file; None: "," or tab
 ) -> str:  # "file, line 7", or "row 3 (counting from 0)"
-    "Where a row of a table stands, for a message."
+    """Where a row of a table stands, for a message.
+
+    Parameters
+    ----------
+    source
+        what was read: a path, or anything else
+    row
+        position in the table, from 0
+    encoding
+        of a text file
+    delimiter
+        between cells of a .csv or .tsv file; None: "," or tab
+
+    Returns
+    -------
+    str
+        "file, line 7", or "row 3 (counting from 0)"
+    """
     name = f"row {row} (counting from 0)"
     if not isinstance(source, (str, Path)): return name
     path = Path(source)
@@ -596,8 +920,23 @@ def csv_lines(
     path: str | Path,  # a .csv or .tsv file
     encoding: str = "utf-8",  # of the file
     delimiter: str | None = None,  # between cells; None: "," or tab
-):  # yields (number of its last line, cells); a blank line has no cells
-    "The rows of a file, blank lines among them."
+) -> Iterator[tuple]:  # yields (number of its last line, cells); a blank line has no cells
+    """The rows of a file, blank lines among them.
+
+    Parameters
+    ----------
+    path
+        a .csv or .tsv file
+    encoding
+        of the file
+    delimiter
+        between cells; None: "," or tab
+
+    Returns
+    -------
+    Iterator[tuple]
+        yields (number of its last line, cells); a blank line has no cells
+    """
     path = Path(path)
     with _opened(path, encoding, "") as file:
         reader = csv.reader(file, delimiter=delimiter or _READERS[path.suffix.lower()][1], strict=True)

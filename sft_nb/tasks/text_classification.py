@@ -7,10 +7,9 @@ __all__ = ['TextClassification', 'film_reviews']
 
 # %% ../../nbs/tasks/00_text_classification.ipynb #217871cb
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pandas as pd
-from fastcore.basics import patch
 
 from .. import models
 from ..assets import load_data
@@ -21,38 +20,52 @@ from .texts import Texts
 # %% ../../nbs/tasks/00_text_classification.ipynb #f6be1daf
 @dataclass
 class TextClassification(Labels, Texts):
-    "One or several labels for a text or a pair of texts."
+    """One or several labels for a text or a pair of texts.
+
+    Parameters
+    ----------
+    label
+        column with the label, or with several when multi_label
+    """
     name: ClassVar[str] = "text-classification"
     answer: ClassVar[str] = "label"
     label: str = "label"  # column with the label, or with several when multi_label
 
-# %% ../../nbs/tasks/00_text_classification.ipynb #4c19b736
-@patch
-def _rules(self: TextClassification): return Texts._rules(self) + self._label_rules()
+    def _rules(self): return Texts._rules(self) + self._label_rules()
 
-# %% ../../nbs/tasks/00_text_classification.ipynb #42cc62a4
-@patch
-def build(
-    self: TextClassification,
-    checkpoint: str,  # an asset, a folder or a hub id of any architecture with a sequence classification head
-    **options,  # for `models.load`: fresh, seed, configuration
-):
-    "An encoder with one output per label, and its tokenizer."
-    return models.load(checkpoint, "sequence-classification", **self.head_options(), **options)
+    def build(
+        self,
+        checkpoint: str,  # an asset, a folder or a hub id of any architecture with a sequence classification head
+        **options: Any,  # for `models.load`: fresh, seed, configuration
+    ) -> tuple[Any, Any]:
+        """An encoder with one output per label, and its tokenizer.
 
-# %% ../../nbs/tasks/00_text_classification.ipynb #8822b836
-@patch
-def baselines(self: TextClassification) -> dict:
-    "Majority, and TF-IDF with logistic regression tuned on valid."
-    def tfidf(train, valid, rows):
-        seen = self.classes_of(train)
-        probs = bag_of_words(self.joined(train), seen, self.joined(valid), self.classes_of(valid), self.joined(rows))
-        return self.from_probs(probs, seen)
-    return Labels.baselines(self) | {"tfidf": tfidf}
+        Parameters
+        ----------
+        checkpoint
+            an asset, a folder or a hub id of any architecture with a sequence classification head
+        **options
+            for `models.load`: fresh, seed, configuration
+        """
+        return models.load(checkpoint, "sequence-classification", **self.head_options(), **options)
+
+    def baselines(self) -> dict:
+        "Majority, and TF-IDF with logistic regression tuned on valid."
+        def tfidf(train, valid, rows):
+            seen = self.classes_of(train)
+            probs = bag_of_words(self.joined(train), seen, self.joined(valid), self.classes_of(valid), self.joined(rows))
+            return self.from_probs(probs, seen)
+        return Labels.baselines(self) | {"tfidf": tfidf}
 
 # %% ../../nbs/tasks/00_text_classification.ipynb #298dec97
 def film_reviews() -> pd.DataFrame:  # text, label ("fresh" or "rotten"), movie
-    "The asset rotten-tomatoes, with the one film that has two titles joined and repeated texts dropped."
+    """The asset rotten-tomatoes, with the one film that has two titles joined and repeated texts dropped.
+
+    Returns
+    -------
+    pd.DataFrame
+        text, label ("fresh" or "rotten"), movie
+    """
     rows = load_data("rotten-tomatoes")
     joined = rows.assign(movie=rows["movie"].replace({"el_crimen_del_padre_amaro": "the_crime_of_padre_amaro"}))
     return joined.drop_duplicates("text").reset_index(drop=True)

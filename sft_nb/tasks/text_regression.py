@@ -6,14 +6,14 @@
 __all__ = ['REACH', 'LARGEST_MEAN', 'TextRegression', 'regression_figures', 'rated_sentences']
 
 # %% ../../nbs/tasks/01_text_regression.ipynb #85a88f5e
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
-from fastcore.basics import patch
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
@@ -27,7 +27,17 @@ from .texts import Texts
 # %% ../../nbs/tasks/01_text_regression.ipynb #1ec28103
 @dataclass
 class TextRegression(Texts):
-    "One or several numbers for a text or a pair of texts."
+    """One or several numbers for a text or a pair of texts.
+
+    Parameters
+    ----------
+    number
+        column with the number; several: with commas between them
+    means
+        one per target column: of the training rows
+    spreads
+        one per target column: standard deviation of the training rows
+    """
     name: ClassVar[str] = "text-regression"
     metric: ClassVar[tuple[str, str]] = ("r2", "max")  # without a unit, so that it can be averaged over targets
     loss_name: ClassVar[str] = "Squared error: the answer is a number, and large errors count more than in proportion. Targets are standardised first, so that their unit does not matter."
@@ -39,40 +49,264 @@ class TextRegression(Texts):
     def __post_init__(self):
         self.target_columns = list(self.number) if isinstance(self.number, (list, tuple)) else [c.strip() for c in self.number.split(",")]
         Texts.__post_init__(self)
-    def outputs(self): return self.target_columns
+    def outputs(self) -> list[str]: return self.target_columns
     def _rules(self): return Texts._rules(self) + [(not all(self.outputs()), f"number={self.number!r}: a column between the commas")]
 
-# %% ../../nbs/tasks/01_text_regression.ipynb #3672b696
-@patch
-def numbers(
-    self: TextRegression,
-    rows: pd.DataFrame,  # n rows
-) -> np.ndarray:  # n k: in the user's unit; NaN where the cell is empty or no number
-    "The numbers of a table, a column per target."
-    return np.stack([data.column_numbers(rows[c]) for c in self.outputs()], axis=1)
+    def numbers(
+        self,
+        rows: pd.DataFrame,  # n rows
+    ) -> np.ndarray:  # n k: in the user's unit; NaN where the cell is empty or no number
+        """The numbers of a table, a column per target.
 
-@patch
-def named(
-    self: TextRegression,
-    values,  # k numbers
-):  # a float, or a dictionary of floats without those that are NaN
-    "Numbers as a person wants them back."
-    if len(values) == 1: return float(values[0])
-    return {c: float(v) for c, v in zip(self.outputs(), values) if not np.isnan(v)}
+        Parameters
+        ----------
+        rows
+            n rows
 
-@patch
-def target(self: TextRegression, row: dict):
-    "The row's number, or a dictionary of its numbers when there are several."
-    return self.named([data.cell_number(row[c]) for c in self.outputs()])
+        Returns
+        -------
+        np.ndarray
+            n k: in the user's unit; NaN where the cell is empty or no number
+        """
+        return np.stack([data.column_numbers(rows[c]) for c in self.outputs()], axis=1)
+
+    def named(
+        self,
+        values: Any,  # k numbers
+    ) -> Any:  # a float, or a dictionary of floats without those that are NaN
+        """Numbers as a person wants them back.
+
+        Parameters
+        ----------
+        values
+            k numbers
+
+        Returns
+        -------
+        Any
+            a float, or a dictionary of floats without those that are NaN
+        """
+        if len(values) == 1: return float(values[0])
+        return {c: float(v) for c, v in zip(self.outputs(), values) if not np.isnan(v)}
+
+    def target(self, row: dict) -> Any:
+        "The row's number, or a dictionary of its numbers when there are several."
+        return self.named([data.cell_number(row[c]) for c in self.outputs()])
+
+    def table(self, source: Any, labelled: bool = True, **options: Any) -> pd.DataFrame:
+        "A table whose columns of targets hold numbers, where all their cells are numbers; what is none is left for `check`."
+        rows = Texts.table(self, source, labelled, **options)
+        for c in [c for c in self.outputs() if labelled and c in rows]: rows = _in_numbers(rows, c)
+        return rows
+
+    def check_answers(self, rows: pd.DataFrame) -> list[Finding]:
+        "Cells that are no finite numbers, rows without any number, rows without some, a number that never changes."
+        columns = self.outputs()
+        found = data.check_numbers(rows, columns)
+        there = np.isfinite(self.numbers(rows))  # n k
+        none, some = data._at(~there.any(1)), data._at(there.any(1) & ~there.all(1))
+        if not any(f.level == "error" for f in found):
+            if none: found.append(Finding("skip", f"{data._count(len(none), 'row')} without {' or '.join(columns)} ({data._name_rows(none)}, counting from 0)", none))
+            if some: found.append(Finding("warning", f"{data._count(len(some), 'row')} without some of {', '.join(columns)} ({data._name_rows(some)}, counting from 0): the numbers that are there are used.", some))
+            if self.means is None: found += self._check_change(rows)
+        return found
+
+    def _check_change(self, rows):
+        "Is there something to learn in every column? Asked of training rows alone."
+        for c, values in zip(self.outputs(), self.numbers(rows).T):
+            values = values[np.isfinite(values)]
+            if len(rows) and len(np.unique(values)) < 2 and (len(values) or len(self.outputs()) > 1):
+                yield Finding("error", f"Every row has the same {c}, {values[0]:g}: there is nothing to learn. Add rows with other numbers, or name another column." if len(values) else f"No row has a number in {c!r}. Fill it in, or leave the column out.")
+
+    def learn(self, rows: pd.DataFrame) -> "TextRegression":
+        "Mean and standard deviation of every target column, over the cells that are filled."
+        y = self.numbers(rows)
+        return replace(self, means=np.nanmean(y, axis=0).tolist(), spreads=np.nanstd(y, axis=0).tolist())
+
+    def inside(
+        self,
+        y: np.ndarray,  # … k: in the user's unit
+    ) -> np.ndarray:  # … k: mean 0 and spread 1 over the training rows
+        """From the user's unit to ours.
+
+        Parameters
+        ----------
+        y
+            … k: in the user's unit
+
+        Returns
+        -------
+        np.ndarray
+            … k: mean 0 and spread 1 over the training rows
+        """
+        if self.means is None: raise DataError("This task has no unit yet: call `task.learn(training_rows)` first; `fit` does.")
+        return (y - np.array(self.means)) / np.array(self.spreads)
+
+    def outside(
+        self,
+        z: np.ndarray,  # … k: in our unit
+    ) -> np.ndarray:  # … k: in the user's
+        """From our unit back to the user's.
+
+        Parameters
+        ----------
+        z
+            … k: in our unit
+
+        Returns
+        -------
+        np.ndarray
+            … k: in the user's
+        """
+        return z * np.array(self.spreads) + np.array(self.means)
+
+    def build(
+        self,
+        checkpoint: str,  # an asset, a folder or a hub id of any architecture with a sequence classification head
+        **options: Any,  # for `models.load`: fresh, seed, configuration
+    ) -> tuple[Any, Any]:
+        """An encoder with one output per target, in our unit, and its tokenizer.
+
+        Parameters
+        ----------
+        checkpoint
+            an asset, a folder or a hub id of any architecture with a sequence classification head
+        **options
+            for `models.load`: fresh, seed, configuration
+        """
+        names = dict(enumerate(self.outputs()))
+        self.inside(np.zeros(len(names)))  # raises before anything is loaded
+        model, processor = models.load(checkpoint, "sequence-classification", num_labels=len(names), id2label=names, label2id={v: k for k, v in names.items()}, problem_type="regression", **options)
+        self._unfold(model)
+        return model, processor
+
+    def pace(
+        self,
+        model: Any,  # what `build` returned
+    ) -> dict[str, float]:  # `updates` and `learning_rate`
+        """What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`.
+
+        Parameters
+        ----------
+        model
+            what `build` returned
+
+        Returns
+        -------
+        dict[str, float]
+            `updates` and `learning_rate`
+        """
+        return {"updates": 100, "learning_rate": 5e-5}
+
+    def _answers(self, rows: pd.DataFrame):
+        return {"numbers": self.inside(self.numbers(rows)).tolist()} if set(self.outputs()) <= set(rows) else {}
+
+    def _targets(self, examples: list[dict]):
+        return {"numbers": torch.tensor([e["numbers"] for e in examples])} if "numbers" in examples[0] else {}  # b k; NaN: not known
+
+    def weigh(self, batch: Batch) -> dict[str, float]:
+        "How many numbers are known."
+        return {"loss": float((~batch.targets["numbers"].isnan()).sum())}
+
+    def loss(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
+        "Summed squared error over the numbers that are known, in squared spreads."
+        y = batch.targets["numbers"]; known = ~y.isnan()
+        return {"loss": losses.mse(outputs.logits[known], y[known])}
+
+    def decode(self, outputs: Any, batch: Batch) -> list[Prediction]:
+        "The number in the user's unit, or a dictionary of them when there are several; no confidence."
+        return self.from_numbers(self.outside(outputs.logits.detach().float().cpu().double().numpy()))
+
+    def from_numbers(
+        self,
+        y: np.ndarray,  # n k: in the user's unit
+    ) -> list[Prediction]:
+        """Predictions from numbers, wherever they come from: the network or a baseline.
+
+        Parameters
+        ----------
+        y
+            n k: in the user's unit
+        """
+        return [Prediction(self.named(row)) for row in y]
+
+    def _pairs(self, predictions, targets):
+        "Target column -> (numbers that were said, right numbers), NaN where one is missing."
+        take = lambda v, c: v.get(c, np.nan) if isinstance(v, dict) else v
+        values = [p.value if isinstance(p, Prediction) else p for p in predictions]
+        return {c: (np.array([take(v, c) for v in values], float), np.array([take(t, c) for t in targets], float)) for c in self.outputs()}
+
+    def metrics(self, predictions: list, targets: list) -> dict[str, float]:
+        "R², RMSE, MAE, Pearson, Spearman. Of several targets: the mean of R² and of the correlations, and RMSE and MAE under each name."
+        each = {c: regression_figures(*pair) for c, pair in self._pairs(predictions, targets).items()}
+        if len(each) == 1: return each[self.outputs()[0]]
+        return {k: float(np.mean([f[k] for f in each.values()])) for k in ("r2", "pearson", "spearman")} | {f"{k}_{c}": f[k] for k in ("rmse", "mae") for c, f in each.items()}
+
+    def tables(self, predictions: Any, targets: Any) -> dict:
+        "All five figures per target, with the number of rows that have it and its spread among them."
+        pairs = self._pairs(predictions, targets)
+        about = lambda true: {"rows": int(np.isfinite(true).sum()), "spread": float(np.nanstd(true)) if np.isfinite(true).any() else float("nan")}
+        return {"per target": pd.DataFrame({c: about(true) | regression_figures(said, true) for c, (said, true) in pairs.items()}).T.astype({"rows": int}).rename_axis("target")}
+
+    def score(self, prediction: Prediction, target: Any) -> float:
+        "1 for exactly right, falling in a straight line to 0 at an error of `REACH` training spreads; the mean over the targets that are known."
+        pairs = self._pairs([prediction], [target]).values()
+        scores = [1 - min(1., abs(said[0] - true[0]) / (REACH * s)) for (said, true), s in zip(pairs, self.spreads) if np.isfinite(true[0])]
+        return float(np.mean(scores)) if scores else 1.
+
+    def same(self, one: Prediction, other: Prediction) -> bool:
+        "Do all numbers agree to a tenth of their training spread?"
+        return all(abs(a[0] - b[0]) <= .1 * s for (a, b), s in zip(self._pairs([one], [other.value]).values(), self.spreads))
+
+    def plot(self, predictions: Any, targets: Any) -> Any:
+        "Predicted against true, and residuals against predicted; two panels per target (of the first three)."
+        pairs = list(self._pairs(predictions, targets).items())[:3]
+        fig, axes = data.new_figure(3.4 * 2 * len(pairs), 3.2, columns=2 * len(pairs))
+        for (name, (said, true)), left, right in zip(pairs, axes[::2], axes[1::2]): _draw(left, right, said, true, name)
+        return fig
+
+    @contextmanager
+    def as_saved(self, model: Any) -> Iterator[str]:
+        "The head in the user's unit, as far as it can be; what is left to do stands in the configuration, and in the sentence."
+        m, s = np.array(self.means), np.array(self.spreads)
+        _, layer = _last_layer(model, len(m))
+        bias = layer is not None and layer.bias is not None and (np.abs(m) <= LARGEST_MEAN * s).all()
+        left = {"multiply": [1.0] * len(m) if layer is not None else s.tolist(), "add": [0.0] * len(m) if bias else m.tolist()}
+        before = [(p, p.detach().clone()) for p in layer.parameters()] if layer is not None else []
+        if layer is not None: _affine(layer, s, m if bias else 0 * m)
+        model.config.sft_nb_unit = left
+        try: yield self._reading(left)
+        finally:
+            with torch.no_grad():
+                for p, old in before: p.copy_(old)
+            del model.config.sft_nb_unit
+
+    def _reading(self, left):
+        "How plain transformers' outputs are to be read."
+        names = ", ".join(self.outputs())
+        if set(left["multiply"]) == {1.0} and set(left["add"]) == {0.0}: return f"The raw outputs are {names}, in the unit of the training table: `pipeline(\"text-classification\", model=FOLDER)` gives them as `score`."
+        return f"The raw outputs become {names}, in the unit of the training table, when they are multiplied by {left['multiply']} and {left['add']} is added (one number per output; also in config.json, under sft_nb_unit)."
+
+    def _unfold(self, model):
+        "Take a saved run's unit out of the head again: its outputs are then in our unit, with our mean and spread."
+        left = vars(model.config).pop("sft_nb_unit", None)
+        name, layer = _last_layer(model, len(self.means))
+        fresh = set(getattr(model, "new_parameters", [f"{name}.weight"]))
+        if left is None or layer is None or f"{name}.weight" in fresh: return
+        _affine(layer, np.array(left["multiply"]) / self.spreads, (np.array(left["add"]) - self.means) / self.spreads)
+
+    def probe(self, train: Any, valid: Any, features: Any) -> list[Prediction]:
+        "Ridge regression on frozen features, tuned on valid."
+        return self.from_numbers(ridge_probe(train[0], self.numbers(train[1]), valid[0], self.numbers(valid[1]), features))
+
+    def baselines(self) -> dict:
+        "The mean, and TF-IDF with ridge regression tuned on valid."
+        def tfidf(train, valid, rows):
+            return self.from_numbers(ridge_words(self.joined(train), self.numbers(train), self.joined(valid), self.numbers(valid), self.joined(rows)))
+        def mean(train, valid, rows): return self.from_numbers(np.tile(np.nanmean(self.numbers(train), axis=0), (len(rows), 1)))
+        return {"mean": mean, "tfidf": tfidf}
 
 # %% ../../nbs/tasks/01_text_regression.ipynb #6bf41032
-@patch
-def table(self: TextRegression, source, labelled: bool = True, **options) -> pd.DataFrame:
-    "A table whose columns of targets hold numbers, where all their cells are numbers; what is none is left for `check`."
-    rows = Texts.table(self, source, labelled, **options)
-    for c in [c for c in self.outputs() if labelled and c in rows]: rows = _in_numbers(rows, c)
-    return rows
-
 def _in_numbers(rows, column):
     values = data.column_numbers(rows[column])
     if (np.isnan(values) & ~data._blank(rows[column])).any(): return rows
@@ -80,116 +314,25 @@ def _in_numbers(rows, column):
     rows = rows.assign(**{column: values})
     return data._noted(rows, f"{data._short(column)} holds durations: they are read as seconds") if timed else rows
 
-# %% ../../nbs/tasks/01_text_regression.ipynb #1773de9d
-@patch
-def check_answers(self: TextRegression, rows: pd.DataFrame) -> list[Finding]:
-    "Cells that are no finite numbers, rows without any number, rows without some, a number that never changes."
-    columns = self.outputs()
-    found = data.check_numbers(rows, columns)
-    there = np.isfinite(self.numbers(rows))  # n k
-    none, some = data._at(~there.any(1)), data._at(there.any(1) & ~there.all(1))
-    if not any(f.level == "error" for f in found):
-        if none: found.append(Finding("skip", f"{data._count(len(none), 'row')} without {' or '.join(columns)} ({data._name_rows(none)}, counting from 0)", none))
-        if some: found.append(Finding("warning", f"{data._count(len(some), 'row')} without some of {', '.join(columns)} ({data._name_rows(some)}, counting from 0): the numbers that are there are used.", some))
-        if self.means is None: found += self._check_change(rows)
-    return found
-
-@patch
-def _check_change(self: TextRegression, rows):
-    "Is there something to learn in every column? Asked of training rows alone."
-    for c, values in zip(self.outputs(), self.numbers(rows).T):
-        values = values[np.isfinite(values)]
-        if len(rows) and len(np.unique(values)) < 2 and (len(values) or len(self.outputs()) > 1):
-            yield Finding("error", f"Every row has the same {c}, {values[0]:g}: there is nothing to learn. Add rows with other numbers, or name another column." if len(values) else f"No row has a number in {c!r}. Fill it in, or leave the column out.")
-
-# %% ../../nbs/tasks/01_text_regression.ipynb #67c7eaf6
-@patch
-def learn(self: TextRegression, rows: pd.DataFrame) -> TextRegression:
-    "Mean and standard deviation of every target column, over the cells that are filled."
-    y = self.numbers(rows)
-    return replace(self, means=np.nanmean(y, axis=0).tolist(), spreads=np.nanstd(y, axis=0).tolist())
-
-@patch
-def inside(
-    self: TextRegression,
-    y: np.ndarray,  # … k: in the user's unit
-) -> np.ndarray:  # … k: mean 0 and spread 1 over the training rows
-    "From the user's unit to ours."
-    if self.means is None: raise DataError("This task has no unit yet: call `task.learn(training_rows)` first; `fit` does.")
-    return (y - np.array(self.means)) / np.array(self.spreads)
-
-@patch
-def outside(
-    self: TextRegression,
-    z: np.ndarray,  # … k: in our unit
-) -> np.ndarray:  # … k: in the user's
-    "From our unit back to the user's."
-    return z * np.array(self.spreads) + np.array(self.means)
-
-# %% ../../nbs/tasks/01_text_regression.ipynb #18e28b07
-@patch
-def build(
-    self: TextRegression,
-    checkpoint: str,  # an asset, a folder or a hub id of any architecture with a sequence classification head
-    **options,  # for `models.load`: fresh, seed, configuration
-):
-    "An encoder with one output per target, in our unit, and its tokenizer."
-    names = dict(enumerate(self.outputs()))
-    self.inside(np.zeros(len(names)))  # raises before anything is loaded
-    model, processor = models.load(checkpoint, "sequence-classification", num_labels=len(names), id2label=names, label2id={v: k for k, v in names.items()}, problem_type="regression", **options)
-    self._unfold(model)
-    return model, processor
-
-# %% ../../nbs/tasks/01_text_regression.ipynb #5a9d0d0c
-@patch
-def pace(
-    self: TextRegression,
-    model,  # what `build` returned
-) -> dict[str, float]:  # `updates` and `learning_rate`
-    "What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`."
-    return {"updates": 100, "learning_rate": 5e-5}
-
-# %% ../../nbs/tasks/01_text_regression.ipynb #e9b978fc
-@patch
-def _answers(self: TextRegression, rows: pd.DataFrame):
-    return {"numbers": self.inside(self.numbers(rows)).tolist()} if set(self.outputs()) <= set(rows) else {}
-
-@patch
-def _targets(self: TextRegression, examples: list[dict]):
-    return {"numbers": torch.tensor([e["numbers"] for e in examples])} if "numbers" in examples[0] else {}  # b k; NaN: not known
-
-# %% ../../nbs/tasks/01_text_regression.ipynb #cb9c262d
-@patch
-def weigh(self: TextRegression, batch: Batch) -> dict[str, float]:
-    "How many numbers are known."
-    return {"loss": float((~batch.targets["numbers"].isnan()).sum())}
-
-@patch
-def loss(self: TextRegression, outputs, batch: Batch) -> dict[str, torch.Tensor]:
-    "Summed squared error over the numbers that are known, in squared spreads."
-    y = batch.targets["numbers"]; known = ~y.isnan()
-    return {"loss": losses.mse(outputs.logits[known], y[known])}
-
-# %% ../../nbs/tasks/01_text_regression.ipynb #5bf79d09
-@patch
-def decode(self: TextRegression, outputs, batch: Batch) -> list[Prediction]:
-    "The number in the user's unit, or a dictionary of them when there are several; no confidence."
-    return self.from_numbers(self.outside(outputs.logits.detach().float().cpu().double().numpy()))
-
-@patch
-def from_numbers(
-    self: TextRegression,
-    y: np.ndarray,  # n k: in the user's unit
-) -> list[Prediction]:
-    "Predictions from numbers, wherever they come from: the network or a baseline."
-    return [Prediction(self.named(row)) for row in y]
-
 # %% ../../nbs/tasks/01_text_regression.ipynb #f73cf1c2
 def regression_figures(
-    said,  # n numbers
-    true,  # n right numbers; pairs with a NaN are left out
+    said: Any,  # n numbers
+    true: Any,  # n right numbers; pairs with a NaN are left out
 ) -> dict[str, float]:  # r2, rmse, mae, pearson, spearman; NaN where undefined
-    "RMSE and MAE in the unit of the target, R², Pearson's and Spearman's correlation (scikit-learn, scipy)."
+    """RMSE and MAE in the unit of the target, R², Pearson's and Spearman's correlation (scikit-learn, scipy).
+
+    Parameters
+    ----------
+    said
+        n numbers
+    true
+        n right numbers; pairs with a NaN are left out
+
+    Returns
+    -------
+    dict[str, float]
+        r2, rmse, mae, pearson, spearman; NaN where undefined
+    """
     known = np.isfinite(said) & np.isfinite(true)
     said, true = np.asarray(said, float)[known], np.asarray(true, float)[known]
     nan = float("nan")
@@ -199,44 +342,8 @@ def regression_figures(
                "pearson": pearsonr(said, true).statistic if both else nan, "spearman": spearmanr(said, true).statistic if both else nan}
     return {k: float(v) for k, v in figures.items()}
 
-# %% ../../nbs/tasks/01_text_regression.ipynb #d5218cfe
-@patch
-def _pairs(self: TextRegression, predictions, targets):
-    "Target column -> (numbers that were said, right numbers), NaN where one is missing."
-    take = lambda v, c: v.get(c, np.nan) if isinstance(v, dict) else v
-    values = [p.value if isinstance(p, Prediction) else p for p in predictions]
-    return {c: (np.array([take(v, c) for v in values], float), np.array([take(t, c) for t in targets], float)) for c in self.outputs()}
-
-@patch
-def metrics(self: TextRegression, predictions: list, targets: list) -> dict[str, float]:
-    "R², RMSE, MAE, Pearson, Spearman. Of several targets: the mean of R² and of the correlations, and RMSE and MAE under each name."
-    each = {c: regression_figures(*pair) for c, pair in self._pairs(predictions, targets).items()}
-    if len(each) == 1: return each[self.outputs()[0]]
-    return {k: float(np.mean([f[k] for f in each.values()])) for k in ("r2", "pearson", "spearman")} | {f"{k}_{c}": f[k] for k in ("rmse", "mae") for c, f in each.items()}
-
-# %% ../../nbs/tasks/01_text_regression.ipynb #556ad970
-@patch
-def tables(self: TextRegression, predictions, targets) -> dict:
-    "All five figures per target, with the number of rows that have it and its spread among them."
-    pairs = self._pairs(predictions, targets)
-    about = lambda true: {"rows": int(np.isfinite(true).sum()), "spread": float(np.nanstd(true)) if np.isfinite(true).any() else float("nan")}
-    return {"per target": pd.DataFrame({c: about(true) | regression_figures(said, true) for c, (said, true) in pairs.items()}).T.astype({"rows": int}).rename_axis("target")}
-
 # %% ../../nbs/tasks/01_text_regression.ipynb #5aa2b696
 REACH = 2.0  # training spreads: an error this large scores 0
-
-@patch
-def score(self: TextRegression, prediction: Prediction, target) -> float:
-    "1 for exactly right, falling in a straight line to 0 at an error of `REACH` training spreads; the mean over the targets that are known."
-    pairs = self._pairs([prediction], [target]).values()
-    scores = [1 - min(1., abs(said[0] - true[0]) / (REACH * s)) for (said, true), s in zip(pairs, self.spreads) if np.isfinite(true[0])]
-    return float(np.mean(scores)) if scores else 1.
-
-# %% ../../nbs/tasks/01_text_regression.ipynb #44de19e1
-@patch
-def same(self: TextRegression, one: Prediction, other: Prediction) -> bool:
-    "Do all numbers agree to a tenth of their training spread?"
-    return all(abs(a[0] - b[0]) <= .1 * s for (a, b), s in zip(self._pairs([one], [other.value]).values(), self.spreads))
 
 # %% ../../nbs/tasks/01_text_regression.ipynb #943ecef3
 def _cloud(ax, x, y, n): ax.plot(x, y, "o", color=data.COLORS["valid"], ms=3, mew=0, alpha=max(.1, min(.7, 150 / max(n, 1))), rasterized=n > 500)
@@ -257,15 +364,6 @@ def _draw(left, right, said, true, name):
     right.plot(*_slices(said, said - true), color=data.COLORS["train"], marker="o", ms=3)
     right.text(.99, .98, "mean residual", color=data.COLORS["train"], transform=right.transAxes, ha="right", va="top", fontsize=9)
 
-# %% ../../nbs/tasks/01_text_regression.ipynb #0fd4eb3d
-@patch
-def plot(self: TextRegression, predictions, targets):
-    "Predicted against true, and residuals against predicted; two panels per target (of the first three)."
-    pairs = list(self._pairs(predictions, targets).items())[:3]
-    fig, axes = data.new_figure(3.4 * 2 * len(pairs), 3.2, columns=2 * len(pairs))
-    for (name, (said, true)), left, right in zip(pairs, axes[::2], axes[1::2]): _draw(left, right, said, true, name)
-    return fig
-
 # %% ../../nbs/tasks/01_text_regression.ipynb #07f655e2
 def _last_layer(model, k):
     "The linear layer of the head that makes the k outputs, and its name; (None, None) where there is none."
@@ -283,55 +381,13 @@ def _affine(layer, multiply, add):
 # %% ../../nbs/tasks/01_text_regression.ipynb #b3634cb9
 LARGEST_MEAN = 1000.0  # spreads: a larger mean would take too many of the 7 digits of a 32-bit bias
 
-@patch
-@contextmanager
-def as_saved(self: TextRegression, model):
-    "The head in the user's unit, as far as it can be; what is left to do stands in the configuration, and in the sentence."
-    m, s = np.array(self.means), np.array(self.spreads)
-    _, layer = _last_layer(model, len(m))
-    bias = layer is not None and layer.bias is not None and (np.abs(m) <= LARGEST_MEAN * s).all()
-    left = {"multiply": [1.0] * len(m) if layer is not None else s.tolist(), "add": [0.0] * len(m) if bias else m.tolist()}
-    before = [(p, p.detach().clone()) for p in layer.parameters()] if layer is not None else []
-    if layer is not None: _affine(layer, s, m if bias else 0 * m)
-    model.config.sft_nb_unit = left
-    try: yield self._reading(left)
-    finally:
-        with torch.no_grad():
-            for p, old in before: p.copy_(old)
-        del model.config.sft_nb_unit
-
-# %% ../../nbs/tasks/01_text_regression.ipynb #8c128d53
-@patch
-def _reading(self: TextRegression, left):
-    "How plain transformers' outputs are to be read."
-    names = ", ".join(self.outputs())
-    if set(left["multiply"]) == {1.0} and set(left["add"]) == {0.0}: return f"The raw outputs are {names}, in the unit of the training table: `pipeline(\"text-classification\", model=FOLDER)` gives them as `score`."
-    return f"The raw outputs become {names}, in the unit of the training table, when they are multiplied by {left['multiply']} and {left['add']} is added (one number per output; also in config.json, under sft_nb_unit)."
-
-@patch
-def _unfold(self: TextRegression, model):
-    "Take a saved run's unit out of the head again: its outputs are then in our unit, with our mean and spread."
-    left = vars(model.config).pop("sft_nb_unit", None)
-    name, layer = _last_layer(model, len(self.means))
-    fresh = set(getattr(model, "new_parameters", [f"{name}.weight"]))
-    if left is None or layer is None or f"{name}.weight" in fresh: return
-    _affine(layer, np.array(left["multiply"]) / self.spreads, (np.array(left["add"]) - self.means) / self.spreads)
-
-# %% ../../nbs/tasks/01_text_regression.ipynb #6339b529
-@patch
-def probe(self: TextRegression, train, valid, features) -> list[Prediction]:
-    "Ridge regression on frozen features, tuned on valid."
-    return self.from_numbers(ridge_probe(train[0], self.numbers(train[1]), valid[0], self.numbers(valid[1]), features))
-
-@patch
-def baselines(self: TextRegression) -> dict:
-    "The mean, and TF-IDF with ridge regression tuned on valid."
-    def tfidf(train, valid, rows):
-        return self.from_numbers(ridge_words(self.joined(train), self.numbers(train), self.joined(valid), self.numbers(valid), self.joined(rows)))
-    def mean(train, valid, rows): return self.from_numbers(np.tile(np.nanmean(self.numbers(train), axis=0), (len(rows), 1)))
-    return {"mean": mean, "tfidf": tfidf}
-
 # %% ../../nbs/tasks/01_text_regression.ipynb #fdf0da52
 def rated_sentences() -> pd.DataFrame:  # text, rating (−4 to 4), spread, raters, source (tweets, films or products), document
-    "The asset rated-sentences, each text once."
+    """The asset rated-sentences, each text once.
+
+    Returns
+    -------
+    pd.DataFrame
+        text, rating (−4 to 4), spread, raters, source (tweets, films or products), document
+    """
     return load_data("rated-sentences").drop_duplicates("text").reset_index(drop=True)

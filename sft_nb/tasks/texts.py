@@ -7,12 +7,11 @@ __all__ = ['TEXT_CHANGES', 'Texts', 'read_length']
 
 # %% ../../nbs/tasks/00a_texts.ipynb #49f8e5dd
 from dataclasses import KW_ONLY, dataclass
-from typing import Callable, ClassVar
+from typing import Any, Callable, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
-from fastcore.basics import patch
 
 from .. import data
 from ..batching import pad
@@ -23,7 +22,17 @@ from ..task import Batch, DataError, Finding, Task
 # %% ../../nbs/tasks/00a_texts.ipynb #15c3e615
 @dataclass
 class Texts(Task):
-    "What tasks on one text, or a pair of texts, have in common."
+    """What tasks on one text, or a pair of texts, have in common.
+
+    Parameters
+    ----------
+    text
+        column with the text
+    text_pair
+        column with a second text, read after the first
+    max_length
+        tokens; longer texts lose their end. None: what the model reads
+    """
     suited: ClassVar[tuple[str, ...]] = ("text encoder", "text decoder")
     answer: ClassVar[str] = ""  # the field that names the column (or columns) of the answer
     text: str = "text"  # column with the text
@@ -33,102 +42,124 @@ class Texts(Task):
 
     def __post_init__(self):
         if wrong := [says for bad, says in self._rules() if bad]: raise DataError("This task cannot work. " + "; ".join(wrong) + ".")
-    def inputs(self): return [self.text] + ([self.text_pair] if self.text_pair else [])
+    def inputs(self) -> list[str]: return [self.text] + ([self.text_pair] if self.text_pair else [])
 
-# %% ../../nbs/tasks/00a_texts.ipynb #bdd61ba9
-@patch
-def _rules(self: Texts):
-    "(is it broken?, what it says) for every rule about the settings."
-    columns = [*self.inputs(), *self.outputs()]
-    answer = f", {self.answer}={getattr(self, self.answer)!r}" if self.answer else ""
-    return [(len(set(columns)) < len(columns), f"text={self.text!r}, text_pair={self.text_pair!r}{answer}: {'three' if len(self.outputs()) == 1 else 'all'} different columns"),
-            (self.max_length is not None and self.max_length < 8, f"max_length={self.max_length}: at least 8 tokens, or None")]
+    def _rules(self):
+        "(is it broken?, what it says) for every rule about the settings."
+        columns = [*self.inputs(), *self.outputs()]
+        answer = f", {self.answer}={getattr(self, self.answer)!r}" if self.answer else ""
+        return [(len(set(columns)) < len(columns), f"text={self.text!r}, text_pair={self.text_pair!r}{answer}: {'three' if len(self.outputs()) == 1 else 'all'} different columns"),
+                (self.max_length is not None and self.max_length < 8, f"max_length={self.max_length}: at least 8 tokens, or None")]
 
-# %% ../../nbs/tasks/00a_texts.ipynb #86718540
-@patch
-@checked
-def check(self: Texts, rows: pd.DataFrame, labelled: bool = True) -> list[Finding]:
-    "Columns, empty texts, cells that are no text; then what `check_answers` of the task finds."
-    found = data.check_columns(rows, self.inputs() + (self.outputs() if labelled else []))
-    if found: return found
-    found = data.check_missing(rows, self.inputs()) + data.check_text(rows, self.inputs())
-    return found + (self.check_answers(rows) if labelled else [])
+    @checked
+    def check(self, rows: pd.DataFrame, labelled: bool = True) -> list[Finding]:
+        "Columns, empty texts, cells that are no text; then what `check_answers` of the task finds."
+        found = data.check_columns(rows, self.inputs() + (self.outputs() if labelled else []))
+        if found: return found
+        found = data.check_missing(rows, self.inputs()) + data.check_text(rows, self.inputs())
+        return found + (self.check_answers(rows) if labelled else [])
 
-@patch
-def check_answers(
-    self: Texts,
-    rows: pd.DataFrame,  # with the columns of the answer
-) -> list[Finding]:
-    "What is wrong or doubtful about the answers; here: are they filled?"
-    return data.check_missing(rows, self.outputs())
+    def check_answers(
+        self,
+        rows: pd.DataFrame,  # with the columns of the answer
+    ) -> list[Finding]:
+        """What is wrong or doubtful about the answers; here: are they filled?
+
+        Parameters
+        ----------
+        rows
+            with the columns of the answer
+        """
+        return data.check_missing(rows, self.outputs())
+
+    def check_lengths(self, rows: pd.DataFrame, processor: Any, lengths: np.ndarray | None = None) -> list[Finding]:
+        "How many texts are longer than the model reads, and what is lost."
+        text, pair = rows[self.text], rows[self.text_pair] if self.text_pair else None
+        return data.check_lengths(text, processor, read_length(processor, self.max_length), pair, lengths)
+
+    def _tokens(self, rows: pd.DataFrame, processor):
+        texts = [[str(t) for t in cells(rows[c])] for c in self.inputs()]
+        return processor(*texts, truncation=True, max_length=read_length(processor, self.max_length), return_attention_mask=False)
+
+    def _answers(self, rows: pd.DataFrame) -> dict:  # column -> a list of numbers per row; {} for rows without targets
+        return {}
+
+    def _columns(self, rows: pd.DataFrame, processor): return {**self._tokens(rows, processor), **self._answers(rows)}
+
+    def encode_all(self, rows: pd.DataFrame, processor: Any) -> Stored:
+        "Token ids (and token types, where the model has them) and the answers as numbers; many texts at once, kept on the disk."
+        return Stored(self._columns(rows.iloc[i:i + STEP], processor) for i in range(0, len(rows), STEP))
+
+    def encode(self, row: dict, processor: Any, rng: Any = None) -> dict:
+        "One row; see `encode_all`."
+        return {k: column[0] for k, column in self._columns(pd.DataFrame([row]), processor).items()}
+
+    def collate(self, examples: list[dict], processor: Any) -> Batch:
+        "Padded ids, types and mask (b t), and the task's targets."
+        side, fill = getattr(processor, "padding_side", "right"), {"input_ids": processor.pad_token_id, "token_type_ids": 0}
+        inputs = {k: pad([e[k] for e in examples], fill[k], side) for k in fill if k in examples[0]}
+        inputs["attention_mask"] = pad([[1] * len(e["input_ids"]) for e in examples], 0, side)
+        return Batch(inputs, self._targets(examples), torch.arange(len(examples)))
+
+    def _targets(self, examples: list[dict]) -> dict:  # name -> tensor; {} for examples without targets
+        return {}
+
+    def joined(
+        self,
+        rows: pd.DataFrame,  # n rows with the input columns
+    ) -> list[str]:  # n
+        """One text per row: a pair is joined with a blank.
+
+        Parameters
+        ----------
+        rows
+            n rows with the input columns
+
+        Returns
+        -------
+        list[str]
+            n
+        """
+        return rows[self.inputs()].astype(str).agg(" ".join, axis=1).tolist()
+
+    def features(self, model: Any, batch: Batch) -> torch.Tensor:  # b d
+        """The mean of the last hidden states over the real tokens.
+
+        Returns
+        -------
+        torch.Tensor
+            b d
+        """
+        hidden = model.base_model(**batch.inputs).last_hidden_state  # b t d
+        mask = batch.inputs["attention_mask"][..., None].to(hidden.dtype)
+        return (hidden * mask).sum(1) / mask.sum(1)
+
+    def harmless(self) -> dict[str, Callable]:
+        "Blanks, capitals, a full stop, a typo: in all texts of a row."
+        def everywhere(change): return lambda row, rng: row | {c: change(str(row[c]), rng) for c in self.inputs()}
+        return {name: everywhere(change) for name, change in TEXT_CHANGES.items()}
 
 # %% ../../nbs/tasks/00a_texts.ipynb #0100da9b
-@patch
-def check_lengths(self: Texts, rows: pd.DataFrame, processor, lengths: np.ndarray | None = None) -> list[Finding]:
-    "How many texts are longer than the model reads, and what is lost."
-    text, pair = rows[self.text], rows[self.text_pair] if self.text_pair else None
-    return data.check_lengths(text, processor, read_length(processor, self.max_length), pair, lengths)
-
 def read_length(
-    processor,  # a tokenizer
+    processor: Any,  # a tokenizer
     limit: int | None = None,  # a shorter limit of one's own
 ) -> int:  # tokens
-    "How many tokens are read: the tokenizer's own limit (some say 10**30 for 'unknown': then 512), or less."
+    """How many tokens are read: the tokenizer's own limit (some say 10**30 for 'unknown': then 512), or less.
+
+    Parameters
+    ----------
+    processor
+        a tokenizer
+    limit
+        a shorter limit of one's own
+
+    Returns
+    -------
+    int
+        tokens
+    """
     own = processor.model_max_length if processor.model_max_length < 10**6 else 512
     return min(own, limit or own)
-
-# %% ../../nbs/tasks/00a_texts.ipynb #cbfece34
-@patch
-def _tokens(self: Texts, rows: pd.DataFrame, processor):
-    texts = [[str(t) for t in cells(rows[c])] for c in self.inputs()]
-    return processor(*texts, truncation=True, max_length=read_length(processor, self.max_length), return_attention_mask=False)
-
-@patch
-def _answers(self: Texts, rows: pd.DataFrame) -> dict:  # column -> a list of numbers per row; {} for rows without targets
-    return {}
-
-# %% ../../nbs/tasks/00a_texts.ipynb #1dcde8c5
-@patch
-def _columns(self: Texts, rows: pd.DataFrame, processor): return {**self._tokens(rows, processor), **self._answers(rows)}
-
-@patch
-def encode_all(self: Texts, rows: pd.DataFrame, processor) -> Stored:
-    "Token ids (and token types, where the model has them) and the answers as numbers; many texts at once, kept on the disk."
-    return Stored(self._columns(rows.iloc[i:i + STEP], processor) for i in range(0, len(rows), STEP))
-
-@patch
-def encode(self: Texts, row: dict, processor, rng=None) -> dict:
-    "One row; see `encode_all`."
-    return {k: column[0] for k, column in self._columns(pd.DataFrame([row]), processor).items()}
-
-# %% ../../nbs/tasks/00a_texts.ipynb #6ff5f092
-@patch
-def collate(self: Texts, examples: list[dict], processor) -> Batch:
-    "Padded ids, types and mask (b t), and the task's targets."
-    side, fill = getattr(processor, "padding_side", "right"), {"input_ids": processor.pad_token_id, "token_type_ids": 0}
-    inputs = {k: pad([e[k] for e in examples], fill[k], side) for k in fill if k in examples[0]}
-    inputs["attention_mask"] = pad([[1] * len(e["input_ids"]) for e in examples], 0, side)
-    return Batch(inputs, self._targets(examples), torch.arange(len(examples)))
-
-@patch
-def _targets(self: Texts, examples: list[dict]) -> dict:  # name -> tensor; {} for examples without targets
-    return {}
-
-# %% ../../nbs/tasks/00a_texts.ipynb #0bb294f8
-@patch
-def joined(
-    self: Texts,
-    rows: pd.DataFrame,  # n rows with the input columns
-) -> list[str]:  # n
-    "One text per row: a pair is joined with a blank."
-    return rows[self.inputs()].astype(str).agg(" ".join, axis=1).tolist()
-
-@patch
-def features(self: Texts, model, batch: Batch) -> torch.Tensor:  # b d
-    "The mean of the last hidden states over the real tokens."
-    hidden = model.base_model(**batch.inputs).last_hidden_state  # b t d
-    mask = batch.inputs["attention_mask"][..., None].to(hidden.dtype)
-    return (hidden * mask).sum(1) / mask.sum(1)
 
 # %% ../../nbs/tasks/00a_texts.ipynb #121952c0
 def _swap(text, rng):
@@ -141,9 +172,3 @@ def _swap(text, rng):
     return " ".join(words)
 
 TEXT_CHANGES = {"blanks around": lambda t, rng: f"  {t} ", "capitals": lambda t, rng: t.upper(), "another full stop": lambda t, rng: t.rstrip(" .") + ".", "a typo": _swap}
-
-@patch
-def harmless(self: Texts) -> dict[str, Callable]:
-    "Blanks, capitals, a full stop, a typo: in all texts of a row."
-    def everywhere(change): return lambda row, rng: row | {c: change(str(row[c]), rng) for c in self.inputs()}
-    return {name: everywhere(change) for name, change in TEXT_CHANGES.items()}

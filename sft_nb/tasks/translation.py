@@ -14,7 +14,6 @@ from typing import ClassVar
 
 import pandas as pd
 import torch
-from fastcore.basics import patch
 from tokenizers import Regex, Tokenizer, decoders, models as token_models, pre_tokenizers
 from transformers import EncoderDecoderModel, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
@@ -29,7 +28,21 @@ from .decoding import Generating, check_written, must_fit, must_have_room
 # %% ../../nbs/tasks/05_translation.ipynb #a8974c21
 @dataclass
 class Translation(Generating):
-    "A text in another language for a text."
+    """A text in another language for a text.
+
+    Parameters
+    ----------
+    source
+        column with the text to translate
+    target_text
+        column with its translation
+    prompt
+        what a language model is asked; the text takes the place of {}
+    tokenize
+        how BLEU cuts a target into words: "zh", or "13a" for languages with blanks
+    characters
+        of the training targets: what a new decoder can write
+    """
     name: ClassVar[str] = "translation"
     suited: ClassVar[tuple[str, ...]] = ("text encoder", "translator", "chat decoder")
     formats: ClassVar[tuple[str, ...]] = (".po",)
@@ -43,22 +56,139 @@ class Translation(Generating):
     def inputs(self): return [self.source]
     def outputs(self): return [self.target_text]
 
-@patch
-def _rules(self: Translation):
-    place = isinstance(self.prompt, str) and "{}" in self.prompt
-    return Generating._rules(self) + [(not place, f"prompt={data._short(self.prompt)}: it holds no {{}}, where the text goes, as in 'Translate to French: {{}}'")]
+    def _rules(self):
+        place = isinstance(self.prompt, str) and "{}" in self.prompt
+        return Generating._rules(self) + [(not place, f"prompt={data._short(self.prompt)}: it holds no {{}}, where the text goes, as in 'Translate to French: {{}}'")]
 
-@patch
-def check(self: Translation, rows: pd.DataFrame, labelled: bool = True) -> list[Finding]:
-    "Columns, empty cells, cells that are no text."
-    columns = [*self.inputs(), *(self.outputs() if labelled else [])]
-    return data.check_columns(rows, columns) or data.check_missing(rows, columns) + check_written(rows, columns)
+    def check(self, rows: pd.DataFrame, labelled: bool = True) -> list[Finding]:
+        "Columns, empty cells, cells that are no text."
+        columns = [*self.inputs(), *(self.outputs() if labelled else [])]
+        return data.check_columns(rows, columns) or data.check_missing(rows, columns) + check_written(rows, columns)
+
+    def build(
+        self,
+        checkpoint: str,  # an asset, a folder or a hub id: of an encoder, a decoder, or both
+        **options,  # for `models.load`: fresh, seed
+    ):
+        """A model that writes the translation. An encoder gets a small new decoder, with its own characters.
+
+        Parameters
+        ----------
+        checkpoint
+            an asset, a folder or a hub id: of an encoder, a decoder, or both
+        **options
+            for `models.load`: fresh, seed
+        """
+        kind = kind_of(models.config_of(checkpoint))
+        make = {"encoder": self._with_decoder, "translator": self._translator, "decoder": self._language_model}[kind]
+        model, processor = make(checkpoint, options)
+        must_have_room(self, processor.limit if isinstance(processor, Chat) else processor.limits[1])
+        return model, processor
+
+    def pace(
+        self,
+        model,  # what `build` returned
+    ) -> dict[str, float]:  # `updates` and `learning_rate`
+        """What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`.
+
+        Parameters
+        ----------
+        model
+            what `build` returned
+
+        Returns
+        -------
+        dict[str, float]
+            `updates` and `learning_rate`
+        """
+        fresh = bool(getattr(model, "new_parameters", ()))
+        return {"updates": 600, "learning_rate": 1e-3} if fresh else {"updates": 60, "learning_rate": 1e-4}
+
+    def _with_decoder(self, checkpoint, options):
+        if not self.characters: raise DataError("This task has no characters to write with yet: call `task.learn(training_rows)` first; `fit` does.")
+        encoder, source = models.load(checkpoint, "body", **options)
+        source = digits_apart(source)
+        target = character_tokenizer(self.characters)
+        with torch_seed("decoder", options.get("seed", 0)): decoder = small_decoder(encoder.config.hidden_size, target)
+        model = EncoderDecoderModel(encoder=encoder, decoder=decoder)
+        for settings in (model.config, model.generation_config): settings.decoder_start_token_id, settings.eos_token_id, settings.pad_token_id = target.bos_token_id, target.eos_token_id, target.pad_token_id
+        model.new_parameters = [n for n, _ in model.named_parameters() if not n.startswith("encoder.")]
+        return model.eval(), self._pair(model, source, target)
+
+    def _translator(self, checkpoint, options):
+        model, (source, target) = models.load(checkpoint, "seq2seq-lm", processor=read_pair, **options)
+        return model, self._pair(model, source, target)
+
+    def _pair(self, model, source, target):
+        config = model.config
+        start = config.decoder_start_token_id
+        if start is None: raise CheckpointError(f"{type(model).__name__} does not say with which token its decoder starts: set decoder_start_token_id in config.json.")
+        part = lambda name: getattr(config, name, None) or config
+        return Pair(source, target, start, target.eos_token_id, (positions(part("encoder"), source, self.max_length), positions(part("decoder"), target)))
+
+    def _language_model(self, checkpoint, options):
+        check_template_file(models.resolve(checkpoint)[0])
+        model, tokenizer = models.load(checkpoint, "causal-lm", **options)
+        return model, Chat(tokenizer, positions(model.config, tokenizer, self.max_length), stop_tokens(model, tokenizer), self.prompt)
+
+    def learn(self, rows: pd.DataFrame) -> "Translation":
+        "The characters of the training targets."
+        return replace(self, characters=sorted(set("".join(str(t) for t in cells(rows[self.target_text])))))
+
+    def encode(self, row: dict, processor, rng=None) -> dict:
+        "Source and, if it is there, target as token ids."
+        answer = row.get(self.target_text)
+        return processor.example(str(row[self.source]).strip(), None if answer is None else str(answer).strip())
+
+    def table(
+        self,
+        source,  # two columns of a table; two aligned files, as a pair of paths or with a comma between them; or a gettext catalogue
+        labelled: bool = True,  # False: rows to predict, whose targets do not matter
+        encoding: str | None = None,  # of a text file; None: UTF-8, or what a catalogue says in its head
+        delimiter: str | None = None,  # between cells of a .csv or .tsv file; None: "," or tab
+    ) -> pd.DataFrame:  # index 0 … n-1, unchecked
+        """Sources and translations, wherever they come from.
+
+        Parameters
+        ----------
+        source
+            two columns of a table; two aligned files, as a pair of paths or with a comma between them; or a gettext catalogue
+        labelled
+            False: rows to predict, whose targets do not matter
+        encoding
+            of a text file; None: UTF-8, or what a catalogue says in its head
+        delimiter
+            between cells of a .csv or .tsv file; None: "," or tab
+
+        Returns
+        -------
+        pd.DataFrame
+            index 0 … n-1, unchecked
+        """
+        if isinstance(source, str) and "," in source and not Path(source).exists(): source = tuple(source.split(","))
+        pair = isinstance(source, (list, tuple)) and len(source) == 2 and all(isinstance(s, (str, Path)) for s in source)
+        if pair: found = read_aligned(*(Path(str(s).strip()) for s in source), encoding)
+        elif isinstance(source, (str, Path)) and Path(source).suffix.lower() == ".po": found = read_po(Path(source), encoding)
+        else: return data.read_table(source, encoding or "utf-8", delimiter)
+        if not found: raise DataError(f"{source}: there are no translations in it.")
+        return pd.DataFrame(found, columns=[self.source, self.target_text])
 
 # %% ../../nbs/tasks/05_translation.ipynb #d86f75de
 def character_tokenizer(
     characters: list[str],  # what can be written
 ) -> PreTrainedTokenizerFast:  # a token per character, and four special ones
-    "A tokenizer that cuts between any two characters."
+    """A tokenizer that cuts between any two characters.
+
+    Parameters
+    ----------
+    characters
+        what can be written
+
+    Returns
+    -------
+    PreTrainedTokenizerFast
+        a token per character, and four special ones
+    """
     special = ["[PAD]", "[UNK]", "[BOS]", "[EOS]"]
     inner = Tokenizer(token_models.WordLevel({c: i for i, c in enumerate([*special, *characters])}, unk_token="[UNK]"))
     inner.pre_tokenizer, inner.decoder = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated"), decoders.Fuse()
@@ -68,7 +198,18 @@ def character_tokenizer(
 def digits_apart(
     tokenizer,  # a fast tokenizer
 ) -> PreTrainedTokenizerFast:  # the same vocabulary
-    "Each digit becomes a token of its own."
+    """Each digit becomes a token of its own.
+
+    Parameters
+    ----------
+    tokenizer
+        a fast tokenizer
+
+    Returns
+    -------
+    PreTrainedTokenizerFast
+        the same vocabulary
+    """
     if not hasattr(tokenizer, "backend_tokenizer"): raise CheckpointError(f"This checkpoint brings a {type(tokenizer).__name__}, and no fast tokenizer (tokenizer.json): it cannot read the texts. Take one that reads text, such as minilm.")
     inner = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     inner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), inner.pre_tokenizer])
@@ -77,7 +218,21 @@ def digits_apart(
 
 # %% ../../nbs/tasks/05_translation.ipynb #0289d7cd
 class Pair:
-    "Two tokenizers, one to read with and one to write with: the processor of models with an encoder and a decoder."
+    """Two tokenizers, one to read with and one to write with: the processor of models with an encoder and a decoder.
+
+    Parameters
+    ----------
+    source
+        tokenizer of the source
+    target
+        of the target; may be the same
+    start
+        the decoder's first token
+    stop
+        and its last
+    limits
+        tokens that are read, and written
+    """
     side = "right"
 
     def __init__(
@@ -97,7 +252,20 @@ class Pair:
         question: str,  # the source
         answer: str | None = None,  # None: the translation is not known
     ) -> dict:  # input_ids; and decoder_input_ids and labels, if there is a translation
-        "One row; nothing is cut."
+        """One row; nothing is cut.
+
+        Parameters
+        ----------
+        question
+            the source
+        answer
+            None: the translation is not known
+
+        Returns
+        -------
+        dict
+            input_ids; and decoder_input_ids and labels, if there is a translation
+        """
         out = {"input_ids": self.source(question, verbose=False)["input_ids"]}
         must_fit(len(out["input_ids"]), self.limits[0], "The source")
         if answer is None: return out
@@ -105,97 +273,113 @@ class Pair:
         must_fit(len(labels), self.limits[1], "The target")
         return out | {"decoder_input_ids": [self.start, *labels[:-1]], "labels": labels}
 
-# %% ../../nbs/tasks/05_translation.ipynb #cb8d3475
-@patch(as_prop=True)
-def marks(self: Pair):  # two compiled patterns: for sources, for targets
-    "What each tokenizer reads as a mark wherever it stands in a text."
-    return special_marks(self.source), special_marks(self.target)
+    @property
+    def marks(self):  # two compiled patterns: for sources, for targets
+        """What each tokenizer reads as a mark wherever it stands in a text.
 
-@patch
-def room(
-    self: Pair,
-    width: int,  # tokens of the sources; they take no room from the targets
-    wanted: int,  # tokens that a target may have
-) -> int:
-    "Tokens that may be written."
-    return min(wanted, self.limits[1] - 1)
+        Returns
+        -------
+        two compiled patterns: for sources, for targets
+        """
+        return special_marks(self.source), special_marks(self.target)
 
-@patch
-def skip(
-    self: Pair,
-    asked: torch.Tensor,  # b t: ids of the sources
-) -> int:
-    "Where the targets begin in what `generate` returns: behind the start token."
-    return 1
+    def room(
+        self,
+        width: int,  # tokens of the sources; they take no room from the targets
+        wanted: int,  # tokens that a target may have
+    ) -> int:
+        """Tokens that may be written.
 
-@patch
-def read(
-    self: Pair,
-    ids: list[int],  # of a target
-) -> str:
-    "Token ids as text."
-    return self.target.decode(ids, skip_special_tokens=True).strip()
+        Parameters
+        ----------
+        width
+            tokens of the sources; they take no room from the targets
+        wanted
+            tokens that a target may have
+        """
+        return min(wanted, self.limits[1] - 1)
 
-@patch
-def save_pretrained(
-    self: Pair,
-    folder,  # of the model
-):
-    "A folder for each tokenizer; one that does both stays beside the model."
-    if self.source is self.target: return self.source.save_pretrained(folder)
-    for name in ("source", "target"): getattr(self, name).save_pretrained(Path(folder) / name)
+    def skip(
+        self,
+        asked: torch.Tensor,  # b t: ids of the sources
+    ) -> int:
+        """Where the targets begin in what `generate` returns: behind the start token.
+
+        Parameters
+        ----------
+        asked
+            b t: ids of the sources
+        """
+        return 1
+
+    def read(
+        self,
+        ids: list[int],  # of a target
+    ) -> str:
+        """Token ids as text.
+
+        Parameters
+        ----------
+        ids
+            of a target
+        """
+        return self.target.decode(ids, skip_special_tokens=True).strip()
+
+    def save_pretrained(
+        self,
+        folder,  # of the model
+    ):
+        """A folder for each tokenizer; one that does both stays beside the model.
+
+        Parameters
+        ----------
+        folder
+            of the model
+        """
+        if self.source is self.target: return self.source.save_pretrained(folder)
+        for name in ("source", "target"): getattr(self, name).save_pretrained(Path(folder) / name)
 
 # %% ../../nbs/tasks/05_translation.ipynb #6113e54a
 def kind_of(
     config,  # of a checkpoint
 ) -> str:  # "translator" (encoder and decoder), "decoder" or "encoder"
-    "What a checkpoint is, by its configuration."
+    """What a checkpoint is, by its configuration.
+
+    Parameters
+    ----------
+    config
+        of a checkpoint
+
+    Returns
+    -------
+    str
+        "translator" (encoder and decoder), "decoder" or "encoder"
+    """
     if config.is_encoder_decoder: return "translator"
     return "decoder" if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES else "encoder"
 
-# %% ../../nbs/tasks/05_translation.ipynb #349f6b95
-@patch
-def build(
-    self: Translation,
-    checkpoint: str,  # an asset, a folder or a hub id: of an encoder, a decoder, or both
-    **options,  # for `models.load`: fresh, seed
-):
-    "A model that writes the translation. An encoder gets a small new decoder, with its own characters."
-    kind = kind_of(models.config_of(checkpoint))
-    make = {"encoder": self._with_decoder, "translator": self._translator, "decoder": self._language_model}[kind]
-    model, processor = make(checkpoint, options)
-    must_have_room(self, processor.limit if isinstance(processor, Chat) else processor.limits[1])
-    return model, processor
-
-# %% ../../nbs/tasks/05_translation.ipynb #5a9d0d08
-@patch
-def pace(
-    self: Translation,
-    model,  # what `build` returned
-) -> dict[str, float]:  # `updates` and `learning_rate`
-    "What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`."
-    fresh = bool(getattr(model, "new_parameters", ()))
-    return {"updates": 600, "learning_rate": 1e-3} if fresh else {"updates": 60, "learning_rate": 1e-4}
-
 # %% ../../nbs/tasks/05_translation.ipynb #acdb4628
-@patch
-def _with_decoder(self: Translation, checkpoint, options):
-    if not self.characters: raise DataError("This task has no characters to write with yet: call `task.learn(training_rows)` first; `fit` does.")
-    encoder, source = models.load(checkpoint, "body", **options)
-    source = digits_apart(source)
-    target = character_tokenizer(self.characters)
-    with torch_seed("decoder", options.get("seed", 0)): decoder = small_decoder(encoder.config.hidden_size, target)
-    model = EncoderDecoderModel(encoder=encoder, decoder=decoder)
-    for settings in (model.config, model.generation_config): settings.decoder_start_token_id, settings.eos_token_id, settings.pad_token_id = target.bos_token_id, target.eos_token_id, target.pad_token_id
-    model.new_parameters = [n for n, _ in model.named_parameters() if not n.startswith("encoder.")]
-    return model.eval(), self._pair(model, source, target)
-
 def small_decoder(
     width: int,  # of the encoder
     tokenizer,  # to write with
     layers: int = 2,  # how many blocks
 ) -> GPT2LMHeadModel:  # random weights
-    "A decoder that looks at an encoder: norms before each part, and first weights that keep the size of what they are given."
+    """A decoder that looks at an encoder: norms before each part, and first weights that keep the size of what they are given.
+
+    Parameters
+    ----------
+    width
+        of the encoder
+    tokenizer
+        to write with
+    layers
+        how many blocks
+
+    Returns
+    -------
+    GPT2LMHeadModel
+        random weights
+    """
     return GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=width, n_layer=layers, n_head=max(1, width // 64), n_inner=2 * width, n_positions=256, add_cross_attention=True, initializer_range=width**-.5,
                                       pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, tie_word_embeddings=False))
 
@@ -203,40 +387,19 @@ def small_decoder(
 def read_pair(
     path: str,  # a local folder or hub id
 ):  # one tokenizer, or two
-    "The tokenizers of a folder that was saved with two, or the one of any other."
+    """The tokenizers of a folder that was saved with two, or the one of any other.
+
+    Parameters
+    ----------
+    path
+        a local folder or hub id
+
+    Returns
+    -------
+    one tokenizer, or two
+    """
     folders = [Path(path) / name for name in ("source", "target")]
     return tuple(models.load_processor(str(f)) for f in folders) if all(f.is_dir() for f in folders) else (models.load_processor(path),) * 2
-
-@patch
-def _translator(self: Translation, checkpoint, options):
-    model, (source, target) = models.load(checkpoint, "seq2seq-lm", processor=read_pair, **options)
-    return model, self._pair(model, source, target)
-
-@patch
-def _pair(self: Translation, model, source, target):
-    config = model.config
-    start = config.decoder_start_token_id
-    if start is None: raise CheckpointError(f"{type(model).__name__} does not say with which token its decoder starts: set decoder_start_token_id in config.json.")
-    part = lambda name: getattr(config, name, None) or config
-    return Pair(source, target, start, target.eos_token_id, (positions(part("encoder"), source, self.max_length), positions(part("decoder"), target)))
-
-@patch
-def _language_model(self: Translation, checkpoint, options):
-    check_template_file(models.resolve(checkpoint)[0])
-    model, tokenizer = models.load(checkpoint, "causal-lm", **options)
-    return model, Chat(tokenizer, positions(model.config, tokenizer, self.max_length), stop_tokens(model, tokenizer), self.prompt)
-
-# %% ../../nbs/tasks/05_translation.ipynb #491affeb
-@patch
-def learn(self: Translation, rows: pd.DataFrame) -> Translation:
-    "The characters of the training targets."
-    return replace(self, characters=sorted(set("".join(str(t) for t in cells(rows[self.target_text])))))
-
-@patch
-def encode(self: Translation, row: dict, processor, rng=None) -> dict:
-    "Source and, if it is there, target as token ids."
-    answer = row.get(self.target_text)
-    return processor.example(str(row[self.source]).strip(), None if answer is None else str(answer).strip())
 
 # %% ../../nbs/tasks/05_translation.ipynb #3f050904
 def _lines(path, encoding=None):  # cut at line feeds alone: U+2028, U+0085 and form feeds are signs inside a line
@@ -251,7 +414,22 @@ def read_aligned(
     targets: Path,  # text file, the translation of each line in the same line
     encoding: str | None = None,  # of both files; None: UTF-8
 ) -> list[tuple[str, str]]:  # lines that are empty in both are left out
-    "Two files side by side. Raises DataError for files of unequal length and for a line that is empty in one of them."
+    """Two files side by side. Raises DataError for files of unequal length and for a line that is empty in one of them.
+
+    Parameters
+    ----------
+    sources
+        text file, a sentence a line
+    targets
+        text file, the translation of each line in the same line
+    encoding
+        of both files; None: UTF-8
+
+    Returns
+    -------
+    list[tuple[str, str]]
+        lines that are empty in both are left out
+    """
     ours, theirs = _lines(sources, encoding), _lines(targets, encoding)
     if len(ours) != len(theirs): raise DataError(f"{sources} has {len(ours):,} lines and {targets} has {len(theirs):,}: line {min(len(ours), len(theirs)) + 1} of the longer one has no partner. Aligned files have as many lines as each other.")
     for n, (a, b) in enumerate(zip(ours, theirs), 1):
@@ -282,7 +460,20 @@ def read_po(
     path: Path,  # a .po file
     encoding: str | None = None,  # None: the one in its head, or UTF-8
 ) -> list[tuple[str, str]]:  # source and translation; entries that are marked as fuzzy, and the head, are left out
-    "A gettext catalogue. Raises DataError with the line of what is no entry, and for a source without a translation."
+    """A gettext catalogue. Raises DataError with the line of what is no entry, and for a source without a translation.
+
+    Parameters
+    ----------
+    path
+        a .po file
+    encoding
+        None: the one in its head, or UTF-8
+
+    Returns
+    -------
+    list[tuple[str, str]]
+        source and translation; entries that are marked as fuzzy, and the head, are left out
+    """
     out = []
     for e in _entries(path, encoding):
         if e.get("fuzzy") or not e.get("msgid"): continue
@@ -291,28 +482,20 @@ def read_po(
         out.append((e["msgid"], said))
     return out
 
-# %% ../../nbs/tasks/05_translation.ipynb #9f8064ad
-@patch
-def table(
-    self: Translation,
-    source,  # two columns of a table; two aligned files, as a pair of paths or with a comma between them; or a gettext catalogue
-    labelled: bool = True,  # False: rows to predict, whose targets do not matter
-    encoding: str | None = None,  # of a text file; None: UTF-8, or what a catalogue says in its head
-    delimiter: str | None = None,  # between cells of a .csv or .tsv file; None: "," or tab
-) -> pd.DataFrame:  # index 0 … n-1, unchecked
-    "Sources and translations, wherever they come from."
-    if isinstance(source, str) and "," in source and not Path(source).exists(): source = tuple(source.split(","))
-    pair = isinstance(source, (list, tuple)) and len(source) == 2 and all(isinstance(s, (str, Path)) for s in source)
-    if pair: found = read_aligned(*(Path(str(s).strip()) for s in source), encoding)
-    elif isinstance(source, (str, Path)) and Path(source).suffix.lower() == ".po": found = read_po(Path(source), encoding)
-    else: return data.read_table(source, encoding or "utf-8", delimiter)
-    if not found: raise DataError(f"{source}: there are no translations in it.")
-    return pd.DataFrame(found, columns=[self.source, self.target_text])
-
 # %% ../../nbs/tasks/05_translation.ipynb #29caa926
 @dataclass
 class Attention:
-    "How much each token that is written looks at each token that is read: a table for a browser, which has the fonts of all scripts."
+    """How much each token that is written looks at each token that is read: a table for a browser, which has the fonts of all scripts.
+
+    Parameters
+    ----------
+    weights
+        u t: each row sums to 1
+    written
+        u
+    read
+        t
+    """
     weights: torch.Tensor  # u t: each row sums to 1
     written: list[str]  # u
     read: list[str]  # t
@@ -332,7 +515,19 @@ def attention_of(
     source: str,  # what is read
     target: str,  # what is written, or should be
 ) -> Attention:
-    "Where the decoder's last layer looks, as a mean over its heads."
+    """Where the decoder's last layer looks, as a mean over its heads.
+
+    Parameters
+    ----------
+    model
+        an encoder with a decoder
+    processor
+        its own
+    source
+        what is read
+    target
+        what is written, or should be
+    """
     example, before = processor.example(source, target), model.config._attn_implementation
     model.set_attn_implementation("eager")  # the others keep no weights
     ids = {k: torch.tensor([example[k]], device=model.device) for k in ("input_ids", "decoder_input_ids")}
