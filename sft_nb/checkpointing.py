@@ -377,7 +377,8 @@ def load_state_dict(
         self.model.load_state_dict(state["model"]); self.best_weights = state["best"]
         self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": self.optimizer.state_dict()["param_groups"]})
         for m, s in zip(self.plan.methods, state["methods"]): m.load_state_dict(s)
-        self.position, self.history, self.micro = Position(**state["position"]), History(**json.loads(state["history"])), state["micro"]
+        history = json.loads(state["history"]) | {"shortcuts": self.history.shortcuts}  # of this process
+        self.position, self.history, self.micro = Position(**state["position"]), History(**history), state["micro"]
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as e:
         raise CheckpointError(f"The checkpoint does not fit this model ({type(e).__name__}: {str(e).splitlines()[0]}). Begin anew without resume.") from e
 

@@ -19,6 +19,7 @@ from torch import nn
 from .batching import Examples, pad
 from .data import COLORS, new_figure
 from .mistakes import checked
+from .models import evaluation_mode
 from .task import Batch, Task, TrainingError
 
 # %% ../nbs/05b_packing.ipynb #dae7331f
@@ -119,13 +120,13 @@ def pack(
 # %% ../nbs/05b_packing.ipynb #b68669f6
 @contextmanager
 def _exact(model):
-    modes, precision = [(m, m.training) for m in model.modules()], torch.get_float32_matmul_precision()
-    model.eval(); torch.set_float32_matmul_precision("highest")
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
     try:
-        with torch.no_grad(): yield
+        with evaluation_mode(model):
+            yield
     finally:
         torch.set_float32_matmul_precision(precision)
-        for m, mode in modes: m.training = mode
 
 def _per_token(outputs, shape):  # the tensors among the outputs that start with this shape
     if torch.is_tensor(outputs): outputs = [outputs]

@@ -204,6 +204,7 @@ def _begin(self: FineTuner, train, valid):
     self.updates, self.micro = r.epochs * math.ceil(len(self.examples) / r.batch_size), r.micro_batch_size or r.batch_size
     self.still = [] if r.train_batchnorm else still_parts(self.model, self.examples)
     self.quick = quicken(self.model, self.examples, self.shortcuts, self._autocast, watched=bool(r.methods or r.packing or r.train_batchnorm))
+    self.history.shortcuts = self.quick.to_dict()
     self.objective = task_objective(self.task, self.quick.forward)
     for m in r.methods: self.objective = m.objective(self.objective)
     self.optimizer = self._optimizer(); self.quick.follow(self.optimizer)

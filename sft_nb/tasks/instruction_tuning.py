@@ -23,7 +23,7 @@ from .. import data, losses, models
 from ..assets import load_data
 from ..batching import cut, pad
 from ..columns import cells
-from ..evaluation import evaluation_mode
+from ..models import evaluation_mode
 from ..task import CheckpointError, DataError, Finding, learned, rng_for
 from .chat import Chat, check_messages, check_template_file, positions, read_messages, stop_tokens
 from .decoding import Generating, check_written, must_be_whole, must_have_room, place_in

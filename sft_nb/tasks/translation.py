@@ -21,7 +21,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from .. import data, models
 from ..columns import cells
-from ..evaluation import evaluation_mode
+from ..models import evaluation_mode
 from ..task import CheckpointError, DataError, Finding, learned, torch_seed
 from .chat import Chat, check_template_file, positions, special_marks, stop_tokens
 from .decoding import Generating, check_written, must_fit, must_have_room
