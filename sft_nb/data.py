@@ -1121,15 +1121,6 @@ def _repr_html_(self: Splits): return f"{self.table.to_html()}<p>{html.escape(se
 def _caption(self: Splits):
     return f"seed {self.seed}" + (f", groups by {self.group}" if self.group else "") + (f", stratified by {self.stratify}" if self.stratify else "")
 
-@patch
-@checked
-def role_hashes(
-    self: Splits,
-    columns: list[str],  # the columns that count, e.g. task.inputs()
-) -> dict[str, list[str]]:  # role -> fingerprint of each row, in the order of its table
-    "Who played which part: saved with a model, so that rows it has seen are recognised later."
-    return {role: row_hashes(rows, columns) for role, rows in self.roles.items()}
-
 # %% ../nbs/02_data.ipynb #f2e86e68
 @patch
 def plot(self: Splits):  # a matplotlib Figure; bars: share of each class by role, or rows by role where we did not stratify

@@ -40,7 +40,9 @@ def frozen_parts(
     "What computes the same in every epoch: the blocks whose outputs need no gradient, and whatever runs before."
     try: _, stack = blocks(model)
     except CheckpointError: return [], []
-    with torch.enable_grad(), evaluation_mode(model, gradients=True), _overheard(model.modules()) as said: model(**batch.inputs)
+    with evaluation_mode(model, gradients=True), _overheard(model.modules()) as said:
+        with torch.enable_grad():
+            model(**batch.inputs)
     constant = lambda block: torch.is_tensor(said.get(block)) and not said[block].requires_grad
     frozen = list(takewhile(constant, stack))
     done = list(said)  # in the order in which they finished
@@ -53,7 +55,9 @@ def states_of(
     batch: Batch,  # rows, on the model's device
 ) -> torch.Tensor:  # b t d (or b … for pictures)
     "What comes out of the last frozen block."
-    with torch.no_grad(), evaluation_mode(model, gradients=True), _overheard(frozen[-1:]) as said: model(**batch.inputs)
+    with evaluation_mode(model, gradients=True), _overheard(frozen[-1:]) as said:
+        with torch.no_grad():  # not inference mode: training will compute with these
+            model(**batch.inputs)
     return said[frozen[-1]]
 
 # %% ../nbs/05c_features.ipynb #1e273908
@@ -93,11 +97,15 @@ def tokens_read(
     states, real = states_of(model, frozen, batch), _real(batch)
     picture = "attention_mask" not in batch.inputs
     if len(states) != len(batch) or not picture and (states.ndim != 3 or states.shape[:2] != real.shape): return None
+    def loss():
+        with evaluation_mode(model):
+            return sum(task.loss(model(**batch.inputs), batch).values()).double()
     def total(states):
-        with torch.no_grad(), evaluation_mode(model, gradients=True), skipping(frozen, states): return sum(task.loss(model(**batch.inputs), batch).values()).double()
+        with skipping(frozen, states):
+            return loss()
     clean = lambda kept: total(states.masked_fill(~kept[..., None], torch.nan)).isfinite()
     name = "all" if picture else next((n for n in ("first", "last") if clean(_READ[n](real))), "all")
-    with torch.no_grad(), evaluation_mode(model, gradients=True): whole = sum(task.loss(model(**batch.inputs), batch).values()).double()
+    whole = loss()
     try: cut = total(states if picture else states * _READ[name](real)[..., None])
     except RuntimeError: return None  # the head reads a lower block too, whose states have another shape
     return name if (cut - whole).abs() <= 1e-4 * max(1, whole.abs()) else None

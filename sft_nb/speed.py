@@ -96,7 +96,7 @@ def _table_reasons(model, layer, examples):
     "Pairs: is it so, and why the whole word embedding is then needed."
     yield type(layer) is not nn.Embedding, "the model has no ordinary table of word vectors"
     yield not layer.weight.requires_grad, "the word vectors are frozen, so there is nothing to gain"
-    yield layer.max_norm or layer.sparse, "the word vectors have rules of their own (max_norm, sparse)"
+    yield layer.max_norm or layer.sparse, "the word vectors have rules of their own"
     yield _tied(model, layer.weight), "the word vectors are the output layer too"
     yield examples.task.augments, "rows are made up anew, so nobody knows which words will come"
     config = getattr(model, "config", None)
@@ -240,8 +240,8 @@ def ragged_attention(
 ) -> tuple[torch.Tensor, None]:  # 1 n h d
     "Attention among the tokens of each row. For transformers' `AttentionInterface`."
     if ragged is None:
-        usual = _transformers()[0]
-        return usual(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
+        usual, settings = _transformers()[0], {"dropout": dropout, "scaling": scaling} | kwargs
+        return usual(module, query, key, value, attention_mask, **settings)
     _, h, n, d = query.shape
     causal = kwargs.get("is_causal"); causal = getattr(module, "is_causal", False) if causal is None else causal
     (source, place, bias), scaling = ragged.by_head(h, causal), d**-0.5 if scaling is None else scaling
@@ -522,9 +522,9 @@ def quicken(
     examples: Examples,  # the training rows
     use: tuple = SHORTCUTS,  # which of them; each is left out where it does not apply
     autocast=nullcontext,  # makes a context for the forward pass
-    watched: bool = False,  # somebody else looks at parameters, layers or rows: the word embedding stays whole, and nothing is read from the disk
+    watched: bool = False,  # somebody else looks at parameters, layers or rows: all is computed
 ) -> Quick:  # train with its `forward`, call its `follow` with the optimiser, and its `undo` after training
-    "Leave out what a training step computes for nobody; `skipped` says why a shortcut is not used. On graphics cards only `states` and `rows`: torch has kernels of its own there."
+    "Leave out what a training step computes for nobody; `skipped` says why a shortcut is not used."
     _fewer_pieces()
     quick, cpu = Quick(model), next(model.parameters()).device.type == "cpu"
     quick.skipped = _excluded(use, cpu, watched)
@@ -546,12 +546,13 @@ def training_flops(
     first_only: bool = False,  # count only what `first_attention` leaves for a head that reads the first token
     tokens: int | None = None,  # that go through the matrices; None: as many as `lengths` add up to
 ) -> float:  # additions and multiplications for one pass over the rows, forward and backward
-    "Matrix products: of real tokens, unless pads are handed over too. No lookups, nothing elementwise."
+    "Matrix products: of real tokens, unless pads are handed over too. Nothing elementwise."
     stack, lengths, d = blocks(model)[1], np.asarray(lengths, dtype=float), model.config.hidden_size
     tokens = lengths.sum() if tokens is None else tokens
     size = lambda module: sum(p.numel() for p in module.parameters() if p.ndim == 2)
     head = size(model) - size(stack) - sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Embedding))
-    work = 6 * (size(stack) * tokens + head * len(lengths)) + 12 * len(stack) * d * (lengths**2).sum()
+    attention = 12 * len(stack) * d * (lengths**2).sum()
+    work = 6 * (size(stack) * tokens + head * len(lengths)) + attention
     if not first_only:
         return float(work)
     unread = 6 * size(stack[-1]) * (tokens - len(lengths))

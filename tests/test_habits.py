@@ -1,4 +1,5 @@
 """What contributors meet: the hosted jobs, the hooks, the forms. Their files load, and name what exists."""
+import importlib
 import re
 import shutil
 import subprocess
@@ -121,3 +122,27 @@ def test_the_version_has_a_date():
     version, date = re.findall(r"^## (\d\S*) \((.*)\)$", text, re.M)[0]
     assert version == settings()["version"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", date)
+
+
+# --- the package's public names ---
+
+IN_LESSONS = {  # what a lesson defines for itself, and nobody else calls
+    "task": ["seed_everything"],
+    "packing": ["packed_share"],
+    "tasks.boxes": ["check_boxes"],
+    "tasks.tags": ["from_iob2"],
+    "tasks.image_classification": ["right_and_wrong"],
+    "tasks.instruction_tuning": ["by_kind"],
+    "tasks.translation": ["Attention", "attention_of"],
+    "certification.calibration": ["tempered", "brier"],
+}
+
+
+@pytest.mark.parametrize("module", IN_LESSONS)
+def test_what_only_a_lesson_uses_stays_there(module):
+    module, names = importlib.import_module(f"sft_nb.{module}"), IN_LESSONS[module]
+    assert not [name for name in names if hasattr(module, name)]
+
+
+def test_a_lesson_without_exports_has_no_module():
+    assert not (ROOT / "sft_nb" / "scaling.py").exists()

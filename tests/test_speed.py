@@ -294,7 +294,7 @@ def test_ragged_there_and_back():
 # --- what is left out says why ---
 
 def tuple_blocks(monkeypatch):
-    "BERT as older and perhaps coming releases write it: a block gives a tuple, and the encoder takes its first part."
+    "BERT as older releases wrote it: a block gives a tuple, and the encoder takes its first part."
     from transformers.models.bert import modeling_bert as bert
     plain = bert.BertLayer.forward
 
@@ -303,7 +303,8 @@ def tuple_blocks(monkeypatch):
             hidden_states = layer(hidden_states, attention_mask, **kwargs)[0]
         return bert.BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden_states)
 
-    monkeypatch.setattr(bert.BertLayer, "forward", lambda self, *args, **kwargs: (plain(self, *args, **kwargs),))
+    as_tuple = lambda self, *args, **kwargs: (plain(self, *args, **kwargs),)
+    monkeypatch.setattr(bert.BertLayer, "forward", as_tuple)
     monkeypatch.setattr(bert.BertEncoder, "forward", encoder)
 
 
@@ -315,7 +316,8 @@ def test_every_shortcut_is_used_or_says_why_not(wide, rows):
         used = [u.split()[0] for u in quick.used]
         assert sorted([*used, *quick.skipped]) == sorted(SHORTCUTS)
         assert all(len(why) > 10 and "\n" not in why for why in quick.skipped.values())
-        assert all(quick.skipped[name] == "it was not asked for" for name in set(SHORTCUTS) - set(use))
+        unasked = set(SHORTCUTS) - set(use)
+        assert all(quick.skipped[name] == "it was not asked for" for name in unasked)
 
 
 def test_blocks_that_return_tuples_are_trained_in_full_and_named(wide, rows, monkeypatch):
@@ -336,7 +338,8 @@ def test_blocks_that_return_tuples_are_trained_in_full_and_named(wide, rows, mon
 def test_a_saved_run_tells_its_shortcuts(wide, rows, tmp_path):
     tuner = tuner_with(("dice", "rows"), wide, RECIPE.but(epochs=1)).fit(rows)
     saved = json.loads((tuner.save(tmp_path / "run") / "sft_nb.json").read_text(encoding="utf-8"))
-    assert saved["history"]["shortcuts"] == {"used": tuner.quick.used, "skipped": tuner.quick.skipped}
+    quick = tuner.quick
+    assert saved["history"]["shortcuts"] == {"used": quick.used, "skipped": quick.skipped}
     assert FineTuner.load(tmp_path / "run").history.shortcuts == tuner.history.shortcuts
 
 
@@ -350,7 +353,8 @@ def test_a_resumed_run_tells_the_shortcuts_of_its_own_process(wide, rows, tmp_pa
         m.setattr("sft_nb.training.watcher", Stop)
         assert first.fit(rows).interrupted and first.history.shortcuts["used"] == []
     second = tuner_with(SHORTCUTS, wide, RECIPE, out=out).fit(rows, resume="auto")
-    assert [u.split()[0] for u in second.history.shortcuts["used"]] == ["dice", "rows", "tokens", "first"]
+    used = [u.split()[0] for u in second.history.shortcuts["used"]]
+    assert used == ["dice", "rows", "tokens", "first"]
 
 
 MODELS_SAY = {
@@ -377,7 +381,15 @@ def test_reasons_can_be_read(wide, tiny, rows, why, monkeypatch):
     assert re.search(MODELS_SAY[why], told), told
 
 
-@pytest.mark.parametrize("why,words", [("frozen", "frozen"), ("augmented", "made up"), ("most", "of the table's"), ("watched", "looks at")])
+TABLES_SAY = {
+    "frozen": "are frozen",
+    "augmented": "made up",
+    "most": "of the table's",
+    "watched": "looks at",
+}
+
+
+@pytest.mark.parametrize("why,words", TABLES_SAY.items())
 def test_a_whole_table_says_why(wide, tiny, rows, why, words):
     task = TextClassification().learn(rows)
     model, processor = task.build(tiny("bert") if why == "most" else wide)
@@ -407,14 +419,16 @@ print([u.split()[0] for u in quick.used], quick.skipped["tokens"], sep="|")
 
 def in_a_process(code, *argv):
     "What another Python prints."
-    done = subprocess.run([sys.executable, "-c", code, *map(str, argv)], capture_output=True, text=True)
+    command = [sys.executable, "-c", code, *map(str, argv)]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout.strip()
 
 
 def test_a_transformers_that_moved_its_internals_costs_a_shortcut(wide):
     used, why = in_a_process(MOVED, wide).splitlines()[-1].split("|")
-    assert used == "['dice', 'rows']" and why.startswith("transformers has moved") and "sdpa_attention" in why
+    assert used == "['dice', 'rows']"
+    assert why.startswith("transformers has moved") and "sdpa_attention" in why
 
 
 def test_importing_changes_nothing_of_the_process():
