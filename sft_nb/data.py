@@ -1411,25 +1411,6 @@ class Splits:
     def _caption(self):
         return f"seed {self.seed}" + (f", groups by {self.group}" if self.group else "") + (f", stratified by {self.stratify}" if self.stratify else "")
 
-    @checked
-    def role_hashes(
-        self,
-        columns: list[str],  # the columns that count, e.g. task.inputs()
-    ) -> dict[str, list[str]]:  # role -> fingerprint of each row, in the order of its table
-        """Who played which part: saved with a model, so that rows it has seen are recognised later.
-
-        Parameters
-        ----------
-        columns
-            the columns that count, e.g. task.inputs()
-
-        Returns
-        -------
-        dict[str, list[str]]
-            role -> fingerprint of each row, in the order of its table
-        """
-        return {role: row_hashes(rows, columns) for role, rows in self.roles.items()}
-
     def plot(self) -> Any:  # a matplotlib Figure; bars: share of each class by role, or rows by role where we did not stratify
         """The splits side by side; where they were stratified, bars of one class are equally long.
 

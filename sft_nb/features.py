@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'ROWS', 'frozen_parts', 'states_of', 'skipping', 'tokens_read', 'states_key', 'features_folder',
-           'FrozenStates', 'still_parts', 'plain_forward', 'cached_forward']
+           'FrozenStates', 'LeftOut', 'still_parts', 'plain_forward', 'frozen_states', 'cached_forward']
 
 # %% ../nbs/05c_features.ipynb #5a75face
 import hashlib, json, os, time, uuid
@@ -22,18 +22,10 @@ from torch import nn
 
 from .assets import own_folder
 from .batching import Examples
-from .models import blocks
+from .models import blocks, evaluation_mode
 from .task import Batch, CheckpointError, Task, TrainingError
 
 # %% ../nbs/05c_features.ipynb #d3f0afa9
-@contextmanager
-def _asleep(model):  # no dropout inside the block; afterwards every part has the mode that it had
-    modes = [(part, part.training) for part in model.modules()]
-    model.eval()
-    try: yield
-    finally:
-        for part, training in modes: part.training = training
-
 @contextmanager
 def _overheard(parts):  # part -> its output, for what runs inside the block
     said = {}
@@ -63,7 +55,9 @@ def frozen_parts(
     """
     try: _, stack = blocks(model)
     except CheckpointError: return [], []
-    with torch.enable_grad(), _asleep(model), _overheard(model.modules()) as said: model(**batch.inputs)
+    with evaluation_mode(model, gradients=True), _overheard(model.modules()) as said:
+        with torch.enable_grad():
+            model(**batch.inputs)
     constant = lambda block: torch.is_tensor(said.get(block)) and not said[block].requires_grad
     frozen = list(takewhile(constant, stack))
     done = list(said)  # in the order in which they finished
@@ -91,7 +85,9 @@ def states_of(
     torch.Tensor
         b t d (or b … for pictures)
     """
-    with torch.no_grad(), _asleep(model), _overheard(frozen[-1:]) as said: model(**batch.inputs)
+    with evaluation_mode(model, gradients=True), _overheard(frozen[-1:]) as said:
+        with torch.no_grad():  # not inference mode: training will compute with these
+            model(**batch.inputs)
     return said[frozen[-1]]
 
 # %% ../nbs/05c_features.ipynb #1e273908
@@ -156,11 +152,15 @@ def tokens_read(
     states, real = states_of(model, frozen, batch), _real(batch)
     picture = "attention_mask" not in batch.inputs
     if len(states) != len(batch) or not picture and (states.ndim != 3 or states.shape[:2] != real.shape): return None
+    def loss():
+        with evaluation_mode(model):
+            return sum(task.loss(model(**batch.inputs), batch).values()).double()
     def total(states):
-        with torch.no_grad(), _asleep(model), skipping(frozen, states): return sum(task.loss(model(**batch.inputs), batch).values()).double()
+        with skipping(frozen, states):
+            return loss()
     clean = lambda kept: total(states.masked_fill(~kept[..., None], torch.nan)).isfinite()
     name = "all" if picture else next((n for n in ("first", "last") if clean(_READ[n](real))), "all")
-    with torch.no_grad(), _asleep(model): whole = sum(task.loss(model(**batch.inputs), batch).values()).double()
+    whole = loss()
     try: cut = total(states if picture else states * _READ[name](real)[..., None])
     except RuntimeError: return None  # the head reads a lower block too, whose states have another shape
     return name if (cut - whole).abs() <= 1e-4 * max(1, whole.abs()) else None
@@ -315,6 +315,10 @@ class FrozenStates:
         "The model's outputs."
         with skipping(self.frozen, self.of(batch)): return model(**batch.inputs)
 
+# %% ../nbs/05c_features.ipynb #b0186088
+class LeftOut(Exception):
+    "Why a shortcut does not apply, in words for people. Nobody's mistake: the plain way is taken."
+
 # %% ../nbs/05c_features.ipynb #366b68d2
 def _few(model, examples):  # four rows, from the shortest to the longest, on the model's device
     spread = np.linspace(0, len(examples) - 1, 4).astype(int)
@@ -357,6 +361,76 @@ def plain_forward(
     """
     return model(**batch.inputs)
 
+# %% ../nbs/05c_features.ipynb #95dba0b9
+def _frozen(task, model, examples):
+    "The frozen blocks, and a few rows to try them with."
+    if task.augments:
+        raise LeftOut("rows are made up anew in every epoch, so their states are never the same")
+    if not still_parts(model, examples):
+        raise LeftOut("no block is frozen from below, so what they say changes in training")
+    few = _few(model, examples)
+    return frozen_parts(model, few)[0], few
+
+def _measured(task, model, frozen, few, autocast):
+    "What the frozen blocks say to a few rows, which tokens are read, and the precision."
+    kind = next(model.parameters()).device.type
+    with autocast():
+        states, read = states_of(model, frozen, few), tokens_read(task, model, frozen, few)
+        precision = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind), states.dtype
+    if read is None:
+        raise LeftOut("the model cannot be cut above its frozen blocks: the loss would be another")
+    return states, read, precision
+
+def _numbers(examples, few, states, read):
+    "How many numbers all rows' states are."
+    if "attention_mask" not in few.inputs:  # a picture: all of its states are one
+        return len(examples) * states[0].numel()
+    tokens = examples.lengths.sum() if read == "all" else len(examples)
+    return int(tokens) * states.shape[-1]
+
+# %% ../nbs/05c_features.ipynb #cc8ca0d1
+def frozen_states(
+    task: Task,  # whose loss tells what is read
+    model: nn.Module,  # on its device, with its frozen parts frozen
+    examples: Examples,  # the rows
+    autocast=nullcontext,  # makes a context for the forward pass
+    folder: Path | None = None,  # where states are kept; None: `features_folder()`
+    gigabytes: float = 4,  # how much may be kept there; what was used longest ago goes first
+) -> FrozenStates:  # to be called in place of the model
+    """States from the disk. Raises LeftOut where that cannot be, TrainingError if the disk is full.
+
+    Parameters
+    ----------
+    task
+        whose loss tells what is read
+    model
+        on its device, with its frozen parts frozen
+    examples
+        the rows
+    autocast
+        makes a context for the forward pass
+    folder
+        where states are kept; None: `features_folder()`
+    gigabytes
+        how much may be kept there; what was used longest ago goes first
+
+    Returns
+    -------
+    FrozenStates
+        to be called in place of the model
+    """
+    frozen, few = _frozen(task, model, examples)
+    states, read, precision = _measured(task, model, frozen, few, autocast)
+    size = 4e-9 * _numbers(examples, few, states, read)
+    if size > gigabytes:
+        raise LeftOut(f"the states of all rows would take {size:.3g} GB; {gigabytes:g} may be kept")
+    key = states_key(model, frozen, read, examples, precision)
+    write = lambda file: _write(file, model, frozen, read, examples, autocast)
+    folder = folder or features_folder()
+    path = _kept(folder, key, write)
+    _forget(folder, gigabytes)
+    return FrozenStates(frozen, read, path, states)
+
 # %% ../nbs/05c_features.ipynb #0e28cde8
 def cached_forward(
     task: Task,  # whose loss tells what is read
@@ -366,7 +440,7 @@ def cached_forward(
     folder: Path | None = None,  # where states are kept; None: `features_folder()`
     gigabytes: float = 4,  # how much may be kept there; what was used longest ago goes first
 ) -> Callable:  # (model, batch) -> outputs
-    """The forward pass with frozen blocks taken from the disk; the plain one where that cannot be. Raises TrainingError if the disk is full.
+    """`frozen_states`, or the plain forward pass. Raises TrainingError if the disk is full.
 
     Parameters
     ----------
@@ -388,16 +462,7 @@ def cached_forward(
     Callable
         (model, batch) -> outputs
     """
-    if task.augments or not still_parts(model, examples): return plain_forward
-    few, folder, kind = _few(model, examples), folder or features_folder(), next(model.parameters()).device.type
-    frozen, _ = frozen_parts(model, few)
-    with autocast():
-        states, read = states_of(model, frozen, few), tokens_read(task, model, frozen, few)
-        precision = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind), states.dtype
-    whole = "attention_mask" not in few.inputs  # a picture: all of its states are one
-    numbers = len(examples) * states[0].numel() if whole else (examples.lengths.sum() if read == "all" else len(examples)) * states.shape[-1]
-    if read is None or 4 * numbers > gigabytes * 1e9: return plain_forward
-    key = states_key(model, frozen, read, examples, precision)
-    path = _kept(folder, key, lambda file: _write(file, model, frozen, read, examples, autocast))
-    _forget(folder, gigabytes)
-    return FrozenStates(frozen, read, path, states)
+    try:
+        return frozen_states(task, model, examples, autocast, folder, gigabytes)
+    except LeftOut:
+        return plain_forward

@@ -228,7 +228,7 @@ _AT_LEAST = {"batch_size": 1, "max_new_tokens": 1, "beams": 1}  # of settings th
 
 _RAISES = {  # what a module's mistakes are called; elsewhere, DataError
     "assets": AssetError, "models": CheckpointError, "checkpointing": CheckpointError,
-    "training": TrainingError, "recipe": TrainingError, "scaling": TrainingError, "speed": TrainingError, "lora": TrainingError, "rates": TrainingError, "agreement": TrainingError,
+    "training": TrainingError, "recipe": TrainingError, "speed": TrainingError, "lora": TrainingError, "rates": TrainingError, "agreement": TrainingError,
 }
 
 class _Parameter:

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['HEADS', 'quiet', 'missing_body_keys', 'converted', 'resolve', 'load_processor', 'config_of', 'load',
            'layers_left_over', 'save_weights', 'load_weights', 'check_unknown', 'not_finite', 'blocks', 'depth_of',
-           'freeze', 'trainable_table', 'set_dropout', 'parameter_groups']
+           'freeze', 'trainable_table', 'set_dropout', 'evaluation_mode', 'parameter_groups']
 
 # %% ../nbs/03_models.ipynb #ab5b37ad
 import hashlib, importlib, inspect, os, re, tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from difflib import get_close_matches
 from pickle import UnpicklingError
@@ -561,6 +561,31 @@ def set_dropout(
         for name, value in list(vars(holder).items()):
             if re.search(r"(dropout|pdrop|dropout_prob)$", name) and isinstance(value, (int, float)): setattr(holder, name, p)
     return model
+
+# %% ../nbs/03_models.ipynb #971c2c3d
+@contextmanager
+@checked
+def evaluation_mode(
+    model: nn.Module,  # any module; it is changed in place, and given back as it was
+    gradients: bool = False,  # True: gradients are as outside, for who wants them
+):
+    """No dropout and no gradients inside a `with` block. Afterwards, every part has its own mode.
+
+    Parameters
+    ----------
+    model
+        any module; it is changed in place, and given back as it was
+    gradients
+        True: gradients are as outside, for who wants them
+    """
+    modes = [(part, part.training) for part in model.modules()]
+    model.eval()
+    try:
+        with nullcontext() if gradients else torch.inference_mode():
+            yield model
+    finally:
+        for part, training in modes:
+            part.training = training
 
 # %% ../nbs/03_models.ipynb #f156cebe
 @checked

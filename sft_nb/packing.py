@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['first_fit', 'row_plan', 'take_cells', 'block_mask', 'Layout', 'pack', 'looks_back_only', 'first_position',
-           'attention_windows', 'layout_of', 'check_packing', 'packer', 'packed_share', 'plot_packing']
+           'attention_windows', 'layout_of', 'check_packing', 'packer', 'plot_packing']
 
 # %% ../nbs/05b_packing.ipynb #85fe5f5f
 import inspect
@@ -21,6 +21,7 @@ from torch import nn
 from .batching import Examples, pad
 from .data import COLORS, new_figure
 from .mistakes import checked
+from .models import evaluation_mode
 from .task import Batch, Task, TrainingError
 
 # %% ../nbs/05b_packing.ipynb #dae7331f
@@ -206,13 +207,13 @@ def pack(
 # %% ../nbs/05b_packing.ipynb #b68669f6
 @contextmanager
 def _exact(model):
-    modes, precision = [(m, m.training) for m in model.modules()], torch.get_float32_matmul_precision()
-    model.eval(); torch.set_float32_matmul_precision("highest")
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
     try:
-        with torch.no_grad(): yield
+        with evaluation_mode(model):
+            yield
     finally:
         torch.set_float32_matmul_precision(precision)
-        for m, mode in modes: m.training = mode
 
 def _per_token(outputs, shape):  # the tensors among the outputs that start with this shape
     if torch.is_tensor(outputs): outputs = [outputs]
@@ -399,36 +400,6 @@ def packer(
     layout = layout_of(model, batch)
     check_packing(task, model, batch, layout)
     return partial(pack, capacity=capacity, layout=layout)
-
-# %% ../nbs/05b_packing.ipynb #f65fa2e1
-@checked
-def packed_share(
-    batches: list,  # batches of row positions
-    lengths: Any,  # length of every row of the table (tokens), by position
-    capacity: int | None = None,  # tokens in a packed row; None: in each batch as many as its longest example has
-) -> float:  # in [0, 1]; 0 where there are no cells at all
-    """The share of all cells that hold a pad after packing, beside `padding_share`.
-
-    Parameters
-    ----------
-    batches
-        batches of row positions
-    lengths
-        length of every row of the table (tokens), by position
-    capacity
-        tokens in a packed row; None: in each batch as many as its longest example has
-
-    Returns
-    -------
-    float
-        in [0, 1]; 0 where there are no cells at all
-    """
-    lengths = np.asarray(lengths)
-    cells = 0
-    for b in batches:
-        fill = [int(lengths[b][row].sum()) for row in first_fit(lengths[b], capacity)]
-        cells += len(fill) * max(fill, default=0)
-    return 1 - sum(int(lengths[b].sum()) for b in batches) / cells if cells else 0.
 
 # %% ../nbs/05b_packing.ipynb #22ec6591
 @checked

@@ -201,6 +201,7 @@ class Run:
         if not plan.train_batchnorm: self.still = still_parts(self.model, self.examples)
         watched = bool(plan.methods or plan.packing or plan.train_batchnorm)
         self.quick = quicken(self.model, self.examples, self.shortcuts, self.autocast, watched=watched)
+        self.history.shortcuts = self.quick.to_dict()
         self.objective = task_objective(self.task, self.quick.forward)
         for method in plan.methods: self.objective = method.objective(self.objective, self.task)
         self.optimizer = self._optimizer()
@@ -505,7 +506,8 @@ class Run:
         for method, kept in zip(self.plan.methods, state["methods"], strict=True):
             method.load_state_dict(kept)
         self.position = Position(**state["position"])
-        self.history = History(**json.loads(state["history"]))
+        here = {"shortcuts": self.history.shortcuts}  # of this process
+        self.history = History(**json.loads(state["history"]) | here)
         self.micro = state["micro"]
 
 # %% ../nbs/07c_run.ipynb #38f3d1fb

@@ -9,21 +9,19 @@ __all__ = ['SHORTCUTS', 'keep_mask', 'FastDropout', 'TouchedRows', 'touched_rows
 # %% ../nbs/06c_speed.ipynb #a68022ee
 import math, os
 from contextlib import nullcontext
+from functools import cache
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from .batching import Examples
 from .data import COLORS, new_figure
-from .evaluation import _tensors, evaluation_mode
-from .features import cached_forward, plain_forward
-from .models import blocks
-from .task import TrainingError
+from .evaluation import _tensors
+from .features import LeftOut, frozen_states, plain_forward
+from .models import blocks, evaluation_mode
+from .task import CheckpointError, TrainingError
 
 # %% ../nbs/06c_speed.ipynb #5c6bc291
 def keep_mask(
@@ -118,7 +116,39 @@ class TouchedRows(nn.Embedding):
         self.full.mul_(1 - group["lr"] * group["weight_decay"])
 
 # %% ../nbs/06c_speed.ipynb #3211f2f6
-def _tied(model, weight): return sum(p is weight for m in model.modules() for p in m._parameters.values()) > 1
+def _tied(model, weight):
+    return sum(p is weight for m in model.modules() for p in m._parameters.values()) > 1
+
+def _table_reasons(model, layer, examples):
+    "Pairs: is it so, and why the whole word embedding is then needed."
+    yield type(layer) is not nn.Embedding, "the model has no ordinary table of word vectors"
+    yield not layer.weight.requires_grad, "the word vectors are frozen, so there is nothing to gain"
+    yield layer.max_norm or layer.sparse, "the word vectors have rules of their own"
+    yield _tied(model, layer.weight), "the word vectors are the output layer too"
+    yield examples.task.augments, "rows are made up anew, so nobody knows which words will come"
+    config = getattr(model, "config", None)
+    yield getattr(config, "is_encoder_decoder", False), "a decoder asks for words that no row shows"
+    yield len(examples) > 50_000, "there are too many rows to look through before training"
+    yield "input_ids" not in examples.plain[0], "the model does not read words"
+
+# %% ../nbs/06c_speed.ipynb #fcce4f26
+def _touched(model, examples, most):
+    "The ids that training will ask for. Raises LeftOut with the reason if the table stays whole."
+    try:
+        layer = model.get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        layer = None
+    for holds, why in _table_reasons(model, layer, examples):
+        if holds:
+            raise LeftOut(why)
+    special = getattr(examples.processor, "all_special_ids", None) or []
+    ends = examples.batch([examples.lengths.argmax(), examples.lengths.argmin()])
+    side_by_side = ends.inputs["input_ids"].cpu().numpy().ravel()  # with the task's own pads
+    words = [e["input_ids"] for e in examples.plain]
+    ids = np.unique(np.concatenate([np.asarray(special, dtype=int), side_by_side, *words]))
+    if len(ids) > most * layer.num_embeddings:
+        raise LeftOut(f"{len(ids):,} of the table's {layer.num_embeddings:,} words occur")
+    return torch.from_numpy(ids).to(layer.weight.device)
 
 def touched_rows(
     model: nn.Module,  # a transformers model, on its device
@@ -141,14 +171,10 @@ def touched_rows(
     torch.Tensor | None
         k: ids that training will ask for, sorted; None: the whole table is needed
     """
-    try: layer = model.get_input_embeddings()
-    except (AttributeError, NotImplementedError): return None
-    if type(layer) is not nn.Embedding or not layer.weight.requires_grad or layer.max_norm or layer.sparse or _tied(model, layer.weight): return None
-    if examples.task.augments or getattr(model.config, "is_encoder_decoder", False) or len(examples) > 50_000 or "input_ids" not in examples.plain[0]: return None
-    special = getattr(examples.processor, "all_special_ids", None) or []
-    side_by_side = examples.batch([examples.lengths.argmax(), examples.lengths.argmin()]).inputs["input_ids"].cpu().numpy().ravel()  # two rows, with the task's own pads
-    ids = np.unique(np.concatenate([np.asarray(special, dtype=int), side_by_side, *(e["input_ids"] for e in examples.plain)]))
-    return torch.from_numpy(ids).to(layer.weight.device) if len(ids) <= most * layer.num_embeddings else None
+    try:
+        return _touched(model, examples, most)
+    except LeftOut:
+        return None
 
 # %% ../nbs/06c_speed.ipynb #0df5fc2d
 class _Take(torch.autograd.Function):  # x[index], each row at most once
@@ -274,6 +300,18 @@ class Ragged:
             self._heads[heads, causal] = self._back(place, self.b * heads * self.wide), place, bias.repeat_interleave(heads, 0)
         return self._heads[heads, causal]
 
+# %% ../nbs/06c_speed.ipynb #4d1ba349
+@cache
+def _transformers():
+    "Its usual attention and mask, and the tables in which it looks up others."
+    try:
+        from transformers import AttentionInterface
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+        from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+    except ImportError as e:
+        raise LeftOut(f"transformers has moved what this needs ({e})") from e
+    return sdpa_attention_forward, sdpa_mask, AttentionInterface, AttentionMaskInterface
+
 # %% ../nbs/06c_speed.ipynb #1064ba80
 def _attend(q, k, v, bias, scaling, dropout):  # each b·h w d
     scores = torch.baddbmm(bias.to(q.dtype), q, k.transpose(1, 2), alpha=scaling)
@@ -317,7 +355,9 @@ def ragged_attention(
     tuple[torch.Tensor, None]
         1 n h d
     """
-    if ragged is None: return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
+    if ragged is None:
+        usual, settings = _transformers()[0], {"dropout": dropout, "scaling": scaling} | kwargs
+        return usual(module, query, key, value, attention_mask, **settings)
     _, h, n, d = query.shape
     causal = kwargs.get("is_causal"); causal = getattr(module, "is_causal", False) if causal is None else causal
     (source, place, bias), scaling = ragged.by_head(h, causal), d**-0.5 if scaling is None else scaling
@@ -325,10 +365,16 @@ def ragged_attention(
     spread = lambda x: _Spread.apply(each(x), source, place).view(ragged.b * h, ragged.wide, d)
     return _Take.apply(_attend(spread(query), spread(key), spread(value), bias, scaling, dropout).flatten(0, 1), place).view(1, n, h, d), None
 
-AttentionInterface.register("ragged", ragged_attention); AttentionMaskInterface.register("ragged", sdpa_mask)
+def _register():
+    "Let a model be asked for attention of the kind `ragged`."
+    _, mask, attentions, masks = _transformers()
+    attentions.register("ragged", ragged_attention)
+    masks.register("ragged", mask)
 
 # %% ../nbs/06c_speed.ipynb #54b96aed
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "384")  # pieces of code, one for each shape of a product
+def _fewer_pieces():
+    "Keep fewer pieces of oneDNN's code, one for each shape of a product."
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "384")
 
 # %% ../nbs/06c_speed.ipynb #43bf01aa
 def first_attention(
@@ -387,11 +433,13 @@ class RaggedBlocks:
 
     def attach(self):
         "Put the hooks in."
+        _register()
         model, self.stack = self.model, blocks(self.model)[1]
         handles = [model.register_forward_pre_hook(self._begin, with_kwargs=True), model.register_forward_hook(self._end, always_call=True), self.stack[-1].register_forward_hook(self._leave)]
         handles += [block.register_forward_pre_hook(self._enter, with_kwargs=True) for block in self.stack]
         self.back += [handle.remove for handle in handles]
-        if self.first_only: self._narrow(self.stack[-1].attention)
+        if self.first_only:
+            self._narrow(getattr(self.stack[-1], "attention", None))
         model.set_attn_implementation("ragged")
 
     def remove(self):
@@ -412,34 +460,69 @@ class RaggedBlocks:
         return (x, *args[1:]), kwargs | {"ragged": self.now}
 
     def _leave(self, block, args, out):
-        if self.now is not None: return out.transpose(0, 1) if self.first_only else self.now.unpack(out)  # b 1 d, or b t d
+        if self.now is None:
+            return
+        if not torch.is_tensor(out):
+            raise LeftOut(f"the model's blocks return a {type(out).__name__}, not a tensor")
+        return out.transpose(0, 1) if self.first_only else self.now.unpack(out)  # b 1 d, or b t d
 
     def _narrow(self, attention):
-        layer, usual = attention.self, attention.self.forward
+        parts = "query", "key", "value", "dropout", "scaling", "num_attention_heads"
+        layer = getattr(attention, "self", None)
+        lacking = [name for name in parts if not hasattr(layer, name)]
+        if lacking or not hasattr(attention, "output"):
+            raise LeftOut("the last block's attention has other parts than BERT's")
+        usual = layer.forward
         layer.forward = lambda hidden, *args, **kwargs: usual(hidden, *args, **kwargs) if self.now is None else (first_attention(layer, hidden, self.now), None)
         self.back.append(lambda: delattr(layer, "forward"))
         firsts = lambda _, args: None if self.now is None else (args[0], self.now.firsts(args[1]))  # what attention says, and what it is added to
         self.back.append(attention.output.register_forward_pre_hook(firsts).remove)
 
 # %% ../nbs/06c_speed.ipynb #7617e539
-def _same(a, b, mask):
-    if a.shape != b.shape: return False
-    if a.shape[:2] == mask.shape: a, b = a[mask], b[mask]  # what stands at pads is nobody's business
-    return bool((a - b).abs().max() <= 1e-4 * a.abs().max().clamp(min=1))
+def _difference(a, b, mask):
+    "By how much two outputs differ, of the larger of 1 and their largest value."
+    if a.shape != b.shape:
+        raise LeftOut("the model's outputs have another shape: its head reads more than is left")
+    if a.shape[:2] == mask.shape:
+        a, b = a[mask], b[mask]  # what stands at pads is nobody's business
+    return ((a - b).abs().max() / a.abs().max().clamp(min=1)).item()
+
+def _must_agree(plain, quick, mask):
+    "Raise LeftOut unless the outputs are the same, to rounding."
+    if len(plain) != len(quick):
+        raise LeftOut("the model returns other things than before")
+    worst = max(_difference(a, b, mask) for a, b in zip(plain, quick, strict=True))
+    if not worst <= 1e-4:  # a NaN is no agreement either
+        raise LeftOut(f"the model's outputs differ by {worst:.0e}")
+
+# %% ../nbs/06c_speed.ipynb #407c11bf
+_OTHERWISE = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+
+def _sentence(e):
+    "Why a trial failed, from the exception that ended it."
+    if isinstance(e, LeftOut):
+        return str(e)
+    if isinstance(e, CheckpointError):
+        return f"the model has no stack of blocks ({e})"
+    first = next(iter(str(e).splitlines()), "").strip()
+    lead = "the model is built in another way" if isinstance(e, _OTHERWISE) else "the trial failed"
+    return f"{lead} ({type(e).__name__}: {first})"
 
 def _try(model, first_only, inputs):
-    "Hooks that were seen to change nothing, or None."
+    "Hooks that were seen to change nothing. Raises LeftOut with the reason if there are none."
     hooks = RaggedBlocks(model, first_only)
-    with evaluation_mode(model):
-        try:
+    try:
+        with evaluation_mode(model):
             plain = list(_tensors(model(**inputs)))
-            hooks.attach(); hooks.always = True
+            hooks.attach()
+            hooks.always = True
             quick = list(_tensors(model(**inputs)))
-            fits = len(plain) == len(quick) and all(_same(a, b, inputs["attention_mask"].bool()) for a, b in zip(plain, quick))
-        except Exception: fits = False  # whatever a model that is built otherwise says: it is left alone
+            _must_agree(plain, quick, inputs["attention_mask"].bool())
+    except Exception as e:
+        hooks.remove()
+        raise LeftOut(_sentence(e)) from e
     hooks.always = False
-    if not fits: hooks.remove()
-    return hooks if fits else None
+    return hooks
 
 # %% ../nbs/06c_speed.ipynb #69f06898
 class Quick:
@@ -453,7 +536,13 @@ class Quick:
     def __init__(
         self,
         model: nn.Module,  # about to be changed
-    ): self.model, self.forward, self.used, self.layer, self._back = model, plain_forward, [], None, []
+    ):
+        self.model = model
+        self.forward = plain_forward
+        self.used: list[str] = []  # what was made quicker, in this order
+        self.skipped: dict[str, str] = {}  # every other shortcut, and why it was left out
+        self.layer = None
+        self._back = []
 
     def follow(
         self,
@@ -472,53 +561,106 @@ class Quick:
         "Give the model back as it was, with its new weights."
         while self._back: self._back.pop()()
 
+    def to_dict(self) -> dict:
+        "What a run's history keeps."
+        return {"used": list(self.used), "skipped": dict(self.skipped)}
+
     def __repr__(self): return f"Quick({', '.join(self.used) or 'nothing'})"
 
     def _states(self, examples, autocast):
-        self.forward = cached_forward(examples.task, self.model, examples, autocast)
-        if self.forward is not plain_forward: self.used.append("states")
+        self.forward = frozen_states(examples.task, self.model, examples, autocast)
+        self.used.append("states")
 
     def _dice(self):
         found = [m for m in self.model.modules() if type(m) is nn.Dropout and m.p > 0]
-        for m in found: m.__class__ = FastDropout
+        if not found:
+            raise LeftOut("the model has no dropout layers, or their rate is 0")
+        for m in found:
+            m.__class__ = FastDropout
         self._back.append(lambda: [setattr(m, "__class__", nn.Dropout) for m in found])
-        if found: self.used.append("dice")
+        self.used.append("dice")
 
     def _rows(self, examples):
-        touched = touched_rows(self.model, examples)
-        if touched is None: return
-        self.layer = self.model.get_input_embeddings(); self.layer.__class__ = TouchedRows; self.layer.shrink(touched)
-        self._back.append(self._whole); self.used.append(f"rows ({len(touched):,} of {self.layer.num_embeddings:,})")
+        touched = _touched(self.model, examples, most=0.5)
+        self.layer = self.model.get_input_embeddings()
+        self.layer.__class__ = TouchedRows
+        self.layer.shrink(touched)
+        self._back.append(self._whole)
+        self.used.append(f"rows ({len(touched):,} of {self.layer.num_embeddings:,})")
 
     def _whole(self):
-        layer = self.layer; layer.weight = nn.Parameter(layer.table()); layer.__class__ = nn.Embedding
-        for name in ("full", "touched", "place", "skip"): delattr(layer, name)
+        layer = self.layer
+        layer.weight = nn.Parameter(layer.table())
+        layer.__class__ = nn.Embedding
+        for name in ("full", "touched", "place", "skip"):
+            delattr(layer, name)
 
     def _ragged(self, examples, first):
-        if not _suits(self.model): return
-        inputs = examples.batch([examples.lengths.argmax(), examples.lengths.argmin()]).inputs
-        if not inputs.keys() <= RaggedBlocks.usual or getattr(inputs.get("attention_mask"), "ndim", 0) != 2: return
-        hooks = (_try(self.model, True, inputs) if first else None) or _try(self.model, False, inputs)
-        if hooks is None: return
-        self._back.append(hooks.remove); self.used += ["tokens"] + ["first"] * hooks.first_only
+        "With the first token's answer alone, if it is asked for and the head reads no other; or all."
+        ends = [examples.lengths.argmax(), examples.lengths.argmin()]
+        inputs = examples.batch(ends).inputs
+        _must_suit(self.model, inputs)
+        try:
+            if not first:
+                raise LeftOut(_UNASKED)
+            hooks = _try(self.model, True, inputs)
+            self.used += ["tokens", "first"]
+        except LeftOut as why:
+            self.skipped["first"] = str(why)
+            hooks = _try(self.model, False, inputs)
+            self.used.append("tokens")
+        self._back.append(hooks.remove)
+
+    def _apply(self, name, shortcut, *args):
+        "Use a shortcut, or keep the reason why not."
+        if name in self.skipped:
+            return
+        try:
+            shortcut(*args)
+        except LeftOut as why:
+            self.skipped[name] = str(why)
 
 # %% ../nbs/06c_speed.ipynb #0b501307
-def _suits(model):
+def _must_suit(model, inputs):
+    "Raise LeftOut for what a trial in evaluation would not see."
     config = getattr(model, "config", None)
-    if getattr(config, "_attn_implementation", None) != "sdpa": return False
-    return not any("layerdrop" in k and v for k, v in vars(config).items()) and not any(getattr(m, "gradient_checkpointing", False) for m in model.modules())
+    attention = getattr(config, "_attn_implementation", None)
+    if attention != "sdpa":
+        raise LeftOut(f"the model's attention is {attention!r}, and only 'sdpa' is replaced")
+    if any("layerdrop" in k and v for k, v in vars(config).items()):
+        raise LeftOut("the model leaves blocks out at random (layerdrop)")
+    if any(getattr(m, "gradient_checkpointing", False) for m in model.modules()):
+        raise LeftOut("blocks are computed twice to save memory (gradient checkpointing)")
+    others = sorted(inputs.keys() - RaggedBlocks.usual)
+    if others:
+        raise LeftOut(f"the model reads more than token ids and a mask: {', '.join(others)}")
+    if getattr(inputs.get("attention_mask"), "ndim", 0) != 2:
+        raise LeftOut("the model gets no mask that says which cells are pads")
 
 # %% ../nbs/06c_speed.ipynb #099a794b
 SHORTCUTS = ("states", "dice", "rows", "tokens", "first")
 
+_UNASKED = "it was not asked for"
+_WATCHED = "somebody looks at all parameters or rows: a method, packing, or BatchNorm in training"
+_CARD = "torch has kernels of its own on this kind of device"
+
+def _excluded(use, cpu, watched):
+    "Shortcuts that need no trial, and why."
+    unasked = {name: _UNASKED for name in SHORTCUTS if name not in use}
+    seen = {name: _WATCHED for name in ("states", "rows") if watched}
+    there = {name: _CARD for name in ("dice", "tokens", "first") if not cpu}
+    pads = {} if "tokens" in use else {"first": "it needs tokens without pads"}
+    return there | seen | pads | unasked
+
+# %% ../nbs/06c_speed.ipynb #8f6575ee
 def quicken(
     model: nn.Module,  # on its device, before the optimiser is made; changed in place
     examples: Examples,  # the training rows
     use: tuple = SHORTCUTS,  # which of them; each is left out where it does not apply
     autocast=nullcontext,  # makes a context for the forward pass
-    watched: bool = False,  # somebody else looks at parameters, layers or rows: the word embedding stays whole, and nothing is read from the disk
+    watched: bool = False,  # somebody else looks at parameters, layers or rows: all is computed
 ) -> Quick:  # train with its `forward`, call its `follow` with the optimiser, and its `undo` after training
-    """Leave out what a training step computes for nobody. On graphics cards only `states` and `rows`: torch has kernels of its own there.
+    """Leave out what a training step computes for nobody; `skipped` says why a shortcut is not used.
 
     Parameters
     ----------
@@ -531,36 +673,46 @@ def quicken(
     autocast
         makes a context for the forward pass
     watched
-        somebody else looks at parameters, layers or rows: the word embedding stays whole, and nothing is read from the disk
+        somebody else looks at parameters, layers or rows: all is computed
 
     Returns
     -------
     Quick
         train with its `forward`, call its `follow` with the optimiser, and its `undo` after training
     """
+    _fewer_pieces()
     quick, cpu = Quick(model), next(model.parameters()).device.type == "cpu"
-    if "states" in use and not watched: quick._states(examples, autocast)
-    if cpu and "dice" in use: quick._dice()
-    if "rows" in use and not watched: quick._rows(examples)
-    if cpu and "tokens" in use and "states" not in quick.used: quick._ragged(examples, "first" in use)
+    quick.skipped = _excluded(use, cpu, watched)
+    quick._apply("states", quick._states, examples, autocast)
+    quick._apply("dice", quick._dice)
+    quick._apply("rows", quick._rows, examples)
+    if "states" in quick.used:
+        there = "what the frozen blocks say comes from the disk"
+        quick.skipped = {"tokens": there, "first": there} | quick.skipped
+    quick._apply("tokens", quick._ragged, examples, "first" in use)
+    if "tokens" in quick.skipped:
+        quick.skipped.setdefault("first", quick.skipped["tokens"])
     return quick
 
 # %% ../nbs/06c_speed.ipynb #5c5c40ad
 def training_flops(
     model: nn.Module,  # a transformers encoder or decoder
-    lengths,  # tokens of every row
+    lengths,  # tokens of every row; or how wide attention's square is for it, pads included
     first_only: bool = False,  # count only what `first_attention` leaves for a head that reads the first token
+    tokens: int | None = None,  # that go through the matrices; None: as many as `lengths` add up to
 ) -> float:  # additions and multiplications for one pass over the rows, forward and backward
-    """What the model's definition asks for: matrix products of real tokens. No pads, no lookups, nothing elementwise.
+    """Matrix products: of real tokens, unless pads are handed over too. Nothing elementwise.
 
     Parameters
     ----------
     model
         a transformers encoder or decoder
     lengths
-        tokens of every row
+        tokens of every row; or how wide attention's square is for it, pads included
     first_only
         count only what `first_attention` leaves for a head that reads the first token
+    tokens
+        that go through the matrices; None: as many as `lengths` add up to
 
     Returns
     -------
@@ -568,11 +720,16 @@ def training_flops(
         additions and multiplications for one pass over the rows, forward and backward
     """
     stack, lengths, d = blocks(model)[1], np.asarray(lengths, dtype=float), model.config.hidden_size
+    tokens = lengths.sum() if tokens is None else tokens
     size = lambda module: sum(p.numel() for p in module.parameters() if p.ndim == 2)
     head = size(model) - size(stack) - sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Embedding))
-    work = 6 * (size(stack) * lengths.sum() + head * len(lengths)) + 12 * len(stack) * d * (lengths**2).sum()
-    if not first_only: return float(work)
-    return float(work - 6 * size(stack[-1]) * (lengths - 1).sum() - 12 * d * (lengths**2 - lengths * model.config.num_attention_heads).sum())
+    attention = 12 * len(stack) * d * (lengths**2).sum()
+    work = 6 * (size(stack) * tokens + head * len(lengths)) + attention
+    if not first_only:
+        return float(work)
+    unread = 6 * size(stack[-1]) * (tokens - len(lengths))
+    heads = model.config.num_attention_heads
+    return float(work - unread - 12 * d * (lengths**2 - lengths * heads).sum())
 
 # %% ../nbs/06c_speed.ipynb #bae2855f
 def plot_speeds(

@@ -33,11 +33,14 @@ class History:
         wall clock per epoch
     reached
         at the end: metric, value, rows, without_learning, warning
+    shortcuts
+        used: list; skipped: name -> why (`sft_nb.speed`)
     """
     epochs: list[dict] = field(default_factory=list)  # epoch, train_loss, valid_loss, metrics
     steps: list[dict] = field(default_factory=list)  # epoch, step, loss, learning_rate, grad_norm
     seconds: list[float] = field(default_factory=list)  # wall clock per epoch
     reached: dict = field(default_factory=dict)  # at the end: metric, value, rows, without_learning, warning
+    shortcuts: dict = field(default_factory=dict)  # used: list; skipped: name -> why (`sft_nb.speed`)
 
     @property
     def table(self) -> pd.DataFrame: "A row per epoch."; return pd.DataFrame(self.epochs)

@@ -114,7 +114,6 @@ QUICK = {  # name -> things -> (what is called, right arguments)
     "rows_needed": lambda t: (rows_needed, dict(claim="accuracy >= 0.8", expected=.9, confidence=.95, binary=True)),
     "Recipe.but": lambda t: (Recipe().but, fields_of(Recipe)), "Recipe.diff": lambda t: (Recipe().diff, dict(other=Recipe())),
     "Evaluation.mistakes": lambda t: (t.evaluation.mistakes, dict(n=3)), "Evaluation.save": lambda t: (t.evaluation.save, dict(folder=t.folder/"evaluation")),
-    "Splits.role_hashes": lambda t: (t.data.role_hashes, dict(columns=["text"])),
     "Certificate.load": lambda t: (Certificate.load, dict(path=t.folder/"c.json", tuner=t.tuner)), "Certificate.save": lambda t: (t.certificate.save, dict(path=t.folder/"again.json")),
     "Certificate.card": lambda t: (t.certificate.card, dict(folder=t.folder/"run")),
     "Certificate.applies_to": lambda t: (t.certificate.applies_to, dict(rows=t.data.valid, group=None)),

@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from sft_nb.task import DataError
-from sft_nb.tasks.boxes import FORMATS, Boxes, box_entries, check_boxes, coco_figures, coco_table, draw_boxes, giou, iou, nms
+from sft_nb.tasks.boxes import FORMATS, Boxes, box_entries, coco_figures, coco_table, draw_boxes, giou, iou, nms
 from sft_nb.tasks.detection_formats import detection_layout, read_coco, read_voc, read_yolo, write_coco_results
 
 SIZE = (64, 48)
@@ -107,11 +107,11 @@ CELLS = {
 @pytest.mark.parametrize("case", CELLS)
 def test_wrong_entries(case):
     entry, words = CELLS[case]
-    refused(check_boxes, [{"label": "a", "xyxy": [1, 2, 3, 4]}, entry], SIZE, words=["entry 1 (counting from 0)", *words])
+    refused(box_entries, [{"label": "a", "xyxy": [1, 2, 3, 4]}, entry], SIZE, words=["entry 1 (counting from 0)", *words])
 
 
 @pytest.mark.parametrize("cell", [None, float("nan"), "", "[{", "{}", 3, {"label": "a"}, "[" * 10**6])
-def test_wrong_cells(cell): refused(check_boxes, cell, SIZE, words=["[]"])
+def test_wrong_cells(cell): refused(box_entries, cell, SIZE, words=["[]"])
 
 
 # --- measures ---
@@ -248,7 +248,7 @@ def same(rows, folder):
     assert list(rows) == ["image", "boxes", "size"] and rows.image.tolist() == [str(folder/f"00000{n}.jpg") for n in (1, 2, 3)] and rows["size"].tolist() == [SIZE] * 3
     assert rows.boxes.tolist()[1:] == [[], []] and [b["label"] for b in rows.boxes[0]] == ["three", "seven"]
     assert np.allclose([b["xyxy"] for b in rows.boxes[0]], [THREE["xyxy"], SEVEN["xyxy"]], atol=1e-3)
-    for boxes, size in zip(rows.boxes, rows["size"]): check_boxes(boxes, size)
+    for boxes, size in zip(rows.boxes, rows["size"]): box_entries(boxes, size)
 
 
 def test_the_three_layouts_say_the_same(coco, voc, yolo, tmp_path):

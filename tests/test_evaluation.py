@@ -13,7 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from sft_nb.evaluation import (
-    Evaluation, classification_metrics, confusion_table, evaluate, evaluation_mode, paired_bootstrap, per_class_table, plot_confusion, predict)
+    Evaluation, classification_metrics, confusion_table, evaluate, paired_bootstrap, per_class_table, plot_confusion, predict)
+from sft_nb.models import evaluation_mode
 from sft_nb.task import Batch, DataError, Prediction, SFTError, Task, TrainingError, learned, rng_for
 
 

@@ -14,7 +14,7 @@ from transformers.modeling_outputs import TokenClassifierOutput
 from sft_nb.batching import Examples, cut, pad
 from sft_nb.losses import cross_entropy, cross_entropy_weight
 from sft_nb.models import quiet
-from sft_nb.packing import Layout, attention_windows, check_packing, first_fit, first_position, layout_of, looks_back_only, pack, packed_share, packer, plot_packing, row_plan, take_cells
+from sft_nb.packing import Layout, attention_windows, check_packing, first_fit, first_position, layout_of, looks_back_only, pack, packer, plot_packing, row_plan, take_cells
 from sft_nb.task import Batch, Task, TrainingError, rng_for, torch_seed
 from sft_nb.gradient import effective_gradient, train_mode
 
@@ -369,16 +369,6 @@ def test_the_plan_loses_and_doubles_nothing():
         assert sorted(source[source >= 0].tolist()) == mask.flatten().nonzero().flatten().tolist() and source.shape[1] <= (capacity or LONGEST)
         moved = take_cells(x, source, -1)
         assert torch.equal(moved[source >= 0], x.flatten(0, 1)[source[source >= 0]]) and (moved[source < 0] == -1).all()
-
-
-def test_counted_pads_are_real_pads():
-    rows = table(rng_for("lengths").integers(1, LONGEST, 50).tolist())
-    task = Tags()
-    examples = Examples(task, rows, 0)
-    for capacity in (None, 40):
-        batches = examples.batches(8, epoch=0)
-        cells = sum(pack(examples.batch(i), capacity).inputs["input_ids"].numel() for i in batches)
-        assert packed_share(batches, examples.lengths, capacity) == pytest.approx(1 - examples.lengths.sum() / cells)
 
 
 def test_picture():

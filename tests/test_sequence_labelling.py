@@ -28,8 +28,9 @@ from sft_nb.models import load, quiet
 from sft_nb.packing import packer
 from sft_nb.task import Prediction, SFTError
 from sft_nb.tasks.sequence_labelling import UNSEEN, best_window, entity_f1, html_spans, plain_spans, windows, word_pieces
-from sft_nb.tasks.tags import SCHEMES, entities, from_iob2, guess_scheme, locate, may_follow, spans_to_tags, split_words, tags_to_spans, to_iob2, wrong_tag
+from sft_nb.tasks.tags import SCHEMES, entities, guess_scheme, locate, may_follow, spans_to_tags, split_words, tags_to_spans, to_iob2, wrong_tag
 from sft_nb.gradient import effective_gradient
+from tag_schemes import from_iob2
 
 FOUR = ["bert", "roberta", "modernbert", "deberta-v2"]
 BY_HEART = Recipe(epochs=60, learning_rate=3e-3, batch_size=8, dropout=0., schedule="linear", keep_best=False)

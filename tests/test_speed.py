@@ -1,6 +1,7 @@
 """The shortcuts of sft_nb.speed leave something out, and change nothing: the distribution of dropout, every gradient, every weight, every file."""
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -274,10 +275,13 @@ def test_a_head_that_reads_all_answers_is_not_given_only_the_first(tiny, rows):
     with torch.no_grad(): assert torch.allclose(model(**batch.inputs).logits[mask], model.eval()(**batch.inputs).logits[mask], atol=1e-5)
 
 
+class Mean(nn.Module):
+    "A pooler that reads pads too."
+    def forward(self, hidden): return hidden.mean(1)
+
+
 def test_a_head_that_reads_pads_keeps_its_pads(wide, rows):
     "A mean over all cells has the right shape without pads, and another value."
-    class Mean(nn.Module):
-        def forward(self, hidden): return hidden.mean(1)
     task = TextClassification().learn(rows)
     model, processor = task.build(wide); model.bert.pooler = Mean()
     assert quicken(model, Examples(task, rows, processor), use=("tokens", "first")).used == [] and model.config._attn_implementation == "sdpa"
@@ -290,6 +294,157 @@ def test_ragged_there_and_back():
     assert torch.equal(ragged.unpack(ragged.pack(x))[mask.bool()], x[mask.bool()])
     assert torch.equal(ragged.firsts(ragged.pack(x))[0], x[:, 0])
 
+
+# --- what is left out says why ---
+
+def tuple_blocks(monkeypatch):
+    "BERT as older releases wrote it: a block gives a tuple, and the encoder takes its first part."
+    from transformers.models.bert import modeling_bert as bert
+    plain = bert.BertLayer.forward
+
+    def encoder(self, hidden_states, attention_mask=None, **kwargs):
+        for layer in self.layer:
+            hidden_states = layer(hidden_states, attention_mask, **kwargs)[0]
+        return bert.BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden_states)
+
+    as_tuple = lambda self, *args, **kwargs: (plain(self, *args, **kwargs),)
+    monkeypatch.setattr(bert.BertLayer, "forward", as_tuple)
+    monkeypatch.setattr(bert.BertEncoder, "forward", encoder)
+
+
+def test_every_shortcut_is_used_or_says_why_not(wide, rows):
+    task = TextClassification().learn(rows)
+    for use in ((), ("rows", "tokens"), SHORTCUTS):
+        model, processor = task.build(wide)
+        quick = quicken(model, Examples(task, rows, processor), use=use)
+        used = [u.split()[0] for u in quick.used]
+        assert sorted([*used, *quick.skipped]) == sorted(SHORTCUTS)
+        assert all(len(why) > 10 and "\n" not in why for why in quick.skipped.values())
+        unasked = set(SHORTCUTS) - set(use)
+        assert all(quick.skipped[name] == "it was not asked for" for name in unasked)
+
+
+def test_blocks_that_return_tuples_are_trained_in_full_and_named(wide, rows, monkeypatch):
+    "The same weights as without shortcuts; history and file say what was left out, and why."
+    recipe = RECIPE.but(dropout=0.0)
+    plain = tuner_with((), wide, recipe).fit(rows).model.state_dict()
+    tuple_blocks(monkeypatch)
+    tuner = tuner_with(SHORTCUTS, wide, recipe).fit(rows)
+    assert apart(tuner.model.state_dict(), plain) < 1e-6
+    shortcuts = tuner.history.shortcuts
+    assert [u.split()[0] for u in shortcuts["used"]] == ["rows"]
+    assert "blocks return a tuple" in shortcuts["skipped"]["tokens"]
+    assert "blocks return a tuple" in shortcuts["skipped"]["first"]
+    assert tuner.model.config._attn_implementation == "sdpa"
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in tuner.model.modules())
+
+
+def test_a_saved_run_tells_its_shortcuts(wide, rows, tmp_path):
+    tuner = tuner_with(("dice", "rows"), wide, RECIPE.but(epochs=1)).fit(rows)
+    saved = json.loads((tuner.save(tmp_path / "run") / "sft_nb.json").read_text(encoding="utf-8"))
+    quick = tuner.run.quick
+    assert saved["history"]["shortcuts"] == {"used": quick.used, "skipped": quick.skipped}
+    assert FineTuner.load(tmp_path / "run").history.shortcuts == tuner.history.shortcuts
+
+
+def test_a_resumed_run_tells_the_shortcuts_of_its_own_process(wide, rows, tmp_path):
+    class Stop(Lines):
+        def step(self, run): run.interrupted = run.interrupted or run.position.step == 3
+
+    out = tmp_path / "run"
+    first = tuner_with((), wide, RECIPE, out=out)
+    assert first.fit(rows, listeners=[Stop()]).interrupted
+    assert first.history.shortcuts["used"] == []
+    second = tuner_with(SHORTCUTS, wide, RECIPE, out=out).fit(rows, resume="auto")
+    used = [u.split()[0] for u in second.history.shortcuts["used"]]
+    assert used == ["dice", "rows", "tokens", "first"]
+
+
+MODELS_SAY = {
+    "checkpointing": "twice to save memory",
+    "layerdrop": "at random",
+    "eager": "eager",
+    "other answers": "differ by",
+    "a bug": "ZeroDivisionError: division by zero",
+    "other parts": "other parts than BERT's",
+}
+
+
+@pytest.mark.parametrize("why", MODELS_SAY)
+def test_reasons_can_be_read(wide, tiny, rows, why, monkeypatch):
+    task = TextClassification().learn(rows)
+    model, processor = task.build(tiny("distilbert") if why == "other parts" else wide)
+    if why == "checkpointing": model.bert.encoder.layer[0].gradient_checkpointing = True
+    if why == "layerdrop": model.config.layerdrop = 0.1
+    if why == "eager": model.set_attn_implementation("eager")
+    if why == "other answers": model.bert.pooler = Mean()
+    if why == "a bug": monkeypatch.setattr("sft_nb.speed.Ragged.by_head", lambda *_: 1 / 0)
+    quick = quicken(model, Examples(task, rows, processor), use=("tokens", "first"))
+    told = quick.skipped["first" if why == "other parts" else "tokens"]
+    assert re.search(MODELS_SAY[why], told), told
+
+
+TABLES_SAY = {
+    "frozen": "are frozen",
+    "augmented": "made up",
+    "most": "of the table's",
+    "watched": "looks at",
+}
+
+
+@pytest.mark.parametrize("why,words", TABLES_SAY.items())
+def test_a_whole_table_says_why(wide, tiny, rows, why, words):
+    task = TextClassification().learn(rows)
+    model, processor = task.build(tiny("bert") if why == "most" else wide)
+    if why == "frozen": model.get_input_embeddings().weight.requires_grad_(False)
+    examples = Examples(task, rows, processor)
+    if why == "augmented": task.augments = True
+    quick = quicken(model, examples, use=("rows",), watched=why == "watched")
+    assert not quick.used and re.search(words, quick.skipped["rows"]), quick.skipped
+
+
+MOVED = """
+import sys
+import transformers.modeling_utils  # transformers itself knows where its parts are
+sys.modules["transformers.integrations.sdpa_attention"] = None  # for others the import fails
+import pandas as pd
+import sft_nb.tuner
+from sft_nb.batching import Examples
+from sft_nb.speed import quicken
+from sft_nb.tasks.text_classification import TextClassification
+rows = pd.DataFrame({"text": ["good", "a bad film", "fine"], "label": ["a", "b", "a"]})
+task = TextClassification().learn(rows)
+model, processor = task.build(sys.argv[1])
+quick = quicken(model, Examples(task, rows, processor))
+print([u.split()[0] for u in quick.used], quick.skipped["tokens"], sep="|")
+"""
+
+
+def in_a_process(code, *argv):
+    "What another Python prints."
+    command = [sys.executable, "-c", code, *map(str, argv)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.strip()
+
+
+def test_a_transformers_that_moved_its_internals_costs_a_shortcut(wide):
+    used, why = in_a_process(MOVED, wide).splitlines()[-1].split("|")
+    assert used == "['dice', 'rows']"
+    assert why.startswith("transformers has moved") and "sdpa_attention" in why
+
+
+def test_importing_changes_nothing_of_the_process():
+    "Neither the environment nor transformers' tables of attention."
+    code = """
+import os, torch, transformers, pandas, matplotlib.pyplot, sklearn
+from transformers import AttentionInterface
+before, known = dict(os.environ), set(AttentionInterface._global_mapping)
+import sft_nb.all, sft_nb.speed
+changed = {k for k in before.keys() | os.environ.keys() if before.get(k) != os.environ.get(k)}
+print(changed or "nothing", set(AttentionInterface._global_mapping) - known or "nothing")
+"""
+    assert in_a_process(code) == "nothing nothing"
 
 # --- the run as a whole ---
 
@@ -314,16 +469,33 @@ def test_it_learns(wide, rows, precision):
     assert tuner.evaluate(rows).metrics["accuracy"] > 0.95
 
 
-def test_work_is_counted_as_torch_counts_it(tiny, rows):
+def counted(task, model, batch):
+    "What torch counts in one step."
     from torch.utils.flop_counter import FlopCounterMode
+    with FlopCounterMode(display=False) as counter:
+        task.loss(model.train()(**batch.inputs), batch)["loss"].backward()
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("picked", [[0], [0, 1, 2], range(9)])
+@pytest.mark.parametrize("use", [(), ("tokens",), ("tokens", "first")])
+def test_work_is_counted_as_torch_counts_it(tiny, rows, use, picked):
+    "To 2 %: with pads where the model computes pads, and with the few that shortcuts keep."
     task = TextClassification().learn(rows)
     model, processor = task.build(tiny("bert"))
     examples = Examples(task, rows, processor)
-    for use, first in (((), False), (("tokens", "first"), True)):
-        quick = quicken(model, examples, use=use); batch = examples.batch([0, 1, 2])
-        with FlopCounterMode(display=False) as counter: task.loss(model.train()(**batch.inputs), batch)["loss"].backward()
-        quick.undo()
-        if first or len(set(examples.lengths[:3])) == 1: assert counter.get_total_flops() == pytest.approx(training_flops(model, examples.lengths[:3], first_only=first), rel=0.25)
+    batch = examples.batch(picked)
+    quick = quicken(model, examples, use=use)
+    assert quick.used == list(use)
+    measured = counted(task, model, batch)
+    quick.undo()
+    b, t = batch.inputs["input_ids"].shape
+    laid = Ragged(batch.inputs["attention_mask"], tokens=16, width=4)  # as the hooks lay it
+    width, tokens = (laid.wide, laid.n) if use else (t, b * t)
+    ours = training_flops(model, [width] * b, first_only="first" in use, tokens=tokens)
+    assert measured == pytest.approx(ours, rel=0.02)
+    asked = training_flops(model, examples.lengths[list(picked)], first_only="first" in use)
+    assert asked <= ours  # a model's definition asks for no pads
 
 
 @pytest.mark.slow

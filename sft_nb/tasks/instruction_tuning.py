@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TALKS', 'MORE', 'ANSWERS', 'FORMS', 'UNUSED', 'ASK', 'InstructionTuning', 'bundled_instructions', 'token_f1',
-           'parsed_f1', 'by_kind', 'text_loss']
+           'parsed_f1', 'text_loss']
 
 # %% ../../nbs/tasks/06_instruction_tuning.ipynb #398c56a8
 import re
@@ -22,7 +22,7 @@ from .. import data, losses, models
 from ..assets import load_data
 from ..batching import cut, pad
 from ..columns import cells
-from ..evaluation import evaluation_mode
+from ..models import evaluation_mode
 from ..task import CheckpointError, DataError, Finding, learned, rng_for
 from .chat import Chat, check_messages, check_template_file, positions, read_messages, stop_tokens
 from .decoding import Generating, check_written, must_be_whole, must_have_room, place_in
@@ -335,32 +335,6 @@ def parsed_f1(
     pairs = [(lines(a), lines(b)) for a, b in zip(said, true)]
     both, either = sum(len(a & b) for a, b in pairs), sum(len(a) + len(b) for a, b in pairs)
     return 2 * both / either if either else 1.
-
-def by_kind(
-    kinds: list[str],  # n, as `bundled_instructions` names them
-    said: list[str],  # n answers
-    true: list[str],  # n right answers
-) -> dict[str, float]:  # exact match of reviews and dates, F1 of lines for entities
-    """A figure per kind of instruction, from the parsed answers.
-
-    Parameters
-    ----------
-    kinds
-        n, as `bundled_instructions` names them
-    said
-        n answers
-    true
-        n right answers
-
-    Returns
-    -------
-    dict[str, float]
-        exact match of reviews and dates, F1 of lines for entities
-    """
-    rows = pd.DataFrame({"kind": kinds, "said": said, "true": true})
-    bare = lambda t: t.strip().strip(".").casefold()
-    right = lambda part: float(np.mean([bare(s) == bare(t) for s, t in zip(part.said, part.true)]))
-    return {k: parsed_f1(list(part.said), list(part.true)) if k == "entities" else right(part) for k, part in rows.groupby("kind")}
 
 # %% ../../nbs/tasks/06_instruction_tuning.ipynb #91899730
 @torch.no_grad()

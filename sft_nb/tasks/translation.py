@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['Translation', 'character_tokenizer', 'digits_apart', 'Pair', 'kind_of', 'small_decoder', 'read_pair', 'read_aligned',
-           'read_po', 'Attention', 'attention_of']
+           'read_po']
 
 # %% ../../nbs/tasks/05_translation.ipynb #ff0bd895
-import ast, html, re, warnings
+import ast, re, warnings
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -20,7 +20,6 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from .. import data, models
 from ..columns import cells
-from ..evaluation import evaluation_mode
 from ..task import CheckpointError, DataError, Finding, learned, torch_seed
 from .chat import Chat, check_template_file, positions, special_marks, stop_tokens
 from .decoding import Generating, check_written, must_fit, must_have_room
@@ -481,57 +480,3 @@ def read_po(
         if said is None: raise DataError(f"{path}, line {e['line']}: an msgid without msgstr. Was the file cut short?")
         out.append((e["msgid"], said))
     return out
-
-# %% ../../nbs/tasks/05_translation.ipynb #29caa926
-@dataclass
-class Attention:
-    """How much each token that is written looks at each token that is read: a table for a browser, which has the fonts of all scripts.
-
-    Parameters
-    ----------
-    weights
-        u t: each row sums to 1
-    written
-        u
-    read
-        t
-    """
-    weights: torch.Tensor  # u t: each row sums to 1
-    written: list[str]  # u
-    read: list[str]  # t
-
-    def __repr__(self): return "\n".join(f"{w} looks at {self.read[i]}" for w, i in zip(self.written, self.weights.argmax(1)))
-    def _repr_html_(self):
-        cell = lambda w: f'<td style="background:rgba(84,39,143,{w:.2f});min-width:1.6em" title="{w:.2f}"></td>'
-        heads = lambda tokens: "".join(f"<th>{html.escape(t)}</th>" for t in tokens)
-        body = "".join(f"<tr>{heads([t])}{''.join(map(cell, row))}</tr>" for t, row in zip(self.written, self.weights.tolist()))
-        return f"<table><tr>{heads(['', *self.read])}</tr>{body}</table>"
-
-# %% ../../nbs/tasks/05_translation.ipynb #f42a8008
-@torch.no_grad()
-def attention_of(
-    model,  # an encoder with a decoder
-    processor: Pair,  # its own
-    source: str,  # what is read
-    target: str,  # what is written, or should be
-) -> Attention:
-    """Where the decoder's last layer looks, as a mean over its heads.
-
-    Parameters
-    ----------
-    model
-        an encoder with a decoder
-    processor
-        its own
-    source
-        what is read
-    target
-        what is written, or should be
-    """
-    example, before = processor.example(source, target), model.config._attn_implementation
-    model.set_attn_implementation("eager")  # the others keep no weights
-    ids = {k: torch.tensor([example[k]], device=model.device) for k in ("input_ids", "decoder_input_ids")}
-    try:
-        with evaluation_mode(model), models.quiet(): seen = model(**ids, output_attentions=True).cross_attentions[-1]
-    finally: model.set_attn_implementation(before or "sdpa")
-    return Attention(seen[0].mean(0).cpu(), processor.target.convert_ids_to_tokens(example["labels"]), processor.source.convert_ids_to_tokens(example["input_ids"]))

@@ -8,6 +8,9 @@ What is already in the file is skipped, so that the series survives being cut of
 import argparse, time
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from series import RESULTS, machine, save, stored
 
 from sft_nb.assets import load_data
@@ -15,7 +18,7 @@ from sft_nb.data import split
 from sft_nb.evaluation import evaluate
 from sft_nb.methods.lora import Lora
 from sft_nb.recipe import Recipe
-from sft_nb.tasks.instruction_tuning import InstructionTuning, bundled_instructions, by_kind, text_loss
+from sft_nb.tasks.instruction_tuning import InstructionTuning, bundled_instructions, parsed_f1, text_loss
 from sft_nb.tuner import FineTuner
 
 COMMON = Recipe(epochs=2, batch_size=8, dropout=0., keep_best=False, packing=True)
@@ -29,6 +32,23 @@ def rows_of(seed, train, certify):
     parts = split(rows, valid_size=0, certify_size=.4, seed=seed, group="source", stratify=None)
     first = lambda part, n: part.groupby("kind").head(n).reset_index(drop=True)
     return first(parts.train, train), first(parts.certify, certify)
+
+
+def bare(text):
+    "Without blanks, full stops and capitals."
+    return text.strip().strip(".").casefold()
+
+
+def by_kind(kinds, said, true):
+    "A figure per kind of instruction: exact match of reviews and dates, F1 of lines for entities."
+    rows = pd.DataFrame({"kind": kinds, "said": said, "true": true})
+    figures = {}
+    for kind, part in rows.groupby("kind"):
+        pairs = zip(part.said, part.true, strict=True)
+        right = float(np.mean([bare(s) == bare(t) for s, t in pairs]))
+        lines = parsed_f1(list(part.said), list(part.true))
+        figures[kind] = lines if kind == "entities" else right
+    return figures
 
 
 def judged(task, model, processor, rows):

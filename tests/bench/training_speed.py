@@ -70,8 +70,7 @@ def meaning(model, decayed, updates, tokens):
 
 
 def with_trainer(args, way, clock, rows, task, evaluate=None):
-    from transformers import DataCollatorWithPadding, Trainer, TrainerCallback, TrainingArguments
-    from sft_nb.task import seed_everything
+    from transformers import DataCollatorWithPadding, Trainer, TrainerCallback, TrainingArguments, set_seed
     from sft_nb.gradient import pick_device, pick_precision
     model, tokenizer = task.build(checkpoint_of(args.checkpoint), seed=args.seed)
     encoded = task.encode_all(rows, tokenizer)
@@ -94,7 +93,7 @@ def with_trainer(args, way, clock, rows, task, evaluate=None):
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(folder, per_device_train_batch_size=args.batch, num_train_epochs=args.epochs, learning_rate=LEARNING_RATE, weight_decay=DECAY, warmup_steps=int(WARMUP * updates),
                                       save_strategy="no", report_to="none", disable_tqdm=True, logging_strategy="no", seed=args.seed, use_cpu=device.type == "cpu", **tuned)
-        seed_everything(args.seed)
+        set_seed(args.seed)
         trainer = Trainer(model, arguments, train_dataset=texts, data_collator=collate, processing_class=tokenizer, callbacks=[Watch()])
         trainer.train()
     names = {id(p): n for n, p in model.named_parameters()}

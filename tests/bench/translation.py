@@ -15,7 +15,8 @@ from series import RESULTS, machine, save, stored
 from sft_nb.assets import load_data
 from sft_nb.batching import Examples
 from sft_nb.data import split
-from sft_nb.evaluation import evaluate, evaluation_mode
+from sft_nb.evaluation import evaluate
+from sft_nb.models import evaluation_mode
 from sft_nb.methods.lora import Lora
 from sft_nb.methods.rates import SlowBody
 from sft_nb.recipe import Recipe
