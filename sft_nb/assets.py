@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Member', 'Source', 'AssetInfo', 'registry', 'names', 'info', 'home', 'own_folder', 'get', 'verify', 'export', 'Entry',
-           'read_messages', 'load_data', 'catalogue']
+           'read_gettext', 'load_data', 'catalogue']
 
 # %% ../nbs/01_assets.ipynb #5a80e861
 import ast, csv, errno, hashlib, html, os, re, shutil, subprocess, sys, tarfile, tomllib, zipfile
@@ -393,7 +393,7 @@ class _Entries(list):
             self.append(Entry(first(message.id), first(message.string), message.context or "",
                               message.pluralizable, message.fuzzy, message.lineno))
 
-def read_messages(
+def read_gettext(
     lines: Iterable[str],  # of a .po file
     where: str | Path = "the catalogue",  # the file's name, for messages
 ) -> list[Entry]:  # in their order; what is obsolete is left out
@@ -420,7 +420,7 @@ def _gettext(paths):
     rows = []
     for path in paths:
         language, part = path.parts[-3], path.parts[-5]
-        for e in read_messages(_lines_of(path), path):
+        for e in read_gettext(_lines_of(path), path):
             if e.source and e.target and not e.plural and not e.fuzzy:
                 rows.append((e.source, e.target, e.context, language, part))
     return pd.DataFrame(rows, columns=["source", "target", "context", "language", "part"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sft_nb.assets import read_messages
+from sft_nb.assets import read_gettext
 from sft_nb.task import DataError
 from sft_nb.tasks.translation import read_po
 
@@ -146,7 +146,7 @@ def test_what_is_no_catalogue_is_refused_with_its_line(case, tmp_path, capsys):
 def test_context_plural_and_line_are_kept():
     text = HEAD + 'msgctxt "month name"\nmsgid "May"\nmsgstr "Mai"\n#, fuzzy\nmsgid "a"\n'
     text += 'msgid_plural "b"\nmsgstr[0] "c"\nmsgstr[1] "d"\n'
-    may, plural = read_messages(text.splitlines(), "x.po")
+    may, plural = read_gettext(text.splitlines(), "x.po")
     assert may == ("May", "Mai", "month name", False, False, 7)
     assert plural == ("a", "c", "", True, True, 10)
 

@@ -16,6 +16,7 @@ import pandas as pd
 import yaml
 
 from ..data import _count, _short, cell_text
+from ..mistakes import needed
 from ..task import DataError
 from .boxes import _entry, edge_note
 from .images import PARTS, choose_part, no_file, picture_size, pictures_below
@@ -188,8 +189,9 @@ def _coco_boxes(path, content, images, names, sizes, found):  # id of each pictu
 
 # %% ../../nbs/tasks/04c_detection_formats.ipynb #60a5834d
 def _xml(path):
-    from defusedxml import DefusedXmlException
-    from defusedxml.ElementTree import ParseError, parse
+    with needed("detection", "Reading XML of strangers"):
+        from defusedxml import DefusedXmlException
+        from defusedxml.ElementTree import ParseError, parse
     if reason := no_file(path): raise DataError(f"{path} cannot be read: {reason}.")
     try: return parse(path).getroot()
     except ParseError as e: raise DataError(f"{path}, line {e.position[0]}: this is not XML ({e}). Was the file copied whole?") from None

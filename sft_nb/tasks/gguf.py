@@ -12,12 +12,16 @@ from pathlib import Path
 
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+from ..mistakes import needed
+
 # %% ../../nbs/tasks/06b_gguf.ipynb #aef1cf66
 def convert_gguf(
     folder: Path,  # with one .gguf file
     out: Path,  # a new folder for transformers
 ):
     "Take the weights out of their blocks and write them with 16 bits, with the tokenizer beside them."
+    with needed("writing", "Reading a GGUF file"):
+        import gguf  # noqa: F401  transformers reads the file with it
     file = next(Path(folder).glob("*.gguf")).name
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
     with redirect_stderr(io.StringIO()):  # a progress bar that no setting turns off; what goes wrong is raised

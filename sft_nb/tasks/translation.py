@@ -20,12 +20,12 @@ from transformers import EncoderDecoderModel, GPT2Config, GPT2LMHeadModel, PreTr
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from .. import data, models
-from ..assets import read_messages
+from ..assets import read_gettext
 from ..columns import cells
 from ..evaluation import evaluation_mode
 from ..task import CheckpointError, DataError, Finding, learned, torch_seed
 from .chat import Chat, check_template_file, positions, special_marks, stop_tokens
-from .decoding import Generating, check_written, must_fit, must_have_room
+from .decoding import Generating, check_written, must_fit, must_have_room, sacrebleu
 
 # %% ../../nbs/tasks/05_translation.ipynb #a8974c21
 @dataclass
@@ -231,6 +231,7 @@ def _language_model(self: Translation, checkpoint, options):
 @patch
 def learn(self: Translation, rows: pd.DataFrame) -> Translation:
     "The characters of the training targets."
+    sacrebleu()  # whoever lacks it should hear so before the training, not after
     return replace(self, characters=sorted(set("".join(str(t) for t in cells(rows[self.target_text])))))
 
 @patch
@@ -270,7 +271,7 @@ def read_po(
     encoding: str | None = None,  # None: the one in its head, or UTF-8
 ) -> list[tuple[str, str]]:  # source and translation; of plural forms the first
     "A gettext catalogue without what is fuzzy. Raises DataError with the line of what is no entry."
-    entries = read_messages(_lines(path, encoding or _charset(path)), path)
+    entries = read_gettext(_lines(path, encoding or _charset(path)), path)
     return [(e.source, e.target) for e in entries if not e.fuzzy]
 
 # %% ../../nbs/tasks/05_translation.ipynb #9f8064ad
