@@ -767,7 +767,8 @@ def _figures(result, climb):
     never = "rows of groups that were never seen."
     chosen = "rows of valid. They have chosen the epoch, so these figures flatter."
     table = pd.DataFrame([{"loss": result.loss} | result.metrics])
-    about = in_html("<p>On {{ n }} {{ whose }}</p>", n=f"{result.n:,}", whose=never if climb else chosen)
+    whose = never if climb else chosen
+    about = in_html("<p>On {{ n }} {{ whose }}</p>", n=f"{result.n:,}", whose=whose)
     return about + _table(table, index=False)
 
 def report_page(

@@ -109,7 +109,8 @@ def load_processor(
 ):  # a tokenizer, image processor or both
     "The processor that belongs to a checkpoint; a tokenizer without a padding token pads with its end token."
     try:
-        processor = AutoTokenizer.from_pretrained(path, config=described(path), trust_remote_code=False)
+        config = described(path)
+        processor = AutoTokenizer.from_pretrained(path, config=config, trust_remote_code=False)
     except Exception as e:
         if isinstance(e, ImportError) and "sentencepiece" in str(e).lower():
             with needed("writing", f"The tokenizer in {path}"):

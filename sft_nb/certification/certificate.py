@@ -122,11 +122,16 @@ def _is_number(checker, value):
 @cache
 def _validator():
     from jsonschema import Draft202012Validator, validators  # not at the top: slow to import
-    kinds = Draft202012Validator.TYPE_CHECKER.redefine_many({"number": _is_number, "integer": _is_count})
+    ours = {"number": _is_number, "integer": _is_count}
+    kinds = Draft202012Validator.TYPE_CHECKER.redefine_many(ours)
     return validators.extend(Draft202012Validator, type_checker=kinds)
 
-_LIMITS = {"minimum": "{} or more", "exclusiveMinimum": "more than {}", "exclusiveMaximum": "less than {}",
-           "pattern": "of the form {}"}
+_LIMITS = {
+    "minimum": "{} or more",
+    "exclusiveMinimum": "more than {}",
+    "exclusiveMaximum": "less than {}",
+    "pattern": "of the form {}",
+}
 
 def _misfit(error):  # sentences about an error of jsonschema
     place = error.json_path.removeprefix("$").removeprefix(".") or "it"

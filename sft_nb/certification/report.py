@@ -74,14 +74,17 @@ def scale(
 
 # %% ../../nbs/certification/06_report.ipynb #882dc442
 _BAR = """
-<svg role="img" aria-label="{{ said }}" viewBox="0 0 400 84" width="400" font-size="11" font-family="system-ui">
+<svg role="img" aria-label="{{ said }}"
+ viewBox="0 0 400 84" width="400" font-size="11" font-family="system-ui">
 <line x1="20" x2="380" y1="44" y2="44" stroke="#888"/>
-<line x1="{{ claim.x }}" x2="{{ claim.x }}" y1="36" y2="64" stroke="currentColor" stroke-dasharray="3"/>
+<line x1="{{ claim.x }}" x2="{{ claim.x }}" y1="36" y2="64"
+ stroke="currentColor" stroke-dasharray="3"/>
 <line x1="{{ bound.x }}" x2="{{ observed.x }}" y1="44" y2="44" stroke="{{ colour }}" stroke-width="4"/>
 <line x1="{{ bound.x }}" x2="{{ bound.x }}" y1="36" y2="52" stroke="{{ colour }}" stroke-width="2"/>
 <circle cx="{{ observed.x }}" cy="44" r="5" fill="{{ colour }}"/>
 {% for y, point, fill in ((12, observed, colour), (28, bound, colour), (78, claim, "currentColor")) %}
-<text x="{{ point.x }}" y="{{ y }}" text-anchor="{{ point.side }}" fill="{{ fill }}">{{ point.text }}</text>
+<text x="{{ point.x }}" y="{{ y }}" text-anchor="{{ point.side }}" fill="{{ fill }}">
+{{- point.text }}</text>
 {% endfor %}
 </svg>
 """
@@ -203,7 +206,8 @@ _PAGE = """
 body {font: 16px/1.5 system-ui; max-width: 46rem; margin: 2rem auto; padding: 0 1rem}
 h1 {border-left: .4em solid; padding-left: .4em}
 table {border-collapse: collapse; font-size: 14px}
-td, th {padding: .2em .6em; border-bottom: 1px solid #8888; text-align: left; word-break: break-word}
+td, th {padding: .2em .6em; border-bottom: 1px solid #8888; text-align: left;
+        word-break: break-word}
 code {font-size: 12px}
 svg {max-width: 100%}
 </style>

@@ -66,8 +66,9 @@ def amount_pair(
     what, _, how = form.partition(" ")
     _, numbers, units = _babel()
     if what in CURRENCIES:
-        kind = "name" if how else "standard"
-        pair = [numbers.format_currency(number, what, locale=l, format_type=kind) for l in ("en", "zh")]
+        how = "name" if how else "standard"
+        write = numbers.format_currency
+        pair = [write(number, what, locale=l, format_type=how) for l in ("en", "zh")]
     else:
         pair = [units.format_unit(number, what, how or "long", locale=l) for l in ("en", "zh")]
     return tuple(map(_plain, pair))
