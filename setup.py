@@ -8,7 +8,18 @@ here = Path(__file__).parent
 config = ConfigParser(delimiters=["="])
 config.read(here / "settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
-extras = {name: cfg[f"{name}_requirements"].split() for name in ("dev", "docs", "course")}
+
+PORTIONS = ("tagging", "detection", "writing", "lora")  # of the package itself
+OTHERS = ("dev", "docs", "course")
+
+
+def wanted(name):
+    return cfg[f"{name}_requirements"].split()
+
+
+extras = {name: wanted(name) for name in (*PORTIONS, *OTHERS)}
+extras["all"] = [requirement for name in PORTIONS for requirement in wanted(name)]
+extras["dev"] += extras["all"]
 
 setup(
     name=cfg["lib_name"],

@@ -8,7 +8,7 @@ __all__ = ['OUT', 'OVERWRITE', 'ENCODING', 'DELIMITER', 'DEVICE', 'JSON', 'MODUL
            'verify', 'demo_films', 'demo_data', 'run_demo', 'report_page', 'demo', 'Command', 'make_app', 'main']
 
 # %% ../nbs/90_cli.ipynb #f0e8f884
-import base64, csv, difflib, functools, html, inspect, io, json, logging, math, re, sys, textwrap, time
+import base64, csv, difflib, functools, inspect, io, json, logging, math, re, sys, textwrap, time
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Annotated, Optional
 import pandas as pd
 import typer
 from fastcore.docments import docments
+from markupsafe import Markup
 
 import sft_nb
 from . import assets, telling
@@ -29,6 +30,7 @@ from .files import replacing
 from .methods.agreement import RDrop
 from .ranks import one_voice, ranks
 from .task import DataError, Prediction, SFTError, task_class
+from .telling import in_html
 from .tasks.text_classification import TextClassification, film_reviews
 from .recipe import RECIPES, Recipe
 from . import checkpointing
@@ -764,9 +766,12 @@ def run_demo(
 # %% ../nbs/90_cli.ipynb #b30885d8
 def _picture(fig, alt):
     buffer = io.BytesIO(); fig.savefig(buffer, format="png", dpi=120, bbox_inches="tight")
-    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+    return in_html(_PICTURE, alt=alt, data=base64.b64encode(buffer.getvalue()).decode())
 
-def _table(df, **how): return df.to_html(escape=True, float_format="{:.3f}".format, max_rows=30, **how)
+_PICTURE = '<img alt="{{ alt }}" src="data:image/png;base64,{{ data }}">'
+
+def _table(df, **how):  # pandas escapes what stands in it
+    return Markup(df.to_html(escape=True, float_format="{:.3f}".format, max_rows=30, **how))
 
 def _facts(tuner):
     "What was trained, from what, with which settings."
@@ -788,12 +793,32 @@ def _settings(recipe):
     return ", ".join(f"{name}={getattr(recipe, name)!r}" for name in names)
 
 # %% ../nbs/90_cli.ipynb #11ee7c2c
-_STYLE = ("body{font:16px/1.5 system-ui;max-width:48rem;margin:2rem auto;padding:0 1rem}img{max-width:100%}table{border-collapse:collapse;font-size:14px}"
-          "td,th{padding:.2em .6em;border-bottom:1px solid #ddd;text-align:left;vertical-align:top;overflow-wrap:anywhere}code{background:#eee;padding:0 .2em}")
+_PAGE = """
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{{ title }}</title>
+<style>
+body {font: 16px/1.5 system-ui; max-width: 48rem; margin: 2rem auto; padding: 0 1rem}
+img {max-width: 100%}
+table {border-collapse: collapse; font-size: 14px}
+td, th {padding: .2em .6em; border-bottom: 1px solid #ddd; text-align: left;
+        vertical-align: top; overflow-wrap: anywhere}
+code {background: #eee; padding: 0 .2em}
+</style>
+<h1>{{ title }}</h1>
+{% for heading, content in sections %}
+<h2>{{ heading }}</h2>
+{{ content }}
+{% endfor %}
+<h2>And now</h2>
+<p><code>sft-nb predict RUN --text …</code> answers, <code>sft-nb evaluate RUN TABLE</code> judges,
+<code>sft-nb certify RUN TABLE --claim …</code> tests a claim on rows that nothing has touched.</p>
+</html>
+""".lstrip()
 
-_AFTER = ("<h2>And now</h2><p><code>sft-nb predict RUN --text …</code> answers, <code>sft-nb evaluate RUN TABLE</code> judges, "
-          "<code>sft-nb certify RUN TABLE --claim …</code> tests a claim on rows that nothing has touched.</p>")
-
+# %% ../nbs/90_cli.ipynb #ee067134
 def _mistakes(result):
     wrong = result.mistakes(10)
     return wrong.drop(columns="right") if len(wrong) and wrong["right"].nunique() == 1 else wrong  # a column of zeros says nothing
@@ -815,7 +840,9 @@ def _figures(result, climb):
     never = "rows of groups that were never seen."
     chosen = "rows of valid. They have chosen the epoch, so these figures flatter."
     table = pd.DataFrame([{"loss": result.loss} | result.metrics])
-    return f"<p>On {result.n:,} {never if climb else chosen}</p>" + _table(table, index=False)
+    whose = never if climb else chosen
+    about = in_html("<p>On {{ n }} {{ whose }}</p>", n=f"{result.n:,}", whose=whose)
+    return about + _table(table, index=False)
 
 def report_page(
     tuner: FineTuner,  # after `fit`
@@ -838,10 +865,8 @@ def report_page(
     str
         HTML that needs nothing else
     """
-    body = "".join(f"<h2>{h}</h2>{c}" for h, c in _report_sections(tuner, result, climb))
-    title = html.escape(tuner.notes.title or f"A run of {tuner.task.name}")
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title><style>{_STYLE}</style>'
-    return f'<!doctype html><html lang="en">{head}<h1>{title}</h1>{body}{_AFTER}</html>'
+    title = tuner.notes.title or f"A run of {tuner.task.name}"
+    return str(in_html(_PAGE, title=title, sections=_report_sections(tuner, result, climb)))
 
 # %% ../nbs/90_cli.ipynb #9305e738
 def _demo_files(folder, climb, result):

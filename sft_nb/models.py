@@ -31,7 +31,7 @@ from transformers.utils import logging as hf_logging
 from huggingface_hub.utils import logging as hub_logging
 
 from . import assets
-from .mistakes import checked, reason, shown
+from .mistakes import MissingError, checked, needed, reason, shown
 from .strangers import check_tokenizer, described
 from .task import CheckpointError, Finding, torch_seed
 
@@ -156,8 +156,14 @@ def load_processor(
     Any
         a tokenizer, image processor or both
     """
-    try: processor = AutoTokenizer.from_pretrained(path, config=described(path), trust_remote_code=False)
-    except Exception: processor = AutoProcessor.from_pretrained(path, trust_remote_code=False)
+    try:
+        config = described(path)
+        processor = AutoTokenizer.from_pretrained(path, config=config, trust_remote_code=False)
+    except Exception as e:
+        if isinstance(e, ImportError) and "sentencepiece" in str(e).lower():
+            with needed("writing", f"The tokenizer in {path}"):
+                import sentencepiece  # noqa: F401  transformers reads it with this
+        processor = AutoProcessor.from_pretrained(path, trust_remote_code=False)
     if getattr(processor, "pad_token", "") is None: processor.pad_token = processor.eos_token
     if getattr(processor, "padding_side", "right") != "right": processor.padding_side = "right"
     return processor
@@ -175,6 +181,7 @@ def _hub_hint(path, origin, error):
 def _in_a_sentence(path, origin):
     "Whatever a folder makes the libraries raise is a CheckpointError."
     try: yield
+    except MissingError: raise
     except CheckpointError as e: raise e if repr(path) in str(e) else CheckpointError(_hub_hint(path, origin, e)) from e
     except SafetensorError as e: raise CheckpointError(f"The weights in {path!r} cannot be read: a .safetensors file is damaged or cut short ({reason(e)}). Copy or fetch the folder again.") from e
     except UnpicklingError: raise CheckpointError(f"The weights in {path!r} are a pickle that holds more than tensors. Opening it could run a program, so it was not opened: ask for the checkpoint as model.safetensors.") from None

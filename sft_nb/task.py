@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .mistakes import AssetError, CheckpointError, DataError, SFTError, TrainingError  # noqa: F401  also for those that import them from here
+from .mistakes import AssetError, CheckpointError, DataError, MissingError, SFTError, TrainingError  # noqa: F401  also for those that import them from here
 from .mistakes import checked, limited, look_at, shown
 
 # %% ../nbs/00_task.ipynb #9b920172

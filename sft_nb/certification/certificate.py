@@ -10,6 +10,7 @@ __all__ = ['FORMAT', 'SCHEMA', 'in_order', 'margin', 'Certificate', 'misfits', '
 import datetime, json, math
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -210,12 +211,40 @@ _ALL = {"format": {"const": FORMAT}, "verdict": {"enum": list(VERDICTS)}, "claim
 SCHEMA = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "sft_nb certificate", **_kind("object", properties=_ALL, required=list(_ALL), additionalProperties=False)}
 
 # %% ../../nbs/certification/07_certificate.ipynb #99aee6e9
-_PYTHON = {"string": str, "number": (int, float), "integer": int, "boolean": bool, "null": type(None), "array": list, "object": dict}
+def _is_count(checker, value): return isinstance(value, int) and not isinstance(value, bool)
+
+def _is_number(checker, value):
+    return _is_count(checker, value) or isinstance(value, float) and math.isfinite(value)
+
+@cache
+def _validator():
+    from jsonschema import Draft202012Validator, validators  # not at the top: slow to import
+    ours = {"number": _is_number, "integer": _is_count}
+    kinds = Draft202012Validator.TYPE_CHECKER.redefine_many(ours)
+    return validators.extend(Draft202012Validator, type_checker=kinds)
+
+_LIMITS = {
+    "minimum": "{} or more",
+    "exclusiveMinimum": "more than {}",
+    "exclusiveMaximum": "less than {}",
+    "pattern": "of the form {}",
+}
+
+def _misfit(error):  # sentences about an error of jsonschema
+    place = error.json_path.removeprefix("$").removeprefix(".") or "it"
+    wanted, value = error.validator_value, error.instance
+    match error.validator:
+        case "type": return [f"{place} should be {' or '.join(np.atleast_1d(wanted))}"]
+        case "required": return [f"{place} has no {k!r}" for k in wanted if k not in value]
+        case "additionalProperties":
+            known = error.schema["properties"]
+            return [f"{place} has an unknown {shown(k)}" for k in value if k not in known]
+    limit = _LIMITS.get(error.validator, "").format(wanted)
+    return [f"{place} is {shown(value)}" + (f", and should be {limit}" if limit else "")]
 
 def misfits(
     body: Any,  # what a file held
     schema: dict = SCHEMA,  # what it should hold
-    where: str = "it",  # how the place is named
 ) -> list[str]:
     """Where a certificate does not fit the schema.
 
@@ -225,19 +254,11 @@ def misfits(
         what a file held
     schema
         what it should hold
-    where
-        how the place is named
     """
-    kinds = np.atleast_1d(schema.get("type", [])).tolist()
-    if kinds and not any(isinstance(body, _PYTHON[k]) and not (k in ("number", "integer") and isinstance(body, bool)) for k in kinds): return [f"{where} should be {' or '.join(kinds)}"]
-    if isinstance(body, float) and not math.isfinite(body): return [f"{where} is {body}, which is no number"]
-    if "enum" in schema and body not in schema["enum"] or "const" in schema and body != schema["const"]: return [f"{where} is {shown(body)}"]
-    if isinstance(body, list): return [m for i, v in enumerate(body) for m in misfits(v, schema.get("items", {}), f"{where}[{i}]")]
-    if not isinstance(body, dict): return []
-    known = schema.get("properties", {})
-    missing = [f"{where} has no {k!r}" for k in schema.get("required", ()) if k not in body] + [f"{where} has an unknown {shown(k)}" for k in body if schema.get("additionalProperties") is False and k not in known]
-    return missing + [m for k, v in body.items() for m in misfits(v, known.get(k, {}), str(k))]
+    errors = _validator()(schema).iter_errors(body)
+    return list(dict.fromkeys(sentence for error in errors for sentence in _misfit(error)))
 
+# %% ../../nbs/certification/07_certificate.ipynb #9643c8b3
 @checked
 def unshowable(
     body: dict,  # what fits the schema

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from ..mistakes import needed
 from ..recipe import Method
 from ..task import TrainingError, torch_seed
 
@@ -39,7 +40,8 @@ class Lora(Method):
 
     def prepare(self, model: nn.Module) -> nn.Module:
         "Put the adapters in; nothing else learns. Raises TrainingError where there is no such layer."
-        from peft import LoraConfig, inject_adapter_in_model  # not at the top: slow to import
+        with needed("lora", "LoRA"):
+            from peft import LoraConfig, inject_adapter_in_model  # not at the top: slow to import
         names = self.layers if self.layers == "all-linear" else [n.strip() for n in self.layers.split(",")]
         config = LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=names)
         try:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FORMATS', 'KEYS', 'box_patches', 'draw_boxes', 'Boxes', 'box_entries', 'edge_note', 'iou', 'giou', 'nms',
-           'coco_figures', 'coco_table']
+           'coco_tools', 'coco_figures', 'coco_table']
 
 # %% ../../nbs/tasks/04a_boxes.ipynb #4c73b75f
 import io, json
@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 
 from ..data import COLORS, _empty, _short, cell_text, new_figure
+from ..mistakes import needed
 from ..task import DataError
 from .images import open_picture
 
@@ -366,16 +367,27 @@ def _annotations(pictures, labels, scored):  # boxes in COCO's form
                           "area": (right - left) * (bottom - top), "iscrowd": 0} | ({"score": float(box["score"])} if scored else {}))
     return found
 
+def coco_tools():  # COCO, which holds boxes, and COCOeval, which judges them
+    """The library that judges boxes. Raises MissingError where it is not installed.
+
+    Returns
+    -------
+    COCO, which holds boxes, and COCOeval, which judges them
+    """
+    with needed("detection", "Judging boxes"):
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    return COCO, COCOeval
+
 def _coco(pictures, labels, scored):  # as an object of pycocotools
-    from pycocotools.coco import COCO
-    coco = COCO()
+    coco = coco_tools()[0]()
     coco.dataset = {"images": [{"id": i + 1} for i in range(len(pictures))], "categories": [{"id": k, "name": label} for k, label in enumerate(labels, 1)], "annotations": _annotations(pictures, labels, scored)}
     coco.createIndex()
     return coco
 
 # %% ../../nbs/tasks/04a_boxes.ipynb #5a303d0c
 def _precisions(predictions, targets, labels):  # 10 thresholds, 101 recalls, classes, 4 ranges of area (all, small, medium, large); -1: no object
-    from pycocotools.cocoeval import COCOeval
+    _, COCOeval = coco_tools()
     if len(predictions) != len(targets): raise DataError(f"{len(predictions)} lists of predictions, but {len(targets)} lists of targets: one for each picture is needed.")
     if len(set(labels)) != len(labels): raise DataError(f"A label stands twice among the labels: {_short(list(labels))}.")
     with redirect_stdout(io.StringIO()):

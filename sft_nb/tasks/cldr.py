@@ -12,10 +12,8 @@ import re
 from functools import cache
 
 import pandas as pd
-from babel.dates import format_date, format_skeleton, format_time
-from babel.numbers import format_currency
-from babel.units import format_unit
 
+from ..mistakes import needed
 from ..task import rng_for
 
 # %% ../../nbs/tasks/05c_cldr.ipynb #1f77aee2
@@ -30,6 +28,11 @@ UNITS = ("length-kilometer", "length-meter", "length-centimeter", "mass-kilogram
 
 # %% ../../nbs/tasks/05c_cldr.ipynb #f902561c
 _plain = lambda s: re.sub(r"[\u202f\u00a0]", " ", s)  # narrow and hard blanks as blanks
+
+def _babel():
+    with needed("writing", "Writing dates and amounts"):
+        from babel import dates, numbers, units
+    return dates, numbers, units
 
 def date_pair(
     day: dt.date,  # in the calendar of both
@@ -49,8 +52,12 @@ def date_pair(
     tuple[str, str]
         English, Chinese
     """
-    write = (lambda l: format_date(day, form, locale=l)) if form in ("full", "long", "medium", "short") else (lambda l: format_skeleton(form, day, locale=l))
-    return _plain(write("en")), _plain(write("zh"))
+    dates, _, _ = _babel()
+    if form in ("full", "long", "medium", "short"):
+        pair = [dates.format_date(day, form, locale=l) for l in ("en", "zh")]
+    else:
+        pair = [dates.format_skeleton(form, day, locale=l) for l in ("en", "zh")]
+    return tuple(map(_plain, pair))
 
 def time_pair(
     moment: dt.datetime,  # its weekday counts where the form has one
@@ -70,8 +77,12 @@ def time_pair(
     tuple[str, str]
         English, Chinese
     """
-    write = (lambda l: format_time(moment.time(), form, locale=l)) if form in ("medium", "short") else (lambda l: format_skeleton(form, moment, locale=l))
-    return _plain(write("en")), _plain(write("zh"))
+    dates, _, _ = _babel()
+    if form in ("medium", "short"):
+        pair = [dates.format_time(moment.time(), form, locale=l) for l in ("en", "zh")]
+    else:
+        pair = [dates.format_skeleton(form, moment, locale=l) for l in ("en", "zh")]
+    return tuple(map(_plain, pair))
 
 def amount_pair(
     number: float,  # how many or how much
@@ -92,8 +103,14 @@ def amount_pair(
         English, Chinese
     """
     what, _, how = form.partition(" ")
-    if what in CURRENCIES: return tuple(_plain(format_currency(number, what, locale=l, format_type="name" if how else "standard")) for l in ("en", "zh"))
-    return tuple(_plain(format_unit(number, what, how or "long", locale=l)) for l in ("en", "zh"))
+    _, numbers, units = _babel()
+    if what in CURRENCIES:
+        how = "name" if how else "standard"
+        write = numbers.format_currency
+        pair = [write(number, what, locale=l, format_type=how) for l in ("en", "zh")]
+    else:
+        pair = [units.format_unit(number, what, how or "long", locale=l) for l in ("en", "zh")]
+    return tuple(map(_plain, pair))
 
 # %% ../../nbs/tasks/05c_cldr.ipynb #c059ec83
 def _share(*key): return rng_for("cldr", *key).random()  # the same number in [0, 1) for the same key, always

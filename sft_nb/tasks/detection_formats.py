@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from ..data import _count, _short, cell_text
+from ..mistakes import needed
 from ..task import DataError
 from .boxes import _entry, edge_note
 from .images import PARTS, choose_part, no_file, picture_size, pictures_below
@@ -202,8 +204,9 @@ def _coco_boxes(path, content, images, names, sizes, found):  # id of each pictu
 
 # %% ../../nbs/tasks/04c_detection_formats.ipynb #60a5834d
 def _xml(path):
-    from defusedxml import DefusedXmlException
-    from defusedxml.ElementTree import ParseError, parse
+    with needed("detection", "Reading XML of strangers"):
+        from defusedxml import DefusedXmlException
+        from defusedxml.ElementTree import ParseError, parse
     if reason := no_file(path): raise DataError(f"{path} cannot be read: {reason}.")
     try: return parse(path).getroot()
     except ParseError as e: raise DataError(f"{path}, line {e.position[0]}: this is not XML ({e}). Was the file copied whole?") from None
@@ -327,37 +330,122 @@ def _bare_pictures(files, read, names, found):  # tell of pictures without an XM
     if bare: found.notes.append(f"{_count(len(bare), 'picture')} without an XML file left out ({_some(bare)}): in Pascal VOC's layout a picture without objects has a file too")
 
 # %% ../../nbs/tasks/04c_detection_formats.ipynb #efc5c013
-_ENTRY = re.compile(r"""(?:["']?(\d+)["']?\s*:\s+)?(?:"([^"]*)"|'([^']*)'|([^\s,'"\[\]{}][^,\n\]}]*))""")  # a number where there is one, and a name with or without quotes
+_MOST = 2_000_000  # letters of a data.yaml; the 21,000 names of ImageNet need a quarter of that
+_ADVICE = "Write names: [first, second]"
 
-def _yaml_lines(path):  # what belongs to `names:`, without comments: the rest of its line, and the lines below
-    lines = [re.sub(r"(^|\s)#[^'\"]*$", "", line).rstrip() for line in _text(path).splitlines()]
-    start = next((i for i, line in enumerate(lines) if re.match(r"names\s*:", line)), None)
-    if start is None: raise DataError(f"{path}: there is no `names:` in it. Write names: [first, second]")
-    below = [i for i, line in enumerate(lines) if i > start and line and line[0] not in " \t-]}"]  # the next key of the file
-    return lines[start].partition(":")[2].strip(), [line.strip() for line in lines[start + 1:below[0] if below else None] if line]
+def _yaml_node(path):  # the file as nodes; None: there is nothing in it
+    text = _text(path)
+    if len(text) > _MOST:
+        raise DataError(f"{path}: {len(text) / 1e6:,.0f} MB are too many for names of classes.")
+    try:
+        return yaml.SafeLoader(text).get_single_node()
+    except RecursionError:
+        raise DataError(f"{path}: its brackets are nested too deeply.") from None
+    except yaml.reader.ReaderError as e:
+        line = text.count("\n", 0, e.position) + 1
+        raise DataError(f"{path}, line {line}: this is not YAML ({e.reason}).") from None
+    except yaml.MarkedYAMLError as e:
+        line = f", line {e.problem_mark.line + 1}" if e.problem_mark else ""
+        advice = " Indent with blanks, not with tabs." if r"'\t'" in str(e.problem) else ""
+        why = ": ".join(part for part in (e.context, e.problem) if part)
+        raise DataError(f"{path}{line}: this is not YAML ({why}).{advice}") from None
 
+def _line(path, node):
+    return f"{path}, line {node.start_mark.line + 1}"
+
+def _pairs(path, node):  # (key, its text, value) of a mapping
+    for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise DataError(f"{_line(path, key)}: a key is a word or a number.")
+        if key.tag == "tag:yaml.org,2002:merge":
+            raise DataError(f"{_line(path, key)}: we do not follow <<. Write out what it stands for.")
+        yield key, key.value, value
+
+def _yaml(path):  # the keys of the file -> nodes
+    node, found = _yaml_node(path), {}
+    if node is None:
+        return found
+    if not isinstance(node, yaml.MappingNode):
+        raise DataError(f"{_line(path, node)}: the file begins with a {_kind(node)}, "
+                        f"where keys belong. {_ADVICE}")
+    for key, text, value in _pairs(path, node):
+        if text in found:
+            raise DataError(f"{_line(path, key)}: {text!r} stands there a second time. Keep one.")
+        found[text] = value
+    return found
+
+def _kind(node):
+    return {"sequence": "list", "mapping": "mapping", "scalar": "text"}[node.id]
+
+# %% ../../nbs/tasks/04c_detection_formats.ipynb #3bf05bac
 def _yaml_names(path):  # number -> name
-    same, below = _yaml_lines(path)
-    if same[:1] in ("[", "{"): found = _ENTRY.findall("\n".join([same, *below]))
-    else: found = [(m[1] or "", "", "", m[2].strip("'\"")) for line in below if (m := re.match(r"(?:-\s+)?(?:[\"']?(\d+)[\"']?\s*:\s+)?(.+)", line))]
-    if not found or same[:1] not in ("[", "{", ""): raise DataError(f"{path}: `names:` is empty, or written in a way that we do not know. Write names: [first, second]")
-    return {int(number) if number else i: (a or b or c).strip() for i, (number, a, b, c) in enumerate(found)}
+    node, names = _yaml(path).get("names"), {}
+    if node is None:
+        raise DataError(f"{path}: there is no `names:` in it. {_ADVICE}")
+    for number, value in _entries(path, node):
+        names[number] = _class_name(path, number, value)
+    if names:
+        return names
+    raise DataError(f"{_line(path, node)}: `names:` is empty, or written in a way "
+                    f"that we do not know. {_ADVICE}")
 
-def _yaml_value(path, key):  # the text after a key; "" if there is none
-    line = next((line for line in _text(path).splitlines() if re.match(rf"{key}\s*:", line)), "")
-    return re.sub(r"\s#.*$", "", line.partition(":")[2]).strip().strip("'\"")
+def _entries(path, node):  # (number, node of the name)
+    if isinstance(node, yaml.SequenceNode):
+        return enumerate(node.value)
+    if not isinstance(node, yaml.MappingNode):
+        return []
+    found = {}
+    for key, text, value in _pairs(path, node):
+        if not (text.isascii() and text.isdecimal() and len(text) < 10):
+            raise DataError(f"{_line(path, key)}: {_short(text)} is no class number. Write 0: cat")
+        if int(text) in found:
+            raise DataError(f"{_line(path, key)}: class {int(text)} has a name already. Keep one.")
+        found[int(text)] = value
+    return found.items()
+
+def _class_name(path, number, node):
+    where = _line(path, node)
+    if not isinstance(node, yaml.ScalarNode):
+        raise DataError(f"{where}: class {number} is a {_kind(node)}, where a name belongs. "
+                        "A name with brackets or a colon needs quotes around it.")
+    name = node.value.strip()
+    if not name or node.value == "~" and node.tag == "tag:yaml.org,2002:null":
+        raise DataError(f"{where}: class {number} has no name.")
+    if len(name.splitlines()) > 1:
+        raise DataError(f"{where}: class {number} has a name of several lines. Write it on one.")
+    return name
+
+# %% ../../nbs/tasks/04c_detection_formats.ipynb #6311f2ce
+def _yaml_value(found, key):  # the text of a key, or of the one entry of its list; "": none
+    node = found.get(key)
+    if isinstance(node, yaml.SequenceNode) and len(node.value) == 1:
+        node = node.value[0]
+    return node.value.strip() if isinstance(node, yaml.ScalarNode) else ""
+
+def _has_names(path):  # or would have, if it were whole
+    text = path.read_bytes()
+    if b"names" not in text:
+        return False
+    try:
+        return "names" in _yaml(path)
+    except DataError:
+        return re.search(rb"^names\s*:", text, re.M) is not None
 
 def _yaml_files(folder):  # data.yaml first; others only if they name classes
     others = [p for p in sorted(folder.glob("*.y*ml")) if p.is_file() and p.name != "data.yaml"]
-    named = [p for p in others if re.search(rb"^names\s*:", p.read_bytes(), re.M)]
+    named = [p for p in others if _has_names(p)]
     return [p for p in [folder / "data.yaml"] if p.is_file()] + named
 
 def _class_names(folder):  # number -> name
     for base in (folder, folder / "labels", folder.parent, folder.parent.parent):
-        if files := _yaml_files(base): return _yaml_names(files[0])
+        if files := _yaml_files(base):
+            return _yaml_names(files[0])
         for name in ("classes.txt", "obj.names", "_darknet.labels"):
-            if (base / name).is_file(): return dict(enumerate(line.strip() for line in _text(base / name).splitlines() if line.strip()))
-    raise DataError(f"{folder}: there is no data.yaml (with names: [first, second]) and no classes.txt (with a name per line), so class numbers have no names.")
+            if (base / name).is_file():
+                lines = _text(base / name).splitlines()
+                return dict(enumerate(line.strip() for line in lines if line.strip()))
+    raise DataError(f"{folder}: there is no data.yaml (with names: [first, second]) and no "
+                    "classes.txt (with a name per line), so class numbers have no names.")
 
 # %% ../../nbs/tasks/04c_detection_formats.ipynb #4983aaf3
 def _yolo_line(where, line, names, size, found):
@@ -381,10 +469,11 @@ def _labels_of(images):  # the folder of labels that belongs to a folder of pict
     return images
 
 def _yaml_places(path):  # name of the part -> folder of pictures, as a data.yaml says
-    base = path.parent / _yaml_value(path, "path")
+    found = _yaml(path)
+    base = path.parent / _yaml_value(found, "path")
     base, places = base if base.is_dir() else path.parent, {}
     for part in ("train", "val", "test"):
-        said = _yaml_value(path, part)
+        said = _yaml_value(found, part)
         tries = [base / said, path.parent / said, path.parent / re.sub(r"^(\.\./)+", "", said)] if said else []
         if folder := next((f for f in tries if f.is_dir()), None): places[part] = folder
     return places

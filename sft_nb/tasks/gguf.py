@@ -12,6 +12,8 @@ from pathlib import Path
 
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+from ..mistakes import needed
+
 # %% ../../nbs/tasks/06b_gguf.ipynb #aef1cf66
 def convert_gguf(
     folder: Path,  # with one .gguf file
@@ -26,6 +28,8 @@ def convert_gguf(
     out
         a new folder for transformers
     """
+    with needed("writing", "Reading a GGUF file"):
+        import gguf  # noqa: F401  transformers reads the file with it
     file = next(Path(folder).glob("*.gguf")).name
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
     with redirect_stderr(io.StringIO()):  # a progress bar that no setting turns off; what goes wrong is raised

@@ -16,16 +16,16 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 import torch
-from babel.dates import format_date
 
 from .. import data, losses, models
 from ..assets import load_data
 from ..batching import cut, pad
 from ..columns import cells
 from ..models import evaluation_mode
+from ..mistakes import needed
 from ..task import CheckpointError, DataError, Finding, learned, rng_for
 from .chat import Chat, check_messages, check_template_file, positions, read_messages, stop_tokens
-from .decoding import Generating, check_written, must_be_whole, must_have_room, place_in
+from .decoding import Generating, check_written, must_be_whole, must_have_room, place_in, sacrebleu
 from .tags import tags_to_spans
 
 # %% ../../nbs/tasks/06_instruction_tuning.ipynb #f184f589
@@ -140,6 +140,7 @@ class InstructionTuning(Generating):
 
     def learn(self, rows: pd.DataFrame) -> "InstructionTuning":
         "The text of the template, so that the run can be loaded without its file."
+        sacrebleu()  # whoever lacks it should hear so before the training, not after
         return self if self.template is None else replace(self, template_text=_template(Path(self.template).expanduser()))
 
     def build(
@@ -263,6 +264,8 @@ def _entities(rng, n):
         yield "entities", text, "\n".join(f"{s['label']}: {s['text']}" for s in spans) or "none", f"tweet {text}"
 
 def _dates(rng, n):
+    with needed("writing", "Writing dates"):
+        from babel.dates import format_date
     for k in rng.choice(29_000, n, replace=False):
         day = pd.Timestamp("1970-01-01") + pd.Timedelta(int(k), "D")
         yield "date", format_date(day.date(), "full", locale="en"), format_date(day.date(), "full", locale="fr"), f"day {k}"

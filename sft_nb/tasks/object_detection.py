@@ -17,7 +17,7 @@ import torch
 from .. import data, models
 from ..columns import cells, records
 from ..task import Batch, CheckpointError, DataError, Finding, Prediction, SFTError, learned, rng_for
-from .boxes import _listed, _read, box_entries, box_patches, coco_figures, coco_table, draw_boxes, edge_note, nms
+from .boxes import _listed, _read, box_entries, box_patches, coco_figures, coco_table, coco_tools, draw_boxes, edge_note, nms
 from .dense_head import corners, dense_terms
 from .detection_baselines import blobs, place_features, place_probe, place_rows
 from .detection_errors import error_table, picture_f1, plot_errors
@@ -155,6 +155,7 @@ class ObjectDetection(Images):
 
     def learn(self, rows: pd.DataFrame) -> "ObjectDetection":
         "All classes that the file lists, and their numbers in COCO's file where the rows come from one."
+        coco_tools()  # whoever lacks them should hear so before the training, not after
         entries = [e for cell in cells(rows[self.boxes]) for e in _listed(cell)]
         given = {data.cell_text(e["label"]): e.get("category_id") for e in entries}
         if not given: raise DataError(f"No row has a box in column {self.boxes!r}: there is nothing to learn.")

@@ -7,10 +7,10 @@ __all__ = ['UNSEEN', 'SequenceLabelling', 'word_pieces', 'windows', 'best_window
            'Shown', 'tweets', 'word_features']
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #34de4a28
-import html, json, warnings
+import json, warnings
 from collections import Counter
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import accumulate, chain, takewhile
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,8 +19,7 @@ import numpy as np
 import pandas as pd
 import regex
 import torch
-from seqeval.metrics import classification_report, f1_score
-from seqeval.scheme import IOB2
+from markupsafe import Markup
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -30,7 +29,9 @@ from ..assets import load_data
 from ..baselines import STRENGTHS
 from ..batching import pad
 from ..columns import STEP, Stored, cells, records
+from ..mistakes import needed
 from ..task import Batch, CheckpointError, DataError, Finding, Prediction, Task, learned
+from ..telling import in_html
 from .labels import untaught
 from .tags import CONLL, ONE, SCHEMES, Spelling, entities, guess_scheme, read_tags, tag_parts, wrong_tag
 from .tags import csv_lines, declared_names, is_in_columns, list_cell, place_of, read_conll
@@ -283,6 +284,7 @@ class SequenceLabelling(Task):
         plain = list(dict.fromkeys([*(names or ()), *sorted(kinds)]))
         if self.scheme == "plain" or not _are_entities(kinds | named):
             return replace(self, tag_names=names, labels=plain)
+        _seqeval()  # whoever lacks it should hear so before the training, not after
         types = sorted({tag_parts(t)[1] for t in kinds | named} - {""})
         return replace(self, tag_names=names, labels=["O", *(f"{letter}-{kind}" for kind in types for letter in "BI")])
 
@@ -467,7 +469,10 @@ class SequenceLabelling(Task):
         said, true = _tags(predictions), _tags(targets)
         flat = list(chain(*said)), list(chain(*true))
         if self.plain: return evaluation.classification_metrics(*flat, self.labels)
-        total = classification_report(true, _read(said), output_dict=True, **_TOTAL)["micro avg"] if any(map(entities, [*true, *said])) else {"f1-score": 0, "precision": 0, "recall": 0}
+        f1_score, report = _seqeval()
+        total = {"f1-score": 0, "precision": 0, "recall": 0}
+        if any(map(entities, [*true, *said])):
+            total = report(true, _read(said))["micro avg"]
         return {"f1": float(total["f1-score"]), "precision": float(total["precision"]), "recall": float(total["recall"]), "f1_lenient": float(f1_score(true, _read(said), zero_division=0)),
                 "token_accuracy": float(np.mean([a == b for a, b in zip(*flat)]))}
 
@@ -488,7 +493,9 @@ class SequenceLabelling(Task):
         if self.plain: return {"per tag": evaluation.per_class_table(self._kinds(predictions), self._kinds(targets), self.labels), "words": words}
         said, true = _read(_tags(predictions)), _tags(targets)
         if not any(map(entities, [*true, *said])): return {"words": words}
-        found = pd.DataFrame(classification_report(true, said, output_dict=True, **_TOTAL)).T.drop(index=["micro avg", "macro avg", "weighted avg"])
+        _, report = _seqeval()
+        averages = ["micro avg", "macro avg", "weighted avg"]
+        found = pd.DataFrame(report(true, said)).T.drop(index=averages)
         counts = [Counter(kind for tags in rows for kind, _, _ in entities(tags)) for rows in (true, said)]
         table = pd.DataFrame({"entities": [counts[0][k] for k in found.index], "predicted": [counts[1][k] for k in found.index]}, index=found.index.rename("type"))
         return {"per type": table.join(found[["precision", "recall", "f1-score"]].rename(columns={"f1-score": "f1"}).astype(float)), "words": words}
@@ -721,6 +728,14 @@ def _about_plain(kinds):  # a warning where somebody may have meant entities
     else: return []
     return [Finding("warning", f"{text}.")]
 
+# %% ../../nbs/tasks/02_sequence_labelling.ipynb #12769eb5
+def _seqeval():  # f1_score and the strict report
+    with needed("tagging", "Judging entities"):
+        from seqeval.metrics import classification_report, f1_score
+        from seqeval.scheme import IOB2
+    how = dict(output_dict=True, mode="strict", scheme=IOB2, zero_division=0)
+    return f1_score, partial(classification_report, **how)
+
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #97e03470
 def _glue(processor):  # what has to stand before a word, after the first, for it to be read as in a text
     ids = lambda given, **options: processor(given, add_special_tokens=False, **options)["input_ids"]
@@ -844,13 +859,17 @@ def entity_f1(
     return 2 * both / either if either else 0.0
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #a56381d5
-_TOTAL = dict(mode="strict", scheme=IOB2, zero_division=0)
-
 def _tags(answers): return [(a.value if isinstance(a, Prediction) else a)["tags"] for a in answers]
 def _read(tags): return [["O" if t == UNSEEN else t for t in row] for row in tags]  # what was not read has no entity
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #6929718f
 _TINTS = ["#BDDDF0", "#F7D9A8", "#BFE5D6", "#F3CDE0", "#FBF3B5", "#D5D2EC", "#F5CBB8", "#D9D9D9", "#CFE8A9", "#E8D3B9"]  # readable under black
+
+_SPANS = (  # on one line, since blanks and line ends of the text are shown
+    '<span style="white-space:pre-wrap;line-height:1.9">{% for before, inside, label, tint in marked %}'
+    '{{ before }}<mark style="background:{{ tint }};color:#000;padding:.1em .3em;border-radius:.3em">'
+    '{{ inside }} <small><b>{{ label }}</b></small></mark>{% endfor %}{{ rest }}</span>'
+)
 
 def html_spans(
     text: str,  # the whole text
@@ -873,12 +892,13 @@ def html_spans(
     str
         HTML, everything escaped
     """
-    order, out, at = list(dict.fromkeys([*labels, *(s["label"] for s in spans)])), [], 0
+    order = list(dict.fromkeys([*labels, *(s["label"] for s in spans)]))
+    marked, at = [], 0
     for s in spans:
         tint = _TINTS[order.index(s["label"]) % len(_TINTS)]
-        out += [html.escape(text[at:s["start"]]), f'<mark style="background:{tint};color:#000;padding:.1em .3em;border-radius:.3em">{html.escape(text[s["start"]:s["end"]])} <small><b>{html.escape(s["label"])}</b></small></mark>']
+        marked.append((text[at:s["start"]], text[s["start"]:s["end"]], s["label"], tint))
         at = s["end"]
-    return f'<span style="white-space:pre-wrap;line-height:1.9">{"".join(out)}{html.escape(text[at:])}</span>'
+    return str(in_html(_SPANS, marked=marked, rest=text[at:]))
 
 def plain_spans(
     text: str,  # the whole text
@@ -903,6 +923,12 @@ def plain_spans(
     return "".join([*out, text[at:]])
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #cdf2c5f2
+_LINES = (
+    '{% for what, line in lines %}<div style="margin:.2em 0">'
+    '<small style="display:inline-block;width:6em;color:#767676">{{ what }}</small>'
+    '{{ line }}</div>{% endfor %}'
+)
+
 class Shown:
     """Texts with spans, as coloured HTML in a notebook and with brackets in a terminal.
 
@@ -919,7 +945,9 @@ class Shown:
         labels: list[str] = (),  # all labels, for the colours
     ): self.lines, self.labels = lines, [*labels, *(s["label"] for _, _, spans in lines for s in spans)]
     def __repr__(self): return "\n".join(f"{what + ': ' if what else ''}{plain_spans(text, spans)}" for what, text, spans in self.lines)
-    def _repr_html_(self): return "".join(f'<div style="margin:.2em 0"><small style="display:inline-block;width:6em;color:#555">{html.escape(what)}</small>{html_spans(text, spans, self.labels)}</div>' for what, text, spans in self.lines)
+    def _repr_html_(self):
+        lines = [(what, Markup(html_spans(*line, self.labels))) for what, *line in self.lines]
+        return str(in_html(_LINES, lines=lines))
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #74317de6
 def tweets() -> pd.DataFrame:  # words, tags

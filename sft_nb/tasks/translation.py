@@ -7,7 +7,7 @@ __all__ = ['Translation', 'character_tokenizer', 'digits_apart', 'Pair', 'kind_o
            'read_po']
 
 # %% ../../nbs/tasks/05_translation.ipynb #ff0bd895
-import ast, re, warnings
+import re
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -19,10 +19,11 @@ from transformers import EncoderDecoderModel, GPT2Config, GPT2LMHeadModel, PreTr
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from .. import data, models
+from ..assets import read_gettext
 from ..columns import cells
 from ..task import CheckpointError, DataError, Finding, learned, torch_seed
 from .chat import Chat, check_template_file, positions, special_marks, stop_tokens
-from .decoding import Generating, check_written, must_fit, must_have_room
+from .decoding import Generating, check_written, must_fit, must_have_room, sacrebleu
 
 # %% ../../nbs/tasks/05_translation.ipynb #a8974c21
 @dataclass
@@ -132,6 +133,7 @@ class Translation(Generating):
 
     def learn(self, rows: pd.DataFrame) -> "Translation":
         "The characters of the training targets."
+        sacrebleu()  # whoever lacks it should hear so before the training, not after
         return replace(self, characters=sorted(set("".join(str(t) for t in cells(rows[self.target_text])))))
 
     def encode(self, row: dict, processor, rng=None) -> dict:
@@ -441,25 +443,11 @@ def _charset(path):  # the encoding that a catalogue names in its head; None: it
     named = re.search(rb'^\s*"Content-Type:[^"\n]*charset=([\w.:-]+)', head, re.MULTILINE | re.IGNORECASE)
     return named[1].decode() if named and named[1] != b"CHARSET" else None
 
-def _entries(path, encoding):  # dictionaries of a gettext catalogue: keyword -> text, and "line"
-    entry, key = {}, None
-    for n, line in enumerate([*_lines(path, encoding or _charset(path)), ""], 1):
-        if not line or (line.startswith(("msgid ", "msgctxt ", "#")) and "msgstr" in "".join(entry)):
-            if entry: yield entry
-            entry, key = {}, None
-        if line.startswith("#"): entry["fuzzy"] = entry.get("fuzzy", "") + "fuzzy" * (line.startswith("#,") and "fuzzy" in line)
-        elif line:
-            if not line.startswith('"'): key, _, line = line.partition(" ")
-            try:
-                with warnings.catch_warnings(action="ignore"): entry[key] = entry.get(key, "") + ast.literal_eval(line)
-            except (ValueError, SyntaxError, TypeError): raise DataError(f"{path}, line {n}: no entry of a gettext catalogue. A line is a keyword (msgid, msgstr) and a text in double quotes, or such a text alone.") from None
-            entry.setdefault("line", n)
-
 def read_po(
     path: Path,  # a .po file
     encoding: str | None = None,  # None: the one in its head, or UTF-8
-) -> list[tuple[str, str]]:  # source and translation; entries that are marked as fuzzy, and the head, are left out
-    """A gettext catalogue. Raises DataError with the line of what is no entry, and for a source without a translation.
+) -> list[tuple[str, str]]:  # source and translation; of plural forms the first
+    """A gettext catalogue without what is fuzzy. Raises DataError with the line of what is no entry.
 
     Parameters
     ----------
@@ -471,12 +459,7 @@ def read_po(
     Returns
     -------
     list[tuple[str, str]]
-        source and translation; entries that are marked as fuzzy, and the head, are left out
+        source and translation; of plural forms the first
     """
-    out = []
-    for e in _entries(path, encoding):
-        if e.get("fuzzy") or not e.get("msgid"): continue
-        said = e.get("msgstr", e.get("msgstr[0]"))
-        if said is None: raise DataError(f"{path}, line {e['line']}: an msgid without msgstr. Was the file cut short?")
-        out.append((e["msgid"], said))
-    return out
+    entries = read_gettext(_lines(path, encoding or _charset(path)), path)
+    return [(e.source, e.target) for e in entries if not e.fuzzy]

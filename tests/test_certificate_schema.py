@@ -1,0 +1,127 @@
+"""What stands in a certificate, as the schema says it; and the sentence about what does not."""
+
+import json
+from copy import deepcopy
+
+import jsonschema
+import pytest
+
+from sft_nb.certification.certificate import SCHEMA, Certificate, misfits
+from sft_nb.task import DataError
+
+FOUND = {
+    "part": "accuracy >= 0.8",
+    "slice": None,
+    "observed": 0.83,
+    "bound": 0.79,
+    "holds": False,
+    "finite": True,
+    "method": "exact",
+    "unit": "group",
+    "n": 100,
+    "delta": 0.05,
+    "needed": 160,
+    "approximate": None,
+}
+BODY = {
+    "format": 1,
+    "verdict": "NOT CERTIFIED",
+    "claim": "accuracy >= 0.8",
+    "confidence": 0.95,
+    "reason": "",
+    "task": "text-classification",
+    "issued": "a day",
+    "findings": [FOUND],
+    "rows": {"n": 300, "groups": 100, "group": "film", "close": []},
+    "ledger": {"k": 1, "delta": 0.05, "total": 0.05},
+    "warnings": ["3 near doubles"],
+    "doubles": {},
+    "shift": {},
+    "against": {},
+    "slices": {},
+    "sketch": {},
+    "fingerprints": {"data": "ab" * 32},
+    "versions": {"sft_nb": "0"},
+    "digest": "0" * 64,
+}
+
+
+def changed(*path, to=None, gone=False):
+    body = deepcopy(BODY)
+    inner = body
+    for key in path[:-1]:
+        inner = inner[key]
+    if gone:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = to
+    return body
+
+
+def test_the_schema_is_a_schema_and_a_certificate_fits_it():
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    assert misfits(BODY) == []
+
+
+# what stands there -> what is said
+WRONG = {
+    "a text for a number": (changed("confidence", to="high"), "confidence should be number"),
+    "true for a number": (changed("confidence", to=True), "confidence should be number"),
+    "true for a count": (changed("rows", "n", to=True), "rows.n should be integer"),
+    "half a row": (changed("rows", "n", to=2.5), "rows.n should be integer"),
+    "two kinds": (
+        changed("findings", 0, "slice", to=3),
+        "findings[0].slice should be string or null",
+    ),
+    "a list for an object": (changed("doubles", to=[]), "doubles should be object"),
+    "not a number": (
+        changed("findings", 0, "bound", to=float("nan")),
+        "findings[0].bound should be number",
+    ),
+    "without end": (changed("ledger", "total", to=float("inf")), "ledger.total should be number"),
+    "another verdict": (changed("verdict", to="SPLENDID"), "verdict is 'SPLENDID'"),
+    "another format": (changed("format", to=2), "format is 2"),
+    "true for 1": (changed("format", to=True), "format is True"),
+    "a key less": (changed("rows", gone=True), "it has no 'rows'"),
+    "a key less inside": (changed("findings", 0, "unit", gone=True), "findings[0] has no 'unit'"),
+    "a key more": (changed("extra", to=1), "it has an unknown 'extra'"),
+    "a key more inside": (changed("findings", 0, "x", to=1), "findings[0] has an unknown 'x'"),
+    "a warning that is none": (changed("warnings", to=["a", 3]), "warnings[1] should be string"),
+    "a fingerprint": (changed("fingerprints", "data", to=7), "fingerprints.data should be string"),
+    "no question": (changed("ledger", "k", to=0), "ledger.k is 0, and should be 1 or more"),
+    "sure": (changed("confidence", to=1.0), "confidence is 1.0, and should be less than 1"),
+    "not sure at all": (changed("confidence", to=0), "confidence is 0, and should be more than 0"),
+    "a digest": (changed("digest", to="x" * 64), "digest is 'xxx"),
+    "a list": ([], "it should be object"),
+    "nothing": (None, "it should be object"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_misfit_is_a_sentence_with_its_place(case, tmp_path):
+    body, words = WRONG[case]
+    said = misfits(body)
+    assert said[0].startswith(words) and len(said) == 1
+    assert len(said[0]) < 200 and "\n" not in said[0]
+    (tmp_path / "c.json").write_text(json.dumps(body))
+    if isinstance(body, dict):
+        with pytest.raises(DataError) as e:
+            Certificate.load(tmp_path / "c.json")
+        assert words in str(e.value) and "c.json is no certificate of format 1" in str(e.value)
+
+
+@pytest.mark.parametrize(
+    "case", [c for c, (b, w) in WRONG.items() if "number" not in c and c != "without end"]
+)
+def test_a_program_of_somebody_else_says_the_same(case):
+    assert not jsonschema.Draft202012Validator(SCHEMA).is_valid(WRONG[case][0])
+
+
+def test_all_that_is_missing_is_named():
+    said = misfits({})
+    assert len(said) == len(SCHEMA["required"]) and {f"it has no {k!r}" for k in BODY} == set(said)
+
+
+def test_a_long_value_is_cut():
+    assert len(misfits(changed("digest", to="x" * 100_000))[0]) < 200
+    assert len(misfits(changed("verdict", to=["x"] * 10_000))[0]) < 200
