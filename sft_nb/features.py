@@ -393,7 +393,7 @@ def frozen_states(
     task: Task,  # whose loss tells what is read
     model: nn.Module,  # on its device, with its frozen parts frozen
     examples: Examples,  # the rows
-    autocast=nullcontext,  # makes a context for the forward pass
+    autocast: Callable = nullcontext,  # makes a context for the forward pass
     folder: Path | None = None,  # where states are kept; None: `features_folder()`
     gigabytes: float = 4,  # how much may be kept there; what was used longest ago goes first
 ) -> FrozenStates:  # to be called in place of the model

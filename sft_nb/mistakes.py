@@ -8,7 +8,7 @@ __all__ = ['limited', 'SFTError', 'DataError', 'AssetError', 'CheckpointError', 
 
 # %% ../nbs/00a_mistakes.ipynb #29f0e27b
 import functools, inspect, json, math, os, types, typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -459,7 +459,7 @@ def read_json(
 def needed(
     extra: str,  # the portion that brings the libraries: "tagging", "detection", "writing" or "lora"
     what: str = "This",  # who needs them, as the first words of the message
-):
+) -> Iterator[None]:
     """For imports of libraries that may be missing. Raises MissingError with the line to type.
 
     Parameters

@@ -7,6 +7,7 @@ __all__ = ['LOGGER', 'warn', 'Printer', 'in_notebook', 'quiet', 'is_quiet', 'har
 
 # %% ../nbs/00b_telling.ipynb #5607dfd1
 import functools, logging, re, sys
+from typing import Any
 
 # %% ../nbs/00b_telling.ipynb #b93a7eed
 LOGGER = logging.getLogger("sft_nb")
@@ -118,7 +119,7 @@ def _template(text):
 
 def in_html(
     template: str,  # HTML with the holes and loops of jinja2
-    **values,  # what goes into the holes
+    **values: Any,  # what goes into the holes
 ) -> str:  # HTML that a hole of another template takes as it is
     """For HTML: a template filled in, every text escaped. Raises jinja2.UndefinedError for an empty hole.
 
