@@ -15,7 +15,8 @@ from .assets import load_data
 from .baselines import Ladder, ladder
 from .certification import Calibrate, Certificate, Certify, judge, over_seeds, rows_needed, verify
 from .choosing import suggest_checkpoint, suggest_loss
-from .data import Splits, folds, read_table, split
+from .splitting import Splits, folds, split
+from .tables import read_table
 from .evaluation import Difference, Evaluation, paired_bootstrap
 from .task import AssetError, Batch, CheckpointError, DataError, Finding, Prediction, SFTError, Task, TrainingError, learned
 from .methods.agreement import RDrop

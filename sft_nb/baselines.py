@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from .batching import Examples
-from .data import COLORS, new_figure
+from .figures import COLORS, new_figure
 from .mistakes import checked, shown
 from .task import DataError, Prediction, Task
 from .gradient import pick_device

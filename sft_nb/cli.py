@@ -24,8 +24,12 @@ from . import assets, telling
 from .baselines import Ladder, ladder
 from .certification.certificate import Certificate, verify as verify_certificate
 from .certification.report import is_certificate, is_page
-from .data import TABLE_WRITERS, Splits, check_splits, report, row_hashes, split, write_csv, write_table
-from .evaluation import Evaluation, _plain
+from .checks import report
+from .hashes import row_hashes
+from .leaks import check_splits
+from .splitting import Splits, split
+from .table_writers import TABLE_WRITERS, write_csv, write_table
+from .evaluation import Evaluation, plain_cell
 from .files import replacing
 from .methods.agreement import RDrop
 from .ranks import one_voice, ranks
@@ -833,7 +837,7 @@ def _report_sections(tuner, result, climb):
     if result is None: return
     yield "How good it is", _figures(result, climb)
     if (figure := result.plot()) is not None: yield "The result in a picture", _picture(figure, "The result in a picture")
-    if len(wrong := _mistakes(result)): yield "Most confident mistakes", _table(wrong.map(_plain))
+    if len(wrong := _mistakes(result)): yield "Most confident mistakes", _table(wrong.map(plain_cell))
 
 def _figures(result, climb):
     "The metrics, and whose they are."

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from .batching import Examples, pad
-from .data import COLORS, new_figure
+from .figures import COLORS, new_figure
 from .mistakes import checked
 from .models import evaluation_mode
 from .task import Batch, Task, TrainingError

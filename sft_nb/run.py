@@ -21,7 +21,9 @@ from torch import nn
 import sft_nb
 from . import evaluation
 from .batching import Examples, cut
-from .data import _name_rows, report, row_hashes
+from .checks import report
+from .hashes import row_hashes
+from .words import name_rows
 from .features import still_parts
 from sft_nb.gradient import (
     effective_gradient, mean_loss, pick_precision, task_objective, train_mode,
@@ -307,7 +309,7 @@ class Run:
         if finite: what = f"The loss has exploded: {loss:.3g}, from {first:.3g} in the first update,"
         else: what = f"Not a finite number: {numbers}"
         raise TrainingError(
-            f"{what} at update {self.position.step + 1}, on training {_name_rows(rows, 64)} "
+            f"{what} at update {self.position.step + 1}, on training {name_rows(rows, 64)} "
             "(counting from 0; `tuner.trouble` holds them). "
             f"Try a smaller learning rate, or look at these rows. {self._left()}")
 

@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from .batching import Examples
-from .data import COLORS, new_figure
-from .evaluation import _tensors
+from .evaluation import tensors_in
 from .features import LeftOut, frozen_states, plain_forward
+from .figures import COLORS, new_figure
 from .models import blocks, evaluation_mode
 from .task import CheckpointError, TrainingError
 
@@ -513,10 +513,10 @@ def _try(model, first_only, inputs):
     hooks = RaggedBlocks(model, first_only)
     try:
         with evaluation_mode(model):
-            plain = list(_tensors(model(**inputs)))
+            plain = list(tensors_in(model(**inputs)))
             hooks.attach()
             hooks.always = True
-            quick = list(_tensors(model(**inputs)))
+            quick = list(tensors_in(model(**inputs)))
             _must_agree(plain, quick, inputs["attention_mask"].bool())
     except Exception as e:
         hooks.remove()

@@ -239,7 +239,7 @@ class Task:
         pd.DataFrame
             index 0 … n-1; what was found on the way stands in its attrs
         """
-        from sft_nb.data import read_rows
+        from sft_nb.checks import read_rows
         return read_rows(self, source, labelled, encoding, delimiter)
 
     @checked
@@ -268,7 +268,7 @@ class Task:
         pd.DataFrame
             index 0 … n-1, unchecked
         """
-        from sft_nb.data import read_table
+        from sft_nb.tables import read_table
         return read_table(source, encoding, delimiter)
 
     @checked
@@ -291,7 +291,7 @@ class Task:
         list[Finding]
             what is wrong or doubtful
         """
-        from sft_nb.data import check_rows
+        from sft_nb.checks import check_rows
         return check_rows(self, rows, labelled)
 
     @checked

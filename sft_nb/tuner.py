@@ -17,7 +17,6 @@ import torch
 from torch import nn
 
 from . import evaluation
-from .data import _READERS
 from .evaluation import Evaluation
 from .gradient import pick_device
 from .mistakes import checked, shown
@@ -26,6 +25,7 @@ from .recipe import Recipe
 from .run import Run, usable
 from .selection import Position
 from .speed import SHORTCUTS
+from .tables import TABLE_READERS
 from .task import DataError, Prediction, Task, TrainingError
 from .watching import History, Lines, Listener, watcher
 
@@ -416,7 +416,7 @@ def _answerable(items, task):
                         f"not a {type(items).__name__}. Make it a list: list(…).")
     if isinstance(items, (list, tuple)) and not items:
         raise DataError("There is nothing to predict: the list is empty.")
-    known = [*_READERS, *task.formats]
+    known = [*TABLE_READERS, *task.formats]
     if isinstance(items, str) and not (Path(items).suffix.lower() in known or Path(items).is_dir()):
         raise DataError(f"A single text is given in a list, predict([{items[:40]!r}]); "
                         f"the path of a table ends in {', '.join(known)}.")

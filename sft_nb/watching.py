@@ -15,7 +15,7 @@ from IPython import get_ipython
 from IPython.display import display
 from tqdm import tqdm
 
-from .data import COLORS, new_figure
+from .figures import COLORS, new_figure
 from .telling import is_quiet, warn
 
 # %% ../nbs/06b_watching.ipynb #287054e4

@@ -14,7 +14,7 @@ from PIL import Image
 
 from sft_nb.all import DataError, FineTuner, ImageClassification, ObjectDetection, Recipe, TextClassification, split
 from sft_nb.cli import main
-from sft_nb.data import check_splits
+from sft_nb.leaks import check_splits
 from sft_nb.task import CheckpointError, SFTError
 from sft_nb.tasks.images import own_size, size_for
 

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 import sft_nb
 from sft_nb.all import FineTuner, Recipe, TextClassification, read_table
+from sft_nb.hashes import row_hashes
 from sft_nb.recipe import Method
 from sft_nb.watching import Lines, Listener
 
@@ -226,7 +227,7 @@ def test_groups_stay_whole(table, tiny, sft, tmp_path):
     assert 0 < len(kept) < 40 and (kept["film"].value_counts() == 4).all()
     seen, tuner = json.loads((tmp_path/"run"/"rows.json").read_text()), TextClassification()
     films = {role: set() for role in seen}
-    for h, film in zip(sft_nb.data.row_hashes(ROWS, tuner.inputs()), ROWS["film"]):
+    for h, film in zip(row_hashes(ROWS, tuner.inputs()), ROWS["film"]):
         for role in seen: films[role] |= {film} if h in seen[role] else set()
     assert sum(map(len, films.values())) == 10 and not films["train"] & films["valid"]
 

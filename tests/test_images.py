@@ -17,7 +17,8 @@ from PIL import Image
 from sft_nb.all import DataError, FineTuner, ImageClassification, Recipe, read_table, split
 from sft_nb.batching import Examples
 from sft_nb.cli import main
-from sft_nb.data import check_splits, row_hashes
+from sft_nb.hashes import row_hashes
+from sft_nb.leaks import check_splits
 from sft_nb.task import CheckpointError
 from sft_nb.watching import Listener
 from sft_nb.tasks.images import Images, Picture, open_picture, read_cifar, resize_to, scaled, sized

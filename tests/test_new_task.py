@@ -9,7 +9,7 @@ from toy_detection import ToyDetection, scenes
 
 import sft_nb.checkpointing  # noqa: F401  gives the tuner save, load and resume
 from sft_nb.cli import main
-from sft_nb.data import split
+from sft_nb.splitting import split
 from sft_nb.task import SFTError, Task, task_from_dict
 from sft_nb.recipe import Method, Recipe
 from sft_nb.gradient import effective_gradient

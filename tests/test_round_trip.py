@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from sft_nb.data import read_table, row_hashes, write_csv, write_table
+from sft_nb.hashes import row_hashes
+from sft_nb.table_writers import write_csv, write_table
+from sft_nb.tables import read_table
 from sft_nb.task import DataError, task_class
 
 TEXTS = ["one", "two"]

@@ -18,11 +18,12 @@ import torch
 
 import sft_nb.checkpointing  # noqa: F401  gives the tuner save, load and resume
 import sft_nb.columns
-import sft_nb.data
 import sft_nb.features
+import sft_nb.tables
 from sft_nb.batching import Examples
 from sft_nb.columns import Stored, cells, mapped, records
-from sft_nb.data import read_table, row_hashes
+from sft_nb.hashes import row_hashes
+from sft_nb.tables import read_table
 from sft_nb.features import FrozenStates, cached_forward, frozen_parts, plain_forward
 from sft_nb.models import freeze
 from sft_nb.run import Run
@@ -154,7 +155,7 @@ def test_no_text_is_tokenised_twice(tiny, reviews):
 # --- tables ---
 
 def test_csv_in_small_pieces(tmp_path, monkeypatch):
-    monkeypatch.setattr(sft_nb.data, "STEP", 2)
+    monkeypatch.setattr(sft_nb.tables, "STEP", 2)
     rows = pd.DataFrame({"text": ["a, b", 'say "so"', "two\nlines", "NA", "é好😀", "x", "y"], "label": ["1", "007", "", "null", "b", "c", "d"]})
     for name, options in (("a.csv", {}), ("a.tsv", {"sep": "\t"})):
         rows.to_csv(tmp_path / name, index=False, **options)
@@ -166,7 +167,7 @@ def test_csv_in_small_pieces(tmp_path, monkeypatch):
 
 
 def test_faults_far_down_are_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr(sft_nb.data, "STEP", 2)
+    monkeypatch.setattr(sft_nb.tables, "STEP", 2)
     path = tmp_path / "a.csv"
     path.write_text("text,label\n" + "x,y\n" * 7 + "x\n" + "x,y\n" * 3 + "x,y,z\n")
     with pytest.raises(DataError, match=r"line 9: 1 cell where the header has 2 \(1 more row of another length\)"): read_table(path)
@@ -186,7 +187,8 @@ def test_fingerprints_are_what_they_always_were():
 
 LIGHT = {  # module: what it must not load
     "sft_nb.columns": ("transformers", "sklearn", "scipy", "matplotlib", "IPython", "huggingface_hub"),
-    "sft_nb.data": ("transformers", "sklearn", "scipy", "matplotlib.pyplot", "IPython", "huggingface_hub"),
+    "sft_nb.leaks": ("transformers", "sklearn", "scipy", "matplotlib.pyplot", "IPython", "huggingface_hub"),
+    "sft_nb.table_writers": ("transformers", "sklearn", "scipy", "matplotlib.pyplot", "IPython", "huggingface_hub"),
 }
 
 

@@ -22,7 +22,8 @@ from sft_nb.all import DataError, FineTuner, Recipe, SequenceLabelling, split
 from sft_nb.baselines import ladder
 from sft_nb.batching import Examples, cut
 from sft_nb.cli import main
-from sft_nb.data import check_duplicates, read_table, row_hashes
+from sft_nb.hashes import check_duplicates, row_hashes
+from sft_nb.tables import read_table
 from sft_nb.evaluation import evaluate
 from sft_nb.models import load, quiet
 from sft_nb.packing import packer
@@ -82,7 +83,7 @@ def test_the_same_rows_from_every_file(kind, tmp_path):
 
 
 def test_parquet_and_back_through_every_writer(tmp_path):
-    from sft_nb.data import TABLE_WRITERS
+    from sft_nb.table_writers import TABLE_WRITERS
     for suffix, writer in TABLE_WRITERS.items():
         writer(pd.DataFrame(SAME), tmp_path/f"a{suffix}")
         assert tables(tmp_path/f"a{suffix}") == SAME

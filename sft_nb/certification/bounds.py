@@ -15,8 +15,8 @@ import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
 
-from ..data import COLORS, new_figure
-from ..evaluation import _units
+from ..evaluation import group_rows
+from ..figures import COLORS, new_figure
 from ..mistakes import checked
 from ..task import DataError, rng_for
 
@@ -224,7 +224,7 @@ def one_per_group(
         positions, one per group
     """
     rng = rng_for("one row per group", *key)
-    return np.array([rng.choice(rows) for rows in _units(len(groups), groups)])
+    return np.array([rng.choice(rows) for rows in group_rows(len(groups), groups)])
 
 # %% ../../nbs/certification/01_bounds.ipynb #420a007b
 @checked
@@ -252,7 +252,7 @@ def cluster_bound(
     Bound
         with exact=False
     """
-    losses, units = np.asarray(losses, dtype=float), _units(len(losses), groups)
+    losses, units = np.asarray(losses, dtype=float), group_rows(len(losses), groups)
     g, mean = len(units), float(losses.mean())
     if g < 2: raise DataError("One group says nothing about how much groups differ: at least 2 are needed.")
     off = np.array([(losses[u] - mean).sum() for u in units])  # how far each group's sum is from what its size would give

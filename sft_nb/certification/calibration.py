@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 
 from .roles import Calibrate, Judged, Refused, only
-from ..data import COLORS, new_figure
+from ..figures import COLORS, new_figure
 from ..mistakes import checked
 from ..task import rng_for
 

@@ -24,13 +24,14 @@ from .provenance import Ledger, Spent, code_hash, data_hash, digest, settings_ha
 from .report import VERDICTS, card_section, free_for_certificate, report_page, sentence, summary_html
 from .roles import Certify, Refused, group_of, judge
 from ..checkpointing import rewrite
-from ..run import versions
 from ..files import write_file
-from ..data import _count, row_hashes
+from ..hashes import row_hashes
 from ..mistakes import checked, read_json, reason, regular, shown
-from ..task import DataError, SFTError, rng_for
+from ..run import versions
 from ..run import usable
+from ..task import DataError, SFTError, rng_for
 from ..tuner import FineTuner
+from ..words import how_many
 
 # %% ../../nbs/certification/07_certificate.ipynb #4c692d76
 def _columns(task, group): return [*task.inputs(), *task.outputs(), *([group] if group else [])]
@@ -529,7 +530,7 @@ def _check_numbers(body, tuner, rows, train, valid):
     checks["reason"] = "" if body["reason"] == "" else "a verdict that is no refusal has no reason"
     told = dict.fromkeys(k.split(": ")[0] for k in body["slices"])
     checks["slices"] = "" if all(c in certify.rows for c in told) and same(body["slices"], _slices_of(certify, told)) else "slices differ"
-    notes = [f"{_count(len(body['rows']['close']), 'row')} within 1e-5 of another answer: another machine may answer them otherwise"] if body["rows"]["close"] else []
+    notes = [f"{how_many(len(body['rows']['close']), 'row')} within 1e-5 of another answer: another machine may answer them otherwise"] if body["rows"]["close"] else []
     if train is None: return checks, [*notes, "doubles, shift, warnings and comparisons were not computed anew: the rows of train and valid were not given"]
     around = dict(zip(("doubles", "shift", "warnings"), _look_around(tuner, certify, train, seen)))
     checks |= {k: "" if same(body[k], v) else f"{k} computed anew differ" for k, v in around.items()}

@@ -15,7 +15,7 @@ import numpy as np
 
 from .bounds import cluster_bound, exact_bound, mean_bound, one_per_group, plot_bounds, risk_bound, units_needed
 from .roles import Certify, Refused
-from ..evaluation import _units
+from ..evaluation import group_rows
 from ..mistakes import checked, shown
 from ..task import DataError, SFTError, Task, rng_for
 
@@ -164,7 +164,7 @@ def _mean_part(part, certify, rows, delta, key, name):
 
 # %% ../../nbs/certification/04_claims.ipynb #7f05eb57
 def _estimated_part(part, certify, rows, delta, key, draws=500):
-    task, units = certify.task, _units(len(rows), None if certify.groups is None else [certify.groups[i] for i in rows])
+    task, units = certify.task, group_rows(len(rows), None if certify.groups is None else [certify.groups[i] for i in rows])
     if len(units) < 30: raise Refused(f"{len(units)} units are too few to estimate {part.metric} by bootstrap: at least 30.")
     def metric(at): return task.metrics([certify.predictions[rows[i]] for i in at], [certify.targets[rows[i]] for i in at])[part.metric]
     rng, g = rng_for("bootstrap", key), len(units)

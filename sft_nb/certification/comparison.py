@@ -17,7 +17,7 @@ from scipy import stats
 from .. import evaluation
 from ..baselines import ladder
 from .roles import Certify, only
-from ..evaluation import _units
+from ..evaluation import group_rows
 from ..mistakes import checked, shown
 from ..task import DataError, Task, rng_for
 
@@ -134,7 +134,7 @@ def compare(
     """
     ours, theirs = np.asarray(ours, float), np.asarray(theirs, float)
     if len(ours) != len(theirs) or not len(ours): raise DataError(f"{len(ours)} scores of ours and {len(theirs)} of theirs: both must be of the same rows, in the same order.")
-    d, units = ours - theirs, _units(len(ours), groups)
+    d, units = ours - theirs, group_rows(len(ours), groups)
     if (g := len(units)) < 2: raise DataError("One unit cannot show how much units differ: at least 2 rows or groups are needed.")
     mean, sums = d.mean(), np.array([d[u].sum() for u in units])
     error = np.sqrt(g / (g - 1) * ((sums - mean * np.array([len(u) for u in units]))**2).sum()) / len(d)

@@ -15,10 +15,12 @@ import pandas as pd
 from ..baselines import frozen_features
 from .bounds import one_per_group
 from ..columns import records
-from ..data import _count, near_duplicates, row_hashes
-from ..evaluation import _units
+from ..evaluation import group_rows
+from ..hashes import row_hashes
+from ..leaks import near_duplicates
 from ..mistakes import checked
 from ..task import DataError, Task, rng_for
+from ..words import how_many
 
 # %% ../../nbs/certification/02_overlap.ipynb #aaea1fc7
 @dataclass(frozen=True, eq=False, repr=False)
@@ -43,7 +45,7 @@ class Overlap:
 
     @property
     def either(self) -> np.ndarray: "m: True for a double of either kind."; return np.isin(np.arange(self.m), [*self.exact, *self.near])
-    def __repr__(self): return f"{len(self.exact)} exact and {len(self.near)} near doubles among {_count(self.m, 'row')}"
+    def __repr__(self): return f"{len(self.exact)} exact and {len(self.near)} near doubles among {how_many(self.m, 'row')}"
 
     @checked
     def table(
@@ -122,7 +124,7 @@ class Shift:
 
 # %% ../../nbs/certification/02_overlap.ipynb #c2847fad
 def _sums(features, groups):  # per group: sum of the features (g d), and how many rows (g)
-    units = _units(len(features), groups)
+    units = group_rows(len(features), groups)
     return np.stack([features[u].sum(0) for u in units]), np.array([len(u) for u in units])
 
 @checked

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 import sft_nb
 from ..assets import own_folder
-from ..data import row_hashes
+from ..hashes import row_hashes
 from ..mistakes import checked, read_json, reason, shown, unfit
 from ..task import DataError, Task
 

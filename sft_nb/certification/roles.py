@@ -13,11 +13,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from ..data import _count, row_hashes
+from ..hashes import row_hashes
 from ..mistakes import checked, unfit
-from ..task import DataError, Prediction, SFTError, Task
 from ..run import usable
+from ..task import DataError, Prediction, SFTError, Task
 from ..tuner import FineTuner
+from ..words import how_many
 
 # %% ../../nbs/certification/00_roles.ipynb #15171f03
 class Refused(SFTError):
@@ -55,7 +56,7 @@ class Judged:
     group: str | None = None  # column that the rows were split by
 
     def __len__(self): return len(self.scores)
-    def __repr__(self): return f"{type(self).__name__}({_count(len(self), 'row')}{self._grouped}, mean score {self.scores.mean():.4f})"
+    def __repr__(self): return f"{type(self).__name__}({how_many(len(self), 'row')}{self._grouped}, mean score {self.scores.mean():.4f})"
     @property
     def _grouped(self): return f" of {len(set(self.groups))} groups by {self.group}" if self.group else ""
 
@@ -117,8 +118,8 @@ def refuse_seen(
     asked = Counter(hashes)
     met = {r: sum(asked[h] for h in asked.keys() & set(seen)) for r, seen in tuner.seen.items() if r != role}
     met = {r: n for r, n in met.items() if n}
-    served = " and ".join(f"{_count(n, 'row')} served as {r}" for r, n in met.items())
-    if met: raise Refused(f"{served} in this run, of {_count(len(hashes), 'row')} that were given for {role}. Take them out, or give rows that were kept aside.")
+    served = " and ".join(f"{how_many(n, 'row')} served as {r}" for r, n in met.items())
+    if met: raise Refused(f"{served} in this run, of {how_many(len(hashes), 'row')} that were given for {role}. Take them out, or give rows that were kept aside.")
 
 # %% ../../nbs/certification/00_roles.ipynb #47947f03
 @checked
@@ -141,7 +142,7 @@ def group_of(
     found = group or rows.attrs.get("group") or tuner.notes.group
     if found is None: return None
     if found not in rows: raise DataError(f"The rows have no column {found!r}, by which they were split: without it, nobody knows which rows belong together. Add it, or give group=.")
-    if rows[found].isna().any(): raise DataError(f"{_count(int(rows[found].isna().sum()), 'row')} without {found}, by which the rows were split: fill it in.")
+    if rows[found].isna().any(): raise DataError(f"{how_many(int(rows[found].isna().sum()), 'row')} without {found}, by which the rows were split: fill it in.")
     return found
 
 # %% ../../nbs/certification/00_roles.ipynb #b95f8d4d

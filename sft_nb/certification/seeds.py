@@ -15,7 +15,7 @@ from scipy import stats
 
 from .bounds import exact_bound
 from .roles import Certify, Refused, judge
-from ..data import COLORS, new_figure
+from ..figures import COLORS, new_figure
 from ..mistakes import checked
 from ..task import DataError
 from ..tuner import FineTuner

@@ -15,7 +15,7 @@ from scipy import stats
 
 from .bounds import hb_p_value, one_per_group
 from .roles import Calibrate, Refused, only
-from ..data import COLORS, new_figure
+from ..figures import COLORS, new_figure
 from ..mistakes import checked
 from ..tuner import FineTuner
 

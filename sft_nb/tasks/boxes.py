@@ -16,10 +16,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..data import COLORS, _empty, _short, cell_text, new_figure
+from ..cell_values import cell_text
+from ..figures import COLORS, new_figure
 from ..mistakes import needed
 from ..task import DataError
 from .images import open_picture
+from ..words import is_empty, short
 
 # %% ../../nbs/tasks/04a_boxes.ipynb #e91051ca
 def box_patches(
@@ -115,7 +117,7 @@ class Boxes:
         object.__setattr__(self, "given", values)
 
     def __len__(self): return len(self.given)
-    def __repr__(self): return f"<{len(self)} boxes, {self.format}{' relative' if self.relative else ''}: {_short(self.given.tolist())}>"
+    def __repr__(self): return f"<{len(self)} boxes, {self.format}{' relative' if self.relative else ''}: {short(self.given.tolist())}>"
     def __array__(self, *args, **kwargs): self._refuse()
     def __getitem__(self, _): self._refuse()
     def __iter__(self): self._refuse()
@@ -173,18 +175,18 @@ _EXAMPLE = '{"label": "7", "xyxy": [3, 4, 20, 30]}'
 def _listed(cell):
     if isinstance(cell, str):
         try: cell = json.loads(cell)
-        except (ValueError, RecursionError): raise DataError(f"{_short(cell)} is no JSON. A list of boxes is [{_EXAMPLE}], and [] without boxes") from None
+        except (ValueError, RecursionError): raise DataError(f"{short(cell)} is no JSON. A list of boxes is [{_EXAMPLE}], and [] without boxes") from None
     if isinstance(cell, np.ndarray): cell = cell.tolist()
-    if not isinstance(cell, (list, tuple)): raise DataError(f"{_short(cell)} is no list of boxes. Write [{_EXAMPLE}], and [] for a picture without boxes")
+    if not isinstance(cell, (list, tuple)): raise DataError(f"{short(cell)} is no list of boxes. Write [{_EXAMPLE}], and [] for a picture without boxes")
     return cell
 
 def _four(entry):  # the key of its format, and four numbers
-    if not isinstance(entry, dict): raise DataError(f"{_short(entry)} is no box. A box is {_EXAMPLE}")
+    if not isinstance(entry, dict): raise DataError(f"{short(entry)} is no box. A box is {_EXAMPLE}")
     keys, given = [k for k in KEYS if entry.get(k) is not None], ", ".join(map(repr, entry)) or "nothing"
     if len(keys) != 1: raise DataError(f"{'two formats' if keys else 'no format'} among its keys ({given}). Exactly one is needed of {', '.join(KEYS)}")
     four = entry[keys[0]]; four = four.tolist() if isinstance(four, np.ndarray) else four
     number = lambda n: isinstance(n, (int, float, np.number)) and not isinstance(n, bool) and -1e9 < n < 1e9  # False for NaN too
-    if not (isinstance(four, (list, tuple)) and len(four) == 4 and all(map(number, four))): raise DataError(f"{keys[0]} {_short(four)}: four finite numbers are needed ({FORMATS[keys[0].split('_')[0]]})")
+    if not (isinstance(four, (list, tuple)) and len(four) == 4 and all(map(number, four))): raise DataError(f"{keys[0]} {short(four)}: four finite numbers are needed ({FORMATS[keys[0].split('_')[0]]})")
     return keys[0], list(four)
 
 # %% ../../nbs/tasks/04a_boxes.ipynb #d3b7c1cb
@@ -205,7 +207,7 @@ def _allowed(size): return np.maximum(1.001, .01 * np.array([*size, *size]))  # 
 
 def _entry(entry, size):  # label and place of one box, and pixels that were cut off
     key, four = _four(entry)
-    if _empty(entry.get("label")): raise DataError(f"{key} {four} has no label. A box is {_EXAMPLE}")
+    if is_empty(entry.get("label")): raise DataError(f"{key} {four} has no label. A box is {_EXAMPLE}")
     return cell_text(entry["label"]), *_place(key, four, size)
 
 # %% ../../nbs/tasks/04a_boxes.ipynb #cbaef12e
@@ -359,8 +361,8 @@ def _annotations(pictures, labels, scored):  # boxes in COCO's form
     for i, boxes in enumerate(pictures):
         for j, box in enumerate(boxes):
             where = f"{'prediction' if scored else 'target'} {j} of picture {i} (both counting from 0)"
-            if missing := [k for k in ("label", "xyxy", "score")[:2 + scored] if box.get(k) is None]: raise DataError(f"{where} has no {missing[0]!r}: {_short(box)}.")
-            if box["label"] not in numbers: raise DataError(f"{where} has the label {box['label']!r}, which is none of the {len(labels)} labels: {_short(list(labels))}.")
+            if missing := [k for k in ("label", "xyxy", "score")[:2 + scored] if box.get(k) is None]: raise DataError(f"{where} has no {missing[0]!r}: {short(box)}.")
+            if box["label"] not in numbers: raise DataError(f"{where} has the label {box['label']!r}, which is none of the {len(labels)} labels: {short(list(labels))}.")
             if scored and not np.isfinite(box["score"]): raise DataError(f"{where} has the score {box['score']}, which is not a finite number.")
             left, top, right, bottom = map(float, box["xyxy"])
             found.append({"id": len(found) + 1, "image_id": i + 1, "category_id": numbers[box["label"]], "bbox": [left, top, right - left, bottom - top],
@@ -389,7 +391,7 @@ def _coco(pictures, labels, scored):  # as an object of pycocotools
 def _precisions(predictions, targets, labels):  # 10 thresholds, 101 recalls, classes, 4 ranges of area (all, small, medium, large); -1: no object
     _, COCOeval = coco_tools()
     if len(predictions) != len(targets): raise DataError(f"{len(predictions)} lists of predictions, but {len(targets)} lists of targets: one for each picture is needed.")
-    if len(set(labels)) != len(labels): raise DataError(f"A label stands twice among the labels: {_short(list(labels))}.")
+    if len(set(labels)) != len(labels): raise DataError(f"A label stands twice among the labels: {short(list(labels))}.")
     with redirect_stdout(io.StringIO()):
         judge = COCOeval(_coco(targets, labels, False), _coco(predictions, labels, True), "bbox")
         judge.evaluate(); judge.accumulate()

@@ -18,10 +18,11 @@ import torch
 from jinja2 import TemplateSyntaxError
 from transformers import TextStreamer
 
-from ..data import _short, report
+from ..checks import report
 from ..models import evaluation_mode
 from ..task import CheckpointError, DataError, Finding
 from .decoding import continuations, must_be_whole, must_fit
+from ..words import short
 
 # %% ../../nbs/tasks/06a_chat.ipynb #f7762ce9
 ROLES = ("system", "user", "assistant")
@@ -48,7 +49,7 @@ def check_messages(
     list[dict]
         role and content; and "weight": 0, where an answer is not to be learned
     """
-    if not isinstance(messages, (list, tuple, np.ndarray)) or not len(messages): raise DataError(f"A conversation is a list of messages, such as [{MESSAGE}], not {_short(messages)}")
+    if not isinstance(messages, (list, tuple, np.ndarray)) or not len(messages): raise DataError(f"A conversation is a list of messages, such as [{MESSAGE}], not {short(messages)}")
     out = [_message(m, n) for n, m in enumerate(messages, 1)]
     turns = [m["role"] for m in out[out[0]["role"] == "system":]]
     for n, role in enumerate(turns):
@@ -61,7 +62,7 @@ def check_messages(
 
 # %% ../../nbs/tasks/06a_chat.ipynb #567c48d5
 def _message(message, n):
-    if not isinstance(message, dict): raise DataError(f"Message {n} is {_short(message)}, where {MESSAGE} should stand")
+    if not isinstance(message, dict): raise DataError(f"Message {n} is {short(message)}, where {MESSAGE} should stand")
     role = _role(message, n)
     by = f"Message {n}, by the {role},"
     given = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in message.items()}
@@ -73,25 +74,25 @@ def _message(message, n):
 def _role(message, n):
     key = "role" if "from" not in message else "from"
     said = message.get(key)
-    if said is None: raise DataError(f"Message {n} has no role: it has {', '.join(map(_short, message)) or 'nothing'}. A message is {MESSAGE}, or {{\"from\": \"human\", \"value\": \"Hi\"}}")
+    if said is None: raise DataError(f"Message {n} has no role: it has {', '.join(map(short, message)) or 'nothing'}. A message is {MESSAGE}, or {{\"from\": \"human\", \"value\": \"Hi\"}}")
     if said in TOOLS: raise DataError(f"Message {n} has the role {said!r}: what tools say is not read here. Leave such conversations out")
     known = SPEAKERS if key == "from" else {r: r for r in ROLES}
-    if not isinstance(said, str) or said not in known: raise DataError(f"Message {n} has the role {_short(said)}. Known: {', '.join(known)}")
+    if not isinstance(said, str) or said not in known: raise DataError(f"Message {n} has the role {short(said)}. Known: {', '.join(known)}")
     return known[said]
 
 def _content(content, by):  # its text, stripped; a list of parts is joined
     if isinstance(content, np.ndarray): content = content.tolist()
     if isinstance(content, list) and content and all(isinstance(p, dict) for p in content):
         other = [p.get("type") for p in content if not isinstance(p.get("text"), str)]
-        if other: raise DataError(f"{by} has a part of the type {_short(other[0])}: only text is read")
+        if other: raise DataError(f"{by} has a part of the type {short(other[0])}: only text is read")
         content = "".join(p["text"] for p in content)
     if content is None or isinstance(content, str) and not content.strip(): raise DataError(f"{by} is empty")
-    if not isinstance(content, str): raise DataError(f"{by} is no text: {_short(content)}")
+    if not isinstance(content, str): raise DataError(f"{by} is no text: {short(content)}")
     return content.strip()
 
 def _weight(weight, role, by):
     if weight is None or weight != weight: return {}
-    if not isinstance(weight, (int, float)) or weight not in (0, 1): raise DataError(f"{by} has the weight {_short(weight)}: 1, which is learned, or 0, which is not")
+    if not isinstance(weight, (int, float)) or weight not in (0, 1): raise DataError(f"{by} has the weight {short(weight)}: 1, which is learned, or 0, which is not")
     if weight and role != "assistant": raise DataError(f"{by} has the weight 1, but only the assistant's words are learned. Take the weight away")
     return {"weight": 0} if not weight and role == "assistant" else {}
 
@@ -104,7 +105,7 @@ def _parsed(text):  # what a text says in JSON, or in Python
     except (ValueError, RecursionError) as e: wrong = str(e).splitlines()[0]
     try:
         with warnings.catch_warnings(action="ignore"): return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError): raise DataError(f"{_short(text)} is no list of messages ({wrong}). Save it as JSON: json.dumps(messages)") from None
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError): raise DataError(f"{short(text)} is no list of messages ({wrong}). Save it as JSON: json.dumps(messages)") from None
 
 def read_messages(
     cell: Any,  # a list of messages, JSON or Python text of one, or a plain text

@@ -18,14 +18,17 @@ import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 from transformers import LogitsProcessor
 
-from .. import data, losses
+from .. import losses
 from ..baselines import majority
 from ..batching import pad
+from ..checks import check_text
 from ..columns import cells, records
+from ..figures import COLORS, new_figure
 from ..mistakes import MissingError, needed
 from ..models import quiet
 from ..task import Batch, CheckpointError, DataError, Finding, Prediction, SFTError, Task
 from .tags import place_of
+from ..words import how_many, name_rows, rows_where, short
 
 # %% ../../nbs/tasks/05a_decoding.ipynb #1e166e53
 def until_stop(
@@ -78,7 +81,7 @@ def cutter(
     """
     BLEU = sacrebleu().BLEU
     if tokenize not in BLEU.TOKENIZERS:
-        raise DataError(f"tokenize={data._short(tokenize)}: sacrebleu knows {', '.join(BLEU.TOKENIZERS)}")
+        raise DataError(f"tokenize={short(tokenize)}: sacrebleu knows {', '.join(BLEU.TOKENIZERS)}")
     try:
         return BLEU(tokenize=tokenize, effective_order=False)
     except Exception as e:  # a package that is not installed, a vocabulary that could not be fetched
@@ -181,7 +184,7 @@ class Generating(Task):
 
     def _rules(self):
         "(is it broken?, what it says) for every rule about the settings."
-        tokens, show = "a whole number of tokens, 1 or more", data._short
+        tokens, show = "a whole number of tokens, 1 or more", short
         columns = [*self.inputs(), *self.outputs()]
         return [(len(set(map(str, columns))) < len(columns), f"{' and '.join(map(repr, columns))}: the answer's column is another than the question's"),
                 (not _count(self.max_new_tokens), f"max_new_tokens={show(self.max_new_tokens)}: {tokens}"),
@@ -277,8 +280,8 @@ class Generating(Task):
     def plot(self, predictions: list[Prediction], targets: list[str]) -> Any:
         "Exact match by the length of the right answer, as bars."
         table = self.tables(predictions, targets)["by length"]
-        fig, ax = data.new_figure(5, .4 * len(table) + 1)
-        ax.barh(table.index.astype(str)[::-1], table.exact_match[::-1], color=data.COLORS["valid"])
+        fig, ax = new_figure(5, .4 * len(table) + 1)
+        ax.barh(table.index.astype(str)[::-1], table.exact_match[::-1], color=COLORS["valid"])
         for i, (n, v) in enumerate(zip(table.rows[::-1], table.exact_match[::-1])): ax.annotate(f"{v:.2f} of {n}", (v, i), xytext=(4, 0), textcoords="offset points", va="center")
         ax.set(xlabel="exact match", ylabel="characters", xlim=(0, 1.25))
         return fig
@@ -314,7 +317,7 @@ def _cutter_rule(name):
     try:
         if not isinstance(name, str):
             known = ", ".join(sacrebleu().BLEU.TOKENIZERS)
-            return True, f"tokenize={data._short(name)}: one of {known}"
+            return True, f"tokenize={short(name)}: one of {known}"
         cutter(name)
     except DataError as e:
         return True, str(e)
@@ -414,7 +417,7 @@ def marked(
     met = {} if marks is None else {i: hit[0] for i, t in enumerate(texts) if (hit := marks.search(t))}
     if not met: return []
     at, (first, mark) = tuple(met), next(iter(met.items()))
-    return [Finding("warning", f"{data._count(len(at), 'row')} with {data._short(mark)} in the {what} ({data._name_rows(at)}, counting from 0{place(first)}). "
+    return [Finding("warning", f"{how_many(len(at), 'row')} with {short(mark)} in the {what} ({name_rows(at)}, counting from 0{place(first)}). "
                                "To the model this is a mark and no text: it ends a turn, and of an answer only what stands before it is learned. Take it out of the rows.", at)]
 
 # %% ../../nbs/tasks/05a_decoding.ipynb #16fce97b
@@ -462,9 +465,9 @@ def check_written(
     found = []
     for c in [c for c in columns if c in rows]:
         plain = pd.DataFrame({c: pd.Series([None if isinstance(v, (list, np.ndarray)) else v for v in cells(rows[c])], dtype=object)})
-        found += data.check_text(plain, [c])
-        half = data._at([not isinstance(v, str) and _halved(v) for v in cells(rows[c])])  # texts have been looked at
-        if half: found.append(Finding("error", f"{c!r}, {data._name_rows(half)} (counting from 0): half of a character, a lone \\ud800 to \\udfff, which no text may hold. Correct it where the text was made.", half))
+        found += check_text(plain, [c])
+        half = rows_where([not isinstance(v, str) and _halved(v) for v in cells(rows[c])])  # texts have been looked at
+        if half: found.append(Finding("error", f"{c!r}, {name_rows(half)} (counting from 0): half of a character, a lone \\ud800 to \\udfff, which no text may hold. Correct it where the text was made.", half))
     return found
 
 # %% ../../nbs/tasks/05a_decoding.ipynb #c200ec18

@@ -19,7 +19,7 @@ from transformers import initialization as init
 from transformers import AutoModelForObjectDetection
 from transformers.utils import ModelOutput
 
-from ..losses import _full
+from ..losses import full_precision
 from .boxes import giou
 from .efficientnet import EfficientNetLiteConfig, EfficientNetLiteModel, EfficientNetLitePreTrainedModel, block_sizes
 
@@ -113,7 +113,7 @@ class DenseHead(nn.Module):
         x = self.laterals[0](maps[0])
         for lateral, merge, finer in zip(self.laterals[1:], self.merge, maps[1:]):
             x = merge(lateral(finer) + F.interpolate(x, size=finer.shape[-2:]))
-        return self.label(x), _full(self.sides(x)).exp()  # b c h w; b 4 h w, in pixels
+        return self.label(x), full_precision(self.sides(x)).exp()  # b c h w; b 4 h w, in pixels
 
 # %% ../../nbs/tasks/04d_dense_head.ipynb #8e682242
 @dataclass
@@ -295,7 +295,7 @@ def heat_focal(
     torch.Tensor
         scalar: the sum over all places and classes
     """
-    logits = _full(logits)
+    logits = full_precision(logits)
     p = logits.sigmoid()
     yes = -(1 - p)**2 * F.logsigmoid(logits)
     no = -(1 - heat)**4 * p**2 * F.logsigmoid(-logits)

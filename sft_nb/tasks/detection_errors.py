@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..data import COLORS, new_figure
+from ..figures import COLORS, new_figure
 from .boxes import iou
 
 # %% ../../nbs/tasks/04f_detection_errors.ipynb #defb2930

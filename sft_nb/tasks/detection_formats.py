@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from ..data import _count, _short, cell_text
+from ..cell_values import cell_text
 from ..mistakes import needed
 from ..task import DataError
 from .boxes import _entry, edge_note
 from .images import PARTS, choose_part, no_file, picture_size, pictures_below
+from ..words import how_many, short
 
 # %% ../../nbs/tasks/04c_detection_formats.ipynb #aa6d2bad
 @dataclass
@@ -55,7 +56,7 @@ def _table(rows, found, where):  # rows: (path, boxes, size)
     rows = [(str(path), boxes, size) for path, boxes, size in sorted(rows, key=lambda row: str(row[0]))]
     table = pd.DataFrame({name: pd.Series(list(column), dtype=object) for name, column in zip(("image", "boxes", "size"), zip(*rows))})
     left_out = {reason: n for reason, n in found.left_out.items() if n}
-    sizeless = [f"The annotations give 0 × 0 as the size of {_count(found.sizeless, 'picture')}: that of the picture was taken"] if found.sizeless else []
+    sizeless = [f"The annotations give 0 × 0 as the size of {how_many(found.sizeless, 'picture')}: that of the picture was taken"] if found.sizeless else []
     notes = [f"{n} {reason} left out" for reason, n in left_out.items()] + sizeless + edge_note(found.cut) + found.notes
     table.attrs |= {"left_out": left_out, "noted": notes}
     return table
@@ -74,7 +75,7 @@ def _text(path):
 
 # %% ../../nbs/tasks/04c_detection_formats.ipynb #3d87889a
 def _need(thing, keys, where):  # raise unless it is a dict with these keys
-    if not isinstance(thing, dict): raise DataError(f"{where} is {_short(thing)}, where an object with {', '.join(keys)} belongs.")
+    if not isinstance(thing, dict): raise DataError(f"{where} is {short(thing)}, where an object with {', '.join(keys)} belongs.")
     if missing := [k for k in keys if thing.get(k) is None]: raise DataError(f"{where} has no {' and no '.join(map(repr, missing))}. It needs {', '.join(keys)}.")
 
 def _load(path, keys):
@@ -86,14 +87,14 @@ def _load(path, keys):
     except OSError as e: raise DataError(f"{path} cannot be read ({type(e).__name__}). The JSON file itself is needed.") from None
     _need(content, keys, f"{path}: the file")
     for key in keys:
-        if not isinstance(content[key], list): raise DataError(f"{path}: {key} is {_short(content[key])}, where a list belongs.")
+        if not isinstance(content[key], list): raise DataError(f"{path}: {key} is {short(content[key])}, where a list belongs.")
     return content
 
 def _by_id(path, content, kind, keys):
     found = {}
     for i, entry in enumerate(content[kind]):
         _need(entry, ("id", *keys), f"{path}, {kind}[{i}]")
-        if not isinstance(entry["id"], (int, str)): raise DataError(f"{path}, {kind}[{i}] has the id {_short(entry['id'])}. An id is a whole number.")
+        if not isinstance(entry["id"], (int, str)): raise DataError(f"{path}, {kind}[{i}] has the id {short(entry['id'])}. An id is a whole number.")
         if entry["id"] in found: raise DataError(f"{path}, {kind}[{i}] has the id {entry['id']}, which another entry has already. Each needs its own.")
         found[entry["id"]] = entry
     return found
@@ -114,12 +115,12 @@ def _picture_folder(path, files):  # from which folder the names of the pictures
     best = max(places, key=found.get)
     if found[best]: return best
     looked = ", ".join(dict.fromkeys([*named[:3], *usual[1:4]]))
-    raise DataError(f"{path}: the first picture, {_short(files[0])}, lies in no place where we looked: {path.parent}, {path.parent.parent}, and there in {looked}. Put the pictures into {path.parent / 'images'}, or say where they are: pictures=… (fine-tune: --pictures FOLDER).")
+    raise DataError(f"{path}: the first picture, {short(files[0])}, lies in no place where we looked: {path.parent}, {path.parent.parent}, and there in {looked}. Put the pictures into {path.parent / 'images'}, or say where they are: pictures=… (fine-tune: --pictures FOLDER).")
 
 def _annotation(where, entry, images, names, sizes, found):  # -> id of the picture, box; a reason instead of a box that is left out
     _need(entry, ("image_id", "category_id", "bbox"), where)
     for key, known in (("image_id", images), ("category_id", names)):
-        if not isinstance(entry[key], (int, str)) or entry[key] not in known: raise DataError(f"{where} has {key} {_short(entry[key])}, but no entry of {'images' if key == 'image_id' else 'categories'} has this id.")
+        if not isinstance(entry[key], (int, str)) or entry[key] not in known: raise DataError(f"{where} has {key} {short(entry[key])}, but no entry of {'images' if key == 'image_id' else 'categories'} has this id.")
     if entry.get("iscrowd"): return entry["image_id"], "crowds (iscrowd)"
     if isinstance(entry["bbox"], list) and len(entry["bbox"]) == 4 and 0 in entry["bbox"][2:]: return entry["image_id"], "boxes without area"
     return entry["image_id"], _box(where, {"label": names[entry["category_id"]], "xywh": entry["bbox"]}, sizes[entry["image_id"]], found)
@@ -130,7 +131,7 @@ def _categories(path, content):  # id -> name
     for i, (number, entry) in enumerate(_by_id(path, content, "categories", ["name"]).items()):
         name = entry["name"]
         is_text = isinstance(name, (str, int, float)) and not isinstance(name, bool) and str(name).strip()
-        if not is_text: raise DataError(f"{path}, categories[{i}] has the name {_short(name)}. A name is a text with at least one letter.")
+        if not is_text: raise DataError(f"{path}, categories[{i}] has the name {short(name)}. A name is a text with at least one letter.")
         names[number] = cell_text(name)
     return names
 
@@ -196,7 +197,7 @@ def read_coco(
 def _coco_boxes(path, content, images, names, sizes, found):  # id of each picture -> its boxes
     boxes = {i: [] for i in images}
     for n, entry in enumerate(content["annotations"]):
-        where = f"{path}, annotations[{n}]" + (f" (id {_short(entry['id'])})" if isinstance(entry, dict) and "id" in entry else "")
+        where = f"{path}, annotations[{n}]" + (f" (id {short(entry['id'])})" if isinstance(entry, dict) and "id" in entry else "")
         image, box = _annotation(where, entry, images, names, sizes, found)
         if isinstance(box, str): found.left_out[box] += 1
         else: boxes[image].append(box)
@@ -222,7 +223,7 @@ def _number(node, tags, where):
     try: number = float(_said(node, tags, where))
     except ValueError: number = float("nan")
     if np.isfinite(number): return number
-    raise DataError(f"{where}: <{'><'.join(tags)}> is {_short(_said(node, tags, where))}, where a number belongs.")
+    raise DataError(f"{where}: <{'><'.join(tags)}> is {short(_said(node, tags, where))}, where a number belongs.")
 
 def _voc_object(node, where):  # label, and the four numbers as they stand
     label = _said(node, ["name"], where)
@@ -327,7 +328,7 @@ def _voc_box(seen, first, size, found):
 
 def _bare_pictures(files, read, names, found):  # tell of pictures without an XML file
     bare = [f for f in files if f not in read and (names is None or f.stem in names)]
-    if bare: found.notes.append(f"{_count(len(bare), 'picture')} without an XML file left out ({_some(bare)}): in Pascal VOC's layout a picture without objects has a file too")
+    if bare: found.notes.append(f"{how_many(len(bare), 'picture')} without an XML file left out ({_some(bare)}): in Pascal VOC's layout a picture without objects has a file too")
 
 # %% ../../nbs/tasks/04c_detection_formats.ipynb #efc5c013
 _MOST = 2_000_000  # letters of a data.yaml; the 21,000 names of ImageNet need a quarter of that
@@ -397,7 +398,7 @@ def _entries(path, node):  # (number, node of the name)
     found = {}
     for key, text, value in _pairs(path, node):
         if not (text.isascii() and text.isdecimal() and len(text) < 10):
-            raise DataError(f"{_line(path, key)}: {_short(text)} is no class number. Write 0: cat")
+            raise DataError(f"{_line(path, key)}: {short(text)} is no class number. Write 0: cat")
         if int(text) in found:
             raise DataError(f"{_line(path, key)}: class {int(text)} has a name already. Keep one.")
         found[int(text)] = value
@@ -528,7 +529,7 @@ def read_yolo(
     notes = [labels / f"{file.stem}.txt" for file in files]
     rows = [_yolo_row(file, note, names, found) for file, note in zip(files, notes)]
     bare = [file for file, note in zip(files, notes) if not note.exists()]
-    if bare: found.notes.append(f"{_count(len(bare), 'picture')} without a label file ({_some(bare)}): kept as {'a picture' if len(bare) == 1 else 'pictures'} without objects, which is YOLO's convention")
+    if bare: found.notes.append(f"{how_many(len(bare), 'picture')} without a label file ({_some(bare)}): kept as {'a picture' if len(bare) == 1 else 'pictures'} without objects, which is YOLO's convention")
     classes = list(_one_class(names, found))
     table = _table(rows, found, images)
     table.attrs |= {"unlabelled": len(bare), "classes": classes}

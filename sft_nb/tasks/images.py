@@ -21,10 +21,13 @@ import pandas as pd
 import torch
 from PIL import Image, ImageEnhance, ImageOps, UnidentifiedImageError
 
-from .. import data
+from ..checks import check_columns, check_missing, report
 from ..columns import Stored, cells, records
+from ..figures import COLORS
+from ..tables import read_table
 from ..task import Batch, CheckpointError, DataError, Finding, Task, learned
 from .labels import in_order
+from ..words import how_many, is_empty, name_rows, rows_where, short
 
 # %% ../../nbs/tasks/03a_images.ipynb #fe8d2e93
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")  # of picture files, in small letters
@@ -350,10 +353,10 @@ class Images(Task):
         "(is it broken?, what it says) for every rule about the settings."
         size_is = lambda low, high: isinstance(self.size, int) and not isinstance(self.size, bool) and low <= self.size <= high
         texts = {name: getattr(self, name) for name in ("image", "augment", "unreadable", "part")}
-        mistyped = [(True, f"{name}={data._short(v)}: a text is needed") for name, v in texts.items() if not isinstance(v, str)]
+        mistyped = [(True, f"{name}={short(v)}: a text is needed") for name, v in texts.items() if not isinstance(v, str)]
         return mistyped or [
                 (self.image in self.outputs(), f"image={self.image!r}: also the column of the answer"),
-                (not (self.size is None or size_is(8, LARGEST)), f"size={data._short(self.size)}: a whole number from 8 to {LARGEST:,} pixels, or None"),
+                (not (self.size is None or size_is(8, LARGEST)), f"size={short(self.size)}: a whole number from 8 to {LARGEST:,} pixels, or None"),
                 (not set(self.changes) <= set(CHANGES), f"augment={self.augment!r}: any of {', '.join(CHANGES)}, with commas between"),
                 (self.unreadable not in ("error", "skip"), f"unreadable={self.unreadable!r}: error or skip")]
 
@@ -392,7 +395,7 @@ class Images(Task):
         path = _absolute(source) if isinstance(source, (str, Path)) else None
         if found := path is not None and self._open(path): return self._as_table(path, *found, labelled)
         how = {"encoding": encoding, "delimiter": delimiter}
-        rows = data.read_table(source, **{name: v for name, v in how.items() if v is not None})
+        rows = read_table(source, **{name: v for name, v in how.items() if v is not None})
         if isinstance(source, pd.DataFrame): rows.attrs |= {k: source.attrs[k] for k in DECLARED if k in source.attrs}
         if self.image in rows: rows[self.image] = self._looked_into(cells(rows[self.image]), path.parent if path else Path())
         return rows
@@ -408,7 +411,7 @@ class Images(Task):
         return rows
 
     def _looked_into(self, values, base):  # files become `Picture`s; what is no path stays
-        look = lambda v: Picture(base / _absolute_or_not(v), self.upright) if isinstance(v, (str, Path)) and not isinstance(v, Picture) and not data._empty(v) else v
+        look = lambda v: Picture(base / _absolute_or_not(v), self.upright) if isinstance(v, (str, Path)) and not isinstance(v, Picture) and not is_empty(v) else v
         return pd.Series([look(v) for v in values], dtype=object)
 
     def _wrong(self, value):  # the reason, or None
@@ -418,12 +421,12 @@ class Images(Task):
 
     def check(self, rows: pd.DataFrame, labelled: bool = True) -> list[Finding]:
         "Columns, missing pictures, pictures that cannot be used; then what `check_answers` of the task finds."
-        found = data.check_columns(rows, self.inputs() + (self.outputs() if labelled else []))
+        found = check_columns(rows, self.inputs() + (self.outputs() if labelled else []))
         if found: return found
         told = [Finding("warning", f"{note}.") for note in rows.attrs.get("noted", ())]
         values = list(cells(rows[self.image]))
-        missing = data._at([v is None or not isinstance(v, (list, tuple, dict, np.ndarray, Image.Image)) and data._empty(v) for v in values])
-        found = [Finding("skip", f"{data._count(len(missing), 'row')} without {self.image} ({data._name_rows(missing)}, counting from 0)", missing)] if missing else []
+        missing = rows_where([v is None or not isinstance(v, (list, tuple, dict, np.ndarray, Image.Image)) and is_empty(v) for v in values])
+        found = [Finding("skip", f"{how_many(len(missing), 'row')} without {self.image} ({name_rows(missing)}, counting from 0)", missing)] if missing else []
         reasons = {i: reason for i, v in enumerate(values) if i not in missing and (reason := self._wrong(v))}
         if reasons: found.append(self._unusable(values, reasons))
         return told + found + (self.check_answers(rows) if labelled else [])
@@ -431,7 +434,7 @@ class Images(Task):
     def _unusable(self, values, reasons):
         at, first = tuple(reasons), next(iter(reasons))
         name = f"{_shown(values[first])}: " if isinstance(values[first], (str, Path)) else ""
-        return Finding(self.unreadable, f"{data._count(len(at), 'picture')} cannot be used ({data._name_rows(at)}, counting from 0). {name}{reasons[first]}" + ("" if self.unreadable == "skip" else ". unreadable=\"skip\" leaves such rows out."), at)
+        return Finding(self.unreadable, f"{how_many(len(at), 'picture')} cannot be used ({name_rows(at)}, counting from 0). {name}{reasons[first]}" + ("" if self.unreadable == "skip" else ". unreadable=\"skip\" leaves such rows out."), at)
 
     def check_answers(
         self,
@@ -444,7 +447,7 @@ class Images(Task):
         rows
             with the columns of the answer
         """
-        return data.check_missing(rows, self.outputs())
+        return check_missing(rows, self.outputs())
 
     def set_size(
         self,
@@ -470,7 +473,7 @@ class Images(Task):
         if not (own and wanted and wanted < own): return _seen_by(model, processor)
         try: smaller = _seen_by(model, resize_to(copy.deepcopy(processor), wanted))
         except CheckpointError: return _seen_by(model, processor)  # it has a position for every patch
-        data.report([Finding("warning", f"The pictures are small ({self.side} pixels, the median of their longer sides), so the network sees them at {wanted} × {wanted} pixels instead of the checkpoint's {own}. To choose yourself: size={own} (fine-tune: --size {own}).")])
+        report([Finding("warning", f"The pictures are small ({self.side} pixels, the median of their longer sides), so the network sees them at {wanted} × {wanted} pixels instead of the checkpoint's {own}. To choose yourself: size={own} (fine-tune: --size {own}).")])
         return smaller
 
     def _see(self, value, processor, rng):  # pixels as the network gets them, how they were changed, and the size before: (width, height)
@@ -534,7 +537,7 @@ class Images(Task):
         said = f"{prediction.value}" + ("" if prediction.score is None else f" {prediction.score:.0%}")
         if true is None: return said, "black"
         right = self.score(prediction, true) == 1
-        return said if right else f"{said}\nnot {true}", data.COLORS["certify" if right else "valid"]
+        return said if right else f"{said}\nnot {true}", COLORS["certify" if right else "valid"]
 
 LARGEST = 2**12  # pixels a side that a network may be asked to see
 
@@ -602,7 +605,7 @@ def left_out_note(
     endings = Counter(p.suffix.lower() or "no ending" for p in others).most_common()
     kinds = ", ".join(f"{n} {ending}" for ending, n in endings[:6]) + (" …" if len(endings) > 6 else "")
     examples = ", ".join("/".join(p.parts[-2:]) for p in others[:3]) + (" …" if len(others) > 3 else "")
-    return [f"{data._count(len(others), 'file')} left out, since we cannot read {'it' if len(others) == 1 else 'them'} as pictures ({kinds}): {examples}. Save pictures as PNG or JPEG"]
+    return [f"{how_many(len(others), 'file')} left out, since we cannot read {'it' if len(others) == 1 else 'them'} as pictures ({kinds}): {examples}. Save pictures as PNG or JPEG"]
 
 # %% ../../nbs/tasks/03a_images.ipynb #0603a554
 PARTS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")  # usual names, in small letters
@@ -851,12 +854,12 @@ def check_processor(
     for name in ("size", "crop_size", "pad_size"):
         for key, pixels in dict(getattr(processor, name, None) or {}).items():
             good = pixels is None or isinstance(pixels, (int, float)) and 1 <= pixels <= LARGEST
-            if not good: raise CheckpointError(f"{where} has {name}: {key} {data._short(pixels)}. It is a number of pixels, from 1 to {LARGEST:,}.")
+            if not good: raise CheckpointError(f"{where} has {name}: {key} {short(pixels)}. It is a number of pixels, from 1 to {LARGEST:,}.")
     for name in ("image_mean", "image_std"):
         values = getattr(processor, name, None)
         numbers = [values] if isinstance(values, (int, float)) else values if isinstance(values, (list, tuple)) else None
         good = values is None or numbers is not None and len(numbers) in (1, 3) and all(isinstance(v, (int, float)) and math.isfinite(v) for v in numbers)
-        if not good or name == "image_std" and numbers and not all(numbers): raise CheckpointError(f"{where} has {name} {data._short(values)}. It is three finite numbers, one for each of red, green and blue{', and none is 0' if name == 'image_std' else ''}.")
+        if not good or name == "image_std" and numbers and not all(numbers): raise CheckpointError(f"{where} has {name} {short(values)}. It is three finite numbers, one for each of red, green and blue{', and none is 0' if name == 'image_std' else ''}.")
 
 # %% ../../nbs/tasks/03a_images.ipynb #90d920dc
 STEP_OF_SIZE, LEAST = 32, 64  # pixels: sizes are multiples of this; the smallest that we choose by ourselves

@@ -17,16 +17,19 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .. import data, losses, models
+from .. import losses, models
 from ..assets import load_data
 from ..batching import cut, pad
+from ..checks import blank_cells, check_columns, check_missing
 from ..columns import cells
-from ..models import evaluation_mode
 from ..mistakes import needed
+from ..models import evaluation_mode
+from ..tables import read_table
 from ..task import CheckpointError, DataError, Finding, learned, rng_for
 from .chat import Chat, check_messages, check_template_file, positions, read_messages, stop_tokens
 from .decoding import Generating, check_written, must_be_whole, must_have_room, place_in, sacrebleu
 from .tags import tags_to_spans
+from ..words import is_empty, short
 
 # %% ../../nbs/tasks/06_instruction_tuning.ipynb #f184f589
 @dataclass
@@ -61,7 +64,7 @@ class InstructionTuning(Generating):
 
     def _rules(self):
         wrong = self.template is not None and not isinstance(self.template, (str, Path))
-        return Generating._rules(self) + [(wrong, f"template={data._short(self.template)}: the path of a Jinja file, or None")]
+        return Generating._rules(self) + [(wrong, f"template={short(self.template)}: the path of a Jinja file, or None")]
 
     def _form(self, columns):  # f(row, labelled) -> question, answer; None: no form that we know
         if self.messages in columns: return lambda row, labelled: _cut_off(row[self.messages], labelled)
@@ -75,9 +78,9 @@ class InstructionTuning(Generating):
         def read(row, labelled):
             if labelled and answer is None: raise DataError(f"The answers to the column 'instruction' are looked for in {self.completion!r}, 'output' or 'response', and there is none of them. There is: {', '.join(map(repr, columns))}")
             asked, beside = row["instruction"], row.get(more)
-            if data._empty(beside) or data._empty(asked): return _pair(asked, row.get(answer))
+            if is_empty(beside) or is_empty(asked): return _pair(asked, row.get(answer))
             other = [v for v in (asked, beside) if not isinstance(v, str)]
-            if other: raise DataError(f"The columns 'instruction' and {more!r} hold texts, not {data._short(other[0])}")
+            if other: raise DataError(f"The columns 'instruction' and {more!r} hold texts, not {short(other[0])}")
             return _pair(f"{asked}\n\n{beside}", row.get(answer))
         return read
 
@@ -106,7 +109,7 @@ class InstructionTuning(Generating):
         pd.DataFrame
             index 0 … n-1, unchecked
         """
-        rows = data.read_table(source, encoding or "utf-8", delimiter)
+        rows = read_table(source, encoding or "utf-8", delimiter)
         read = self._form(list(rows))
         if read is None: return rows  # `check` says which column is missing
         halves = []
@@ -128,14 +131,14 @@ class InstructionTuning(Generating):
     def check(self, rows: pd.DataFrame, labelled: bool = True) -> list[Finding]:
         "Columns, empty cells, questions and answers that are no text; columns that are not read."
         columns = [self.prompt, *([self.completion] if labelled else [])]
-        lost = data.check_columns(rows, columns)
+        lost = check_columns(rows, columns)
         if lost: return [*lost, Finding("error", FORMS)]
-        return data.check_missing(rows, columns) + check_written(rows, columns) + self._unused(rows)
+        return check_missing(rows, columns) + check_written(rows, columns) + self._unused(rows)
 
     def _unused(self, rows):  # a warning per filled column that belongs to the question and is not read
         beside = MORE if "instruction" not in rows or self.prompt == "instruction" else ()
         known = {self.prompt, self.completion, self.messages}
-        filled = [c for c in (*UNUSED, *beside) if c in rows and c not in known and not data._blank(rows[c]).all()]
+        filled = [c for c in (*UNUSED, *beside) if c in rows and c not in known and not blank_cells(rows[c]).all()]
         return [Finding("warning", f"The column {c!r} is not read. If it belongs to the question, write it into {self.prompt!r}, or into a system message.") for c in filled]
 
     def learn(self, rows: pd.DataFrame) -> "InstructionTuning":
@@ -186,7 +189,7 @@ class InstructionTuning(Generating):
     def encode(self, row: dict, processor: Any, rng: Any = None) -> dict:
         "The whole conversation as token ids, and which of them the assistant says."
         question, answer = _question(row[self.prompt]), row.get(self.completion)
-        return processor.example(question if isinstance(question, list) else str(question).strip(), None if data._empty(answer) else str(answer).strip())
+        return processor.example(question if isinstance(question, list) else str(question).strip(), None if is_empty(answer) else str(answer).strip())
 
     def asks(self, rows: pd.DataFrame) -> list[str]:
         "The last words of the user."
@@ -208,19 +211,19 @@ MORE, ANSWERS = ("input", "context"), ("output", "response")  # columns beside `
 def _question(cell):  # a text, or checked messages; an empty cell as it is
     found = read_messages(cell)
     if found is not None: return check_messages(found, answered=False)
-    if not isinstance(cell, str) and not data._empty(cell): raise DataError(f"A question is a text or a list of messages, not {data._short(cell)}")
+    if not isinstance(cell, str) and not is_empty(cell): raise DataError(f"A question is a text or a list of messages, not {short(cell)}")
     return cell
 
 def _pair(asked, answer):  # a question and its answer, each a text or messages
     said = read_messages(answer)
     if said is None: return _question(asked), answer
     before = read_messages(asked)
-    if before is None: before = [] if data._empty(asked) else [{"role": "user", "content": _question(asked)}]
+    if before is None: before = [] if is_empty(asked) else [{"role": "user", "content": _question(asked)}]
     messages = check_messages([*before, *said])
     return messages[:-1], messages[-1]["content"]
 
 def _cut_off(cell, labelled):  # a conversation without its last answer, and that answer
-    if data._empty(cell): return None, None
+    if is_empty(cell): return None, None
     messages = read_messages(cell, surely=True)
     last = messages[-1] if isinstance(messages, list) and messages else None
     asks = isinstance(last, dict) and last.get("role", last.get("from")) in ("user", "human")

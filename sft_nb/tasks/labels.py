@@ -17,12 +17,16 @@ import pandas as pd
 import pyarrow.parquet as pq
 import torch
 
-from .. import data, evaluation, losses
+from .. import evaluation, losses
 from ..baselines import linear_probe, majority
+from ..cell_values import cell_number, cell_text, label_name
+from ..checks import alike_key, check_labels, check_missing, check_names, is_torn, rows_hold, told_apart
 from ..columns import cells, records
-from ..data import label_name
+from ..figures import COLORS, new_figure
 from ..mistakes import checked
+from ..tables import with_remark
 from ..task import Batch, DataError, Finding, Prediction, Task, learned
+from ..words import first_few, is_empty, name_rows, rows_where, short
 
 # %% ../../nbs/tasks/00b_labels.ipynb #3cdf752a
 @dataclass
@@ -67,7 +71,7 @@ class Labels(Task):
         "(is it broken?, what it says) for every rule about the settings."
         return [
             (not 0 <= self.label_smoothing < 1, f"label_smoothing={self.label_smoothing}: 0 up to but not 1"),
-            (not isinstance(self.classes, str | list | tuple | None), f"classes={data._short(self.classes)}: names with commas between, or a list of them"),
+            (not isinstance(self.classes, str | list | tuple | None), f"classes={short(self.classes)}: names with commas between, or a list of them"),
             (self.multi_label and not self.separator, "separator='': at least one character"),
             (self.multi_label and (self.balanced or self.label_smoothing), "balanced and label_smoothing: not with multi_label")]
 
@@ -101,7 +105,7 @@ class Labels(Task):
         if found := _check_form(self, rows): return found
         if self.labels: return _check_known(self, rows)
         if self.multi_label: return _check_any_label(self, rows)
-        return data.check_missing(rows, self.outputs()) + data.check_labels(rows, self.label, name=label_name)
+        return check_missing(rows, self.outputs()) + check_labels(rows, self.label, name=label_name)
 
     @checked
     def learn(self, rows: pd.DataFrame) -> "Labels":
@@ -330,36 +334,36 @@ def _named(rows, source, column):  # numbers of classes that have names in the f
 
 # %% ../../nbs/tasks/00b_labels.ipynb #5591d741
 def _in_one_spelling(rows, column):
-    texts = [v if isinstance(v, str) and not data._empty(v) and unwrapped(v) is v else None for v in cells(rows[column])]
+    texts = [v if isinstance(v, str) and not is_empty(v) and unwrapped(v) is v else None for v in cells(rows[column])]
     names = {v: label_name(v) for v in dict.fromkeys(texts) if v is not None}
     if all(v == name for v, name in names.items()): return rows
     spelt = {}
     for v in cells(rows[column]):
-        if not data._empty(v) and not isinstance(unwrapped(v), (*LISTS, dict)): spelt.setdefault(label_name(v), {})[data.cell_text(v)] = None
+        if not is_empty(v) and not isinstance(unwrapped(v), (*LISTS, dict)): spelt.setdefault(label_name(v), {})[cell_text(v)] = None
     several = {name: list(ways) for name, ways in spelt.items() if len(ways) > 1}
     new = pd.Series([v if t is None else names[t] for v, t in zip(cells(rows[column]), texts)], index=rows.index, dtype=object)
     rows = rows.assign(**{column: new})
     if not several: return rows
-    told = "; ".join(f"{' and '.join(map(data._apart, ways[:6]))} as {data._short(name)}" for name, ways in list(several.items())[:5])
-    return data._noted(rows, f"labels in {data._short(column)} that are written in several ways count as one: {told}")
+    told = "; ".join(f"{' and '.join(map(told_apart, ways[:6]))} as {short(name)}" for name, ways in list(several.items())[:5])
+    return with_remark(rows, f"labels in {short(column)} that are written in several ways count as one: {told}")
 
 # %% ../../nbs/tasks/00b_labels.ipynb #73eec83d
 def _check_form(task, rows):  # an error where cells are no labels, or no lists of them
-    values, column = [unwrapped(v) for v in cells(rows[task.label])], data._short(task.label)
-    lists = data._at([isinstance(v, LISTS) for v in values])
-    wrong = data._at([isinstance(v, dict) for v in values])
-    if wrong: return [Finding("error", f"{column}: {data._hold(column, wrong)} a dictionary, {data._short(values[wrong[0]])}, which is no label. {_from_dict(values[wrong[0]], task.multi_label)}", wrong)]
-    torn = data._at([isinstance(v, str) and data._torn(v) for v in values])
-    if torn: return [Finding("error", f"{column}: {data._hold(column, torn)} half of a character, a lone \\ud800 to \\udfff, which no label may hold. Correct it where the labels were made.", torn)]
-    filled = [v for v in values if not data._empty(v)]
+    values, column = [unwrapped(v) for v in cells(rows[task.label])], short(task.label)
+    lists = rows_where([isinstance(v, LISTS) for v in values])
+    wrong = rows_where([isinstance(v, dict) for v in values])
+    if wrong: return [Finding("error", f"{column}: {rows_hold(wrong)} a dictionary, {short(values[wrong[0]])}, which is no label. {_from_dict(values[wrong[0]], task.multi_label)}", wrong)]
+    torn = rows_where([isinstance(v, str) and is_torn(v) for v in values])
+    if torn: return [Finding("error", f"{column}: {rows_hold(torn)} half of a character, a lone \\ud800 to \\udfff, which no label may hold. Correct it where the labels were made.", torn)]
+    filled = [v for v in values if not is_empty(v)]
     if any(_are_vectors([_split(v, sign) for v in filled]) for sign in {task.separator if task.multi_label else ",", ","}):
-        return [Finding("error", f"{column} holds vectors of numbers, such as {data._short(values[lists[0]] if lists else values[0])}, which do not say what the labels are called. Write the names of those that are true, with multi_label=True (--multi-label): [\"a\", \"c\"], or a{task.separator}c in a CSV.")]
+        return [Finding("error", f"{column} holds vectors of numbers, such as {short(values[lists[0]] if lists else values[0])}, which do not say what the labels are called. Write the names of those that are true, with multi_label=True (--multi-label): [\"a\", \"c\"], or a{task.separator}c in a CSV.")]
     if lists and not task.multi_label: return [_no_lists(task, values, lists)]
-    holes = data._at([isinstance(v, LISTS) and not all(map(_is_name, v)) for v in values])
-    if holes: return [Finding("error", f"{column}: {data._hold(column, holes)} a list with an entry that is no label, {data._short(values[holes[0]])}. Write a list of names.", holes)]
+    holes = rows_where([isinstance(v, LISTS) and not all(map(_is_name, v)) for v in values])
+    if holes: return [Finding("error", f"{column}: {rows_hold(holes)} a list with an entry that is no label, {short(values[holes[0]])}. Write a list of names.", holes)]
     return []
 
-def _is_name(entry): return np.isscalar(entry) and not data._empty(entry)
+def _is_name(entry): return np.isscalar(entry) and not is_empty(entry)
 
 def _split(value, sign):  # the entries of a cell
     if isinstance(value, LISTS): return list(value)
@@ -367,25 +371,25 @@ def _split(value, sign):  # the entries of a cell
 
 def _are_vectors(found):  # as many numbers from 0 to 1 in every row, and more than one: on and off, or probabilities
     if not found or len({len(v) for v in found}) > 1 or len(found[0]) < 2: return False
-    return all(0 <= data.cell_number(n) <= 1 for v in found for n in v if not isinstance(n, LISTS))
+    return all(0 <= cell_number(n) <= 1 for v in found for n in v if not isinstance(n, LISTS))
 
 def _from_dict(value, several):  # how to make labels of a dictionary
-    if not all(isinstance(v, (int, float)) for v in value.values()): return f"Make a column of label names from it first; its keys are {data._some(list(value), 5)}."
+    if not all(isinstance(v, (int, float)) for v in value.values()): return f"Make a column of label names from it first; its keys are {first_few(list(value), 5)}."
     make = "[name for name, share in d.items() if share > 0.5]" if several else "max(d, key=d.get)"
     return f"Make a column of label names from it first: rows[column].map(lambda d: {make})."
 
 def _no_lists(task, values, lists):  # what to say of lists where one label is expected
-    column, at = data._short(task.label), f"{data._name_rows(lists)}, counting from 0"
+    column, at = short(task.label), f"{name_rows(lists)}, counting from 0"
     if all(len(values[i]) == 1 for i in lists):
-        return Finding("error", f"{column} holds lists of one label, such as {data._short(values[lists[0]])} ({at}). Write the label itself, without a list; or set multi_label=True (--multi-label) if rows may have several.", lists)
-    return Finding("error", f"Column {column} holds lists of labels, such as {data._short(values[lists[0]])} ({at}). If rows may have several labels, set multi_label=True (--multi-label); else write one label per row.", lists)
+        return Finding("error", f"{column} holds lists of one label, such as {short(values[lists[0]])} ({at}). Write the label itself, without a list; or set multi_label=True (--multi-label) if rows may have several.", lists)
+    return Finding("error", f"Column {column} holds lists of labels, such as {short(values[lists[0]])} ({at}). If rows may have several labels, set multi_label=True (--multi-label); else write one label per row.", lists)
 
 # %% ../../nbs/tasks/00b_labels.ipynb #aa24b10b
 def _check_any_label(task, rows):
     found = [names for names in map(task.target, records(rows)) if names]
     counts = Counter(name for names in found for name in names)
-    if found: return data.check_names(task.label, counts, len(found)) + _check_separator(task, counts)
-    return [Finding("error", f"No row has any label in column {data._short(task.label)}. Labels of a row are separated by {task.separator!r}; set `separator` if yours differ.")] if len(rows) else []
+    if found: return check_names(task.label, counts, len(found)) + _check_separator(task, counts)
+    return [Finding("error", f"No row has any label in column {short(task.label)}. Labels of a row are separated by {task.separator!r}; set `separator` if yours differ.")] if len(rows) else []
 
 def _check_separator(task, counts):  # a warning, where another sign seems to stand between the labels
     for sign in ",;|/\t":
@@ -393,24 +397,24 @@ def _check_separator(task, counts):  # a warning, where another sign seems to st
         again = Counter(p for several in parts for p in several if p) + Counter(name for name in counts if sign not in name)
         if sign == task.separator or not any(again[p] > 1 for several in parts for p in several): continue
         example = next(name for name in counts if sign in name)
-        return [Finding("warning", f"Labels in {data._short(task.label)} such as {data._short(example)} count as one label each. If {sign!r} stands between labels, set separator={sign!r} (--separator '{sign}').")]
+        return [Finding("warning", f"Labels in {short(task.label)} such as {short(example)} count as one label each. If {sign!r} stands between labels, set separator={sign!r} (--separator '{sign}').")]
     return []
 
 # %% ../../nbs/tasks/00b_labels.ipynb #e1f9e10a
 def _check_known(task, rows):
-    missing = [] if task.multi_label else data.check_missing(rows, task.outputs())
+    missing = [] if task.multi_label else check_missing(rows, task.outputs())
     lost, strange = {i for f in missing for i in f.rows}, {}
     for i, row in enumerate(records(rows)):
         names = [] if i in lost else task.target(row) if task.multi_label else [task.target(row)]
         if unknown := [n for n in names if n not in task.labels]: strange[i] = unknown[0]
     if not strange: return missing
     at = tuple(strange)
-    return missing + [Finding("error", _stranger(task, strange[at[0]], f" ({data._name_rows(at)}, counting from 0)"), at)]
+    return missing + [Finding("error", _stranger(task, strange[at[0]], f" ({name_rows(at)}, counting from 0)"), at)]
 
 def _stranger(task, name, where=""):
-    known = ", ".join(data._short(l)[1:-1] for l in task.labels[:8]) + ("…" if len(task.labels) > 8 else "")
-    twin = next((f" Did you mean {data._apart(l)}?" for l in task.labels if data._key(l) == data._key(name)), "")
-    return f"Label {data._apart(name)} in column {data._short(task.label)}{where} was not among the training rows' labels ({known}).{twin} Correct it, or train with rows that have it."
+    known = ", ".join(short(l)[1:-1] for l in task.labels[:8]) + ("…" if len(task.labels) > 8 else "")
+    twin = next((f" Did you mean {told_apart(l)}?" for l in task.labels if alike_key(l) == alike_key(name)), "")
+    return f"Label {told_apart(name)} in column {short(task.label)}{where} was not among the training rows' labels ({known}).{twin} Correct it, or train with rows that have it."
 
 # %% ../../nbs/tasks/00b_labels.ipynb #8ce9d1f5
 def class_list(
@@ -454,7 +458,7 @@ def declared_labels(
     """
     said = task.declared
     strange = next((label for label in found if label not in said), None)
-    if said and strange is not None: raise DataError(f"Label {strange!r} is none of the {len(said)} classes that were given ({data._short(said)}). Correct it, or add it to `classes`.")
+    if said and strange is not None: raise DataError(f"Label {strange!r} is none of the {len(said)} classes that were given ({short(said)}). Correct it, or add it to `classes`.")
     noted = class_list(rows.attrs.get("classes"))
     return said or (noted if set(found) <= set(noted) else [])
 
@@ -504,7 +508,7 @@ def in_order(
 
 # %% ../../nbs/tasks/00b_labels.ipynb #39e2ce00
 def _plot_f1(table):
-    fig, ax = data.new_figure(5, .35 * len(table) + 1)
-    ax.barh(table.index[::-1], table.f1[::-1].fillna(0), color=data.COLORS["valid"])
+    fig, ax = new_figure(5, .35 * len(table) + 1)
+    ax.barh(table.index[::-1], table.f1[::-1].fillna(0), color=COLORS["valid"])
     ax.set(xlabel="F1", xlim=(0, 1))
     return fig

@@ -12,7 +12,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch.nn import functional as F
 
-from ..losses import _full
+from ..losses import full_precision
 from .boxes import giou
 from .dense_head import corners
 
@@ -64,7 +64,7 @@ def match(
     tuple[torch.Tensor, torch.Tensor]
         positions of queries, and of the objects they stand for
     """
-    logits, said = _full(logits), _full(said)
+    logits, said = full_precision(logits), full_precision(said)
     yes, no = yes_and_no(logits)
     shift, overlap = torch.cdist(said, boxes, p=1), giou(corners(said)[:, None], corners(boxes)[None])  # q k each
     cost = CLASS * (yes - no)[:, labels] + L1 * shift - GIOU * overlap
@@ -91,7 +91,7 @@ def answers(
     said, early = [(outputs.logits, outputs.pred_boxes)], getattr(outputs, "intermediate_logits", None)
     if early is not None: said += list(zip(early[:, :-1].unbind(1), outputs.intermediate_reference_points[:, :-1].unbind(1)))
     if getattr(outputs, "enc_topk_logits", None) is not None: said.append((outputs.enc_topk_logits, outputs.enc_topk_bboxes))
-    return [(_full(logits), _full(boxes)) for logits, boxes in said]
+    return [(full_precision(logits), full_precision(boxes)) for logits, boxes in said]
 
 def layer_terms(
     logits: torch.Tensor,  # b q c

@@ -14,8 +14,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .. import data, models
+from .. import models
+from ..cell_values import cell_text
+from ..checks import check_look_alikes, check_missing
 from ..columns import cells, records
+from ..figures import COLORS
 from ..task import Batch, CheckpointError, DataError, Finding, Prediction, SFTError, learned, rng_for
 from .boxes import _listed, _read, box_entries, box_patches, coco_figures, coco_table, coco_tools, draw_boxes, edge_note, nms
 from .dense_head import corners, dense_terms
@@ -26,6 +29,7 @@ from .images import _shown, Change, Images, check_processor, left_out_note, medi
 from .images import picture_size, pictures_below, plot_pictures, resize_to
 from .labels import class_list, declared_labels, untaught
 from .matching import set_terms
+from ..words import how_many, name_rows, short
 
 # %% ../../nbs/tasks/04_object_detection.ipynb #45d42696
 @dataclass
@@ -68,8 +72,8 @@ class ObjectDetection(Images):
     def outputs(self) -> list[str]: return [self.boxes]
 
     def _rules(self):
-        return Images._rules(self) + [(not isinstance(self.pictures, str | Path | None), f"pictures={data._short(self.pictures)}: a folder, or None"),
-                (not isinstance(self.classes, str | list | tuple | None), f"classes={data._short(self.classes)}: names with commas between, or a list of them"),
+        return Images._rules(self) + [(not isinstance(self.pictures, str | Path | None), f"pictures={short(self.pictures)}: a folder, or None"),
+                (not isinstance(self.classes, str | list | tuple | None), f"classes={short(self.classes)}: names with commas between, or a list of them"),
                 (not 0 <= self.least <= self.sure <= 1, f"least={self.least}, sure={self.sure}: shares from 0 to 1, sure not below least")]
 
     def table(
@@ -113,7 +117,7 @@ class ObjectDetection(Images):
 
     def _with_classes(self, rows):  # a table lists no classes: they are those that stand in it
         if rows.attrs.get("classes") or self.boxes not in rows: return rows
-        try: names = {data.cell_text(entry["label"]) for cell in cells(rows[self.boxes]) for entry in _listed(cell)}
+        try: names = {cell_text(entry["label"]) for cell in cells(rows[self.boxes]) for entry in _listed(cell)}
         except (DataError, KeyError, TypeError): return rows  # `check` will say what is wrong
         rows.attrs["classes"] = sorted(name for name in names if name)
         return rows
@@ -132,20 +136,20 @@ class ObjectDetection(Images):
 
     def check_answers(self, rows: pd.DataFrame) -> list[Finding]:
         "Boxes that are missing, impossible, or of a class that nobody has learned; and boxes that reach a little over an edge."
-        found = data.check_missing(rows, self.outputs())
+        found = check_missing(rows, self.outputs())
         without, bad, cut = {i for f in found for i in f.rows}, {}, []
         for i, (picture, cell) in enumerate(zip(cells(rows[self.image]), cells(rows[self.boxes]))):
             if i in without or self._wrong(picture): continue  # said already
             try: cut += self._usable_boxes(picture, cell)
             except DataError as e: bad[i] = (f"{_shown(picture)}: " if isinstance(picture, str) else "") + str(e)
-        if bad: found.append(Finding(self.unreadable, f"{data._count(len(bad), 'row')} with boxes that cannot be used ({data._name_rows(tuple(bad))}, counting from 0). {next(iter(bad.values()))}", tuple(bad)))
-        alike = [] if self.labels else data._look_alikes(self.boxes, class_list(rows.attrs.get("classes")))
+        if bad: found.append(Finding(self.unreadable, f"{how_many(len(bad), 'row')} with boxes that cannot be used ({name_rows(tuple(bad))}, counting from 0). {next(iter(bad.values()))}", tuple(bad)))
+        alike = [] if self.labels else check_look_alikes(self.boxes, class_list(rows.attrs.get("classes")))
         return found + alike + [Finding("warning", f"{note}.") for note in edge_note(cut)]
 
     def _usable_boxes(self, picture, cell):  # pixels of each box that are cut off at an edge; raises DataError
         read = _read(cell, picture_size(picture))
         unknown = next((label for label, _, _ in read if self.labels and label not in self.labels), None)
-        if unknown: raise DataError(f"the label {unknown!r} is none of the {len(self.labels)} that were learned ({data._short(self.labels)}). Mend it, train with rows that have it, or name it in `classes` before training")
+        if unknown: raise DataError(f"the label {unknown!r} is none of the {len(self.labels)} that were learned ({short(self.labels)}). Mend it, train with rows that have it, or name it in `classes` before training")
         return [pixels for _, _, pixels in read]
 
     def target(self, row: dict) -> list[dict]:
@@ -157,7 +161,7 @@ class ObjectDetection(Images):
         "All classes that the file lists, and their numbers in COCO's file where the rows come from one."
         coco_tools()  # whoever lacks them should hear so before the training, not after
         entries = [e for cell in cells(rows[self.boxes]) for e in _listed(cell)]
-        given = {data.cell_text(e["label"]): e.get("category_id") for e in entries}
+        given = {cell_text(e["label"]): e.get("category_id") for e in entries}
         if not given: raise DataError(f"No row has a box in column {self.boxes!r}: there is nothing to learn.")
         listed = declared_labels(self, rows, given)
         labels = listed if self.declared else sorted(listed or given)
@@ -169,7 +173,7 @@ class ObjectDetection(Images):
     def check_lengths(self, rows: pd.DataFrame, processor: Any, lengths: Any = None) -> list[Finding]:
         "Classes without a training row."
         if not (self.declared or rows.attrs.get("classes")): return []
-        return untaught(self.labels, {data.cell_text(e["label"]) for cell in cells(rows[self.boxes]) for e in _listed(cell)})
+        return untaught(self.labels, {cell_text(e["label"]) for cell in cells(rows[self.boxes]) for e in _listed(cell)})
 
     def build(
         self,
@@ -281,7 +285,7 @@ class ObjectDetection(Images):
         said = self._counted(predictions[:most]) if predictions is not None else [[]] * len(rows)
         if len(rows) == 1: return draw_boxes(pictures[0], said[0], truths[0])
         edges = lambda boxes: [b | {"xyxy": np.array(b["xyxy"]) - .5} for b in boxes]  # matplotlib counts from the middle of a pixel
-        def draw(ax, i): box_patches(ax, edges(truths[i]), data.COLORS["certify"], dashed=True); box_patches(ax, edges(said[i]))
+        def draw(ax, i): box_patches(ax, edges(truths[i]), COLORS["certify"], dashed=True); box_patches(ax, edges(said[i]))
         return plot_pictures(pictures, columns=4, side=1.9, draw=draw)
 
     def writers(self) -> dict:

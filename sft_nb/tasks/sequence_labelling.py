@@ -24,19 +24,24 @@ from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from .. import data, evaluation, losses, models
+from .. import evaluation, losses, models
 from ..assets import load_data
 from ..baselines import STRENGTHS
 from ..batching import pad
+from ..cell_values import cell_text
+from ..checks import check_columns, report
 from ..columns import STEP, Stored, cells, records
+from ..figures import COLORS, new_figure
 from ..mistakes import needed
+from ..tables import TABLE_READERS, find_file, read_table
 from ..task import Batch, CheckpointError, DataError, Finding, Prediction, Task, learned
-from ..telling import in_html
 from .labels import untaught
 from .tags import CONLL, ONE, SCHEMES, Spelling, entities, guess_scheme, read_tags, tag_parts, wrong_tag
 from .tags import csv_lines, declared_names, is_in_columns, list_cell, place_of, read_conll
 from .tags import locate, runs, sentence_column, spans_to_tags, split_words, tags_to_spans
 from .texts import read_length
+from ..telling import in_html
+from ..words import how_many, is_empty, name_rows, nearest_name, rows_where, short
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #076dcd0e
 UNSEEN = "?"  # stands where a word was not read, since the text was cut: never right
@@ -116,14 +121,14 @@ class SequenceLabelling(Task):
     def _open(self, source, encoding, delimiter):
         # -> the table as it is in the file; where(row, word) for messages; what was decided
         how = {"encoding": encoding or "utf-8", "delimiter": delimiter}
-        if not isinstance(source, (str, Path)): return self._joined(data.read_table(source), None, how)
-        path = data._find(Path(source), [*data._READERS, *self.formats])
+        if not isinstance(source, (str, Path)): return self._joined(read_table(source), None, how)
+        path = find_file(Path(source), [*TABLE_READERS, *self.formats])
         suffix, told = path.suffix.lower(), []
         if suffix not in self.formats:
             known = [self.words, self.tags, self.text, self.spans]
             if suffix not in (".csv", ".tsv") or not is_in_columns(path, known, **how):
-                return self._joined(data.read_table(path, **how), path, how)
-            how["delimiter"] = delimiter or data._READERS[suffix][1]
+                return self._joined(read_table(path, **how), path, how)
+            how["delimiter"] = delimiter or TABLE_READERS[suffix][1]
             told = [f"there is no header that names {self.words!r}: a row is taken for a word, "
                     "and a blank line for the end of a sentence"]
         rows, lines, more = read_conll(path, self.word_column, self.tag_column, **how)
@@ -136,11 +141,11 @@ class SequenceLabelling(Task):
         own = [self.words, self.tags, self.text, self.spans]
         by = self.sentence or sentence_column([c for c in rows if c not in own])
         if self.sentence and self.sentence not in rows:
-            near = data._nearest(self.sentence, rows.columns)
+            near = nearest_name(self.sentence, rows.columns)
             raise DataError(f"{path or 'The table'}: there is no column {self.sentence!r} that tells sentences apart. {near}")
         if not self._has_a_word_per_row(rows): return as_it_is
         asked = [c for c in (self.words, self.tags) if c in rows]
-        empty = [all(map(data._empty, row)) for row in zip(*(cells(rows[c]) for c in asked))]
+        empty = [all(map(is_empty, row)) for row in zip(*(cells(rows[c]) for c in asked))]
         groups = runs(list(cells(rows[by]))) if by else _between_gaps(empty, path, how)
         groups = [[i for i in group if not empty[i]] for group in groups]
         groups = [group for group in groups if group]
@@ -155,25 +160,25 @@ class SequenceLabelling(Task):
         return all(map(_is_single, cells(rows[single]))) and all(map(_is_one, cells(rows[self.words])))
 
     def _words_of(self, given, text):
-        if not data._empty(text) and not isinstance(text, str): raise DataError(f"{data._short(text)} is no text")
-        if data._empty(given): return None if data._empty(text) else [text[a:b] for a, b in split_words(text, self.unit)]
+        if not is_empty(text) and not isinstance(text, str): raise DataError(f"{short(text)} is no text")
+        if is_empty(given): return None if is_empty(text) else [text[a:b] for a, b in split_words(text, self.unit)]
         words = list_cell(given)
-        if not data._empty(text): locate(words, text)
+        if not is_empty(text): locate(words, text)
         return words
 
     def _tags_of(self, words, text, given, spans, names):
-        if words is None or data._empty(given) and not isinstance(spans, (list, np.ndarray)) and data._empty(spans): return None
-        if data._empty(given):
-            spans = _spans_cell(spans); text = " ".join(words) if data._empty(text) else text
+        if words is None or is_empty(given) and not isinstance(spans, (list, np.ndarray)) and is_empty(spans): return None
+        if is_empty(given):
+            spans = _spans_cell(spans); text = " ".join(words) if is_empty(text) else text
             return spans_to_tags(text, spans, locate(words, text))
         tags = [self._named(tag, names) for tag in list_cell(given)]
-        if len(tags) != len(words): raise DataError(f"{data._count(len(words), 'word')} and {data._count(len(tags), 'tag')}: every word has one")
+        if len(tags) != len(words): raise DataError(f"{how_many(len(words), 'word')} and {how_many(len(tags), 'tag')}: every word has one")
         return tags
 
     def _named(self, tag, names):  # the name of a tag that is a number
         if not names or tag in names or not _is_number(tag): return tag
         if not tag.isdecimal() or int(tag) >= len(names):
-            raise DataError(f"the tag {tag} has no name: there are {data._count(len(names), 'name')}, for 0 to {len(names) - 1}")
+            raise DataError(f"the tag {tag} has no name: there are {how_many(len(names), 'name')}, for 0 to {len(names) - 1}")
         return names[int(tag)]
 
     def _names_in(self, source):  # names of tags that are numbers: those given, or declared by the file
@@ -209,7 +214,7 @@ class SequenceLabelling(Task):
             if labelled: told += _lonely(rows[self.words], rows.get(self.tags))
         name = f"{source}: " if isinstance(source, (str, Path)) else ""
         said = [sentence.replace(f"{source}, ", "") for sentence in told]  # the file is named once, in front
-        data.report([Finding("warning", f"{sentence[0].upper()}{sentence[1:]}.") for sentence in said], name)
+        report([Finding("warning", f"{sentence[0].upper()}{sentence[1:]}.") for sentence in said], name)
         return rows
 
     def _read_tags(self, rows, where, names):  # sets the column of tags -> what was decided
@@ -253,12 +258,12 @@ class SequenceLabelling(Task):
     def check(self, rows: pd.DataFrame, labelled: bool = True) -> list[Finding]:
         "Columns, missing cells, lists of words and tags that fit, tags that may follow each other, tags that training has not met."
         columns = [self.words, *([self.tags] if labelled else [])]
-        found = data.check_columns(rows, columns) or [f for c in columns for f in _check_lists(rows, c)]
+        found = check_columns(rows, columns) or [f for c in columns for f in _check_lists(rows, c)]
         if not labelled or any(f.level == "error" for f in found): return found
         lost = {i for f in found for i in f.rows}
         pairs = [(i, w, t) for i, (w, t) in enumerate(zip(cells(rows[self.words]), cells(rows[self.tags]))) if i not in lost]
         unequal = tuple(i for i, w, t in pairs if len(w) != len(t))
-        if unequal: return [*found, Finding("error", f"There are not as many {self.tags} as {self.words} in {data._name_rows(unequal)} (counting from 0)", unequal)]
+        if unequal: return [*found, Finding("error", f"There are not as many {self.tags} as {self.words} in {name_rows(unequal)} (counting from 0)", unequal)]
         return found + self._check_tags({i: t for i, _, t in pairs})
 
     def _check_tags(self, tags):  # row -> its tags
@@ -266,13 +271,13 @@ class SequenceLabelling(Task):
         if self.labels:
             strange = {i: t for i, row in tags.items() for t in row if t not in self.labels}
             at = tuple(strange)
-            return [Finding("error", f"{self._stranger(strange[at[0]])} ({data._name_rows(at)}, counting from 0). Correct it, or train with rows that have it", at)] if at else []
+            return [Finding("error", f"{self._stranger(strange[at[0]])} ({name_rows(at)}, counting from 0). Correct it, or train with rows that have it", at)] if at else []
         if len(kinds) == 1: return [Finding("error", f"Every word has the same tag, {kinds.pop()!r}: there is nothing to tell apart. Add rows with others, or name another column")]
         scheme = guess_scheme(list(tags.values())) if self.scheme == "auto" else self.scheme
         if scheme == "plain": return [] if self.scheme == "plain" else _about_plain(kinds)
         bad = {i: wrong[1] for i, row in tags.items() if (wrong := wrong_tag(row, "IOB2"))}
         at = tuple(bad)
-        return [Finding("error", f"Tags that are no IOB2 in {data._name_rows(at)} (counting from 0): {bad[at[0]]}. Read the table with task.read(…), which turns every scheme into IOB2", at)] if at else []
+        return [Finding("error", f"Tags that are no IOB2 in {name_rows(at)} (counting from 0): {bad[at[0]]}. Read the table with task.read(…), which turns every scheme into IOB2", at)] if at else []
 
     def _stranger(self, tag): return f"Tag {tag!r} in column {self.tags!r} was not among the training rows' tags ({', '.join(self.labels[:8])}{'…' if len(self.labels) > 8 else ''})"
 
@@ -413,7 +418,7 @@ class SequenceLabelling(Task):
         cut = tuple(int(i) for i, n in zip(at, unseen) if n)
         if not cut: return []
         total = sum(map(len, cells(rows[self.words])))
-        return [Finding("warning", f"{len(cut):,} of {data._count(len(rows), 'row')} {'is' if len(cut) == 1 else 'are'} longer than the {most:,} tokens that the model reads ({data._name_rows(cut)}, counting from 0). {sum(unseen):,} words, {sum(unseen) / total:.1%} of all, are not seen, and count as errors. To read them in windows, set stride, for instance {most // 4}.", cut)]
+        return [Finding("warning", f"{len(cut):,} of {how_many(len(rows), 'row')} {'is' if len(cut) == 1 else 'are'} longer than the {most:,} tokens that the model reads ({name_rows(cut)}, counting from 0). {sum(unseen):,} words, {sum(unseen) / total:.1%} of all, are not seen, and count as errors. To read them in windows, set stride, for instance {most // 4}.", cut)]
 
     def weigh(self, batch: Batch) -> dict[str, float]:
         "How many pieces are asked: with pieces=\"first\", the words that were read."
@@ -504,8 +509,8 @@ class SequenceLabelling(Task):
         "F1 of each type, with the number of entities; for plain tags, who is taken for whom."
         if self.plain: return evaluation.plot_confusion(self._kinds(predictions), self._kinds(targets), self.labels)
         table = self.tables(predictions, targets).get("per type", pd.DataFrame({"f1": [], "entities": []})).sort_values("entities")
-        fig, ax = data.new_figure(6, .32 * len(table) + .9)
-        bars = ax.barh(table.index, table.f1, color=data.COLORS["valid"])
+        fig, ax = new_figure(6, .32 * len(table) + .9)
+        bars = ax.barh(table.index, table.f1, color=COLORS["valid"])
         ax.bar_label(bars, [f"{f:.2f}, {n} entit{'y' if n == 1 else 'ies'}" for f, n in zip(table.f1, table.entities)], padding=3, fontsize=8)
         ax.set(xlabel="strict F1", xlim=(0, 1.25), xticks=[0, .5, 1])
         return fig
@@ -598,7 +603,7 @@ def _check_settings(task):
         (len(set(columns)) < 4, f"words={task.words!r}, tags={task.tags!r}, text={task.text!r}, spans={task.spans!r}: four different columns"),
         (task.max_length is not None and task.max_length < 8, f"max_length={task.max_length}: at least 8 tokens, or None"),
         (task.stride is not None and task.stride < 0, f"stride={task.stride}: 0 or more tokens, or None"),
-        (isinstance(task.tag_names, list) and not all(map(_is_word, task.tag_names)), f"tag_names={data._short(task.tag_names)}: the tags' names, in the order of their numbers, as in O,B-PER,I-PER"),
+        (isinstance(task.tag_names, list) and not all(map(_is_word, task.tag_names)), f"tag_names={short(task.tag_names)}: the tags' names, in the order of their numbers, as in O,B-PER,I-PER"),
         (task.sentence is not None and task.sentence in columns, f"sentence={task.sentence!r}: a column that is no other one of the task"),
     ) if bad]
     if wrong: raise DataError("This task cannot work. " + "; ".join(wrong) + ".")
@@ -635,15 +640,15 @@ def _by_sentence(rows, groups, lists):  # the columns `lists` as lists; others w
         parts = [[values[i] for i in group] for group in groups]
         if c in lists: out[c] = parts
         else:
-            kinds = [{data.cell_text(v): v for v in part if not data._empty(v)} for part in parts]
+            kinds = [{cell_text(v): v for v in part if not is_empty(v)} for part in parts]
             if all(len(k) <= 1 for k in kinds): out[c] = [next(iter(k.values()), None) for k in kinds]
     return pd.DataFrame(out)
 
 def _about_groups(by, groups, keys):
     what = f"the column {by!r} tells" if by else "blank lines tell"
-    words, sentences = data._count(sum(map(len, groups)), "word"), data._count(len(groups), "sentence")
+    words, sentences = how_many(sum(map(len, groups)), "word"), how_many(len(groups), "sentence")
     told = f"a row is a word, and {what} the sentences apart: {words} in {sentences}"
-    if len(set(map(data.cell_text, keys))) in (0, len(groups)): return told
+    if len(set(map(cell_text, keys))) in (0, len(groups)): return told
     return f"{told}. Some of its values come back further down, and are taken for other sentences there; if they are not, sort the rows by it"
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #ec14877c
@@ -651,8 +656,8 @@ def _is_number(tag): return regex.fullmatch(r"[+-]?\d+(\.\d*)?", tag) is not Non
 
 def _spans_cell(value):
     try: value = json.loads(value) if isinstance(value, str) else value
-    except ValueError: raise DataError(f"{data._short(value)} is no list of spans: write [{{\"start\": 0, \"end\": 4, \"label\": \"PER\"}}]") from None
-    if not isinstance(value, (list, tuple, np.ndarray)): raise DataError(f"{data._short(value)} is no list of spans")
+    except ValueError: raise DataError(f"{short(value)} is no list of spans: write [{{\"start\": 0, \"end\": 4, \"label\": \"PER\"}}]") from None
+    if not isinstance(value, (list, tuple, np.ndarray)): raise DataError(f"{short(value)} is no list of spans")
     return list(value)
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #d2cd7fc2
@@ -694,7 +699,7 @@ def _slips(given, reading, where):  # about contradictions
     if at_end: what = f"{tags[-1]!r} at the end"
     else: what = f"{tags[k]!r} after {tags[k - 1]!r}" if k else f"{tags[0]!r} at the beginning"
     verb = "contradicts" if reading.many == 1 else "contradict"
-    name = f"{reading.many:,} of {data._count(words, 'tag')} {verb} {reading.scheme}"
+    name = f"{reading.many:,} of {how_many(words, 'tag')} {verb} {reading.scheme}"
     first = f"{where(i, k - at_end)}, {what}"
     return f"{name}; the first: {first}. Where tags contradict it, an entity begins where none of its type goes on"
 
@@ -704,10 +709,10 @@ def _kinds(column): return {tag for row in cells(column) for tag in row}
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #11b95388
 def _check_lists(rows, column):
     many = lambda v: isinstance(v, (list, tuple, np.ndarray))
-    missing = data._at([data._empty(v) if not many(v) else not len(v) for v in cells(rows[column])])
-    other = data._at([not many(v) and not data._empty(v) or many(v) and not all(map(_is_word, v)) for v in cells(rows[column])])
-    found = [Finding("skip", f"{data._count(len(missing), 'row')} without {column} ({data._name_rows(missing)}, counting from 0)", missing)] if missing else []
-    return found + ([Finding("error", f"{column!r} should hold lists of words, but {data._name_rows(other)} (counting from 0) {'holds' if len(other) == 1 else 'hold'} {data._short(rows[column].iloc[other[0]])}: read the table with task.read(…), and leave no entry empty", other)] if other else [])
+    missing = rows_where([is_empty(v) if not many(v) else not len(v) for v in cells(rows[column])])
+    other = rows_where([not many(v) and not is_empty(v) or many(v) and not all(map(_is_word, v)) for v in cells(rows[column])])
+    found = [Finding("skip", f"{how_many(len(missing), 'row')} without {column} ({name_rows(missing)}, counting from 0)", missing)] if missing else []
+    return found + ([Finding("error", f"{column!r} should hold lists of words, but {name_rows(other)} (counting from 0) {'holds' if len(other) == 1 else 'hold'} {short(rows[column].iloc[other[0]])}: read the table with task.read(…), and leave no entry empty", other)] if other else [])
 
 # %% ../../nbs/tasks/02_sequence_labelling.ipynb #7fd30f54
 def _about_plain(kinds):  # a warning where somebody may have meant entities

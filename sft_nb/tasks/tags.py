@@ -22,8 +22,11 @@ import numpy as np
 import pandas as pd
 import regex
 
-from ..data import _READERS, _count, _empty, _opened, _short, cell_text
+from ..cell_values import cell_text
+from ..tables import TABLE_READERS
 from ..task import DataError
+from ..text_files import open_text
+from ..words import how_many, is_empty, short
 
 # %% ../../nbs/tasks/02a_tagging_formats.ipynb #c6bfeefe
 SCHEMES = {  # the letters that may stand before a type; four of them mean begin, inside, end, single
@@ -460,9 +463,9 @@ def locate(
 # %% ../../nbs/tasks/02a_tagging_formats.ipynb #f1abe931
 def _span(given):  # start, end, label of a span in either form
     try: start, end, label = (given["start"], given["end"], given["label"]) if isinstance(given, dict) else given
-    except (KeyError, TypeError, ValueError): raise DataError(f"{_short(given)} is no span: write {{\"start\": 0, \"end\": 4, \"label\": \"PER\"}} or [0, 4, \"PER\"]") from None
-    if any(isinstance(v, bool) or not isinstance(v, (int, np.integer)) for v in (start, end)): raise DataError(f"the span {_short(given)} has a start or end that is no whole number")
-    if not isinstance(label, str) or not label.strip(): raise DataError(f"the span {_short(given)} has no label")
+    except (KeyError, TypeError, ValueError): raise DataError(f"{short(given)} is no span: write {{\"start\": 0, \"end\": 4, \"label\": \"PER\"}} or [0, 4, \"PER\"]") from None
+    if any(isinstance(v, bool) or not isinstance(v, (int, np.integer)) for v in (start, end)): raise DataError(f"the span {short(given)} has a start or end that is no whole number")
+    if not isinstance(label, str) or not label.strip(): raise DataError(f"the span {short(given)} has no label")
     return int(start), int(end), label.strip()
 
 def _check_span(text, start, end, before):  # a sentence about what is wrong with a span; `before`: the span to its left
@@ -556,7 +559,7 @@ class _Columns:
         return [cell.strip() for cell in cells]
 
 def _layout(path, encoding, delimiter):
-    with _opened(path, encoding, None) as file: lines = [line.rstrip("\r\n") for line in file]
+    with open_text(path, encoding, None) as file: lines = [line.rstrip("\r\n") for line in file]
     used = ((n, line) for n, line in enumerate(lines, 1) if line.strip() and line[0] != "#" and not _is_break(line))
     n, model = next(used, (0, ""))
     by = delimiter or ("\t" if "\t" in model else None)
@@ -623,7 +626,7 @@ def _wide_comments(file):  # lines "#…" that are as wide as the columns and co
     return named, set(others if telling else ())
 
 def _ragged(path, n, cells, file):
-    what = f"{_count(len(cells), 'column')}, where line {file.first} has {file.many}"
+    what = f"{how_many(len(cells), 'column')}, where line {file.first} has {file.many}"
     if "" in cells: what = "an empty column"
     between = {None: "blanks", "\t": "tabs", ",": "commas"}.get(file.delimiter, repr(file.delimiter))
     return f"{path}, line {n}: {what}. Every word has its columns, separated by {between}; a blank line stands between sentences."
@@ -663,11 +666,11 @@ def read_conll(
     word, tag, told = _roles(file, sentences, word_column, tag_column)
     for name, k in (("word_column", word), ("tag_column", tag)):
         if not -many <= k < many:
-            raise DataError(f"{path}: {name}={k}, but its rows have {_count(many, 'column')}, 0 to {many - 1}.")
+            raise DataError(f"{path}: {name}={k}, but its rows have {how_many(many, 'column')}, 0 to {many - 1}.")
     guessed = sorted(_wide_comments(file)[1])
     if guessed:
-        line = f"line {guessed[0]}, {_short(file.lines[guessed[0] - 1])}"
-        told.append(f"comments, and not the word '#': {_count(len(guessed), 'line')}, the first of them {line}")
+        line = f"line {guessed[0]}, {short(file.lines[guessed[0] - 1])}"
+        told.append(f"comments, and not the word '#': {how_many(len(guessed), 'line')}, the first of them {line}")
     if _is_header(sentences[0][0][1], word, tag):
         told.append(f"line {sentences[0][0][0]} is taken for a header, and not for a word")
         sentences[0] = sentences[0][1:]
@@ -736,7 +739,7 @@ def runs(
     """
     out, last = [], object()
     for i, key in enumerate(keys):
-        new = not _empty(key) and cell_text(key) != last
+        new = not is_empty(key) and cell_text(key) != last
         if new or not out: out.append([])
         if new: last = cell_text(key)
         out[-1].append(i)
@@ -763,8 +766,8 @@ def is_in_columns(
         between cells; None: "," or tab
     """
     path = Path(path)
-    delimiter = delimiter or _READERS[path.suffix.lower()][1]
-    with _opened(path, encoding, None) as file: header = file.readline()
+    delimiter = delimiter or TABLE_READERS[path.suffix.lower()][1]
+    with open_text(path, encoding, None) as file: header = file.readline()
     if set(names) & {cell.strip(' "\n') for cell in header.split(delimiter)}: return False
     file = _layout(path, encoding, delimiter)
     used = [line for line in file.lines if line.strip()]
@@ -817,9 +820,9 @@ def list_cell(
     """
     if isinstance(value, str): value = _literal(value)
     if isinstance(value, np.ndarray): value = value.tolist()
-    if not isinstance(value, (list, tuple)): raise DataError(f"{_short(value)} is no list: write [\"a\", \"b\"], or a b")
-    if any(_empty(v) or isinstance(v, (list, tuple, dict)) for v in value):
-        raise DataError(f"{_short(value)} holds an empty entry, or one that is no text")
+    if not isinstance(value, (list, tuple)): raise DataError(f"{short(value)} is no list: write [\"a\", \"b\"], or a b")
+    if any(is_empty(v) or isinstance(v, (list, tuple, dict)) for v in value):
+        raise DataError(f"{short(value)} holds an empty entry, or one that is no text")
     return [cell_text(v) for v in value]
 
 _QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
@@ -843,7 +846,7 @@ def _literal(text):
     return text.split()
 
 def _python_list(text):  # of quoted texts; never two of them glued together
-    wrong = DataError(f"{_short(text)} is no list that can be read: write [\"a\", \"b\"], with a comma between any two")
+    wrong = DataError(f"{short(text)} is no list that can be read: write [\"a\", \"b\"], with a comma between any two")
     if _GLUED.search(regex.sub(rf"({_QUOTED})\s*,", "", text)): raise wrong
     try: value = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, RecursionError, MemoryError): raise wrong from None
@@ -880,7 +883,7 @@ def place_of(
     suffix = path.suffix.lower()
     if suffix not in (".csv", ".tsv", ".jsonl"): return f"{path}, {name}"
     if suffix == ".jsonl":
-        with _opened(path, encoding, "") as file:
+        with open_text(path, encoding, "") as file:
             lines = [n for n, line in enumerate(file, 1) if line.strip()]
     else: lines = [n for n, cells in csv_lines(path, encoding, delimiter) if cells][1:]
     return f"{path}, line {lines[row]}"
@@ -907,7 +910,7 @@ def csv_lines(
         yields (number of its last line, cells); a blank line has no cells
     """
     path = Path(path)
-    with _opened(path, encoding, "") as file:
-        reader = csv.reader(file, delimiter=delimiter or _READERS[path.suffix.lower()][1], strict=True)
+    with open_text(path, encoding, "") as file:
+        reader = csv.reader(file, delimiter=delimiter or TABLE_READERS[path.suffix.lower()][1], strict=True)
         try: yield from ((reader.line_num, cells) for cells in reader)
         except csv.Error: return  # `read_table` says what is wrong

@@ -17,12 +17,17 @@ import torch
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
-from .. import data, losses, models
+from .. import losses, models
 from ..assets import load_data
 from ..baselines import ridge_probe, ridge_words
+from ..cell_values import cell_number, column_numbers, is_duration
+from ..checks import blank_cells, check_numbers
 from ..columns import cells
+from ..figures import COLORS, new_figure
+from ..tables import with_remark
 from ..task import Batch, DataError, Finding, Prediction, learned
 from .texts import Texts
+from ..words import how_many, name_rows, rows_where, short
 
 # %% ../../nbs/tasks/01_text_regression.ipynb #1ec28103
 @dataclass
@@ -68,7 +73,7 @@ class TextRegression(Texts):
         np.ndarray
             n k: in the user's unit; NaN where the cell is empty or no number
         """
-        return np.stack([data.column_numbers(rows[c]) for c in self.outputs()], axis=1)
+        return np.stack([column_numbers(rows[c]) for c in self.outputs()], axis=1)
 
     def named(
         self,
@@ -91,7 +96,7 @@ class TextRegression(Texts):
 
     def target(self, row: dict) -> Any:
         "The row's number, or a dictionary of its numbers when there are several."
-        return self.named([data.cell_number(row[c]) for c in self.outputs()])
+        return self.named([cell_number(row[c]) for c in self.outputs()])
 
     def table(self, source: Any, labelled: bool = True, **options: Any) -> pd.DataFrame:
         "A table whose columns of targets hold numbers, where all their cells are numbers; what is none is left for `check`."
@@ -102,12 +107,12 @@ class TextRegression(Texts):
     def check_answers(self, rows: pd.DataFrame) -> list[Finding]:
         "Cells that are no finite numbers, rows without any number, rows without some, a number that never changes."
         columns = self.outputs()
-        found = data.check_numbers(rows, columns)
+        found = check_numbers(rows, columns)
         there = np.isfinite(self.numbers(rows))  # n k
-        none, some = data._at(~there.any(1)), data._at(there.any(1) & ~there.all(1))
+        none, some = rows_where(~there.any(1)), rows_where(there.any(1) & ~there.all(1))
         if not any(f.level == "error" for f in found):
-            if none: found.append(Finding("skip", f"{data._count(len(none), 'row')} without {' or '.join(columns)} ({data._name_rows(none)}, counting from 0)", none))
-            if some: found.append(Finding("warning", f"{data._count(len(some), 'row')} without some of {', '.join(columns)} ({data._name_rows(some)}, counting from 0): the numbers that are there are used.", some))
+            if none: found.append(Finding("skip", f"{how_many(len(none), 'row')} without {' or '.join(columns)} ({name_rows(none)}, counting from 0)", none))
+            if some: found.append(Finding("warning", f"{how_many(len(some), 'row')} without some of {', '.join(columns)} ({name_rows(some)}, counting from 0): the numbers that are there are used.", some))
             if self.means is None: found += self._check_change(rows)
         return found
 
@@ -261,7 +266,7 @@ class TextRegression(Texts):
     def plot(self, predictions: Any, targets: Any) -> Any:
         "Predicted against true, and residuals against predicted; two panels per target (of the first three)."
         pairs = list(self._pairs(predictions, targets).items())[:3]
-        fig, axes = data.new_figure(3.4 * 2 * len(pairs), 3.2, columns=2 * len(pairs))
+        fig, axes = new_figure(3.4 * 2 * len(pairs), 3.2, columns=2 * len(pairs))
         for (name, (said, true)), left, right in zip(pairs, axes[::2], axes[1::2]): _draw(left, right, said, true, name)
         return fig
 
@@ -308,11 +313,11 @@ class TextRegression(Texts):
 
 # %% ../../nbs/tasks/01_text_regression.ipynb #6bf41032
 def _in_numbers(rows, column):
-    values = data.column_numbers(rows[column])
-    if (np.isnan(values) & ~data._blank(rows[column])).any(): return rows
-    timed = any(map(data.is_duration, cells(rows[column])))
+    values = column_numbers(rows[column])
+    if (np.isnan(values) & ~blank_cells(rows[column])).any(): return rows
+    timed = any(map(is_duration, cells(rows[column])))
     rows = rows.assign(**{column: values})
-    return data._noted(rows, f"{data._short(column)} holds durations: they are read as seconds") if timed else rows
+    return with_remark(rows, f"{short(column)} holds durations: they are read as seconds") if timed else rows
 
 # %% ../../nbs/tasks/01_text_regression.ipynb #f73cf1c2
 def regression_figures(
@@ -346,7 +351,7 @@ def regression_figures(
 REACH = 2.0  # training spreads: an error this large scores 0
 
 # %% ../../nbs/tasks/01_text_regression.ipynb #943ecef3
-def _cloud(ax, x, y, n): ax.plot(x, y, "o", color=data.COLORS["valid"], ms=3, mew=0, alpha=max(.1, min(.7, 150 / max(n, 1))), rasterized=n > 500)
+def _cloud(ax, x, y, n): ax.plot(x, y, "o", color=COLORS["valid"], ms=3, mew=0, alpha=max(.1, min(.7, 150 / max(n, 1))), rasterized=n > 500)
 
 def _slices(x, y, count=10):
     "Mean of x and of y in slices of equal size along x."
@@ -359,10 +364,10 @@ def _draw(left, right, said, true, name):
     left.set(xlabel=f"true {name}", ylabel="predicted"); right.set(xlabel=f"predicted {name}", ylabel="residual")
     if not len(true): return
     ends = [min(true.min(), said.min()), max(true.max(), said.max())]
-    left.plot(ends, ends, "--", color=data.COLORS["reference"], lw=1); left.annotate("perfect", (ends[1], ends[1]), ha="right", va="bottom", fontsize=9)
-    right.axhline(0, color=data.COLORS["reference"], lw=1, ls="--")
-    right.plot(*_slices(said, said - true), color=data.COLORS["train"], marker="o", ms=3)
-    right.text(.99, .98, "mean residual", color=data.COLORS["train"], transform=right.transAxes, ha="right", va="top", fontsize=9)
+    left.plot(ends, ends, "--", color=COLORS["reference"], lw=1); left.annotate("perfect", (ends[1], ends[1]), ha="right", va="bottom", fontsize=9)
+    right.axhline(0, color=COLORS["reference"], lw=1, ls="--")
+    right.plot(*_slices(said, said - true), color=COLORS["train"], marker="o", ms=3)
+    right.text(.99, .98, "mean residual", color=COLORS["train"], transform=right.transAxes, ha="right", va="top", fontsize=9)
 
 # %% ../../nbs/tasks/01_text_regression.ipynb #07f655e2
 def _last_layer(model, k):

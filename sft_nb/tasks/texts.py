@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .. import data
 from ..batching import pad
+from ..checks import check_columns, check_lengths, check_missing, check_text
 from ..columns import STEP, Stored, cells
 from ..mistakes import checked
 from ..task import Batch, DataError, Finding, Task
@@ -54,9 +54,9 @@ class Texts(Task):
     @checked
     def check(self, rows: pd.DataFrame, labelled: bool = True) -> list[Finding]:
         "Columns, empty texts, cells that are no text; then what `check_answers` of the task finds."
-        found = data.check_columns(rows, self.inputs() + (self.outputs() if labelled else []))
+        found = check_columns(rows, self.inputs() + (self.outputs() if labelled else []))
         if found: return found
-        found = data.check_missing(rows, self.inputs()) + data.check_text(rows, self.inputs())
+        found = check_missing(rows, self.inputs()) + check_text(rows, self.inputs())
         return found + (self.check_answers(rows) if labelled else [])
 
     def check_answers(
@@ -70,12 +70,12 @@ class Texts(Task):
         rows
             with the columns of the answer
         """
-        return data.check_missing(rows, self.outputs())
+        return check_missing(rows, self.outputs())
 
     def check_lengths(self, rows: pd.DataFrame, processor: Any, lengths: np.ndarray | None = None) -> list[Finding]:
         "How many texts are longer than the model reads, and what is lost."
         text, pair = rows[self.text], rows[self.text_pair] if self.text_pair else None
-        return data.check_lengths(text, processor, read_length(processor, self.max_length), pair, lengths)
+        return check_lengths(text, processor, read_length(processor, self.max_length), pair, lengths)
 
     def _tokens(self, rows: pd.DataFrame, processor):
         texts = [[str(t) for t in cells(rows[c])] for c in self.inputs()]

@@ -18,12 +18,16 @@ from tokenizers import Regex, Tokenizer, decoders, models as token_models, pre_t
 from transformers import EncoderDecoderModel, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-from .. import data, models
+from .. import models
 from ..assets import read_gettext
+from ..checks import check_columns, check_missing
 from ..columns import cells
+from ..tables import find_file, read_table
 from ..task import CheckpointError, DataError, Finding, learned, torch_seed
 from .chat import Chat, check_template_file, positions, special_marks, stop_tokens
 from .decoding import Generating, check_written, must_fit, must_have_room, sacrebleu
+from ..text_files import open_text
+from ..words import short
 
 # %% ../../nbs/tasks/05_translation.ipynb #a8974c21
 @dataclass
@@ -58,12 +62,12 @@ class Translation(Generating):
 
     def _rules(self):
         place = isinstance(self.prompt, str) and "{}" in self.prompt
-        return Generating._rules(self) + [(not place, f"prompt={data._short(self.prompt)}: it holds no {{}}, where the text goes, as in 'Translate to French: {{}}'")]
+        return Generating._rules(self) + [(not place, f"prompt={short(self.prompt)}: it holds no {{}}, where the text goes, as in 'Translate to French: {{}}'")]
 
     def check(self, rows: pd.DataFrame, labelled: bool = True) -> list[Finding]:
         "Columns, empty cells, cells that are no text."
         columns = [*self.inputs(), *(self.outputs() if labelled else [])]
-        return data.check_columns(rows, columns) or data.check_missing(rows, columns) + check_written(rows, columns)
+        return check_columns(rows, columns) or check_missing(rows, columns) + check_written(rows, columns)
 
     def build(
         self,
@@ -170,7 +174,7 @@ class Translation(Generating):
         pair = isinstance(source, (list, tuple)) and len(source) == 2 and all(isinstance(s, (str, Path)) for s in source)
         if pair: found = read_aligned(*(Path(str(s).strip()) for s in source), encoding)
         elif isinstance(source, (str, Path)) and Path(source).suffix.lower() == ".po": found = read_po(Path(source), encoding)
-        else: return data.read_table(source, encoding or "utf-8", delimiter)
+        else: return read_table(source, encoding or "utf-8", delimiter)
         if not found: raise DataError(f"{source}: there are no translations in it.")
         return pd.DataFrame(found, columns=[self.source, self.target_text])
 
@@ -404,8 +408,8 @@ def read_pair(
 
 # %% ../../nbs/tasks/05_translation.ipynb #3f050904
 def _lines(path, encoding=None):  # cut at line feeds alone: U+2028, U+0085 and form feeds are signs inside a line
-    if not data._find(path, [path.suffix.lower()]).stat().st_size: return []
-    with data._opened(path, encoding or "utf-8", "\n") as file: text = file.read()
+    if not find_file(path, [path.suffix.lower()]).stat().st_size: return []
+    with open_text(path, encoding or "utf-8", "\n") as file: text = file.read()
     if "\r" in text.strip() and "\n" not in text: raise DataError(f"{path}: its lines end with carriage returns alone. Save it with line feeds, as every editor does today.")
     lines = text.split("\n")
     return [line.strip() for line in (lines[:-1] if text.endswith("\n") else lines)]
@@ -439,7 +443,7 @@ def read_aligned(
 
 # %% ../../nbs/tasks/05_translation.ipynb #7498acb3
 def _charset(path):  # the encoding that a catalogue names in its head; None: it names none
-    with data._find(path, [path.suffix.lower()]).open("rb") as file: head = file.read(2**14)
+    with find_file(path, [path.suffix.lower()]).open("rb") as file: head = file.read(2**14)
     named = re.search(rb'^\s*"Content-Type:[^"\n]*charset=([\w.:-]+)', head, re.MULTILINE | re.IGNORECASE)
     return named[1].decode() if named and named[1] != b"CHARSET" else None
 

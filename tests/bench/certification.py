@@ -14,7 +14,7 @@ from object_detection import RECIPE as DETECTOR
 from series import RESULTS, machine, save, stored
 
 from sft_nb.baselines import frozen_features, ladder
-from sft_nb.data import split
+from sft_nb.splitting import split
 from sft_nb.evaluation import predict
 from sft_nb.recipe import Recipe, rate_factor
 from sft_nb.task import rng_for, torch_seed

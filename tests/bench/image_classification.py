@@ -12,7 +12,7 @@ from series import RESULTS, machine, save, stored
 
 from sft_nb.assets import load_data
 from sft_nb.baselines import ladder
-from sft_nb.data import split
+from sft_nb.splitting import split
 from sft_nb.recipe import Recipe
 from sft_nb.tasks.image_classification import ImageClassification
 

@@ -108,7 +108,7 @@ def rows(n, updates):
 def frozen(n, epochs):
     "Epochs of a head on a frozen body: everything computed anew, states computed and kept, states read."
     from sft_nb.batching import Examples
-    from sft_nb.data import split
+    from sft_nb.splitting import split
     from sft_nb.features import cached_forward, plain_forward
     from sft_nb.models import freeze
     from sft_nb.tasks.text_classification import TextClassification, film_reviews

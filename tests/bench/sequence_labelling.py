@@ -12,7 +12,7 @@ import pandas as pd
 from series import RESULTS, machine, save, stored
 
 from sft_nb.baselines import ladder
-from sft_nb.data import split
+from sft_nb.splitting import split
 from sft_nb.evaluation import paired_bootstrap
 from sft_nb.recipe import Recipe
 from sft_nb.tasks.sequence_labelling import SequenceLabelling, entity_f1, tweets

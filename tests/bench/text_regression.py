@@ -14,7 +14,7 @@ from series import RESULTS, machine, save, stored
 from sklearn.metrics import r2_score, root_mean_squared_error
 
 from sft_nb.baselines import ladder
-from sft_nb.data import split
+from sft_nb.splitting import split
 from sft_nb.evaluation import paired_bootstrap
 from sft_nb.recipe import Recipe
 from sft_nb.tasks.text_regression import TextRegression, rated_sentences

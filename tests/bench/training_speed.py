@@ -283,7 +283,7 @@ def attention(args, tries=25):
 
 def parts_of(args):
     "Train and valid rows, by film, another split for each seed."
-    from sft_nb.data import split
+    from sft_nb.splitting import split
     from sft_nb.tasks.text_classification import film_reviews
     parts = split(film_reviews(), valid_size=args.valid_rows, certify_size=0, seed=args.seed, group="movie")
     return parts.train.sample(args.rows, random_state=args.seed).reset_index(drop=True), parts.valid.reset_index(drop=True)

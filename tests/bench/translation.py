@@ -14,7 +14,7 @@ from series import RESULTS, machine, save, stored
 
 from sft_nb.assets import load_data
 from sft_nb.batching import Examples
-from sft_nb.data import split
+from sft_nb.splitting import split
 from sft_nb.evaluation import evaluate
 from sft_nb.models import evaluation_mode
 from sft_nb.methods.lora import Lora
