@@ -176,7 +176,7 @@ def run(*argv):
 
 
 def test_command_line(table, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(sft_nb.cli.RECIPES, "toy", RECIPE.but(epochs=4))
+    monkeypatch.setitem(sft_nb.recipe.RECIPES, "toy", RECIPE.but(epochs=4))
     task = ("--task", "toy_detection:ToyDetection")
     assert run("fine-tune", table, *task, "--recipe", "toy", "--out", tmp_path / "run", "--valid-size", 40, "--certify-size", 40, "--threshold", 0.4, "--json") == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["n"] == {"train": 160, "valid": 40, "certify": 40}

@@ -10,7 +10,7 @@ import argparse, contextlib, sys, time
 from series import RESULTS, machine, save, stored
 
 from sft_nb.baselines import ladder
-from sft_nb.cli import DEMO, demo_data, demo_films
+from sft_nb.demo import DEMO, demo_data, demo_films
 from sft_nb.methods.agreement import RDrop
 from sft_nb.recipe import Recipe
 from sft_nb.tuner import FineTuner
