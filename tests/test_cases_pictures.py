@@ -16,7 +16,7 @@ from sft_nb.all import DataError, FineTuner, ImageClassification, ObjectDetectio
 from sft_nb.cli import main
 from sft_nb.leaks import check_splits
 from sft_nb.task import CheckpointError, SFTError
-from sft_nb.tasks.images import own_size, size_for
+from sft_nb.tasks.image_processors import own_size, size_for
 
 CASES = Path(__file__).parent / "inputs"
 SHORT = Recipe(epochs=1, learning_rate=1e-3, batch_size=8, precision="fp32", keep_best=False)

@@ -5,7 +5,8 @@ import yaml
 from PIL import Image
 
 from sft_nb.task import DataError
-from sft_nb.tasks.detection_formats import _yaml_names, detection_layout, read_yolo
+from sft_nb.tasks.detection_formats import detection_layout
+from sft_nb.tasks.yolo import yaml_names, read_yolo
 
 # what stands after "nc: 2\n" -> what YAML means
 SPELLINGS = {
@@ -42,7 +43,7 @@ SPELLINGS = {
 
 def names_of(tmp_path, text, **how):
     (tmp_path / "data.yaml").write_text(text, encoding="utf-8", **how)
-    return _yaml_names(tmp_path / "data.yaml")
+    return yaml_names(tmp_path / "data.yaml")
 
 
 @pytest.mark.parametrize("case", SPELLINGS)

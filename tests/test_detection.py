@@ -19,7 +19,7 @@ from sft_nb.models import quiet
 from sft_nb.task import Batch, CheckpointError, Prediction
 from sft_nb.tasks.dense_head import DenseOutput
 from sft_nb.tasks.detection_errors import KINDS, sort_answers
-from sft_nb.tasks.images import Change
+from sft_nb.tasks.picture_changes import Change
 from sft_nb.tasks.object_detection import moved
 from sft_nb.gradient import effective_gradient
 

@@ -131,7 +131,7 @@ IN_LESSONS = {  # what a lesson defines for itself, and nobody else calls
     "task": ["seed_everything"],
     "packing": ["packed_share"],
     "tasks.boxes": ["check_boxes"],
-    "tasks.tags": ["from_iob2"],
+    "tasks.schemes": ["from_iob2"],
     "tasks.image_classification": ["right_and_wrong"],
     "tasks.instruction_tuning": ["by_kind"],
     "tasks.translation": ["Attention", "attention_of"],

@@ -21,7 +21,10 @@ from sft_nb.hashes import row_hashes
 from sft_nb.leaks import check_splits
 from sft_nb.task import CheckpointError
 from sft_nb.watching import Listener
-from sft_nb.tasks.images import Images, Picture, open_picture, read_cifar, resize_to, scaled, sized
+from sft_nb.tasks.image_processors import resize_to, scaled, sized
+from sft_nb.tasks.images import Images
+from sft_nb.tasks.picture_folders import read_cifar
+from sft_nb.tasks.pictures import Picture, open_picture
 
 SHORT = Recipe(epochs=2, learning_rate=1e-3, batch_size=4, precision="fp32", keep_best=False)
 

@@ -10,7 +10,7 @@ from test_certificate_schema import BODY, FOUND
 
 from sft_nb.certification.report import report_page, summary_html
 from sft_nb.task import SFTError
-from sft_nb.tasks.sequence_labelling import Shown, html_spans
+from sft_nb.tasks.showing import Shown, html_spans
 from sft_nb.telling import in_html
 
 EVIL = """<script>alert("1")</script> & 'x' {{ 7 * 7 }} {% raw %} {# no #}"""

@@ -149,7 +149,7 @@ from test_tasks import EXAMPLES
 from sft_nb.all import FineTuner, Lora, TextClassification, load_data
 from sft_nb.assets import read_gettext
 from sft_nb.task import SFTError
-from sft_nb.tasks import cldr, detection_formats, gguf, instruction_tuning, sequence_labelling
+from sft_nb.tasks import cldr, gguf, voc
 
 def said(f, *args):
     try: f(*args)
@@ -166,7 +166,7 @@ Path(here, "a.xml").write_text("<a/>")
 found = {
     **{task.name: said(fit, task) for task in EXAMPLES},
     "lora": said(lambda: fit(TextClassification, methods=(Lora(),))),
-    "xml": said(detection_formats._xml, Path(here, "a.xml")),
+    "xml": said(voc.safe_xml, Path(here, "a.xml")),
     "gettext": said(read_gettext, ['msgid "a"', 'msgstr "b"']),
     "dates": said(lambda: cldr.cldr_pairs(dates=3, times=0, amounts=0)),
     "gguf": said(gguf.convert_gguf, Path(here), Path(here, "out")),

@@ -28,8 +28,11 @@ from sft_nb.evaluation import evaluate
 from sft_nb.models import load, quiet
 from sft_nb.packing import packer
 from sft_nb.task import Prediction, SFTError
-from sft_nb.tasks.sequence_labelling import UNSEEN, best_window, entity_f1, html_spans, plain_spans, windows, word_pieces
-from sft_nb.tasks.tags import SCHEMES, entities, guess_scheme, locate, may_follow, spans_to_tags, split_words, tags_to_spans, to_iob2, wrong_tag
+from sft_nb.tasks.entity_figures import UNSEEN, entity_f1
+from sft_nb.tasks.showing import html_spans, plain_spans
+from sft_nb.tasks.word_pieces import best_window, windows, word_pieces
+from sft_nb.tasks.schemes import SCHEMES, entities, guess_scheme, may_follow, to_iob2, wrong_tag
+from sft_nb.tasks.spans import locate, spans_to_tags, split_words, tags_to_spans
 from sft_nb.gradient import effective_gradient
 from tag_schemes import from_iob2
 

@@ -21,7 +21,8 @@ from sft_nb.task import rng_for, torch_seed
 from sft_nb.tasks.detection_errors import found_scores, sort_answers
 from sft_nb.tasks.object_detection import ObjectDetection
 from sft_nb.tasks.scenes import digit_scenes
-from sft_nb.tasks.sequence_labelling import SequenceLabelling, tweets
+from sft_nb.tasks.sequence_labelling import SequenceLabelling
+from sft_nb.tasks.tagging_baselines import tweets
 from sft_nb.tasks.text_classification import TextClassification, film_reviews
 from sft_nb.tuner import FineTuner
 

@@ -26,7 +26,8 @@ from sft_nb.tasks.image_classification import ImageClassification
 from sft_nb.tasks.instruction_tuning import InstructionTuning, bundled_instructions
 from sft_nb.tasks.object_detection import ObjectDetection
 from sft_nb.tasks.scenes import digit_scenes
-from sft_nb.tasks.sequence_labelling import SequenceLabelling, tweets
+from sft_nb.tasks.sequence_labelling import SequenceLabelling
+from sft_nb.tasks.tagging_baselines import tweets
 from sft_nb.tasks.text_classification import TextClassification, film_reviews
 from sft_nb.tasks.text_regression import TextRegression, rated_sentences
 from sft_nb.tasks.translation import Translation
