@@ -439,7 +439,7 @@ class Run:
         if self.interrupted: return None
         p = self.position
         said = p.best_answer if p.kept == p.best_epoch else p.answer
-        return learned_nothing(self.task, self.plan, value, plain, said)
+        return learned_nothing(self.task, self.plan, value, plain, said, len(self.valid))
 
     def identity(self) -> dict:  # plain data
         """What makes it this run and no other.

@@ -217,6 +217,7 @@ def learned_nothing(
     value: float | None,  # the metric that was reached
     plain: tuple[str | None, float | None],  # from `without_learning`
     said: str | None,  # from `only_answer`
+    rows: int,  # how many valid rows there are
 ) -> str | None:  # a sentence; None: it has learned something
     """Does the model answer one thing to every row, or no better than what needs no learning?
 
@@ -232,6 +233,8 @@ def learned_nothing(
         from `without_learning`
     said
         from `only_answer`
+    rows
+        how many valid rows there are
 
     Returns
     -------
@@ -239,7 +242,7 @@ def learned_nothing(
         a sentence; None: it has learned something
     """
     if said is None and _gained(value, plain[1], task.metric[1]): return None
-    if said: what = f"answers {said[:60]} to every one of the valid rows"
+    if said: what = f"answers {said[:60]} to every one of the {rows:,} valid rows"
     else: what = f"is no better on valid than {PLAIN[plain[0]]}"
     cure = f"twice the epochs ({2 * plan.epochs}), three times the learning rate"
     return (f"The model {what}: it has not learned to tell rows apart. "

@@ -78,7 +78,7 @@ class FineTuner:
     Parameters
     ----------
     task
-        what to learn, such as TextClassification(text="text", label="label")
+        a task with its columns, such as TextClassification(label="label")
     checkpoint
         asset, folder or hub id; None: the task's
     recipe
@@ -93,7 +93,7 @@ class FineTuner:
     @checked
     def __init__(
         self,
-        task: Task,  # what to learn, such as TextClassification(text="text", label="label")
+        task: Task,  # a task with its columns, such as TextClassification(label="label")
         checkpoint: str | Path | None = None,  # asset, folder or hub id; None: the task's
         recipe: Recipe = Recipe(),  # such as Recipe(epochs=3) or RECIPES["default"]
         out: str | Path | None = None,  # a folder for checkpoints; None: nothing is written

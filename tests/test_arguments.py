@@ -13,6 +13,7 @@ from conftest import SENTENCES
 from sft_nb import all as public
 from sft_nb.all import (Batch, Calibrate, Certificate, Certify, FineTuner, Finding, Lora, Prediction, RDrop, Recipe, SFTError, SlowBody, TextClassification, folds, judge, ladder, load_data, over_seeds, paired_bootstrap, read_table,
                         rows_needed, split, suggest_checkpoint, suggest_loss, verify)
+from sft_nb.certification.selective import abstain_above
 from sft_nb.tasks import ALL
 
 WRONG = {
@@ -123,7 +124,7 @@ QUICK = {  # name -> things -> (what is called, right arguments)
     "FineTuner": lambda t: (FineTuner, dict(task=TextClassification(), checkpoint=t.bert, recipe=ONCE, out=None, device="cpu")), "FineTuner.load": lambda t: (FineTuner.load, dict(folder=t.folder/"run", device="cpu")),
     "FineTuner.predict": lambda t: (t.tuner.predict, dict(items=["a film"], batch_size=2, abstain=False)), "FineTuner.evaluate": lambda t: (t.tuner.evaluate, dict(rows=t.data.valid.head(8), batch_size=8)),
     "FineTuner.save": lambda t: (t.tuner.save, dict(folder=t.folder/"saved")),
-    "FineTuner.abstain_above": lambda t: (t.tuner.abstain_above, dict(calibrate=t.calibrate, tries=np.array([.9, .5]), alpha=.4, confidence=.9)),
+    "abstain_above": lambda t: (abstain_above, dict(tuner=t.tuner, calibrate=t.calibrate, tries=np.array([.9, .5]), alpha=.4, confidence=.9)),
 }
 HEAVY = {
     "judge": lambda t: (judge, dict(tuner=t.tuner, rows=t.data.certify.head(20), kind=Certify, group=None, batch_size=8)),

@@ -184,14 +184,14 @@ def test_two_threads_save_into_one_folder(tuners, tmp_path):
 def test_nobody_comes_between_training_and_saving(place, tiny, sft, monkeypatch):
     "While a command saves, another one in the same folder is refused."
     said = []
-    stage = FineTuner._stage
-    def meanwhile(self, *args):
+    stage = checkpointing._stage
+    def meanwhile(*args):
         def second():
             try: FineTuner(TextClassification(), tiny("bert"), ONCE, out="new", device="cpu").fit(ROWS)
             except CheckpointError as e: said.append(str(e))
         thread = threading.Thread(target=second); thread.start(); thread.join()
-        return stage(self, *args)
-    monkeypatch.setattr(FineTuner, "_stage", meanwhile)
+        return stage(*args)
+    monkeypatch.setattr(checkpointing, "_stage", meanwhile)
     sft(*tune("reviews.csv", tiny, "new"))
     assert len(said) == 1 and "Another process is training in new" in said[0] and not (place/"new"/"checkpoints").exists()
     assert FineTuner.load("new").predict(["a film"])

@@ -146,7 +146,7 @@ def test_a_run_gets_a_page(reviews, tiny):
     rows = reviews.assign(text=[f"{text} {EVIL}" for text in reviews.text])
     tuner = FineTuner(TextClassification(), tiny("bert"), Recipe(epochs=1, batch_size=8))
     tuner.fit(rows, rows)
-    tuner.notes["title"] = EVIL
+    tuner.notes.title = EVIL
     written = learning_report(tuner, tuner.evaluate(rows))
     page = Reader(written)
     assert type(written) is str and not page.wrong

@@ -83,7 +83,7 @@ def test_there_is_something_to_lose(tiny, whole):
     assert RECIPE.dropout is None and config["hidden_dropout_prob"] == config["attention_probs_dropout_prob"] == .1
     task = DroppedWords().learn(ROWS)
     tuner = FineTuner(task, tiny("bert"), RECIPE.but(epochs=1), device="cpu").fit(TRAIN, VALID)
-    examples = [[tuner.examples.example(i, epoch)["input_ids"] for i in range(12)] for epoch in (0, 1, None)]
+    examples = [[tuner.run.examples.example(i, epoch)["input_ids"] for i in range(12)] for epoch in (0, 1, None)]
     assert examples[0] != examples[1] != examples[2] != examples[0]
     assert len(whole["kept"]) > 50 and len(whole["optimizer"]) > 150 and [len(whole[k]) for k in ("steps", "epochs")] == [9, 3]
 

@@ -410,7 +410,7 @@ def test_everything_is_escaped():
     bad = "<script>alert('x')</script> & \"you\""
     task = SequenceLabelling(labels=["O", "B-<i>", "I-<i>"])
     page = html_spans(bad, [{"start": 0, "end": 8, "label": "<i>"}], task.labels)
-    assert "<script" not in page and "<i>" not in page and "&lt;script&gt;" in page and "&amp; &quot;you&quot;" in page
+    assert "<script" not in page and "<i>" not in page and "&lt;script&gt;" in page and "&amp; &#34;you&#34;" in page
     rows = task.read([{"text": bad, "spans": [[0, 8, "<i>"]]}])
     shown = task.show(rows, [task.answer(bad, split_words(bad), ["O"] * len(split_words(bad)))])
     assert "<script" not in shown._repr_html_() and "<i>" not in shown._repr_html_() and repr(shown).startswith("truth: [<script> <i>]alert(")

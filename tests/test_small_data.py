@@ -121,7 +121,7 @@ def test_numbers_stand_beside_the_mean(tiny, said):
     reached = tuner.history.reached
     assert reached["plain"] == "mean" and "the mean every time" in said()
     plain = reached["plain"], reached["without_learning"]
-    sentence = learned_nothing(tuner.task, tuner.plan, plain[1], plain, None)
+    sentence = learned_nothing(tuner.task, tuner.plan, plain[1], plain, None, 20)
     assert "no better on valid than the mean every time" in sentence and "three times the learning rate (3e-09)" in sentence
 
 
