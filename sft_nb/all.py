@@ -11,7 +11,7 @@ __all__ = ['load_data', 'Ladder', 'ladder', 'suggest_checkpoint', 'suggest_loss'
            'SlowBody', 'Talk', 'Calibrate', 'Certificate', 'Certify', 'judge', 'over_seeds', 'rows_needed', 'verify']
 
 # %% ../nbs/99_all.ipynb #b6de9e1e
-from .assets import load_data
+from .reading import load_data
 from .baselines import Ladder, ladder
 from .certification import Calibrate, Certificate, Certify, judge, over_seeds, rows_needed, verify
 from .choosing import suggest_checkpoint, suggest_loss

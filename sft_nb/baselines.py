@@ -28,7 +28,7 @@ from .mistakes import checked, shown
 from .task import DataError, Prediction, Task
 from .gradient import pick_device
 from .recipe import Recipe
-from .run import usable
+from .guards import usable
 from .tuner import FineTuner
 
 # %% ../nbs/09_baselines.ipynb #1c345b4a

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from .columns import records
 from .mistakes import checked
-from .task import Batch, Task, TrainingError, rng_for
+from .chance import rng_for
+from .task import Batch, Task, TrainingError
 
 # %% ../nbs/05_batching.ipynb #c130365c
 def pad(

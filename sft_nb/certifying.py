@@ -12,7 +12,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from . import checkpointing
+from . import checkpoints, saving
 from .certification.certificate import Certificate, verify as verify_certificate
 from .certification.report import is_certificate, is_page
 from .options import DELIMITER, DEVICE, ENCODING, JSON, MODULE, command, may_write, reader, say_json
@@ -71,7 +71,7 @@ def _training_rows(task, run, train, encoding=None, delimiter=None):
     "What --train names; else the rows that lie in the run."
     if train: return reader(task, encoding, delimiter)(train)
     kept = run.expanduser() / "train.csv"
-    return task.read(str(kept)) if "train.csv" in checkpointing.files_of(run) and kept.is_file() else None
+    return task.read(str(kept)) if "train.csv" in saving.files_of(run) and kept.is_file() else None
 
 # %% ../nbs/90e_certifying.ipynb #e5270c1b
 @command

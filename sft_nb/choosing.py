@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from . import assets
+from . import register
 from .columns import cells
 from .mistakes import checked
 from .task import DataError, Task
@@ -193,7 +193,7 @@ def rough_lengths(
 def _cost(model, lengths, batch_size, speed, fused):
     short, text = lambda x: float(f"{x:.2g}"), not model.kind.startswith("image")  # two digits: it is an estimate
     read = np.minimum(lengths, model.reads) if text else np.full(len(lengths), model.reads)
-    return {"checkpoint": model.name, "from": "package index" if model.name in assets.names("checkpoint") else "model hub", "why": model.why, "language": model.language,
+    return {"checkpoint": model.name, "from": "package index" if model.name in register.names("checkpoint") else "model hub", "why": model.why, "language": model.language,
             "million parameters": round(model.parameters / 1e6, 1), "reads (tokens)" if text else "reads (pixels a side)": model.reads, **({"texts cut": float((lengths > model.reads).mean())} if text else {}),
             "memory (GB)": short(memory_bytes(model, batch_size, int(read.max()), fused) / 1e9), "minutes an epoch": short(training_operations(model, len(read), read.mean()) / speed / 60)}
 

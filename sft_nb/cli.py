@@ -39,7 +39,7 @@ def _assets_app():
 
     @app.command("list")
     @command
-    def list_(): "What can be fetched."; print(_listed(assets.catalogue()))
+    def list_(): "What can be fetched."; print(_listed(register.catalogue()))
 
     @app.command()
     @command

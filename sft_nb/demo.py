@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from . import checkpointing
+from . import checkpoints, saving
 from .baselines import Ladder, ladder
 from .hashes import row_hashes
 from .splitting import Splits, split
@@ -129,7 +129,7 @@ def demo(
 ) -> None:
     "Fine-tune the bundled encoder on film reviews, beside its baselines."
     start = time.perf_counter()
-    checkpointing.may_replace(checkpointing.claim(out), ("ladder.svg", "history.svg", "report.html"), overwrite)
+    saving.may_replace(checkpoints.claim(out), ("ladder.svg", "history.svg", "report.html"), overwrite)
     climb, parts = run_demo(seed, quick)
     result = climb.tuner.evaluate(parts.certify)
     climb.tuner.save(out, overwrite, beside=lambda folder: _demo_files(folder, climb, result))

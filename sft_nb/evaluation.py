@@ -24,9 +24,10 @@ from .batching import Examples
 from .figures import new_figure
 from .files import replacing
 from .mistakes import checked, shown
-from .models import evaluation_mode
+from .layers import evaluation_mode
 from .ranks import gathered, over_ranks, share
-from .task import DataError, Prediction, SFTError, Task, TrainingError, rng_for
+from .chance import rng_for
+from .task import DataError, Prediction, SFTError, Task, TrainingError
 
 # %% ../nbs/06_evaluation.ipynb #dd825f36
 def tensors_in(

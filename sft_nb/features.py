@@ -22,7 +22,7 @@ from torch import nn
 
 from .assets import own_folder
 from .batching import Examples
-from .models import blocks, evaluation_mode
+from .layers import blocks, evaluation_mode
 from .task import Batch, CheckpointError, Task, TrainingError
 
 # %% ../nbs/05c_features.ipynb #d3f0afa9

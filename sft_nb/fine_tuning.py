@@ -99,7 +99,7 @@ def fine_tune(
     if ended: return _nothing_to_do(out, ended, job, parts, wanted, json_)
     none = parts.train.head(0)
     report(check_splits(job, replace(parts, **{r: none if t is None else t for r, t in parts.roles.items()})))
-    alone = checkpointing.held(checkpointing.claim(out)) if ranks().is_main_process else nullcontext()
+    alone = checkpoints.held(checkpoints.claim(out)) if ranks().is_main_process else nullcontext()
     with alone:
         if resume is None and _unfinished(out): telling.warn(f"{out} holds an unfinished run, which is begun anew; --resume auto would have gone on.")
         if not telling.is_quiet(): print(_told(parts, data, valid, certify))
@@ -117,9 +117,9 @@ def _unfinished(out): return any((out.expanduser() / "checkpoints").glob("step-*
 def _ended(out, resume, overwrite):
     "The finished run in `out` that --resume found. Raises CheckpointError for one that may not be replaced."
     if not out.expanduser().is_dir(): return None
-    out = checkpointing.claim(out)  # finishes a save that was killed
-    if resume and not _unfinished(out): return checkpointing.finished(out)
-    checkpointing.may_replace(out, KEPT, overwrite)
+    out = checkpoints.claim(out)  # finishes a save that was killed
+    if resume and not _unfinished(out): return saving.finished(out)
+    saving.may_replace(out, KEPT, overwrite)
 
 def _numbers(figures):
     "JSON has no NaN."

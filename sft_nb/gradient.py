@@ -15,7 +15,8 @@ from torch import nn
 from .features import plain_forward
 from .mistakes import reason
 from .ranks import add_up, over_ranks, ranks, sum_gradients
-from .task import Batch, Task, TrainingError, torch_seed
+from .chance import torch_seed
+from .task import Batch, Task, TrainingError
 
 # %% ../nbs/07_gradient.ipynb #b9aef8f8
 def task_objective(

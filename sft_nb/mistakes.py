@@ -231,7 +231,7 @@ def unfit(
 _AT_LEAST = {"batch_size": 1, "max_new_tokens": 1, "beams": 1}  # of settings that mean the same everywhere
 
 _RAISES = {  # what a module's mistakes are called; elsewhere, DataError
-    "assets": AssetError, "models": CheckpointError, "checkpointing": CheckpointError,
+    "register": AssetError, "assets": AssetError, "reading": AssetError, "models": CheckpointError, "layers": CheckpointError, "checkpoints": CheckpointError, "saving": CheckpointError,
     "training": TrainingError, "recipe": TrainingError, "speed": TrainingError, "lora": TrainingError, "rates": TrainingError, "agreement": TrainingError,
 }
 

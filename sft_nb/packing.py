@@ -21,7 +21,7 @@ from torch import nn
 from .batching import Examples, pad
 from .figures import COLORS, new_figure
 from .mistakes import checked
-from .models import evaluation_mode
+from .layers import evaluation_mode
 from .task import Batch, Task, TrainingError
 
 # %% ../nbs/05b_packing.ipynb #dae7331f

@@ -20,7 +20,7 @@ from .columns import cells
 from .figures import COLORS, new_figure
 from .hashes import each_hash
 from .mistakes import DataError, checked
-from .task import derive_seed
+from .chance import derive_seed
 from .words import how_many
 
 # %% ../nbs/02g_splitting.ipynb #1e44318a

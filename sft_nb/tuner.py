@@ -22,9 +22,10 @@ from .gradient import pick_device
 from .mistakes import checked, shown
 from .ranks import one_voice, ranks
 from .recipe import Recipe
-from .run import Run, usable
+from .guards import usable
+from .run import Run
 from .selection import Position
-from .speed import SHORTCUTS
+from .quicken import SHORTCUTS
 from .tables import TABLE_READERS
 from .task import DataError, Prediction, Task, TrainingError
 from .watching import History, Lines, Listener, watcher
@@ -164,7 +165,7 @@ class FineTuner:
                                 "sft_nb.watching.Listener, and give an object: Mine(), not Mine.")
         told: list[Listener] = []
         if self.out or resume:
-            from sft_nb.checkpointing import Checkpointer
+            from sft_nb.checkpoints import Checkpointer
             told.append(Checkpointer(self.out, resume))
         shown_already = any(isinstance(listener, Lines) for listener in own)
         if ranks().is_main_process and not shown_already: told.append(watcher())
@@ -289,7 +290,7 @@ class FineTuner:
         Path
             the folder
         """
-        from sft_nb.checkpointing import save_run
+        from sft_nb.saving import save_run
         self._ready()
         return save_run(self, Path(folder).expanduser(), overwrite, beside, forget)
 
@@ -309,7 +310,7 @@ class FineTuner:
         device
             None: the best there is
         """
-        from sft_nb.checkpointing import read_run
+        from sft_nb.saving import read_run
         folder = Path(folder).expanduser()
         task, model, processor, about, seen = read_run(folder)
         tuner = cls(task, about["checkpoint"], about["recipe"], device=device)

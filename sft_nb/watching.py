@@ -34,13 +34,13 @@ class History:
     reached
         at the end: metric, value, rows, without_learning, warning
     shortcuts
-        used: list; skipped: name -> why (`sft_nb.speed`)
+        used: list; skipped: name -> why (`sft_nb.quicken`)
     """
     epochs: list[dict] = field(default_factory=list)  # epoch, train_loss, valid_loss, metrics
     steps: list[dict] = field(default_factory=list)  # epoch, step, loss, learning_rate, grad_norm
     seconds: list[float] = field(default_factory=list)  # wall clock per epoch
     reached: dict = field(default_factory=dict)  # at the end: metric, value, rows, without_learning, warning
-    shortcuts: dict = field(default_factory=dict)  # used: list; skipped: name -> why (`sft_nb.speed`)
+    shortcuts: dict = field(default_factory=dict)  # used: list; skipped: name -> why (`sft_nb.quicken`)
 
     @property
     def table(self) -> pd.DataFrame: "A row per epoch."; return pd.DataFrame(self.epochs)

@@ -330,7 +330,7 @@ def tiny(tmp_path_factory):
     @functools.cache
     def make(name):
         from sft_nb.models import quiet
-        from sft_nb.task import torch_seed
+        from sft_nb.chance import torch_seed
         folder = tmp_path_factory.mktemp("checkpoints")/name
         with quiet(), torch_seed("tiny", name):
             model, processor = CHECKPOINTS[name]()

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from sft_nb import assets
+from sft_nb import assets, reading, register
 from sft_nb.task import AssetError
 
 FILES = {"model.txt": b"weights: 0.25, 0.5\n" * 1000, "deep/config.json": b"{}"}
@@ -237,7 +237,7 @@ def test_source_archive_without_the_member_or_with_another_hash(toy, tmp_path):
 
 def test_unknown_name(toy):
     with pytest.raises(AssetError, match="Did you mean 'toy'"): assets.get("tyo", toy)
-    with pytest.raises(AssetError, match="Did you mean 'rotten-tomatoes'"): assets.load_data("rotten_tomatoes")
+    with pytest.raises(AssetError, match="Did you mean 'rotten-tomatoes'"): reading.load_data("rotten_tomatoes")
 
 
 def test_second_source_when_the_first_fails(toy, tmp_path, capfd):
@@ -295,7 +295,7 @@ def test_export_does_not_carry_damage(toy, tmp_path):
 @pytest.mark.parametrize("text", ["not toml", "[toy]\nkind = 1\n", None])
 def test_registry_that_cannot_be_read(tmp_path, text):
     if text: (tmp_path / "mine.toml").write_text(text)
-    with pytest.raises(AssetError, match="mine.toml cannot be read"): assets.names(toml=tmp_path / "mine.toml")
+    with pytest.raises(AssetError, match="mine.toml cannot be read"): register.names(toml=tmp_path / "mine.toml")
 
 
 def test_pip_constraints_of_the_user_are_no_network_trouble(toy, tmp_path, monkeypatch):
@@ -317,12 +317,12 @@ SIZES = {"rated-sentences": (18314, ["text", "rating", "spread", "raters", "sour
 @pytest.mark.timeout(1200)
 def test_all_for_real(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("SFT_NB_HOME", str(tmp_path))
-    for name in assets.names(): assets.get(name)
+    for name in register.names(): assets.get(name)
     out, err = capfd.readouterr()
-    assert len(out.splitlines()) == len(assets.names()) == 8 and err == ""
+    assert len(out.splitlines()) == len(register.names()) == 8 and err == ""
     assert set(assets.verify().state) == {"complete"}
     for name, (count, columns) in SIZES.items():
-        rows = assets.load_data(name)
+        rows = reading.load_data(name)
         assert list(rows.columns) == columns and len(rows) == (count or len(rows))
         if name == "mnist-5k": assert rows.image[0].shape == (28, 28) and set(rows.label) == set(range(10))
         if name == "tweets-ner": assert all(len(w) == len(t) for w, t in zip(rows.words, rows.labels, strict=True))
@@ -333,6 +333,6 @@ def test_all_for_real(tmp_path, monkeypatch, capfd):
 @pytest.mark.timeout(600)
 def test_second_source_of_minilm_for_real(tmp_path, monkeypatch):
     monkeypatch.setenv("SFT_NB_HOME", str(tmp_path))
-    second = replace(assets.info("minilm"), sources=assets.info("minilm").sources[1:])
+    second = replace(register.info("minilm"), sources=register.info("minilm").sources[1:])
     folder = assets._place(second, tmp_path, lambda work: assets._fetch(second, work))
     assert assets.get("minilm") == folder and assets.verify("minilm").state.tolist() == ["complete"]

@@ -16,7 +16,7 @@ import torch
 from conftest import SENTENCES
 
 import sft_nb
-from sft_nb import checkpointing, telling
+from sft_nb import checkpoints, saving, telling
 from sft_nb.all import CheckpointError, DataError, FineTuner, Recipe, TextClassification, read_table
 from sft_nb.cli import main
 from sft_nb.files import replacing, write_file
@@ -161,7 +161,7 @@ def test_a_full_disk_leaves_the_old_run_whole(tuners, tmp_path, monkeypatch):
     def full(*args, **kwargs): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     for where in ("save_weights", "model_card", "sha256", "flush", "write_file"):
         with monkeypatch.context() as m:
-            m.setattr(checkpointing, where, full)
+            m.setattr(saving, where, full)
             with pytest.raises(CheckpointError, match="could not be saved.*No space left"): other.save(tmp_path/"run", overwrite=True)
         assert content(tmp_path/"run") == before, where
 
@@ -184,14 +184,14 @@ def test_two_threads_save_into_one_folder(tuners, tmp_path):
 def test_nobody_comes_between_training_and_saving(place, tiny, sft, monkeypatch):
     "While a command saves, another one in the same folder is refused."
     said = []
-    stage = checkpointing._stage
+    stage = saving._stage
     def meanwhile(*args):
         def second():
             try: FineTuner(TextClassification(), tiny("bert"), ONCE, out="new", device="cpu").fit(ROWS)
             except CheckpointError as e: said.append(str(e))
         thread = threading.Thread(target=second); thread.start(); thread.join()
         return stage(*args)
-    monkeypatch.setattr(checkpointing, "_stage", meanwhile)
+    monkeypatch.setattr(saving, "_stage", meanwhile)
     sft(*tune("reviews.csv", tiny, "new"))
     assert len(said) == 1 and "Another process is training in new" in said[0] and not (place/"new"/"checkpoints").exists()
     assert FineTuner.load("new").predict(["a film"])
@@ -201,9 +201,9 @@ def test_nobody_comes_between_training_and_saving(place, tiny, sft, monkeypatch)
 def test_a_list_that_leads_out_of_the_folder(name, place):
     (place/"thesis.txt").write_text("years of work")
     about = json.loads((place/"run"/"sft_nb.json").read_text())
-    about["files"][name] = checkpointing.sha256(place/"thesis.txt")
+    about["files"][name] = checkpoints.sha256(place/"thesis.txt")
     (place/"run"/"sft_nb.json").write_text(json.dumps(about))
-    with pytest.raises(CheckpointError, match="no name of a file"): checkpointing.may_replace(place/"run", [], True)
+    with pytest.raises(CheckpointError, match="no name of a file"): saving.may_replace(place/"run", [], True)
     (place/"run"/".saving").mkdir(); (place/"run"/".saving"/"ready.json").write_text(json.dumps({"old": [name], "new": [], "forget": False}))
     with pytest.raises(CheckpointError, match="no name of a file"): FineTuner.load(place/"run")
     assert (place/"thesis.txt").exists()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sft_nb.assets import read_gettext
+from sft_nb.reading import read_gettext
 from sft_nb.task import DataError
 from sft_nb.tasks.translation import read_po
 

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer, pipeline
 
 from sft_nb.all import CheckpointError, FineTuner, Recipe, TextClassification, TrainingError, split
-from sft_nb.models import blocks, depth_of, freeze, load, quiet, set_dropout, trainable_table
+from sft_nb.layers import blocks, depth_of, freeze, set_dropout, trainable_table
+from sft_nb.models import load, quiet
 
 FIVE = ["bert", "roberta", "distilbert", "modernbert", "gpt2"]
 HEADS = {

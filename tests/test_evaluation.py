@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from sft_nb.evaluation import (
     Evaluation, classification_metrics, confusion_table, evaluate, paired_bootstrap, per_class_table, plot_confusion, predict)
-from sft_nb.models import evaluation_mode
-from sft_nb.task import Batch, DataError, Prediction, SFTError, Task, TrainingError, learned, rng_for
+from sft_nb.layers import evaluation_mode
+from sft_nb.chance import rng_for
+from sft_nb.task import Batch, DataError, Prediction, SFTError, Task, TrainingError, learned
 
 
 @dataclass

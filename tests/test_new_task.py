@@ -7,7 +7,7 @@ import pytest
 import torch
 from toy_detection import ToyDetection, scenes
 
-import sft_nb.checkpointing  # noqa: F401  gives the tuner save, load and resume
+import sft_nb.cli
 from sft_nb.cli import main
 from sft_nb.splitting import split
 from sft_nb.task import SFTError, Task, task_from_dict

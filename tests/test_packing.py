@@ -15,7 +15,8 @@ from sft_nb.batching import Examples, cut, pad
 from sft_nb.losses import cross_entropy, cross_entropy_weight
 from sft_nb.models import quiet
 from sft_nb.packing import Layout, attention_windows, check_packing, first_fit, first_position, layout_of, looks_back_only, pack, packer, plot_packing, row_plan, take_cells
-from sft_nb.task import Batch, Task, TrainingError, rng_for, torch_seed
+from sft_nb.chance import rng_for, torch_seed
+from sft_nb.task import Batch, Task, TrainingError
 from sft_nb.gradient import effective_gradient, train_mode
 
 WORDS, TAGS, LONGEST = 60, 5, 24  # positions reach exactly as far as the longest example: packed rows are wider than the table
@@ -380,8 +381,9 @@ def test_picture():
 @pytest.mark.slow
 def test_minilm():
     "A pretrained model and real sentences."
-    from sft_nb.assets import load_data
-    from sft_nb.models import load, set_dropout
+    from sft_nb.reading import load_data
+    from sft_nb.layers import set_dropout
+    from sft_nb.models import load
     model, tokenizer = load("minilm", "token-classification", num_labels=TAGS)
     set_dropout(model, 0.)
     ids = [tokenizer(t)["input_ids"] for t in load_data("rotten-tomatoes").text[:48]]

@@ -7,7 +7,8 @@ import transformers
 from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments
 
 from sft_nb.batching import Examples, cut
-from sft_nb.models import quiet, set_dropout
+from sft_nb.layers import set_dropout
+from sft_nb.models import quiet
 from sft_nb.recipe import Recipe
 from sft_nb.tasks import TextClassification
 from sft_nb.gradient import effective_gradient

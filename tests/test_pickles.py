@@ -15,9 +15,9 @@ import torch
 from conftest import SENTENCES, alike
 
 import sft_nb
-from sft_nb import assets
+from sft_nb import assets, reading, register
 from sft_nb.all import FineTuner, Recipe, SFTError, TextClassification, read_table
-from sft_nb.checkpointing import read_checkpoint, sha256
+from sft_nb.checkpoints import read_checkpoint, sha256
 from sft_nb.models import load
 
 ROWS = pd.DataFrame({"text": SENTENCES, "label": ["good", "bad"] * 4})
@@ -179,18 +179,18 @@ def test_parquet_with_a_pickle_inside(tmp_path, marker):
 
 
 @pytest.mark.parametrize("parcel", ["pickle", "old pickle"])
-@pytest.mark.parametrize("name", assets.names())
+@pytest.mark.parametrize("name", register.names())
 def test_assets(name, parcel, tmp_path, marker, monkeypatch):
     "In every file of an asset, at its right length, under a note that says that all is well."
     monkeypatch.setenv("SFT_NB_HOME", str(tmp_path/"home"))
-    asset, folder = assets.info(name), tmp_path/"home"/name
+    asset, folder = register.info(name), tmp_path/"home"/name
     for m in asset.members:
         (folder/m.name).parent.mkdir(parents=True, exist_ok=True)
         with open(folder/m.name, "wb") as f: f.write(PARCELS[parcel](Trap(marker))[:m.bytes]); f.truncate(m.bytes)
     (folder/"files.txt").write_text("".join(f"{m.sha256} {m.bytes} {m.name}\n" for m in asset.members))
     assert assets.get(name) == folder and assets.verify(name).state[0].startswith("damaged: ")
     with pytest.raises(SFTError, match=f"{name}.* cannot be read"):
-        assets.load_data(name) if asset.kind == "dataset" else load(name)
+        reading.load_data(name) if asset.kind == "dataset" else load(name)
 
 
 # --- the source ---

@@ -147,7 +147,7 @@ import json
 from pathlib import Path
 from test_tasks import EXAMPLES
 from sft_nb.all import FineTuner, Lora, TextClassification, load_data
-from sft_nb.assets import read_gettext
+from sft_nb.reading import read_gettext
 from sft_nb.task import SFTError
 from sft_nb.tasks import cldr, gguf, voc
 

@@ -21,9 +21,9 @@ from kill_run import DEATHS, RECIPE, ROWS, TRAIN, VALID, DroppedWords, live, typ
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-import sft_nb.checkpointing as keeping
+import sft_nb.checkpoints as keeping
 from sft_nb.all import CheckpointError, FineTuner, TrainingError
-from sft_nb.checkpointing import Checkpointer, read_checkpoint, write_checkpoint
+from sft_nb.checkpoints import Checkpointer, read_checkpoint, write_checkpoint
 from sft_nb.recipe import Method
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes with SIGKILL")

@@ -9,7 +9,7 @@ from conftest import SENTENCES
 
 from sft_nb.all import FineTuner, Recipe, SFTError, TextClassification
 from sft_nb.run import Run
-from sft_nb.speed import FastDropout
+from sft_nb.dropout import FastDropout
 from sft_nb.task import TrainingError
 from sft_nb.watching import Lines, Listener
 

@@ -16,7 +16,6 @@ import pyarrow as pa
 import pytest
 import torch
 
-import sft_nb.checkpointing  # noqa: F401  gives the tuner save, load and resume
 import sft_nb.columns
 import sft_nb.features
 import sft_nb.tables
@@ -25,10 +24,11 @@ from sft_nb.columns import Stored, cells, mapped, records
 from sft_nb.hashes import row_hashes
 from sft_nb.tables import read_table
 from sft_nb.features import FrozenStates, cached_forward, frozen_parts, plain_forward
-from sft_nb.models import freeze
+from sft_nb.layers import freeze
 from sft_nb.run import Run
 from sft_nb.recipe import Method, Recipe
-from sft_nb.task import DataError, TrainingError, torch_seed
+from sft_nb.chance import torch_seed
+from sft_nb.task import DataError, TrainingError
 from sft_nb.tasks.text_classification import TextClassification
 from sft_nb.gradient import train_mode
 from sft_nb.tuner import FineTuner

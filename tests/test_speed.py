@@ -1,4 +1,4 @@
-"""The shortcuts of sft_nb.speed leave something out, and change nothing: the distribution of dropout, every gradient, every weight, every file."""
+"""The shortcuts of sft_nb.quicken leave something out, and change nothing: the distribution of dropout, every gradient, every weight, every file."""
 import json
 import os
 import re
@@ -13,14 +13,19 @@ import torch
 from scipy.stats import chisquare, norm
 from torch import nn
 
-import sft_nb.checkpointing  # noqa: F401  (so that tuners can save)
 from sft_nb.batching import Examples
 from sft_nb.methods.lora import Lora
-from sft_nb.models import quiet, set_dropout
+from sft_nb.layers import set_dropout
+from sft_nb.models import quiet
 from sft_nb.recipe import Recipe
 from sft_nb.run import Run
-from sft_nb.speed import SHORTCUTS, FastDropout, Ragged, TouchedRows, keep_mask, quicken, touched_rows, training_flops
-from sft_nb.task import TrainingError, torch_seed
+from sft_nb.dropout import FastDropout, keep_mask
+from sft_nb.quicken import SHORTCUTS, quicken
+from sft_nb.ragged import Ragged
+from sft_nb.speed import training_flops
+from sft_nb.untouched_rows import TouchedRows, touched_rows
+from sft_nb.chance import torch_seed
+from sft_nb.task import TrainingError
 from sft_nb.tasks.text_classification import TextClassification
 from sft_nb.tuner import FineTuner
 from sft_nb.watching import Lines
@@ -378,7 +383,7 @@ def test_reasons_can_be_read(wide, tiny, rows, why, monkeypatch):
     if why == "layerdrop": model.config.layerdrop = 0.1
     if why == "eager": model.set_attn_implementation("eager")
     if why == "other answers": model.bert.pooler = Mean()
-    if why == "a bug": monkeypatch.setattr("sft_nb.speed.Ragged.by_head", lambda *_: 1 / 0)
+    if why == "a bug": monkeypatch.setattr("sft_nb.ragged.Ragged.by_head", lambda *_: 1 / 0)
     quick = quicken(model, Examples(task, rows, processor), use=("tokens", "first"))
     told = quick.skipped["first" if why == "other parts" else "tokens"]
     assert re.search(MODELS_SAY[why], told), told
@@ -410,7 +415,7 @@ sys.modules["transformers.integrations.sdpa_attention"] = None  # for others the
 import pandas as pd
 import sft_nb.tuner
 from sft_nb.batching import Examples
-from sft_nb.speed import quicken
+from sft_nb.quicken import quicken
 from sft_nb.tasks.text_classification import TextClassification
 rows = pd.DataFrame({"text": ["good", "a bad film", "fine"], "label": ["a", "b", "a"]})
 task = TextClassification().learn(rows)
@@ -440,7 +445,7 @@ def test_importing_changes_nothing_of_the_process():
 import os, torch, transformers, pandas, matplotlib.pyplot, sklearn
 from transformers import AttentionInterface
 before, known = dict(os.environ), set(AttentionInterface._global_mapping)
-import sft_nb.all, sft_nb.speed
+import sft_nb.all, sft_nb.quicken, sft_nb.speed
 changed = {k for k in before.keys() | os.environ.keys() if before.get(k) != os.environ.get(k)}
 print(changed or "nothing", set(AttentionInterface._global_mapping) - known or "nothing")
 """

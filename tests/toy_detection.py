@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from sft_nb.task import Batch, Prediction, Task, torch_seed
+from sft_nb.chance import torch_seed
+from sft_nb.task import Batch, Prediction, Task
 
 SIZE = 6  # a picture is SIZE x SIZE numbers; a box is [x, y, width, height] and starts at a bright pixel
 

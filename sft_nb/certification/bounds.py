@@ -18,7 +18,8 @@ from scipy.optimize import brentq
 from ..evaluation import group_rows
 from ..figures import COLORS, new_figure
 from ..mistakes import checked
-from ..task import DataError, rng_for
+from ..chance import rng_for
+from ..task import DataError
 
 # %% ../../nbs/certification/01_bounds.ipynb #14975c0e
 @checked

@@ -16,7 +16,7 @@ from scipy.optimize import minimize_scalar
 from .roles import Calibrate, Judged, Refused, only
 from ..figures import COLORS, new_figure
 from ..mistakes import checked
-from ..task import rng_for
+from ..chance import rng_for
 
 # %% ../../nbs/certification/09_calibration.ipynb #150ca96d
 @checked

@@ -23,13 +23,14 @@ from .overlap import Shift, find_doubles, row_features, shift_test
 from .provenance import Ledger, Spent, code_hash, data_hash, digest, settings_hash, weights_hash
 from .report import VERDICTS, card_section, free_for_certificate, report_page, sentence, summary_html
 from .roles import Certify, Refused, group_of, judge
-from ..checkpointing import rewrite
+from ..saving import rewrite
 from ..files import write_file
 from ..hashes import row_hashes
 from ..mistakes import checked, read_json, reason, regular, shown
-from ..run import versions
-from ..run import usable
-from ..task import DataError, SFTError, rng_for
+from ..guards import versions
+from ..guards import usable
+from ..chance import rng_for
+from ..task import DataError, SFTError
 from ..tuner import FineTuner
 from ..words import how_many
 

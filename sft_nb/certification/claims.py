@@ -17,7 +17,8 @@ from .bounds import cluster_bound, exact_bound, mean_bound, one_per_group, plot_
 from .roles import Certify, Refused
 from ..evaluation import group_rows
 from ..mistakes import checked, shown
-from ..task import DataError, SFTError, Task, rng_for
+from ..chance import rng_for
+from ..task import DataError, SFTError, Task
 
 # %% ../../nbs/certification/04_claims.ipynb #04a4cb97
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from ..baselines import ladder
 from .roles import Certify, only
 from ..evaluation import group_rows
 from ..mistakes import checked, shown
-from ..task import DataError, Task, rng_for
+from ..chance import rng_for
+from ..task import DataError, Task
 
 # %% ../../nbs/certification/03_comparison.ipynb #68047494
 @checked

@@ -17,7 +17,7 @@ from .bounds import one_per_group, risk_bound
 from .provenance import digest
 from .roles import Certify, Refused, only
 from ..mistakes import checked
-from ..task import rng_for
+from ..chance import rng_for
 
 # %% ../../nbs/certification/12_groups.ipynb #e0773c79
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from ..evaluation import group_rows
 from ..hashes import row_hashes
 from ..leaks import near_duplicates
 from ..mistakes import checked
-from ..task import DataError, Task, rng_for
+from ..chance import rng_for
+from ..task import DataError, Task
 from ..words import how_many
 
 # %% ../../nbs/certification/02_overlap.ipynb #aaea1fc7

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..hashes import row_hashes
 from ..mistakes import checked, unfit
-from ..run import usable
+from ..guards import usable
 from ..task import DataError, Prediction, SFTError, Task
 from ..tuner import FineTuner
 from ..words import how_many

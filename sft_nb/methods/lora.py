@@ -12,7 +12,8 @@ from torch import nn
 
 from ..mistakes import needed
 from ..recipe import Method
-from ..task import TrainingError, torch_seed
+from ..chance import torch_seed
+from ..task import TrainingError
 
 # %% ../../nbs/methods/00_lora.ipynb #41274a93
 @dataclass(frozen=True)

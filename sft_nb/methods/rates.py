@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..models import parameter_groups
+from ..layers import parameter_groups
 from ..recipe import Method
 from ..task import TrainingError
 

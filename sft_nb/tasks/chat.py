@@ -19,7 +19,7 @@ from jinja2 import TemplateSyntaxError
 from transformers import TextStreamer
 
 from ..checks import report
-from ..models import evaluation_mode
+from ..layers import evaluation_mode
 from ..task import CheckpointError, DataError, Finding
 from .decoding import continuations, must_be_whole, must_fit
 from ..words import short

@@ -14,7 +14,7 @@ from functools import cache
 import pandas as pd
 
 from ..mistakes import needed
-from ..task import rng_for
+from ..chance import rng_for
 
 # %% ../../nbs/tasks/52_cldr.ipynb #1f77aee2
 WITH_DAY = ("full", "long", "medium", "short", "yMMMEd", "yMMMMEd", "yMEd", "yMd")  # a whole date

@@ -18,14 +18,15 @@ import pandas as pd
 import torch
 
 from .. import losses, models
-from ..assets import load_data
+from ..reading import load_data
 from ..batching import cut, pad
 from ..checks import blank_cells, check_columns, check_missing
 from ..columns import cells
 from ..mistakes import needed
-from ..models import evaluation_mode
+from ..layers import evaluation_mode
 from ..tables import read_table
-from ..task import CheckpointError, DataError, Finding, learned, rng_for
+from ..chance import rng_for
+from ..task import CheckpointError, DataError, Finding, learned
 from .chat import Chat, check_messages, check_template_file, positions, read_messages, stop_tokens
 from .decoding import Generating, check_written, must_be_whole, must_have_room, place_in, sacrebleu
 from .spans import tags_to_spans

@@ -19,7 +19,8 @@ from ..cell_values import cell_text
 from ..checks import check_look_alikes, check_missing
 from ..columns import cells, records
 from ..figures import COLORS
-from ..task import Batch, CheckpointError, DataError, Finding, Prediction, SFTError, learned, rng_for
+from ..chance import rng_for
+from ..task import Batch, CheckpointError, DataError, Finding, Prediction, SFTError, learned
 from .boxes import listed_boxes, read_boxes, box_entries, box_patches, coco_figures, coco_table, coco_tools, draw_boxes, edge_note, nms
 from .coco import write_coco_results
 from .dense_head import corners, dense_terms

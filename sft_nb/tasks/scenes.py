@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ..assets import load_data
-from ..task import DataError, rng_for
+from ..reading import load_data
+from ..chance import rng_for
+from ..task import DataError
 
 # %% ../../nbs/tasks/31_scenes.ipynb #aaecfd04
 SIDE = 128  # pixels of a scene

@@ -16,7 +16,7 @@ import pandas as pd
 import regex
 from sklearn.linear_model import LogisticRegression
 
-from ..assets import load_data
+from ..reading import load_data
 
 # %% ../../nbs/tasks/18_tagging_baselines.ipynb #8f8cd024
 def most_frequent_tag(

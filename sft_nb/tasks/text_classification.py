@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from .. import models
-from ..assets import load_data
+from ..reading import load_data
 from ..baselines import bag_of_words
 from .labels import Labels
 from .texts import Texts

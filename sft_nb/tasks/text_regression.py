@@ -18,7 +18,7 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
 from .. import losses, models
-from ..assets import load_data
+from ..reading import load_data
 from ..baselines import ridge_probe, ridge_words
 from ..cell_values import cell_number, column_numbers, is_duration
 from ..checks import blank_cells, check_numbers

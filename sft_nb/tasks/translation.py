@@ -19,11 +19,12 @@ from transformers import EncoderDecoderModel, GPT2Config, GPT2LMHeadModel, PreTr
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from .. import models
-from ..assets import read_gettext
+from ..reading import read_gettext
 from ..checks import check_columns, check_missing
 from ..columns import cells
 from ..tables import find_file, read_table
-from ..task import CheckpointError, DataError, Finding, learned, torch_seed
+from ..chance import torch_seed
+from ..task import CheckpointError, DataError, Finding, learned
 from .chat import Chat, check_template_file, positions, special_marks, stop_tokens
 from .decoding import Generating, check_written, must_fit, must_have_room, sacrebleu
 from ..text_files import open_text

@@ -17,7 +17,7 @@ from sft_nb.baselines import frozen_features, ladder
 from sft_nb.splitting import split
 from sft_nb.evaluation import predict
 from sft_nb.recipe import Recipe, rate_factor
-from sft_nb.task import rng_for, torch_seed
+from sft_nb.chance import rng_for, torch_seed
 from sft_nb.tasks.detection_errors import found_scores, sort_answers
 from sft_nb.tasks.object_detection import ObjectDetection
 from sft_nb.tasks.scenes import digit_scenes

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from series import RESULTS, machine, save, stored
 
-from sft_nb.assets import load_data
+from sft_nb.reading import load_data
 from sft_nb.baselines import ladder
 from sft_nb.splitting import split
 from sft_nb.recipe import Recipe

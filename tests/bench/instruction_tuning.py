@@ -13,7 +13,7 @@ import pandas as pd
 
 from series import RESULTS, machine, save, stored
 
-from sft_nb.assets import load_data
+from sft_nb.reading import load_data
 from sft_nb.splitting import split
 from sft_nb.evaluation import evaluate
 from sft_nb.methods.lora import Lora

@@ -110,7 +110,7 @@ def frozen(n, epochs):
     from sft_nb.batching import Examples
     from sft_nb.splitting import split
     from sft_nb.features import cached_forward, plain_forward
-    from sft_nb.models import freeze
+    from sft_nb.layers import freeze
     from sft_nb.tasks.text_classification import TextClassification, film_reviews
     train = split(film_reviews(), n, 0, stratify="label").valid
     task = TextClassification().learn(train)

@@ -16,7 +16,7 @@ from typing import Callable
 
 from series import RESULTS, machine, save, stored
 
-from sft_nb.assets import load_data
+from sft_nb.reading import load_data
 from sft_nb.splitting import split
 from sft_nb.evaluation import predict
 from sft_nb.recipe import Recipe

@@ -104,7 +104,7 @@ def with_trainer(args, way, clock, rows, task, evaluate=None):
 
 def with_bare_loop(args, way, clock, rows, task, evaluate=None):
     import torch
-    from sft_nb.models import parameter_groups
+    from sft_nb.layers import parameter_groups
     from sft_nb.recipe import rate_factor
     from sft_nb.gradient import pick_device
     device = pick_device()
@@ -130,7 +130,7 @@ def our_run(args, way, task, rows):
     from sft_nb.gradient import pick_device
     from sft_nb.recipe import Recipe
     from sft_nb.run import Run
-    from sft_nb.speed import SHORTCUTS
+    from sft_nb.quicken import SHORTCUTS
     shortcuts = tuple(SHORTCUTS) if way == "sft_nb" else tuple(way.partition(":")[2].split("+"))
     recipe = Recipe(epochs=args.epochs, learning_rate=LEARNING_RATE, weight_decay=DECAY, warmup=WARMUP,
                     batch_size=args.batch, keep_best=False, seed=args.seed)
@@ -155,7 +155,7 @@ def with_sft_nb(args, way, clock, rows, task, evaluate=None):
 def peak(args, tries=12):
     "GFLOP/s of the matrix products of one block, forward and backward, when nothing else is computed: the best, and the median."
     import torch
-    from sft_nb.models import blocks
+    from sft_nb.layers import blocks
     from sft_nb.gradient import pick_device, pick_precision
     device = pick_device(); rows = rows_of(args); task = task_of(args, rows)
     dtype = torch.bfloat16 if pick_precision("auto", device) == "bf16" else torch.float32
@@ -207,14 +207,14 @@ def profile(args, way, updates=10):
     "Shares of the time of a step, by kind of work."
     from torch.profiler import ProfilerActivity, profile as profiler, record_function
     import torch
-    from sft_nb import speed
+    from sft_nb import dropout
     from sft_nb.gradient import train_mode
-    rows = rows_of(args); task = task_of(args, rows); dice = speed.keep_mask
+    rows = rows_of(args); task = task_of(args, rows); dice = dropout.keep_mask
 
     def named(*a):
         with record_function("dice"): return dice(*a)
 
-    speed.keep_mask = named
+    dropout.keep_mask = named
     run = our_run(args, way, task, rows).prepared()
     train_mode(run.model)
     batches = run.examples.batches(args.batch, epoch=0)
@@ -253,7 +253,7 @@ def attention(args, tries=25):
     import numpy as np
     import torch
     from sft_nb.batching import Examples
-    from sft_nb.speed import Ragged, ragged_attention
+    from sft_nb.ragged import Ragged, ragged_attention
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
     from transformers.models.bert.modeling_bert import eager_attention_forward
     rows = rows_of(args); task = task_of(args, rows)

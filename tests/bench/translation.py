@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from series import RESULTS, machine, save, stored
 
-from sft_nb.assets import load_data
+from sft_nb.reading import load_data
 from sft_nb.batching import Examples
 from sft_nb.splitting import split
 from sft_nb.evaluation import evaluate
-from sft_nb.models import evaluation_mode
+from sft_nb.layers import evaluation_mode
 from sft_nb.methods.lora import Lora
 from sft_nb.methods.rates import SlowBody
 from sft_nb.recipe import Recipe
