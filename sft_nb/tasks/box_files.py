@@ -193,22 +193,30 @@ def text_of(
         raise DataError(f"{path}: the file is not UTF-8 text. Save it as UTF-8.") from None
 
 def some_names(
-    paths: list[Path],
+    paths: list[Path],  # of files
     most: int = 3,  # names that are written out
 ) -> str:
     """The first names, for a message.
 
     Parameters
     ----------
+    paths
+        of files
     most
         names that are written out
     """
     return ", ".join(p.name for p in paths[:most]) + (" …" if len(paths) > most else "")
 
 def folders_in(
-    folder: Path,
+    folder: Path,  # to look into, but no deeper
 ) -> list[Path]:
-    "The folders of a folder, sorted, without hidden ones."
+    """The folders of a folder, sorted, without hidden ones.
+
+    Parameters
+    ----------
+    folder
+        to look into, but no deeper
+    """
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 def folder_called(

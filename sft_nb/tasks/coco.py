@@ -83,9 +83,15 @@ def _categories(path, content):  # id -> name
 
 # %% ../../nbs/tasks/37_coco.ipynb #12b7d0ea
 def is_coco(
-    path: Path,
+    path: Path,  # of any file
 ) -> bool:
-    "Is it a JSON file with COCO's three lists?"
+    """Is it a JSON file with COCO's three lists?
+
+    Parameters
+    ----------
+    path
+        of any file
+    """
     if path.suffix.lower() != ".json" or not path.is_file(): return False
     content = path.read_bytes()
     return all(f'"{key}"'.encode() in content for key in ("annotations", "images", "categories"))

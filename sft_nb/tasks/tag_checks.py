@@ -24,9 +24,15 @@ from ..words import rows_where, how_many, is_empty, name_rows, short
 _HALF = regex.compile(r"\p{Cs}")  # of a character
 
 def is_word(
-    value: Any,
+    value: Any,  # an entry of a list
 ) -> bool:
-    "A text that is not empty, and has no half of a character in it?"
+    """A text that is not empty, and has no half of a character in it?
+
+    Parameters
+    ----------
+    value
+        an entry of a list
+    """
     return isinstance(value, str) and bool(value.strip()) and not _HALF.search(value)
 
 def _check_lists(rows, column):  # is there a list of words in every row?
@@ -46,7 +52,7 @@ def _check_lists(rows, column):  # is there a list of words in every row?
     return found
 
 def check_tagged(
-    rows: pd.DataFrame,
+    rows: pd.DataFrame,  # a sentence each
     words: str,  # its column of words
     tags: str | None,  # its column of tags; None: rows to predict
 ) -> tuple[list[Finding], dict[int, list[str]]]:  # and, if there is no error: row -> its tags
@@ -54,6 +60,8 @@ def check_tagged(
 
     Parameters
     ----------
+    rows
+        a sentence each
     words
         its column of words
     tags

@@ -63,7 +63,7 @@ def sentences_of_rows(
     return _by_sentence(rows, groups, lists), groups, _about_groups(by, groups, keys)
 
 def has_a_word_per_row(
-    rows: pd.DataFrame,
+    rows: pd.DataFrame,  # as they were read
     words: str,  # its column of words
     tags: str,  # its column of tags, which may be missing
 ) -> bool:
@@ -71,6 +71,8 @@ def has_a_word_per_row(
 
     Parameters
     ----------
+    rows
+        as they were read
     words
         its column of words
     tags
@@ -81,7 +83,7 @@ def has_a_word_per_row(
     return all(map(_is_single, cells(rows[single]))) and all(map(_is_one, cells(rows[words])))
 
 def joined_rows(
-    rows: pd.DataFrame,
+    rows: pd.DataFrame,  # as they were read
     columns: list[str],  # those of the task: words, tags, and others that do not tell sentences apart
     sentence: str | None,  # column that does; None: one with such a name
     path: Path | None,  # the file that the rows come from; None: a table
@@ -91,6 +93,8 @@ def joined_rows(
 
     Parameters
     ----------
+    rows
+        as they were read
     columns
         those of the task: words, tags, and others that do not tell sentences apart
     sentence
@@ -253,9 +257,15 @@ def _named(tag, names):  # the name of a tag that is a number
     return names[int(tag)]
 
 def is_number(
-    tag: str,
+    tag: str,  # as it is written in a file
 ) -> bool:
-    "Is this tag a number, so that its name stands elsewhere?"
+    """Is this tag a number, so that its name stands elsewhere?
+
+    Parameters
+    ----------
+    tag
+        as it is written in a file
+    """
     return regex.fullmatch(r"[+-]?\d+(\.\d*)?", tag) is not None
 
 def _spans_cell(value):
@@ -270,19 +280,23 @@ def _spans_cell(value):
 
 # %% ../../nbs/tasks/13_tagging_tables.ipynb #4687b028
 def each_row(
-    rows: pd.DataFrame,
+    rows: pd.DataFrame,  # as they were read
     where: Callable,  # position of a row -> its place, for a message
     make: Callable,  # (the row's cells in these columns, None where there is no such column) -> new cell
-    *columns: str,
+    *columns: str,  # whose cells `make` gets
 ) -> pd.Series:
     """A new column, row by row. Raises what `make` raises, with the place of the row.
 
     Parameters
     ----------
+    rows
+        as they were read
     where
         position of a row -> its place, for a message
     make
         (the row's cells in these columns, None where there is no such column) -> new cell
+    *columns
+        whose cells `make` gets
     """
     given = [cells(rows[c]) if c in rows else [None] * len(rows) for c in columns]
     out = []

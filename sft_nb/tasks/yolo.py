@@ -200,9 +200,15 @@ def _yolo_places(folder):  # name of the part ("" if there is one alone) -> fold
 
 # %% ../../nbs/tasks/39_yolo.ipynb #8450d8be
 def has_labels(
-    folder: Path,
+    folder: Path,  # of a set, or of its pictures
 ) -> bool:
-    "Is there a place for label files beside one of its places for pictures?"
+    """Is there a place for label files beside one of its places for pictures?
+
+    Parameters
+    ----------
+    folder
+        of a set, or of its pictures
+    """
     places = [(place, _labels_of(place)) for place in _yolo_places(folder).values()]
     return any(labels.is_dir() and (labels != place or _labelled(place)) for place, labels in places)
 
