@@ -12,7 +12,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from . import checkpoints, saving
+from . import saving
 from .certification.certificate import Certificate, verify as verify_certificate
 from .certification.report import is_certificate, is_page
 from .options import DELIMITER, DEVICE, ENCODING, JSON, MODULE, command, may_write, reader, say_json

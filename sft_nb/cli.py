@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 import sft_nb
-from . import assets
+from . import assets, register
 from .answering import chat, evaluate, predict
 from .certifying import certify, verify
 from .demo import demo

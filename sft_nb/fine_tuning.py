@@ -14,7 +14,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from . import checkpointing, telling
+from . import checkpoints, saving, telling
 from .checks import report
 from .hashes import row_hashes
 from .leaks import check_splits
