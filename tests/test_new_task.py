@@ -10,7 +10,8 @@ from toy_detection import ToyDetection, scenes
 import sft_nb.checkpointing  # noqa: F401  gives the tuner save, load and resume
 from sft_nb.cli import main
 from sft_nb.data import split
-from sft_nb.task import SFTError, Task, task_from_dict
+from sft_nb.finding import task_from_dict
+from sft_nb.task import SFTError, Task
 from sft_nb.recipe import Method, Recipe
 from sft_nb.gradient import effective_gradient
 from sft_nb.tuner import FineTuner

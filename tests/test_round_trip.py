@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from sft_nb.data import read_table, row_hashes, write_csv, write_table
-from sft_nb.task import DataError, task_class
+from sft_nb.finding import task_class
+from sft_nb.task import DataError
 
 TEXTS = ["one", "two"]
 CHAT = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]
