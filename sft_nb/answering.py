@@ -19,7 +19,8 @@ from .hashes import row_hashes
 from .table_writers import TABLE_WRITERS, write_csv, write_table
 from .files import replacing
 from .options import DELIMITER, DEVICE, ENCODING, JSON, MODULE, command, may_write, outside_run, reader, say_json
-from .task import DataError, Prediction, Task, task_class
+from .finding import task_class
+from .task import DataError, Prediction, Task
 from .tuner import FineTuner
 
 # %% ../nbs/90d_answering.ipynb #4ebb30fc

@@ -16,7 +16,8 @@ from . import saving
 from .certification.certificate import Certificate, verify as verify_certificate
 from .certification.report import is_certificate, is_page
 from .options import DELIMITER, DEVICE, ENCODING, JSON, MODULE, command, may_write, reader, say_json
-from .task import DataError, task_class
+from .finding import task_class
+from .task import DataError
 from .tuner import FineTuner
 
 # %% ../nbs/90e_certifying.ipynb #d41b7a90

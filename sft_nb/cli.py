@@ -18,8 +18,9 @@ from .answering import chat, evaluate, predict
 from .certifying import certify, verify
 from .demo import demo
 from .fine_tuning import fine_tune
-from .options import Command, command, value_after, with_task
-from .task import SFTError, Task, task_class
+from .options import Command, command, value_after, warnings_on_stderr, with_task
+from .finding import task_class, task_names
+from .task import SFTError, Task
 
 # %% ../nbs/90g_cli.ipynb #9d19e406
 def _listed(table, width=100):
@@ -87,11 +88,6 @@ def _show_version(on: bool):
 # %% ../nbs/90g_cli.ipynb #c0041e30
 def _version(version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version")] = False): pass
 
-# %% ../nbs/90g_cli.ipynb #5f2e5606
-def _tasks():
-    from sft_nb.tasks import ALL
-    return ALL
-
 # %% ../nbs/90g_cli.ipynb #61bff373
 def _printable(*streams):
     "What a stream cannot write becomes an escape."
@@ -118,8 +114,10 @@ def main(
     if odd: _fail(f"{odd[0]!a} is not UTF-8. Type it in UTF-8, or rename the file.")
     tuning, helped = argv[:1] == ["fine-tune"], "--help" in argv
     name = value_after(argv, "--task")
-    known = ", ".join(sorted(t.name for t in _tasks())) if tuning and name is None else ""
-    if known and not helped: _fail(f"Which task? Add --task NAME, one of {known}; with --help it lists the options.")
-    try: task = task_class(name) if tuning and name else None
-    except SFTError as e: _fail(str(e))
+    with warnings_on_stderr():
+        if tuning and name is None and not helped:
+            known = ", ".join(task_names())
+            _fail(f"Which task? Add --task NAME, one of {known}; with --help it lists the options.")
+        try: task = task_class(name) if tuning and name else None
+        except SFTError as e: _fail(str(e))
     make_app(task, helped)(argv)

@@ -24,7 +24,8 @@ from .learning_report import report_page
 from .options import DELIMITER, DEVICE, ENCODING, JSON, OUT, OVERWRITE, command, outside_run, reader, say_json
 from .ranks import ranks
 from .recipe import RECIPES
-from .task import DataError, task_class
+from .finding import task_class
+from .task import DataError
 from .tuner import FineTuner
 
 # %% ../nbs/90c_fine_tuning.ipynb #50e7acb8

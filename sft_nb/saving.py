@@ -21,7 +21,8 @@ from sft_nb.checkpoints import (
 from .files import flush, write_file
 from .mistakes import reason
 from .models import load_weights, not_finite, save_weights
-from .task import CheckpointError, TrainingError, task_from_dict
+from .finding import task_from_dict
+from .task import CheckpointError, TrainingError
 from .ranks import ranks
 from .recipe import Recipe
 from .telling import in_code, in_markdown

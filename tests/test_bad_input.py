@@ -22,7 +22,7 @@ import sft_nb.saving
 from sft_nb import assets
 from sft_nb.all import FineTuner, Recipe, SFTError, SequenceLabelling, TextClassification, TextRegression, ladder, paired_bootstrap, read_table, split, suggest_checkpoint
 from sft_nb.cli import main
-from sft_nb.task import task_class
+from sft_nb.finding import task_class
 from sft_nb.recipe import RECIPES, Method
 from sft_nb.watching import Listener
 

@@ -305,7 +305,7 @@ def test_help_needs_no_task(sft, monkeypatch):
 def test_help_says_what_a_column_is(task, sft, monkeypatch):
     monkeypatch.setenv("COLUMNS", "250")
     from sft_nb.options import field_comments
-    from sft_nb.task import task_class
+    from sft_nb.finding import task_class
     out, _ = sft("fine-tune", "--task", task, "--help")
     said = field_comments(task_class(task))
     asked = [f for f in fields(task_class(task)) if not f.metadata.get("learned")]

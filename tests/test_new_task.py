@@ -9,8 +9,9 @@ from toy_detection import ToyDetection, scenes
 
 import sft_nb.cli
 from sft_nb.cli import main
+from sft_nb.finding import task_from_dict
 from sft_nb.splitting import split
-from sft_nb.task import SFTError, Task, task_from_dict
+from sft_nb.task import SFTError, Task
 from sft_nb.recipe import Method, Recipe
 from sft_nb.gradient import effective_gradient
 from sft_nb.tuner import FineTuner

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from sft_nb.finding import task_class
 from sft_nb.hashes import row_hashes
 from sft_nb.table_writers import write_csv, write_table
 from sft_nb.tables import read_table
-from sft_nb.task import DataError, task_class
+from sft_nb.task import DataError
 
 TEXTS = ["one", "two"]
 CHAT = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]

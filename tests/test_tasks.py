@@ -11,7 +11,8 @@ from conftest import CHINESE, SENTENCES, alike, boxed, shapes
 
 from sft_nb.all import FineTuner, ImageClassification, ObjectDetection, InstructionTuning, Recipe, SequenceLabelling, TextClassification, TextRegression, Translation, read_table, suggest_checkpoint, suggest_loss
 from sft_nb.cli import main
-from sft_nb.task import Task, task_class
+from sft_nb.finding import task_class
+from sft_nb.task import Task
 from sft_nb.tasks import ALL
 from sft_nb.tasks.texts import Texts
 
