@@ -14,7 +14,8 @@ __all__ = ['Bound', 'cluster_bound', 'exact_bound', 'hb_bound', 'risk_bound', 'c
 # %% ../../nbs/10_certification.ipynb #97ce3629
 from .bounds import Bound, cluster_bound, exact_bound, hb_bound, risk_bound
 from .calibration import calibration_error, fit_temperature, perfect_error, plot_reliability, temperature_of
-from .certificate import SCHEMA, Certificate, Verification, verify
+from .certificate import Certificate, Verification, verify
+from .schema import SCHEMA
 from .claims import parse_claim, plot_rows_needed, rows_needed
 from .comparison import Comparison, against_baselines, compare
 from .groups import Behaviour, Slices, behave, direction, invariance, minimum, templates, worst_group
