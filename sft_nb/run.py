@@ -22,12 +22,10 @@ from .checks import report
 from .hashes import row_hashes
 from .words import name_rows
 from .features import still_parts
-from sft_nb.gradient import (
-    effective_gradient, mean_loss, pick_precision, task_objective, train_mode,
-)
-from sft_nb.guards import (
-    must_be_the_same, snapshot, stop_between_updates, surroundings, usable, weights_of,
-)
+from .gradient import effective_gradient, mean_loss, pick_precision, task_objective
+from .gradient import train_mode
+from .guards import must_be_the_same, snapshot, stop_between_updates, surroundings
+from .guards import usable, weights_of
 from .mistakes import reason
 from .layers import freeze, parameter_groups, set_dropout
 from .models import check_unknown

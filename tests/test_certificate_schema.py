@@ -6,7 +6,8 @@ from copy import deepcopy
 import jsonschema
 import pytest
 
-from sft_nb.certification.certificate import SCHEMA, Certificate, misfits
+from sft_nb.certification.certificate import Certificate
+from sft_nb.certification.schema import SCHEMA, misfits
 from sft_nb.task import DataError
 
 FOUND = {

@@ -12,7 +12,8 @@ from scipy import stats
 
 from sft_nb.all import FineTuner, Recipe, TextClassification, split
 from sft_nb.certification import bounds, calibration, claims, comparison, selective, sets
-from sft_nb.certification.certificate import SCHEMA, Certificate, misfits, verify
+from sft_nb.certification.certificate import Certificate, verify
+from sft_nb.certification.schema import SCHEMA, misfits
 from sft_nb.certification.groups import behave, invariance, templates
 from sft_nb.certification.overlap import row_features, shift_test
 from sft_nb.certification.roles import Calibrate, Certify, Refused, judge

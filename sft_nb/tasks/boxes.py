@@ -412,12 +412,13 @@ def _annotations(pictures, labels, scored):  # boxes in COCO's form
                           "area": (right - left) * (bottom - top), "iscrowd": 0} | ({"score": float(box["score"])} if scored else {}))
     return found
 
-def coco_tools():  # COCO, which holds boxes, and COCOeval, which judges them
+def coco_tools() -> tuple:  # COCO, which holds boxes, and COCOeval, which judges them
     """The library that judges boxes. Raises MissingError where it is not installed.
 
     Returns
     -------
-    COCO, which holds boxes, and COCOeval, which judges them
+    tuple
+        COCO, which holds boxes, and COCOeval, which judges them
     """
     with needed("detection", "Judging boxes"):
         from pycocotools.coco import COCO

@@ -53,12 +53,13 @@ def until_stop(
     return ids[:end + 1]
 
 # %% ../../nbs/tasks/50_decoding.ipynb #127fc9e9
-def sacrebleu():  # its metrics: BLEU and CHRF
+def sacrebleu() -> Any:  # its metrics: BLEU and CHRF
     """The library that judges written texts. Raises MissingError where it is not installed.
 
     Returns
     -------
-    its metrics: BLEU and CHRF
+    Any
+        its metrics: BLEU and CHRF
     """
     with needed("writing", "Judging written texts"):
         from sacrebleu import metrics
@@ -67,7 +68,7 @@ def sacrebleu():  # its metrics: BLEU and CHRF
 @cache
 def cutter(
     tokenize: str,  # as for `text_metrics`
-):  # a BLEU
+) -> Any:  # a BLEU
     """A BLEU that cuts texts so. Raises DataError for a name that sacrebleu does not know, or whose package is missing.
 
     Parameters
@@ -77,7 +78,8 @@ def cutter(
 
     Returns
     -------
-    a BLEU
+    Any
+        a BLEU
     """
     BLEU = sacrebleu().BLEU
     if tokenize not in BLEU.TOKENIZERS:

@@ -124,8 +124,8 @@ class SequenceLabelling(Task):
         path = find_file(Path(source), [*TABLE_READERS, *self.formats])
         suffix, told = path.suffix.lower(), []
         if suffix not in self.formats:
-            if suffix not in (".csv", ".tsv") or not is_in_columns(path, columns, **how):
-                return joined(read_table(path, **how), path)
+            in_columns = suffix in (".csv", ".tsv") and is_in_columns(path, columns, **how)
+            if not in_columns: return joined(read_table(path, **how), path)
             how["delimiter"] = delimiter or TABLE_READERS[suffix][1]
             told = [f"there is no header that names {self.words!r}: a row is taken for a word, "
                     "and a blank line for the end of a sentence"]
@@ -224,8 +224,8 @@ class SequenceLabelling(Task):
         names = self.tag_names or rows.attrs.get("classes")
         named = set(read_tags([names]).tags[0] or ())
         plain = list(dict.fromkeys([*(names or ()), *sorted(kinds)]))
-        if self.scheme == "plain" or not are_entities(kinds | named):
-            return replace(self, tag_names=names, labels=plain)
+        no_entities = self.scheme == "plain" or not are_entities(kinds | named)
+        if no_entities: return replace(self, tag_names=names, labels=plain)
         seqeval_judges()  # whoever lacks it should hear so before the training, not after
         types = sorted({tag_parts(t)[1] for t in kinds | named} - {""})
         return replace(self, tag_names=names, labels=["O", *(f"{letter}-{kind}" for kind in types for letter in "BI")])
