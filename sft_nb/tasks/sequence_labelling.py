@@ -99,8 +99,7 @@ class SequenceLabelling(Task):
     labels: list = learned()  # tags in IOB2 or plain; class k is labels[k]
 
     def __post_init__(self):
-        if isinstance(self.scheme, str):
-            self.scheme = scheme_name(self.scheme)
+        if isinstance(self.scheme, str): self.scheme = scheme_name(self.scheme)
         if isinstance(self.tag_names, str):
             self.tag_names = [name.strip() for name in self.tag_names.split(",")]
         _check_settings(self)
@@ -419,11 +418,10 @@ class SequenceLabelling(Task):
     def tables(self, predictions: Any, targets: Any) -> dict:
         "Precision, recall and F1 of each type of entity (or plain tag); and words taken for what."
         said, true = self._types(predictions), self._types(targets)
-        words = evaluation.confusion_table(said, true, self._names())
-        if self.plain:
-            return {"per tag": evaluation.per_class_table(said, true, self.labels), "words": words}
+        told = {"words": evaluation.confusion_table(said, true, self._names())}
+        if self.plain: return {"per tag": evaluation.per_class_table(said, true, self.labels)} | told
         table = entity_table(answered_tags(predictions), answered_tags(targets))
-        return {"words": words} if table is None else {"per type": table, "words": words}
+        return told if table is None else {"per type": table} | told
 
     def plot(self, predictions: Any, targets: Any) -> Any:
         "F1 of each type, with the number of entities; for plain tags, who is taken for whom."
