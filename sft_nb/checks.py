@@ -119,7 +119,7 @@ def check_rows(
     list[Finding]
         what is wrong or doubtful
     """
-    columns = [*task.inputs(), *(task.outputs() if labelled else [])]
+    columns = [*task.inputs(), *(task.targets() if labelled else [])]
     return check_columns(rows, columns) + check_missing(rows, columns)
 
 # %% ../nbs/02d_checks.ipynb #aa8b610e
@@ -440,7 +440,7 @@ def read_rows(
     if not labelled: findings = [replace(f, level="error", message=f"{f.message}. Every row gets a prediction: fill it in, or take it out first.") if f.level == "skip" else f for f in findings]
     report([f for f in findings if f.level != "skip"], where)
     rows, left_out = _leave_out(rows, findings)
-    target = next((c for c in task.outputs() if c in rows), None)
+    target = next((c for c in task.targets() if c in rows), None)
     declared = {k: rows.attrs[k] for k in ("classes", "numbers") if k in rows.attrs}  # what the file says of its classes
     rows.attrs = {"source": str(source) if where else None, "target": target, "left_out": left_out} | declared
     return rows

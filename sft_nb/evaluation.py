@@ -91,7 +91,7 @@ def _check(task, rows, judge):
     if rows.empty: raise DataError("The table has no rows, so there is nothing to answer. Look at the file, or at the filter that made the table.")
     missing = [c for c in task.inputs() if c not in rows]
     if missing: raise DataError(f"The rows have no column {missing[0]!r}, which the model reads. There is: {', '.join(map(str, rows.columns))}.")
-    for column in task.outputs() if judge else ():
+    for column in task.targets() if judge else ():
         if column not in rows:
             raise DataError(f"The rows have no column {column!r}, so nothing can be judged. Add it (there are: {', '.join(map(str, rows.columns))}), or ask `predict` for answers alone.")
         unusable = {i for f in task.check(rows) if f.level == "skip" for i in f.rows}  # the task says whether an empty cell is an answer
@@ -138,7 +138,7 @@ def predict(
         n answers, in the order of `rows`
     """
     _check(task, rows, judge=False)
-    rows = rows.drop(columns=[c for c in task.outputs() if c in rows and c not in task.inputs()])
+    rows = rows.drop(columns=[c for c in task.targets() if c in rows and c not in task.inputs()])
     return _run(task, model, processor, rows, batch_size, device, autocast, progress, judge=False)[0]
 
 # %% ../nbs/06_evaluation.ipynb #0939a096
@@ -178,7 +178,7 @@ class Evaluation:
     def table(self) -> pd.DataFrame:
         "The rows, with target, prediction, score (confidence) and right (`task.score`); a data column of such a name gets `_in_rows`."
         task, rows = self.task, self.rows
-        known = rows.drop(columns=[c for c in task.outputs() if c in rows and c not in task.inputs()])
+        known = rows.drop(columns=[c for c in task.targets() if c in rows and c not in task.inputs()])
         answers = {"target": self.targets, "prediction": _values(self.predictions), "score": [p.score for p in self.predictions],
                    "right": [task.score(p, t) for p, t in zip(self.predictions, self.targets)]}
         kinds = {"score": float, "right": float}

@@ -99,7 +99,7 @@ def _met(task, splits, role, earlier, near, limit):  # rows of `role` that stand
 
 # %% ../nbs/02h_leaks.ipynb #74cb8272
 def _classes(task, rows):  # the different labels of these rows; none where targets are no labels
-    targets = map(task.target, records(rows.dropna(subset=task.outputs()))) if set(task.outputs()) <= set(rows) and not task.writes else []
+    targets = map(task.target, records(rows.dropna(subset=task.targets()))) if set(task.targets()) <= set(rows) and not task.writes else []
     found = (label for t in targets for label in (t if isinstance(t, list) else [t]))
     found = (label.get("label") if isinstance(label, dict) else label for label in found)
     return {cell_text(label) for label in found if isinstance(label, (str, int))}
@@ -107,7 +107,7 @@ def _classes(task, rows):  # the different labels of these rows; none where targ
 def _absent(task, splits):  # classes that one role has and another has not, or that are declared and have no training row
     seen = {role: _classes(task, rows) for role, rows in splits.roles.items() if len(rows)}
     declared = splits.train.attrs.get("classes") or getattr(task, "declared", [])
-    target, every = (task.outputs() or [""])[0], set().union(*seen.values())
+    target, every = (task.targets() or [""])[0], set().union(*seen.values())
     name = lambda labels: ", ".join(map(repr, sorted(labels)[:5])) + (" …" if len(labels) > 5 else "")
     found, untaught = [], set(declared) - seen.get("train", set())
     if untaught: found.append(Finding("warning", f"train has no row with {target} {name(untaught)} ({len(untaught)} of {len(declared)} declared classes): the model will not know {'it' if len(untaught) == 1 else 'them'}."))

@@ -159,7 +159,7 @@ class Run:
     def _look_at(self, task, rows, role):
         usable(task, rows, role)
         self.seen[role] = row_hashes(rows, task.inputs())
-        everything = row_hashes(rows, [*task.inputs(), *task.outputs()])
+        everything = row_hashes(rows, [*task.inputs(), *task.targets()])
         self.fingerprint[role] = derive_seed(*everything)
         both = len({*self.seen[role]} & {*self.seen["train"]})
         if role != "train" and both:

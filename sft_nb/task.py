@@ -147,7 +147,7 @@ class Task:
         """
         raise NotImplementedError(f"{type(self).__name__}.inputs")
 
-    def outputs(self) -> list[str]:  # column names; none for rows without targets
+    def targets(self) -> list[str]:  # column names; none for rows without targets
         """The columns that hold the answer.
 
         Returns
@@ -493,7 +493,7 @@ class Task:
         row
             one row of the table, by column
         """
-        return row[self.outputs()[0]]
+        return row[self.targets()[0]]
 
     def score(
         self,
@@ -650,7 +650,7 @@ class Task:
         Any
             an object that Jupyter can display
         """
-        table = rows[[c for c in [*self.inputs(), *self.outputs()] if c in rows]].copy()
+        table = rows[[c for c in [*self.inputs(), *self.targets()] if c in rows]].copy()
         if predictions is None: return table
         if len(predictions) != len(rows): raise DataError(f"{len(predictions):,} predictions for {len(rows):,} rows: give one for each, in the same order.")
         return table.assign(prediction=[p.value for p in predictions], score=[p.score for p in predictions])

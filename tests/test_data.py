@@ -24,7 +24,7 @@ class Reviews(Task):
     text: str = "text"
     label: str = "label"
     def inputs(self): return [self.text]
-    def outputs(self): return [self.label]
+    def targets(self): return [self.label]
     def check(self, rows, labelled=True):
         return super().check(rows, labelled) + check_text(rows, [self.text]) + (check_labels(rows, self.label) if labelled else [])
 

@@ -25,7 +25,7 @@ class Colours(Task):
     label: str = "label"
     labels: list = learned()
     def inputs(self): return ["a", "b"]
-    def outputs(self): return [self.label]
+    def targets(self): return [self.label]
     def learn(self, rows): return replace(self, labels=sorted(set(rows[self.label])))
     def length(self, example): return int(abs(example["x"][0]) * 1000)
     def encode(self, row, processor, rng=None):
@@ -49,7 +49,7 @@ class Colours(Task):
 class Points(Task):
     "Rows with any number of targets, also none; two loss terms with different weights."
     def inputs(self): return ["a"]
-    def outputs(self): return ["points"]
+    def targets(self): return ["points"]
     def encode(self, row, processor, rng=None): return dict(row)
     def collate(self, examples, processor):
         points = {"points": [torch.tensor(e["points"]) for e in examples]} if "points" in examples[0] else {}

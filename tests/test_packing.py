@@ -61,7 +61,7 @@ class Tags(Task):
     tags: str = "tags"
 
     def inputs(self): return [self.ids]
-    def outputs(self): return [self.tags]
+    def targets(self): return [self.tags]
     def encode(self, row, processor, rng=None): return {"input_ids": row[self.ids], "labels": row[self.tags]}
 
     def collate(self, examples, processor, side="right"):
@@ -76,7 +76,7 @@ class Tags(Task):
 @dataclass
 class NextWord(Tags):
     "A causal language model: targets[t] is what outputs[t] should say, so the shift is done here."
-    def outputs(self): return []
+    def targets(self): return []
     def encode(self, row, processor, rng=None): return {"input_ids": row[self.ids], "labels": row[self.ids][1:] + [-100]}
 
 

@@ -148,7 +148,7 @@ def test_an_empty_cell_takes_no_part(tiny):
     result = FineTuner(task, tiny("bert"), SHORT.but(epochs=1)).fit(rows, rows).evaluate(rows)
     table = result.tables["per target"]
     assert table["rows"].to_dict() == {"minutes": 8, "year": 5}
-    for c in task.outputs():
+    for c in task.targets():
         said, true = zip(*[(p.value[c], t[c]) for p, t in zip(result.predictions, targets) if c in t])
         assert table.loc[c, "rmse"] == pytest.approx(root_mean_squared_error(true, said)) and result.metrics[f"rmse_{c}"] == table.loc[c, "rmse"] and result.metrics[f"mae_{c}"] == table.loc[c, "mae"]
     assert result.metrics["r2"] == pytest.approx(table["r2"].mean()) and result.metrics["pearson"] == pytest.approx(table["pearson"].mean())
@@ -181,7 +181,7 @@ def test_several_numbers_by_command_line(tiny, tmp_path, capsys):
 
 
 def test_columns_with_a_comma_are_given_as_a_list():
-    assert TextRegression(number=["a, b"]).outputs() == ["a, b"] and TextRegression(number="a, b").outputs() == ["a", "b"]
+    assert TextRegression(number=["a, b"]).targets() == ["a, b"] and TextRegression(number="a, b").targets() == ["a", "b"]
 
 
 # --- figures ---

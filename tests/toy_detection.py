@@ -23,7 +23,7 @@ class ToyDetection(Task):
     threshold: float = 0.5
 
     def inputs(self): return [self.image]
-    def outputs(self): return [self.boxes]
+    def targets(self): return [self.boxes]
     def target(self, row): return sorted(tuple(map(int, b)) for b in row[self.boxes])
     def length(self, example): return 1
 

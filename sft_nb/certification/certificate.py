@@ -34,7 +34,7 @@ from ..tuner import FineTuner
 from ..words import how_many
 
 # %% ../../nbs/certification/07_certificate.ipynb #4c692d76
-def _columns(task, group): return [*task.inputs(), *task.outputs(), *([group] if group else [])]
+def _columns(task, group): return [*task.inputs(), *task.targets(), *([group] if group else [])]
 
 @checked
 def in_order(

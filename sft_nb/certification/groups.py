@@ -81,7 +81,7 @@ def worst_group(
         a row per slice, worst bound first: n, risk, bound
     """
     only(Certify, certify, "The worst group")
-    out, found = {}, slices.members(certify.rows, certify.task.outputs())
+    out, found = {}, slices.members(certify.rows, certify.task.targets())
     for name, at in found.items():
         if not len(at): raise Refused(f"No row belongs to the slice {name!r}, so nothing can be said of it. Leave it out, or collect such rows.")
         if certify.groups is not None: at = at[one_per_group([certify.groups[i] for i in at], "slice", name, *sorted(certify.hashes))]
@@ -212,7 +212,7 @@ def behave(
     """
     only(Certify, certify, "A test of behaviour")
     at = np.arange(len(certify)) if certify.groups is None else one_per_group(certify.groups, "behaviour", *sorted(certify.hashes))
-    plain = certify.rows.drop(columns=[c for c in certify.task.outputs() if c not in certify.task.inputs()])
+    plain = certify.rows.drop(columns=[c for c in certify.task.targets() if c not in certify.task.inputs()])
     rows, out, failures = plain.iloc[at].to_dict("records"), {}, {}
     for test in tests:
         changed = [test.change(dict(row), rng_for("behaviour", seed, test.name, i)) for i, row in enumerate(rows)]

@@ -187,7 +187,7 @@ class Generating(Task):
     def _rules(self):
         "(is it broken?, what it says) for every rule about the settings."
         tokens, show = "a whole number of tokens, 1 or more", short
-        columns = [*self.inputs(), *self.outputs()]
+        columns = [*self.inputs(), *self.targets()]
         return [(len(set(map(str, columns))) < len(columns), f"{' and '.join(map(repr, columns))}: the answer's column is another than the question's"),
                 (not _count(self.max_new_tokens), f"max_new_tokens={show(self.max_new_tokens)}: {tokens}"),
                 (not _count(self.beams, 100), f"beams={show(self.beams)}: a whole number from 1, which is greedy, to 100"),
@@ -230,7 +230,7 @@ class Generating(Task):
 
     def check_lengths(self, rows: pd.DataFrame, processor: Any, lengths: Any = None) -> list[Finding]:
         "Marks of the model in questions and answers. What is too long is an error already, where it is encoded."
-        answers = [self.target(r) for r in records(rows)] if set(self.outputs()) <= set(rows) else []
+        answers = [self.target(r) for r in records(rows)] if set(self.targets()) <= set(rows) else []
         def place(i):
             found = _whereabouts(self, rows, i)
             return "" if found.startswith("Row ") else f"; the first is {found}"
@@ -262,7 +262,7 @@ class Generating(Task):
 
     def target(self, row: dict) -> str:
         "The right text of one row."
-        return str(row[self.outputs()[0]]).strip()
+        return str(row[self.targets()[0]]).strip()
 
     def score(self, prediction: Prediction, target: str) -> float:
         "1 for exactly right."
@@ -350,8 +350,8 @@ def place_in(
     except SFTError: return f"{source}, row {row} (counting from 0)"
 
 def _whereabouts(task, rows, i):  # the same, for rows that were read before; "Row 3 (counting from 0)" where they are not found again
-    source, columns = rows.attrs.get("source"), [c for c in [*task.inputs(), *task.outputs()] if c in rows]
-    try: found = pd.DataFrame() if source is None else task.table(source, set(task.outputs()) <= set(rows))
+    source, columns = rows.attrs.get("source"), [c for c in [*task.inputs(), *task.targets()] if c in rows]
+    try: found = pd.DataFrame() if source is None else task.table(source, set(task.targets()) <= set(rows))
     except SFTError: found = pd.DataFrame()  # the file has moved on since
     if not set(columns) <= set(found): return f"Row {i} (counting from 0)"
     same = (found[columns].astype(str) == rows[columns].iloc[i].astype(str)).all(axis=1)

@@ -75,7 +75,7 @@ class Images(Task):
         texts = {name: getattr(self, name) for name in ("image", "augment", "unreadable", "part")}
         mistyped = [(True, f"{name}={short(v)}: a text is needed") for name, v in texts.items() if not isinstance(v, str)]
         return mistyped or [
-                (self.image in self.outputs(), f"image={self.image!r}: also the column of the answer"),
+                (self.image in self.targets(), f"image={self.image!r}: also the column of the answer"),
                 (not (self.size is None or size_is(8, LARGEST)), f"size={short(self.size)}: a whole number from 8 to {LARGEST:,} pixels, or None"),
                 (not set(self.changes) <= set(CHANGES), f"augment={self.augment!r}: any of {', '.join(CHANGES)}, with commas between"),
                 (self.unreadable not in ("error", "skip"), f"unreadable={self.unreadable!r}: error or skip")]
@@ -121,7 +121,7 @@ class Images(Task):
     def _as_table(self, path, pictures, labels, notes, labelled):
         if labels is None and labelled: raise DataError(f"{path} holds pictures without answers: a folder per class is needed, or a table with paths and answers.")
         rows = pd.DataFrame({self.image: self._looked_into(pictures, Path())})
-        if labels is not None and self.outputs(): rows = rows.assign(**{self.outputs()[0]: labels})
+        if labels is not None and self.targets(): rows = rows.assign(**{self.targets()[0]: labels})
         rows.attrs["noted"] = notes
         names = cifar_names(path) if is_cifar(path) else labels  # a folder lists its classes
         if names:
@@ -139,7 +139,7 @@ class Images(Task):
 
     def check(self, rows: pd.DataFrame, labelled: bool = True) -> list[Finding]:
         "Columns, missing pictures, pictures that cannot be used; then what `check_answers` of the task finds."
-        found = check_columns(rows, self.inputs() + (self.outputs() if labelled else []))
+        found = check_columns(rows, self.inputs() + (self.targets() if labelled else []))
         if found: return found
         told = [Finding("warning", f"{note}.") for note in rows.attrs.get("noted", ())]
         values = list(cells(rows[self.image]))
@@ -165,7 +165,7 @@ class Images(Task):
         rows
             with the columns of the answer
         """
-        return check_missing(rows, self.outputs())
+        return check_missing(rows, self.targets())
 
     def set_size(
         self,
@@ -243,7 +243,7 @@ class Images(Task):
 
     def show(self, rows: pd.DataFrame, predictions: list | None = None, most: int = 24) -> Any:
         "A grid of the first pictures, with truth and answer."
-        rows, truth = rows.iloc[:most], set(self.outputs()) <= set(rows)
+        rows, truth = rows.iloc[:most], set(self.targets()) <= set(rows)
         pictures = [open_picture(v, self.upright) for v in cells(rows[self.image])]
         if not (truth or predictions): return plot_pictures(pictures)
         titles, colors = zip(*(self._title(row if truth else None, predictions[i] if predictions else None) for i, row in enumerate(records(rows))))

@@ -61,7 +61,7 @@ class InstructionTuning(Generating):
     template_text: str = learned("")  # what stands in it
 
     def inputs(self) -> list[str]: return [self.prompt]
-    def outputs(self) -> list[str]: return [self.completion]
+    def targets(self) -> list[str]: return [self.completion]
 
     def _rules(self):
         wrong = self.template is not None and not isinstance(self.template, (str, Path))

@@ -65,7 +65,7 @@ class Labels(Task):
     def loss_name(self) -> str: return _YES_NO if self.multi_label else _ONE_OF
     @property
     def declared(self) -> list[str]: "The names in `classes`."; return class_list(self.classes)
-    def outputs(self) -> list[str]: return [self.label]
+    def targets(self) -> list[str]: return [self.label]
 
     def _label_rules(self):
         "(is it broken?, what it says) for every rule about the settings."
@@ -105,7 +105,7 @@ class Labels(Task):
         if found := _check_form(self, rows): return found
         if self.labels: return _check_known(self, rows)
         if self.multi_label: return _check_any_label(self, rows)
-        return check_missing(rows, self.outputs()) + check_labels(rows, self.label, name=label_name)
+        return check_missing(rows, self.targets()) + check_labels(rows, self.label, name=label_name)
 
     @checked
     def learn(self, rows: pd.DataFrame) -> "Labels":
@@ -402,7 +402,7 @@ def _check_separator(task, counts):  # a warning, where another sign seems to st
 
 # %% ../../nbs/tasks/01_labels.ipynb #e1f9e10a
 def _check_known(task, rows):
-    missing = [] if task.multi_label else check_missing(rows, task.outputs())
+    missing = [] if task.multi_label else check_missing(rows, task.targets())
     lost, strange = {i for f in missing for i in f.rows}, {}
     for i, row in enumerate(records(rows)):
         names = [] if i in lost else task.target(row) if task.multi_label else [task.target(row)]

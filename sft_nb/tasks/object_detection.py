@@ -77,7 +77,7 @@ class ObjectDetection(Images):
 
     @property
     def declared(self) -> list[str]: "The names in `classes`."; return class_list(self.classes)
-    def outputs(self) -> list[str]: return [self.boxes]
+    def targets(self) -> list[str]: return [self.boxes]
 
     def _rules(self):
         return Images._rules(self) + [(not isinstance(self.pictures, str | Path | None), f"pictures={short(self.pictures)}: a folder, or None"),
@@ -144,7 +144,7 @@ class ObjectDetection(Images):
 
     def check_answers(self, rows: pd.DataFrame) -> list[Finding]:
         "Boxes that are missing, impossible, or of a class that nobody has learned; and boxes that reach a little over an edge."
-        found = check_missing(rows, self.outputs())
+        found = check_missing(rows, self.targets())
         without, bad, cut = {i for f in found for i in f.rows}, {}, []
         for i, (picture, cell) in enumerate(zip(cells(rows[self.image]), cells(rows[self.boxes]))):
             if i in without or self._wrong(picture): continue  # said already

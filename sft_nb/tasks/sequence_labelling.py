@@ -112,7 +112,7 @@ class SequenceLabelling(Task):
     @property
     def metric(self) -> tuple[str, str]: return ("accuracy" if self.plain else "f1", "max")
     def inputs(self) -> list[str]: return [self.words]
-    def outputs(self) -> list[str]: return [self.tags]
+    def targets(self) -> list[str]: return [self.tags]
 
     def _open(self, source, encoding, delimiter):
         # -> the table as it is in the file; where(row, word) for messages; what was decided

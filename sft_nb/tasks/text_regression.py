@@ -54,8 +54,8 @@ class TextRegression(Texts):
     def __post_init__(self):
         self.target_columns = list(self.number) if isinstance(self.number, (list, tuple)) else [c.strip() for c in self.number.split(",")]
         Texts.__post_init__(self)
-    def outputs(self) -> list[str]: return self.target_columns
-    def _rules(self): return Texts._rules(self) + [(not all(self.outputs()), f"number={self.number!r}: a column between the commas")]
+    def targets(self) -> list[str]: return self.target_columns
+    def _rules(self): return Texts._rules(self) + [(not all(self.targets()), f"number={self.number!r}: a column between the commas")]
 
     def numbers(
         self,
@@ -73,7 +73,7 @@ class TextRegression(Texts):
         np.ndarray
             n k: in the user's unit; NaN where the cell is empty or no number
         """
-        return np.stack([column_numbers(rows[c]) for c in self.outputs()], axis=1)
+        return np.stack([column_numbers(rows[c]) for c in self.targets()], axis=1)
 
     def named(
         self,
@@ -92,21 +92,21 @@ class TextRegression(Texts):
             a float, or a dictionary of floats without those that are NaN
         """
         if len(values) == 1: return float(values[0])
-        return {c: float(v) for c, v in zip(self.outputs(), values) if not np.isnan(v)}
+        return {c: float(v) for c, v in zip(self.targets(), values) if not np.isnan(v)}
 
     def target(self, row: dict) -> Any:
         "The row's number, or a dictionary of its numbers when there are several."
-        return self.named([cell_number(row[c]) for c in self.outputs()])
+        return self.named([cell_number(row[c]) for c in self.targets()])
 
     def table(self, source: Any, labelled: bool = True, **options: Any) -> pd.DataFrame:
         "A table whose columns of targets hold numbers, where all their cells are numbers; what is none is left for `check`."
         rows = Texts.table(self, source, labelled, **options)
-        for c in [c for c in self.outputs() if labelled and c in rows]: rows = _in_numbers(rows, c)
+        for c in [c for c in self.targets() if labelled and c in rows]: rows = _in_numbers(rows, c)
         return rows
 
     def check_answers(self, rows: pd.DataFrame) -> list[Finding]:
         "Cells that are no finite numbers, rows without any number, rows without some, a number that never changes."
-        columns = self.outputs()
+        columns = self.targets()
         found = check_numbers(rows, columns)
         there = np.isfinite(self.numbers(rows))  # n k
         none, some = rows_where(~there.any(1)), rows_where(there.any(1) & ~there.all(1))
@@ -118,9 +118,9 @@ class TextRegression(Texts):
 
     def _check_change(self, rows):
         "Is there something to learn in every column? Asked of training rows alone."
-        for c, values in zip(self.outputs(), self.numbers(rows).T):
+        for c, values in zip(self.targets(), self.numbers(rows).T):
             values = values[np.isfinite(values)]
-            if len(rows) and len(np.unique(values)) < 2 and (len(values) or len(self.outputs()) > 1):
+            if len(rows) and len(np.unique(values)) < 2 and (len(values) or len(self.targets()) > 1):
                 yield Finding("error", f"Every row has the same {c}, {values[0]:g}: there is nothing to learn. Add rows with other numbers, or name another column." if len(values) else f"No row has a number in {c!r}. Fill it in, or leave the column out.")
 
     def learn(self, rows: pd.DataFrame) -> "TextRegression":
@@ -179,7 +179,7 @@ class TextRegression(Texts):
         **options
             for `models.load`: fresh, seed, configuration
         """
-        names = dict(enumerate(self.outputs()))
+        names = dict(enumerate(self.targets()))
         self.inside(np.zeros(len(names)))  # raises before anything is loaded
         model, processor = models.load(checkpoint, "sequence-classification", num_labels=len(names), id2label=names, label2id={v: k for k, v in names.items()}, problem_type="regression", **options)
         self._unfold(model)
@@ -204,7 +204,7 @@ class TextRegression(Texts):
         return {"updates": 100, "learning_rate": 5e-5}
 
     def _answers(self, rows: pd.DataFrame):
-        return {"numbers": self.inside(self.numbers(rows)).tolist()} if set(self.outputs()) <= set(rows) else {}
+        return {"numbers": self.inside(self.numbers(rows)).tolist()} if set(self.targets()) <= set(rows) else {}
 
     def _targets(self, examples: list[dict]):
         return {"numbers": torch.tensor([e["numbers"] for e in examples])} if "numbers" in examples[0] else {}  # b k; NaN: not known
@@ -239,12 +239,12 @@ class TextRegression(Texts):
         "Target column -> (numbers that were said, right numbers), NaN where one is missing."
         take = lambda v, c: v.get(c, np.nan) if isinstance(v, dict) else v
         values = [p.value if isinstance(p, Prediction) else p for p in predictions]
-        return {c: (np.array([take(v, c) for v in values], float), np.array([take(t, c) for t in targets], float)) for c in self.outputs()}
+        return {c: (np.array([take(v, c) for v in values], float), np.array([take(t, c) for t in targets], float)) for c in self.targets()}
 
     def metrics(self, predictions: list, targets: list) -> dict[str, float]:
         "R², RMSE, MAE, Pearson, Spearman. Of several targets: the mean of R² and of the correlations, and RMSE and MAE under each name."
         each = {c: regression_figures(*pair) for c, pair in self._pairs(predictions, targets).items()}
-        if len(each) == 1: return each[self.outputs()[0]]
+        if len(each) == 1: return each[self.targets()[0]]
         return {k: float(np.mean([f[k] for f in each.values()])) for k in ("r2", "pearson", "spearman")} | {f"{k}_{c}": f[k] for k in ("rmse", "mae") for c, f in each.items()}
 
     def tables(self, predictions: Any, targets: Any) -> dict:
@@ -288,7 +288,7 @@ class TextRegression(Texts):
 
     def _reading(self, left):
         "How plain transformers' outputs are to be read."
-        names = ", ".join(self.outputs())
+        names = ", ".join(self.targets())
         if set(left["multiply"]) == {1.0} and set(left["add"]) == {0.0}: return f"The raw outputs are {names}, in the unit of the training table: `pipeline(\"text-classification\", model=FOLDER)` gives them as `score`."
         return f"The raw outputs become {names}, in the unit of the training table, when they are multiplied by {left['multiply']} and {left['add']} is added (one number per output; also in config.json, under sft_nb_unit)."
 

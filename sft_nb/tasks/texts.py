@@ -46,15 +46,15 @@ class Texts(Task):
 
     def _rules(self):
         "(is it broken?, what it says) for every rule about the settings."
-        columns = [*self.inputs(), *self.outputs()]
+        columns = [*self.inputs(), *self.targets()]
         answer = f", {self.answer}={getattr(self, self.answer)!r}" if self.answer else ""
-        return [(len(set(columns)) < len(columns), f"text={self.text!r}, text_pair={self.text_pair!r}{answer}: {'three' if len(self.outputs()) == 1 else 'all'} different columns"),
+        return [(len(set(columns)) < len(columns), f"text={self.text!r}, text_pair={self.text_pair!r}{answer}: {'three' if len(self.targets()) == 1 else 'all'} different columns"),
                 (self.max_length is not None and self.max_length < 8, f"max_length={self.max_length}: at least 8 tokens, or None")]
 
     @checked
     def check(self, rows: pd.DataFrame, labelled: bool = True) -> list[Finding]:
         "Columns, empty texts, cells that are no text; then what `check_answers` of the task finds."
-        found = check_columns(rows, self.inputs() + (self.outputs() if labelled else []))
+        found = check_columns(rows, self.inputs() + (self.targets() if labelled else []))
         if found: return found
         found = check_missing(rows, self.inputs()) + check_text(rows, self.inputs())
         return found + (self.check_answers(rows) if labelled else [])
@@ -70,7 +70,7 @@ class Texts(Task):
         rows
             with the columns of the answer
         """
-        return check_missing(rows, self.outputs())
+        return check_missing(rows, self.targets())
 
     def check_lengths(self, rows: pd.DataFrame, processor: Any, lengths: np.ndarray | None = None) -> list[Finding]:
         "How many texts are longer than the model reads, and what is lost."

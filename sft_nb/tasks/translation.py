@@ -59,7 +59,7 @@ class Translation(Generating):
     characters: list = learned()  # of the training targets: what a new decoder can write
 
     def inputs(self): return [self.source]
-    def outputs(self): return [self.target_text]
+    def targets(self): return [self.target_text]
 
     def _rules(self):
         place = isinstance(self.prompt, str) and "{}" in self.prompt
@@ -67,7 +67,7 @@ class Translation(Generating):
 
     def check(self, rows: pd.DataFrame, labelled: bool = True) -> list[Finding]:
         "Columns, empty cells, cells that are no text."
-        columns = [*self.inputs(), *(self.outputs() if labelled else [])]
+        columns = [*self.inputs(), *(self.targets() if labelled else [])]
         return check_columns(rows, columns) or check_missing(rows, columns) + check_written(rows, columns)
 
     def build(
