@@ -433,7 +433,8 @@ def _keepable(out, resume, keep_last, every):
         raise CheckpointError(f"resume={shown(resume)}: {words}. "
                               'Give "auto", the folder of a run, or None.')
     if out is None and resume in (None, "auto"):
-        raise CheckpointError('resume="auto" looks in the folder of the run: FineTuner(…, out=folder).')
+        raise CheckpointError('There is no folder for checkpoints, where resume="auto" would look: '
+                              "give one, FineTuner(…, out=folder).")
     if keep_last < 1 or every < 0:
         raise CheckpointError(f"keep_last={keep_last}, every={every}: keep at least 1 checkpoint, "
                               "and save every 0 seconds or more.")
