@@ -5,10 +5,10 @@ import pandas as pd
 from conftest import CHINESE, LONG, SENTENCES, boxed, shapes
 from toy_detection import ToyDetection, scenes
 
-from sft_nb.layers import set_dropout
+from sft_nb.models.layers import set_dropout
 from sft_nb.task import Task
 from sft_nb.tasks import ImageClassification, ObjectDetection, InstructionTuning, SequenceLabelling, TextClassification, TextRegression, Translation
-from sft_nb.gradient import train_mode
+from sft_nb.training.gradient import train_mode
 
 SHORT = "fine"
 

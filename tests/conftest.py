@@ -38,7 +38,7 @@ def said(capsys, caplog):
 @pytest.fixture
 def sft(capsys):
     "The command inside this process: sft('predict', …) -> (standard output, standard error); code: the exit code expected."
-    from sft_nb.cli import main
+    from sft_nb.commands.cli import main
 
     def type_(*argv, code=0):
         capsys.readouterr()
@@ -240,7 +240,7 @@ def _swin_pair():
 
 
 def _lite_pair():
-    from sft_nb.tasks.efficientnet import EfficientNetLiteConfig, EfficientNetLiteForImageClassification, EfficientNetLiteImageProcessor
+    from sft_nb.tasks.images.efficientnet import EfficientNetLiteConfig, EfficientNetLiteForImageClassification, EfficientNetLiteImageProcessor
     stages = ((3, 1, 1, 1, 16), (3, 2, 2, 3, 24), (5, 1, 2, 3, 32))
     model = EfficientNetLiteForImageClassification(EfficientNetLiteConfig(stages=stages, stem_channels=16, top_channels=64, num_labels=5))
     return _with_statistics(model), EfficientNetLiteImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
@@ -317,10 +317,10 @@ def boxed(n, size=64, seed=0, empty=0.25):
 @pytest.fixture(scope="session", autouse=True)
 def states(tmp_path_factory):
     "What frozen blocks compute in tests is not kept in anybody's cache."
-    import sft_nb.features
+    import sft_nb.batches.frozen
     folder = tmp_path_factory.mktemp("features")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sft_nb.features, "features_folder", functools.wraps(sft_nb.features.features_folder)(lambda: folder))
+        patch.setattr(sft_nb.batches.frozen, "features_folder", functools.wraps(sft_nb.batches.frozen.features_folder)(lambda: folder))
         yield
 
 
@@ -329,7 +329,7 @@ def tiny(tmp_path_factory):
     "tiny(name): the folder of a small checkpoint, made once per session."
     @functools.cache
     def make(name):
-        from sft_nb.models import quiet
+        from sft_nb.models.loading import quiet
         from sft_nb.chance import torch_seed
         folder = tmp_path_factory.mktemp("checkpoints")/name
         with quiet(), torch_seed("tiny", name):

@@ -16,11 +16,11 @@ import pandas as pd
 import torch
 from conftest import SENTENCES
 
-import sft_nb.checkpoints
-from sft_nb import cli
+import sft_nb.training.checkpoints
+from sft_nb.commands import cli
 from sft_nb.all import FineTuner, Recipe, TextClassification
-from sft_nb.checkpoints import Checkpointer
-from sft_nb.watching import Lines
+from sft_nb.training.checkpoints import Checkpointer
+from sft_nb.training.watching import Lines
 
 ROWS = pd.DataFrame({"text": [f"{text} {i}" for i in range(3) for text in SENTENCES], "label": ["good", "bad"] * 12})
 TRAIN, VALID = ROWS[:12].reset_index(drop=True), ROWS[12:].reset_index(drop=True)
@@ -77,24 +77,24 @@ def judging(*_): return not torch.is_grad_enabled()
 DEATHS = {  # name -> n -> arms this process: it ends at the nth such moment
     "in a step, before its gradient": lambda n: around("torch.Tensor.backward", before=nth(n, die)),
     "in a step, the weights have moved": lambda n: around("torch.optim.AdamW.step", after=nth(n, die)),
-    "after a step": lambda n: around("sft_nb.checkpoints.Checkpointer.step", before=nth(n, die)),
-    "before a checkpoint write": lambda n: around("sft_nb.checkpoints.write_checkpoint", before=nth(n, die)),
-    "in a checkpoint write": lambda n: around("sft_nb.checkpoints.save_file", after=nth(n, halve, die)),
-    "between its files": lambda n: around("sft_nb.checkpoints.save_file", after=nth(n, die)),
-    "before its manifest": lambda n: around("sft_nb.checkpoints.sha256", before=nth(2 * n, die)),
-    "before the rename": lambda n: around("sft_nb.checkpoints._place", before=nth(n, die)),
+    "after a step": lambda n: around("sft_nb.training.checkpoints.Checkpointer.step", before=nth(n, die)),
+    "before a checkpoint write": lambda n: around("sft_nb.training.checkpoints.write_checkpoint", before=nth(n, die)),
+    "in a checkpoint write": lambda n: around("sft_nb.training.checkpoints.save_file", after=nth(n, halve, die)),
+    "between its files": lambda n: around("sft_nb.training.checkpoints.save_file", after=nth(n, die)),
+    "before its manifest": lambda n: around("sft_nb.training.checkpoints.sha256", before=nth(2 * n, die)),
+    "before the rename": lambda n: around("sft_nb.training.checkpoints._place", before=nth(n, die)),
     "at a rename": lambda n: around("os.replace", after=nth(n, die)),
-    "after a checkpoint write": lambda n: around("sft_nb.checkpoints.write_checkpoint", after=nth(n, die)),
+    "after a checkpoint write": lambda n: around("sft_nb.training.checkpoints.write_checkpoint", after=nth(n, die)),
     "half of an old checkpoint is deleted": lambda n: around("shutil.rmtree", before=nth(n, lose_a_file, die, where=leaving)),
     "in evaluation": lambda n: around("kill_run.DroppedWords.loss", before=nth(-(-n // 3), die, where=judging)),
 }
-LAST = {"before the new run is whole": lambda n: around("sft_nb.saving._stage", after=nth(n, die)),
-        "while it is moved": lambda n: around("sft_nb.checkpoints._move", after=nth(n, die))}  # of the command line
+LAST = {"before the new run is whole": lambda n: around("sft_nb.training.saving._stage", after=nth(n, die)),
+        "while it is moved": lambda n: around("sft_nb.training.checkpoints._move", after=nth(n, die))}  # of the command line
 MISHAPS = {  # what it survives, with a sentence
-    "the disk takes no large file": lambda n: around("sft_nb.checkpoints.write_checkpoint", before=nth(n, small_files_only)),
+    "the disk takes no large file": lambda n: around("sft_nb.training.checkpoints.write_checkpoint", before=nth(n, small_files_only)),
     "Ctrl-C": lambda n: around("torch.Tensor.backward", before=nth(n, press_ctrl_c)),
     "Ctrl-C twice in a step": lambda n: around("torch.Tensor.backward", before=nth(n, press_ctrl_c, press_ctrl_c)),
-    "Ctrl-C twice in a checkpoint write": lambda n: around("sft_nb.checkpoints.save_file", after=nth(n, halve, press_ctrl_c, press_ctrl_c)),
+    "Ctrl-C twice in a checkpoint write": lambda n: around("sft_nb.training.checkpoints.save_file", after=nth(n, halve, press_ctrl_c, press_ctrl_c)),
     "Ctrl-C in evaluation": lambda n: around("kill_run.DroppedWords.loss", before=nth(-(-n // 3), press_ctrl_c, where=judging)),
 }
 
@@ -126,5 +126,5 @@ def live(checkpoint, out, every=0, event=None, n=5):
 def type_in(argv, said, event=None, n=5):
     "The command line, in this process; saves after every update."
     if event: (DEATHS | MISHAPS | LAST)[event](n)
-    sft_nb.checkpoints.Checkpointer = partial(Checkpointer, every=0)  # `fit` fetches it when it is called
+    sft_nb.training.checkpoints.Checkpointer = partial(Checkpointer, every=0)  # `fit` fetches it when it is called
     with open(said, "a", buffering=1) as file, redirect_stdout(file), redirect_stderr(file): cli.main(argv)

@@ -6,8 +6,8 @@ import torch
 from cases import CASES
 from safetensors.torch import save_file
 
-from sft_nb.ranks import ranks
-from sft_nb.gradient import effective_gradient
+from sft_nb.batches.ranks import ranks
+from sft_nb.training.gradient import effective_gradient
 
 out, folders = sys.argv[1], dict(a.split("=", 1) for a in sys.argv[2:])
 found = {}

@@ -10,8 +10,8 @@ from cases import CASES
 from safetensors.torch import save_file
 
 from sft_nb.all import FineTuner, Recipe
-from sft_nb.ranks import one_voice, ranks
-from sft_nb.watching import Listener
+from sft_nb.batches.ranks import one_voice, ranks
+from sft_nb.training.watching import Listener
 
 TASK, ROWS = CASES["text classification"].task, CASES["text classification"].rows
 RECIPE = Recipe(epochs=3, learning_rate=1e-3, batch_size=6, micro_batch_size=2, dropout=0.0, precision="fp32", keep_best=False)

@@ -1,5 +1,5 @@
 """The reverse of `to_iob2`, for tests that need files in every scheme."""
-from sft_nb.tasks.schemes import SCHEMES, tag_parts
+from sft_nb.tasks.tagging.schemes import SCHEMES, tag_parts
 
 
 def letter_in(scheme, letter, ends, touches_before, touches_after):

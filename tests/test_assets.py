@@ -17,7 +17,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from sft_nb import assets, reading, register
+from sft_nb import assets, register
+from sft_nb.data import asset_tables
 from sft_nb.task import AssetError
 
 FILES = {"model.txt": b"weights: 0.25, 0.5\n" * 1000, "deep/config.json": b"{}"}
@@ -237,7 +238,7 @@ def test_source_archive_without_the_member_or_with_another_hash(toy, tmp_path):
 
 def test_unknown_name(toy):
     with pytest.raises(AssetError, match="Did you mean 'toy'"): assets.get("tyo", toy)
-    with pytest.raises(AssetError, match="Did you mean 'rotten-tomatoes'"): reading.load_data("rotten_tomatoes")
+    with pytest.raises(AssetError, match="Did you mean 'rotten-tomatoes'"): asset_tables.load_data("rotten_tomatoes")
 
 
 def test_second_source_when_the_first_fails(toy, tmp_path, capfd):
@@ -322,7 +323,7 @@ def test_all_for_real(tmp_path, monkeypatch, capfd):
     assert len(out.splitlines()) == len(register.names()) == 8 and err == ""
     assert set(assets.verify().state) == {"complete"}
     for name, (count, columns) in SIZES.items():
-        rows = reading.load_data(name)
+        rows = asset_tables.load_data(name)
         assert list(rows.columns) == columns and len(rows) == (count or len(rows))
         if name == "mnist-5k": assert rows.image[0].shape == (28, 28) and set(rows.label) == set(range(10))
         if name == "tweets-ner": assert all(len(w) == len(t) for w, t in zip(rows.words, rows.labels, strict=True))

@@ -17,14 +17,14 @@ from conftest import SENTENCES, alike, wordpiece
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-import sft_nb.checkpoints
-import sft_nb.saving
+import sft_nb.training.checkpoints
+import sft_nb.training.saving
 from sft_nb import assets
 from sft_nb.all import FineTuner, Recipe, SFTError, SequenceLabelling, TextClassification, TextRegression, ladder, paired_bootstrap, read_table, split, suggest_checkpoint
-from sft_nb.cli import main
+from sft_nb.commands.cli import main
 from sft_nb.finding import task_class
-from sft_nb.recipe import RECIPES, Method
-from sft_nb.watching import Listener
+from sft_nb.training.recipe import RECIPES, Method
+from sft_nb.training.watching import Listener
 
 GOOD = "text,label\n" + "".join(f"{text} {i},{'bad' if i % 2 else 'good'}\n" for i, text in enumerate(SENTENCES * 3))
 FAST = Recipe(epochs=1, batch_size=8, precision="fp32")
@@ -476,7 +476,7 @@ def test_save_where_no_folder_can_be(run, tmp_path, place):
 def test_a_crash_while_saving_does_not_block_the_folder(run, tmp_path, monkeypatch):
     tuner = FineTuner.load(run)
     with monkeypatch.context() as m:
-        m.setattr(sft_nb.saving, "model_card", lambda t: 1 / 0)
+        m.setattr(sft_nb.training.saving, "model_card", lambda t: 1 / 0)
         with pytest.raises(ZeroDivisionError): tuner.save(tmp_path/"run")
     tuner.save(tmp_path/"run")
     assert alike(FineTuner.load(tmp_path/"run").predict(["a film"]), tuner.predict(["a film"]))
@@ -484,7 +484,7 @@ def test_a_crash_while_saving_does_not_block_the_folder(run, tmp_path, monkeypat
 
 def test_a_full_disk(run, tiny, tmp_path, monkeypatch):
     def full(*args, **kwargs): raise SafetensorError("I/O error: No space left on device (os error 28)")
-    monkeypatch.setattr(sft_nb.checkpoints, "save_file", full); monkeypatch.setattr(sft_nb.saving, "save_weights", full)
+    monkeypatch.setattr(sft_nb.training.checkpoints, "save_file", full); monkeypatch.setattr(sft_nb.training.saving, "save_weights", full)
     with pytest.raises(SFTError) as e: FineTuner(TextClassification(), tiny("bert"), FAST, out=tmp_path/"new").fit(ROWS)
     says(str(e.value), ["step-00000001", "could not be written", "No space left on device", "Earlier checkpoints are intact", "resume"])
     with pytest.raises(SFTError) as e: FineTuner.load(run).save(tmp_path/"other")

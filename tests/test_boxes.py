@@ -14,11 +14,11 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from sft_nb.task import DataError
-from sft_nb.tasks.boxes import FORMATS, Boxes, box_entries, coco_figures, coco_table, draw_boxes, giou, iou, nms
-from sft_nb.tasks.coco import read_coco, write_coco_results
-from sft_nb.tasks.detection_formats import detection_layout
-from sft_nb.tasks.voc import read_voc
-from sft_nb.tasks.yolo import read_yolo
+from sft_nb.tasks.detection.boxes import FORMATS, Boxes, box_entries, coco_figures, coco_table, draw_boxes, giou, iou, nms
+from sft_nb.tasks.detection.coco import read_coco, write_coco_results
+from sft_nb.tasks.detection.formats import detection_layout
+from sft_nb.tasks.detection.voc import read_voc
+from sft_nb.tasks.detection.yolo import read_yolo
 
 SIZE = (64, 48)
 THREE, SEVEN = {"label": "three", "xyxy": [8., 6., 24., 22.]}, {"label": "seven", "xyxy": [40., 26., 56., 42.]}

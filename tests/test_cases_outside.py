@@ -16,9 +16,10 @@ import torch
 from conftest import SENTENCES
 
 import sft_nb
-from sft_nb import checkpoints, saving, telling
+from sft_nb.training import checkpoints, saving
+from sft_nb import telling
 from sft_nb.all import CheckpointError, DataError, FineTuner, Recipe, TextClassification, read_table
-from sft_nb.cli import main
+from sft_nb.commands.cli import main
 from sft_nb.files import replacing, write_file
 
 ROWS = pd.DataFrame({"text": [f"{text} {i}" for i in range(5) for text in SENTENCES], "label": ["good", "bad"] * 20, "film": [f"film {i // 4}" for i in range(40)]})
@@ -304,7 +305,7 @@ def test_help_needs_no_task(sft, monkeypatch):
 @pytest.mark.parametrize("task", ["text-classification", "sequence-labelling", "instruction-tuning"])
 def test_help_says_what_a_column_is(task, sft, monkeypatch):
     monkeypatch.setenv("COLUMNS", "250")
-    from sft_nb.options import field_comments
+    from sft_nb.commands.options import field_comments
     from sft_nb.finding import task_class
     out, _ = sft("fine-tune", "--task", task, "--help")
     said = field_comments(task_class(task))

@@ -13,10 +13,10 @@ from conftest import boxed, shapes
 from PIL import Image
 
 from sft_nb.all import DataError, FineTuner, ImageClassification, ObjectDetection, Recipe, TextClassification, split
-from sft_nb.cli import main
-from sft_nb.leaks import check_splits
+from sft_nb.commands.cli import main
+from sft_nb.data.leaks import check_splits
 from sft_nb.task import CheckpointError, SFTError
-from sft_nb.tasks.image_processors import own_size, size_for
+from sft_nb.tasks.images.processors import own_size, size_for
 
 CASES = Path(__file__).parent / "inputs"
 SHORT = Recipe(epochs=1, learning_rate=1e-3, batch_size=8, precision="fp32", keep_best=False)

@@ -13,18 +13,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sft_nb.cli import main
-from sft_nb.cell_values import label_name
-from sft_nb.checks import check_labels
-from sft_nb.hashes import row_hashes
-from sft_nb.splitting import split
-from sft_nb.table_writers import write_table
-from sft_nb.tables import read_table
+from sft_nb.commands.cli import main
+from sft_nb.data.cell_values import label_name
+from sft_nb.data.checks import check_labels
+from sft_nb.data.hashes import row_hashes
+from sft_nb.data.splitting import split
+from sft_nb.data.table_writer import write_table
+from sft_nb.data.table_reader import read_table
 from sft_nb.task import DataError
-from sft_nb.tasks.image_classification import ImageClassification
-from sft_nb.tasks.instruction_tuning import InstructionTuning
-from sft_nb.tasks.text_classification import TextClassification
-from sft_nb.tasks.text_regression import TextRegression
+from sft_nb.tasks.images.classification import ImageClassification
+from sft_nb.tasks.writing.instruction_tuning import InstructionTuning
+from sft_nb.tasks.text.classification import TextClassification
+from sft_nb.tasks.text.regression import TextRegression
 
 INPUTS = Path(__file__).parent / "inputs"
 
@@ -537,6 +537,6 @@ def test_predictions_can_be_predicted_again(run, tmp_path, capsys):
     assert read_table(tmp_path / "o.csv")["text"].tolist() == ["one\rtwo", "a\r\nb"]
 
 def test_a_set_has_one_fingerprint_in_every_process():
-    code = "import pandas as pd; from sft_nb.hashes import row_hashes; print(row_hashes(pd.DataFrame({'o': pd.Series([{'a', 'b', 'c', 'd'}], dtype=object)}), ['o'])[0])"
+    code = "import pandas as pd; from sft_nb.data.hashes import row_hashes; print(row_hashes(pd.DataFrame({'o': pd.Series([{'a', 'b', 'c', 'd'}], dtype=object)}), ['o'])[0])"
     said = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": s}, check=True).stdout for s in "12"}
     assert len(said) == 1

@@ -13,9 +13,9 @@ import pytest
 from conftest import CHINESE, SENTENCES
 
 from sft_nb.all import CheckpointError, DataError, FineTuner, InstructionTuning, Recipe, SFTError, Translation
-from sft_nb.cli import main
+from sft_nb.commands.cli import main
 from sft_nb.task import Prediction
-from sft_nb.tasks.chat import Talk, answer_tokens, check_template
+from sft_nb.tasks.writing.chat import Talk, answer_tokens, check_template
 
 INPUTS = Path(__file__).parent/"inputs"
 QUICK = Recipe(epochs=1, learning_rate=1e-3, batch_size=8, dropout=0., keep_best=False, precision="fp32")

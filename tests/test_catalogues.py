@@ -2,9 +2,9 @@
 
 import pytest
 
-from sft_nb.reading import read_gettext
+from sft_nb.data.asset_tables import read_gettext
 from sft_nb.task import DataError
-from sft_nb.tasks.translation import read_po
+from sft_nb.tasks.writing.translation import read_po
 
 HEAD = 'msgid ""\nmsgstr ""\n"Language: de\\n"\n"Plural-Forms: nplurals=3; plural=0;\\n"\n\n'
 

@@ -17,7 +17,7 @@ from sft_nb.certification.schema import SCHEMA, misfits
 from sft_nb.certification.groups import behave, invariance, templates
 from sft_nb.certification.overlap import row_features, shift_test
 from sft_nb.certification.roles import Calibrate, Certify, Refused, judge
-from sft_nb.cli import main
+from sft_nb.commands.cli import main
 from sft_nb.task import DataError
 
 POOL = json.loads((Path(__file__).parents[1] / "results" / "certification_pool.json").read_text())

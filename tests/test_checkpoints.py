@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer, pipeline
 
 from sft_nb.all import CheckpointError, FineTuner, Recipe, TextClassification, TrainingError, split
-from sft_nb.layers import blocks, depth_of, freeze, set_dropout, trainable_table
-from sft_nb.models import load, quiet
+from sft_nb.models.layers import blocks, depth_of, freeze, set_dropout, trainable_table
+from sft_nb.models.loading import load, quiet
 
 FIVE = ["bert", "roberta", "distilbert", "modernbert", "gpt2"]
 HEADS = {

@@ -5,8 +5,8 @@ import yaml
 from PIL import Image
 
 from sft_nb.task import DataError
-from sft_nb.tasks.detection_formats import detection_layout
-from sft_nb.tasks.yolo import yaml_names, read_yolo
+from sft_nb.tasks.detection.formats import detection_layout
+from sft_nb.tasks.detection.yolo import yaml_names, read_yolo
 
 # what stands after "nc: 2\n" -> what YAML means
 SPELLINGS = {

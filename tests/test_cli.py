@@ -19,9 +19,9 @@ from safetensors.torch import load_file
 
 import sft_nb
 from sft_nb.all import FineTuner, Recipe, TextClassification, read_table
-from sft_nb.hashes import row_hashes
-from sft_nb.recipe import Method
-from sft_nb.watching import Lines, Listener
+from sft_nb.data.hashes import row_hashes
+from sft_nb.training.recipe import Method
+from sft_nb.training.watching import Lines, Listener
 
 SFT_NB = Path(sys.executable).with_name("sft-nb")
 ROWS = pd.DataFrame({"text": [f"{text} {i}" for i in range(5) for text in SENTENCES], "label": ["good", "bad"] * 20, "film": [f"film {i // 4}" for i in range(40)]})
@@ -29,7 +29,7 @@ ROWS = pd.DataFrame({"text": [f"{text} {i}" for i in range(5) for text in SENTEN
 
 def start(*argv, **options):
     "The command as a process of its own: the installed script, or the module where there is none."
-    command = [str(SFT_NB)] if SFT_NB.exists() else [sys.executable, "-c", "from sft_nb.cli import main; main()"]
+    command = [str(SFT_NB)] if SFT_NB.exists() else [sys.executable, "-c", "from sft_nb.commands.cli import main; main()"]
     return subprocess.Popen([*command, *map(str, argv)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", **options)
 
 
@@ -287,7 +287,7 @@ def interrupted(table, tiny, tmp_path, monkeypatch, sft):
         def step(self, run): run.interrupted = run.interrupted or run.position.step == 3
     with monkeypatch.context() as m:
         class Both(Lines, Stop): pass
-        m.setattr("sft_nb.tuner.watcher", Both)
+        m.setattr("sft_nb.training.tuner.watcher", Both)
         sft(*tune(table, tiny, tmp_path/"run"), code=130)
     assert [f.name for f in (tmp_path/"run"/"checkpoints").iterdir()] == ["step-00000003"]
     return tmp_path/"run"

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sft_nb.cell_values import cell_text
-from sft_nb.checks import check_labels, check_lengths, check_text, plot_rows, report
+from sft_nb.data.cell_values import cell_text
+from sft_nb.data.checks import check_labels, check_lengths, check_text, plot_rows, report
 from sft_nb.figures import new_figure
-from sft_nb.hashes import check_duplicates, row_hashes
-from sft_nb.leaks import check_splits, near_duplicates
-from sft_nb.splitting import Splits, folds, split
-from sft_nb.tables import read_table
+from sft_nb.data.hashes import check_duplicates, row_hashes
+from sft_nb.data.leaks import check_splits, near_duplicates
+from sft_nb.data.splitting import Splits, folds, split
+from sft_nb.data.table_reader import read_table
 from sft_nb.task import DataError, Task
 
 
@@ -229,7 +229,7 @@ def test_hashes_of_nested_cells(tmp_path):
     assert cell_text(float("inf")) == "inf"
 
 def test_hashes_in_another_process():
-    code = "import pandas as pd; from sft_nb.hashes import row_hashes; print(row_hashes(pd.DataFrame({'t': ['好', 'b']}, index=[5, 6]), ['t']))"
+    code = "import pandas as pd; from sft_nb.data.hashes import row_hashes; print(row_hashes(pd.DataFrame({'t': ['好', 'b']}, index=[5, 6]), ['t']))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**__import__("os").environ, "PYTHONHASHSEED": "7"}, check=True).stdout
     assert eval(said) == row_hashes(pd.DataFrame({"t": ["好", "b"]}), ["t"])
     assert row_hashes(pd.DataFrame({"t": ["好"]}), ["t"]) == ["411f2510695b1983f126c22560e03acc"]  # saved runs depend on it

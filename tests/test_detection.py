@@ -13,15 +13,15 @@ from conftest import alike, boxed
 from PIL import Image
 
 from sft_nb.all import DataError, FineTuner, ObjectDetection, Recipe, read_table
-from sft_nb.batching import Examples
-from sft_nb.cli import main
-from sft_nb.models import quiet
+from sft_nb.batches.batching import Examples
+from sft_nb.commands.cli import main
+from sft_nb.models.loading import quiet
 from sft_nb.task import Batch, CheckpointError, Prediction
-from sft_nb.tasks.dense_head import DenseOutput
-from sft_nb.tasks.detection_errors import KINDS, sort_answers
-from sft_nb.tasks.picture_changes import Change
-from sft_nb.tasks.object_detection import moved
-from sft_nb.gradient import effective_gradient
+from sft_nb.tasks.detection.dense_head import DenseOutput
+from sft_nb.tasks.detection.errors import KINDS, sort_answers
+from sft_nb.tasks.images.changes import Change
+from sft_nb.tasks.detection.object_detection import moved
+from sft_nb.training.gradient import effective_gradient
 
 SHORT = Recipe(epochs=1, learning_rate=1e-3, batch_size=4, precision="fp32", keep_best=False)
 

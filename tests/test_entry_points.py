@@ -48,7 +48,7 @@ def declared(monkeypatch):
     return say
 
 
-SHELL = "from sft_nb.cli import main; main()"
+SHELL = "from sft_nb.commands.cli import main; main()"
 SAVED = """
 import json
 from sft_nb.finding import task_class, task_from_dict, task_names

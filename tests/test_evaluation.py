@@ -12,9 +12,9 @@ from sklearn.metrics import f1_score, precision_recall_fscore_support
 from torch import nn
 from torch.nn import functional as F
 
-from sft_nb.evaluation import (
+from sft_nb.evaluation.judging import (
     Evaluation, classification_metrics, confusion_table, evaluate, paired_bootstrap, per_class_table, plot_confusion, predict)
-from sft_nb.layers import evaluation_mode
+from sft_nb.models.layers import evaluation_mode
 from sft_nb.chance import rng_for
 from sft_nb.task import Batch, DataError, Prediction, SFTError, Task, TrainingError, learned
 

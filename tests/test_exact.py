@@ -10,9 +10,9 @@ from conftest import alike
 from safetensors.torch import load_file
 from torch.nn.functional import pad
 
-from sft_nb.evaluation import evaluate
+from sft_nb.evaluation.judging import evaluate
 from sft_nb.tasks import ALL, TextRegression
-from sft_nb.gradient import effective_gradient
+from sft_nb.training.gradient import effective_gradient
 
 HERE = Path(__file__).parent
 

@@ -10,13 +10,13 @@ from cases import CASES
 from conftest import CHINESE, SENTENCES
 
 from sft_nb.all import CheckpointError, DataError, FineTuner, InstructionTuning, Recipe, TrainingError, Translation, split
-from sft_nb.batching import Examples
-from sft_nb.cli import main
+from sft_nb.batches.batching import Examples
+from sft_nb.commands.cli import main
 from sft_nb.methods.lora import Lora
 from sft_nb.methods.rates import SlowBody
-from sft_nb.packing import packer
-from sft_nb.tasks.chat import Talk, answer_tokens
-from sft_nb.gradient import effective_gradient
+from sft_nb.batches.packing import packer
+from sft_nb.tasks.writing.chat import Talk, answer_tokens
+from sft_nb.training.gradient import effective_gradient
 
 QUICK = Recipe(epochs=2, learning_rate=3e-3, batch_size=8, dropout=0., keep_best=False, precision="fp32")
 PAIRS = pd.DataFrame({"source": SENTENCES, "target": CHINESE})

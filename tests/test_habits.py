@@ -129,12 +129,12 @@ def test_the_version_has_a_date():
 
 IN_LESSONS = {  # what a lesson defines for itself, and nobody else calls
     "task": ["seed_everything"],
-    "packing": ["packed_share"],
-    "tasks.boxes": ["check_boxes"],
-    "tasks.schemes": ["from_iob2"],
-    "tasks.image_classification": ["right_and_wrong"],
-    "tasks.instruction_tuning": ["by_kind"],
-    "tasks.translation": ["Attention", "attention_of"],
+    "batches.packing": ["packed_share"],
+    "tasks.detection.boxes": ["check_boxes"],
+    "tasks.tagging.schemes": ["from_iob2"],
+    "tasks.images.classification": ["right_and_wrong"],
+    "tasks.writing.instruction_tuning": ["by_kind"],
+    "tasks.writing.translation": ["Attention", "attention_of"],
     "certification.calibration": ["tempered", "brier"],
 }
 
@@ -146,4 +146,4 @@ def test_what_only_a_lesson_uses_stays_there(module):
 
 
 def test_a_lesson_without_exports_has_no_module():
-    assert not (ROOT / "sft_nb" / "scaling.py").exists()
+    assert not (ROOT / "sft_nb" / "training" / "scaling.py").exists()

@@ -15,16 +15,16 @@ from conftest import shapes
 from PIL import Image
 
 from sft_nb.all import DataError, FineTuner, ImageClassification, Recipe, read_table, split
-from sft_nb.batching import Examples
-from sft_nb.cli import main
-from sft_nb.hashes import row_hashes
-from sft_nb.leaks import check_splits
+from sft_nb.batches.batching import Examples
+from sft_nb.commands.cli import main
+from sft_nb.data.hashes import row_hashes
+from sft_nb.data.leaks import check_splits
 from sft_nb.task import CheckpointError
-from sft_nb.watching import Listener
-from sft_nb.tasks.image_processors import resize_to, scaled, sized
-from sft_nb.tasks.images import Images
-from sft_nb.tasks.picture_folders import read_cifar
-from sft_nb.tasks.pictures import Picture, open_picture
+from sft_nb.training.watching import Listener
+from sft_nb.tasks.images.processors import resize_to, scaled, sized
+from sft_nb.tasks.images.base import Images
+from sft_nb.tasks.images.folders import read_cifar
+from sft_nb.tasks.images.pictures import Picture, open_picture
 
 SHORT = Recipe(epochs=2, learning_rate=1e-3, batch_size=4, precision="fp32", keep_best=False)
 
@@ -218,7 +218,7 @@ def test_a_resumed_run_sees_the_same_pictures(tiny, tmp_path):
 
 @pytest.mark.parametrize("name", ["vit", "resnet", "convnext", "swin", "efficientnet-lite"])
 def test_geometry_and_colours_apart_are_what_the_processor_does(tiny, name):
-    from sft_nb.models import load
+    from sft_nb.models.loading import load
     processor = load(tiny(name), "image-classification")[1]
     for size in (None, 48):
         resize_to(processor, size)
@@ -235,7 +235,7 @@ def test_a_size_that_a_model_cannot_take_is_said(tiny):
 def test_the_bundled_network_knows_the_two_photographs():
     from sklearn.datasets import load_sample_images
 
-    from sft_nb.models import load
+    from sft_nb.models.loading import load
     model, processor = load("efficientnet-lite0", "image-classification")
     with torch.inference_mode(): probs = model(**processor(images=list(load_sample_images().images), return_tensors="pt")).logits.softmax(-1)
     assert probs.argmax(-1).tolist() == [698, 985] and probs.max(-1).values.tolist() == pytest.approx([.380, .305], abs=.01)  # palace, daisy

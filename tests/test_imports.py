@@ -9,8 +9,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LONGEST = 400  # lines of a module, docstrings not counted
-STATIONS = ["", "certification", "methods", "tasks"]  # folders of notebooks, in the order of the road
-PACKAGE = 90  # from this number on, notebooks make the package: command line, main, all
+STATIONS = [  # folders of notebooks, in the order of the road; "" is what everybody uses
+    "", "data", "models", "batches", "evaluation", "speed", "training", "certification", "methods",
+    "tasks/text", "tasks/tagging", "tasks/images", "tasks/detection", "tasks/writing", "tasks",
+    "commands", "package",
+]
 
 
 def name_of(path):
@@ -62,9 +65,7 @@ def notebook_of(module):
 def place(notebook):
     "Where a notebook stands on the road."
     *folder, file = notebook.split("/")
-    station = STATIONS.index("/".join(folder))
-    number = int(re.match(r"\d+", file)[0])
-    return (len(STATIONS) if not folder and number >= PACKAGE else station), file
+    return STATIONS.index("/".join(folder)), file
 
 
 def test_imports_make_no_circle():
@@ -82,6 +83,20 @@ def test_a_notebook_sorts_after_what_it_imports():
             theirs = notebook_of(other)
             if theirs and place(theirs) >= place(mine): backward.append(f"{mine} imports {theirs}")
     assert not backward, "\n".join(backward)
+
+
+def test_a_module_lies_where_its_notebook_lies():
+    "Only `package/` makes modules of the top folder; a number 99 says what a whole folder offers."
+    elsewhere = []
+    for module in PATHS:
+        if not (mine := notebook_of(module)) or mine.startswith("package/"):
+            continue
+        path = re.sub(r"(^|/)\d+[a-z]*_", r"\1", mine.removesuffix(".ipynb"))
+        if re.search(r"(^|/)99_", mine):
+            path = path.rpartition("/")[0]
+        if module != f"sft_nb.{path.replace('/', '.')}":
+            elsewhere.append(f"{mine} makes {module}")
+    assert not elsewhere, "\n".join(elsewhere)
 
 
 def test_no_private_name_crosses_modules():

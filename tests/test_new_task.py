@@ -7,15 +7,15 @@ import pytest
 import torch
 from toy_detection import ToyDetection, scenes
 
-import sft_nb.cli
-from sft_nb.cli import main
+import sft_nb.commands.cli
+from sft_nb.commands.cli import main
 from sft_nb.finding import task_from_dict
-from sft_nb.splitting import split
+from sft_nb.data.splitting import split
 from sft_nb.task import SFTError, Task
-from sft_nb.recipe import Method, Recipe
-from sft_nb.gradient import effective_gradient
-from sft_nb.tuner import FineTuner
-from sft_nb.watching import Lines
+from sft_nb.training.recipe import Method, Recipe
+from sft_nb.training.gradient import effective_gradient
+from sft_nb.training.tuner import FineTuner
+from sft_nb.training.watching import Lines
 
 RECIPE = Recipe(epochs=24, learning_rate=2e-2, batch_size=16)
 
@@ -177,7 +177,7 @@ def run(*argv):
 
 
 def test_command_line(table, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(sft_nb.recipe.RECIPES, "toy", RECIPE.but(epochs=4))
+    monkeypatch.setitem(sft_nb.training.recipe.RECIPES, "toy", RECIPE.but(epochs=4))
     task = ("--task", "toy_detection:ToyDetection")
     assert run("fine-tune", table, *task, "--recipe", "toy", "--out", tmp_path / "run", "--valid-size", 40, "--certify-size", 40, "--threshold", 0.4, "--json") == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["n"] == {"train": 160, "valid": 40, "certify": 40}

@@ -49,8 +49,8 @@ def test_a_lesson_through_nbconvert_is_silent(tmp_path):
     import nbformat
     from nbconvert.preprocessors import ExecutePreprocessor
 
-    nb = nbformat.read(ROOT / "nbs" / "tasks" / "02_text_classification.ipynb", 4)
-    ExecutePreprocessor(timeout=300, kernel_name="python3").preprocess(nb, {"metadata": {"path": str(ROOT / "nbs" / "tasks")}})
+    nb = nbformat.read(ROOT / "nbs" / "tasks/text/02_classification.ipynb", 4)
+    ExecutePreprocessor(timeout=300, kernel_name="python3").preprocess(nb, {"metadata": {"path": str(ROOT / "nbs" / "tasks/text")}})
     loud = [o for c in nb.cells if c.cell_type == "code" for o in c.outputs if o.get("name") == "stderr" or o.output_type == "error"]
     assert not loud, loud[:2]
 

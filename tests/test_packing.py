@@ -11,13 +11,13 @@ from transformers import (AlbertConfig, BertConfig, BloomConfig, DebertaV2Config
                           MistralConfig, ModernBertConfig, MPNetConfig, OPTConfig, Qwen2Config, RobertaConfig)
 from transformers.modeling_outputs import TokenClassifierOutput
 
-from sft_nb.batching import Examples, cut, pad
-from sft_nb.losses import cross_entropy, cross_entropy_weight
-from sft_nb.models import quiet
-from sft_nb.packing import Layout, attention_windows, check_packing, first_fit, first_position, layout_of, looks_back_only, pack, packer, plot_packing, row_plan, take_cells
+from sft_nb.batches.batching import Examples, cut, pad
+from sft_nb.batches.losses import cross_entropy, cross_entropy_weight
+from sft_nb.models.loading import quiet
+from sft_nb.batches.packing import Layout, attention_windows, check_packing, first_fit, first_position, layout_of, looks_back_only, pack, packer, plot_packing, row_plan, take_cells
 from sft_nb.chance import rng_for, torch_seed
 from sft_nb.task import Batch, Task, TrainingError
-from sft_nb.gradient import effective_gradient, train_mode
+from sft_nb.training.gradient import effective_gradient, train_mode
 
 WORDS, TAGS, LONGEST = 60, 5, 24  # positions reach exactly as far as the longest example: packed rows are wider than the table
 SIZES = dict(vocab_size=WORDS, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=48, max_position_embeddings=LONGEST, initializer_range=.1,
@@ -180,8 +180,8 @@ def test_a_packed_run_ends_where_the_padded_run_ends(kind, name):
 
 def test_the_recipe_packs():
     "FineTuner with packing=True: in one batch an epoch the order does not matter, and every update has the padded run's loss and gradient."
-    from sft_nb.recipe import Recipe
-    from sft_nb.tuner import FineTuner
+    from sft_nb.training.recipe import Recipe
+    from sft_nb.training.tuner import FineTuner
 
     @dataclass
     class Learner(NextWord):
@@ -381,9 +381,9 @@ def test_picture():
 @pytest.mark.slow
 def test_minilm():
     "A pretrained model and real sentences."
-    from sft_nb.reading import load_data
-    from sft_nb.layers import set_dropout
-    from sft_nb.models import load
+    from sft_nb.data.asset_tables import load_data
+    from sft_nb.models.layers import set_dropout
+    from sft_nb.models.loading import load
     model, tokenizer = load("minilm", "token-classification", num_labels=TAGS)
     set_dropout(model, 0.)
     ids = [tokenizer(t)["input_ids"] for t in load_data("rotten-tomatoes").text[:48]]

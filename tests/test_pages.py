@@ -10,7 +10,7 @@ from test_certificate_schema import BODY, FOUND
 
 from sft_nb.certification.report import report_page, summary_html
 from sft_nb.task import SFTError
-from sft_nb.tasks.showing import Shown, html_spans
+from sft_nb.tasks.tagging.showing import Shown, html_spans
 from sft_nb.telling import in_html
 
 EVIL = """<script>alert("1")</script> & 'x' {{ 7 * 7 }} {% raw %} {# no #}"""
@@ -141,7 +141,7 @@ def test_coloured_texts_keep_every_sign():
 
 def test_a_run_gets_a_page(reviews, tiny):
     from sft_nb.all import FineTuner, Recipe, TextClassification
-    from sft_nb.learning_report import report_page as learning_report
+    from sft_nb.commands.learning_report import report_page as learning_report
 
     rows = reviews.assign(text=[f"{text} {EVIL}" for text in reviews.text])
     tuner = FineTuner(TextClassification(), tiny("bert"), Recipe(epochs=1, batch_size=8))
@@ -182,6 +182,6 @@ def test_a_hole_is_filled_or_refused():
 
 
 def test_a_table_of_a_report_is_escaped():
-    from sft_nb.learning_report import table_in_html
+    from sft_nb.commands.learning_report import table_in_html
 
     assert "<script>" not in table_in_html(pd.DataFrame({EVIL: [EVIL]}))

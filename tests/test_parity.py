@@ -6,13 +6,13 @@ import torch
 import transformers
 from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments
 
-from sft_nb.batching import Examples, cut
-from sft_nb.layers import set_dropout
-from sft_nb.models import quiet
-from sft_nb.recipe import Recipe
+from sft_nb.batches.batching import Examples, cut
+from sft_nb.models.layers import set_dropout
+from sft_nb.models.loading import quiet
+from sft_nb.training.recipe import Recipe
 from sft_nb.tasks import TextClassification
-from sft_nb.gradient import effective_gradient
-from sft_nb.tuner import FineTuner
+from sft_nb.training.gradient import effective_gradient
+from sft_nb.training.tuner import FineTuner
 
 WORDS = "warm funny dull slow joy noise clever lazy tender old".split()
 

@@ -15,10 +15,11 @@ import torch
 from conftest import SENTENCES, alike
 
 import sft_nb
-from sft_nb import assets, reading, register
+from sft_nb import assets, register
+from sft_nb.data import asset_tables
 from sft_nb.all import FineTuner, Recipe, SFTError, TextClassification, read_table
-from sft_nb.checkpoints import read_checkpoint, sha256
-from sft_nb.models import load
+from sft_nb.training.checkpoints import read_checkpoint, sha256
+from sft_nb.models.loading import load
 
 ROWS = pd.DataFrame({"text": SENTENCES, "label": ["good", "bad"] * 4})
 ONCE = Recipe(epochs=1, batch_size=4, precision="fp32")
@@ -190,7 +191,7 @@ def test_assets(name, parcel, tmp_path, marker, monkeypatch):
     (folder/"files.txt").write_text("".join(f"{m.sha256} {m.bytes} {m.name}\n" for m in asset.members))
     assert assets.get(name) == folder and assets.verify(name).state[0].startswith("damaged: ")
     with pytest.raises(SFTError, match=f"{name}.* cannot be read"):
-        reading.load_data(name) if asset.kind == "dataset" else load(name)
+        asset_tables.load_data(name) if asset.kind == "dataset" else load(name)
 
 
 # --- the source ---

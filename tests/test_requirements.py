@@ -129,7 +129,7 @@ NAMES = sorted(
 HELP = """
 import contextlib, io, json, sys
 import sft_nb.all, sft_nb.tasks
-from sft_nb.cli import main
+from sft_nb.commands.cli import main
 
 def told(*argv):
     with contextlib.redirect_stdout(io.StringIO()) as out:
@@ -147,9 +147,10 @@ import json
 from pathlib import Path
 from test_tasks import EXAMPLES
 from sft_nb.all import FineTuner, Lora, TextClassification, load_data
-from sft_nb.reading import read_gettext
+from sft_nb.data.asset_tables import read_gettext
 from sft_nb.task import SFTError
-from sft_nb.tasks import cldr, gguf, voc
+from sft_nb.tasks.writing import cldr, gguf
+from sft_nb.tasks.detection import voc
 
 def said(f, *args):
     try: f(*args)
@@ -235,7 +236,7 @@ def test_texts_are_classified_without_the_portions_and_the_rest_says_what_to_typ
 
 
 COMMAND = """
-from sft_nb.cli import main
+from sft_nb.commands.cli import main
 main(argv)
 """
 
@@ -271,7 +272,7 @@ def test_a_tokenizer_of_sentences_says_it_too(tiny):
     "Marian's tokenizer is read by transformers with sentencepiece."
     code = """
 import json
-from sft_nb.models import load
+from sft_nb.models.loading import load
 from sft_nb.task import SFTError
 try: load(folder, "seq2seq-lm")
 except SFTError as e: print(json.dumps(f"{type(e).__name__}: {e}"))

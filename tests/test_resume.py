@@ -21,10 +21,10 @@ from kill_run import DEATHS, RECIPE, ROWS, TRAIN, VALID, DroppedWords, live, typ
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-import sft_nb.checkpoints as keeping
+import sft_nb.training.checkpoints as keeping
 from sft_nb.all import CheckpointError, FineTuner, TrainingError
-from sft_nb.checkpoints import Checkpointer, read_checkpoint, write_checkpoint
-from sft_nb.recipe import Method
+from sft_nb.training.checkpoints import Checkpointer, read_checkpoint, write_checkpoint
+from sft_nb.training.recipe import Method
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes with SIGKILL")
 
@@ -35,7 +35,7 @@ class Lives:
     "Processes that train in folders of one root. A fork server imports torch once for all of them."
     def __init__(self, checkpoint, root):
         self.server, self.checkpoint, self.root = get_context("forkserver"), checkpoint, root
-        self.server.set_forkserver_preload(["sft_nb.all", "sft_nb.cli", "transformers.models.bert.modeling_bert"])
+        self.server.set_forkserver_preload(["sft_nb.all", "sft_nb.commands.cli", "transformers.models.bert.modeling_bert"])
 
     def start(self, f, *args, **how):
         process = self.server.Process(target=f, args=args, kwargs=how)
@@ -471,7 +471,7 @@ def test_killed_while_the_model_is_saved(event, lives, command):
 CELL = """
 import time, sys; sys.path.insert(0, {tests!r})
 from kill_run import *
-from sft_nb.watching import Curve
+from sft_nb.training.watching import Curve
 class Slow(Curve):
     def step(self, run): print("update", run.position.step, flush=True); time.sleep(.2)
 tuner = FineTuner(DroppedWords(), {checkpoint!r}, RECIPE, out={out!r}, device="cpu")

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from sft_nb.finding import task_class
-from sft_nb.hashes import row_hashes
-from sft_nb.table_writers import write_csv, write_table
-from sft_nb.tables import read_table
+from sft_nb.data.hashes import row_hashes
+from sft_nb.data.table_writer import write_csv, write_table
+from sft_nb.data.table_reader import read_table
 from sft_nb.task import DataError
 
 TEXTS = ["one", "two"]

@@ -8,10 +8,10 @@ import torch
 from conftest import SENTENCES
 
 from sft_nb.all import FineTuner, Recipe, SFTError, TextClassification
-from sft_nb.run import Run
-from sft_nb.dropout import FastDropout
+from sft_nb.training.run import Run
+from sft_nb.speed.dropout import FastDropout
 from sft_nb.task import TrainingError
-from sft_nb.watching import Lines, Listener
+from sft_nb.training.watching import Lines, Listener
 
 ROWS = pd.DataFrame({"text": [f"{text} {i}" for i in range(6) for text in SENTENCES],
                      "label": ["good", "bad"] * 24})
@@ -195,15 +195,15 @@ def test_only_training_imported(bert, tmp_path):
     "No module has to be imported for another one's sake; and none changes another."
     code = f"""
 import inspect, pandas as pd
-from sft_nb.tuner import FineTuner
+from sft_nb.training.tuner import FineTuner
 before = inspect.signature(FineTuner.predict)
 names = set(dir(FineTuner))
-from sft_nb.recipe import Recipe
-from sft_nb.tasks.text_classification import TextClassification
+from sft_nb.training.recipe import Recipe
+from sft_nb.tasks.text.classification import TextClassification
 rows = pd.DataFrame({{"text": ["good film", "bad film"] * 4, "label": ["a", "b"] * 4}})
 recipe = Recipe(epochs=1, batch_size=4)
 FineTuner(TextClassification(), {bert!r}, recipe, out={str(tmp_path / "run")!r}).fit(rows)
-import sft_nb.all, sft_nb.cli, sft_nb.certification, sft_nb.certification.selective
+import sft_nb.all, sft_nb.commands.cli, sft_nb.certification, sft_nb.certification.selective
 assert inspect.signature(FineTuner.predict) == before and set(dir(FineTuner)) == names
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -16,22 +16,22 @@ import pyarrow as pa
 import pytest
 import torch
 
-import sft_nb.columns
-import sft_nb.features
-import sft_nb.tables
-from sft_nb.batching import Examples
-from sft_nb.columns import Stored, cells, mapped, records
-from sft_nb.hashes import row_hashes
-from sft_nb.tables import read_table
-from sft_nb.features import FrozenStates, cached_forward, frozen_parts, plain_forward
-from sft_nb.layers import freeze
-from sft_nb.run import Run
-from sft_nb.recipe import Method, Recipe
+import sft_nb.data.columns
+import sft_nb.batches.frozen
+import sft_nb.data.table_reader
+from sft_nb.batches.batching import Examples
+from sft_nb.data.columns import Stored, cells, mapped, records
+from sft_nb.data.hashes import row_hashes
+from sft_nb.data.table_reader import read_table
+from sft_nb.batches.frozen import FrozenStates, cached_forward, frozen_parts, plain_forward
+from sft_nb.models.layers import freeze
+from sft_nb.training.run import Run
+from sft_nb.training.recipe import Method, Recipe
 from sft_nb.chance import torch_seed
 from sft_nb.task import DataError, TrainingError
-from sft_nb.tasks.text_classification import TextClassification
-from sft_nb.gradient import train_mode
-from sft_nb.tuner import FineTuner
+from sft_nb.tasks.text.classification import TextClassification
+from sft_nb.training.gradient import train_mode
+from sft_nb.training.tuner import FineTuner
 
 SCALE = Path(__file__).parent / "bench" / "scale.py"
 @dataclass
@@ -61,7 +61,7 @@ COLUMNS = {
 
 @pytest.mark.parametrize("step", [1, 2, 100])
 def test_rows_are_what_pandas_says(monkeypatch, step):
-    monkeypatch.setattr(sft_nb.columns, "STEP", step)
+    monkeypatch.setattr(sft_nb.data.columns, "STEP", step)
     table = pd.DataFrame(COLUMNS)
     want, got = table.to_dict("records"), list(records(table))
     same = lambda a, b: a is b or type(a) is type(b) and (a == b or a != a)
@@ -109,13 +109,13 @@ def test_nothing_is_left_on_the_disk(tmp_path, monkeypatch):
 
 
 def test_a_killed_process_leaves_nothing(tmp_path):
-    code = "import os, signal; from sft_nb.columns import Stored\ndef pieces():\n  for i in range(99):\n    yield {'a': [[1] * 1000] * 100}\n    if i == 50: os.kill(os.getpid(), signal.SIGKILL)\nStored(pieces())"
+    code = "import os, signal; from sft_nb.data.columns import Stored\ndef pieces():\n  for i in range(99):\n    yield {'a': [[1] * 1000] * 100}\n    if i == 50: os.kill(os.getpid(), signal.SIGKILL)\nStored(pieces())"
     assert python(code, TMPDIR=str(tmp_path)).returncode == -signal.SIGKILL and list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_is_told(tmp_path):
     "A limit on the size of files is a disk that is really full."
-    code = "import resource, sys; from sft_nb.columns import Stored; from sft_nb.task import DataError\nresource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\ntry: Stored([{'a': [[1] * 10_000]}])\nexcept DataError as e: print(e)"
+    code = "import resource, sys; from sft_nb.data.columns import Stored; from sft_nb.task import DataError\nresource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\ntry: Stored([{'a': [[1] * 10_000]}])\nexcept DataError as e: print(e)"
     done = python(code, TMPDIR=str(tmp_path))
     assert str(tmp_path) in done.stdout and "TMPDIR" in done.stdout and not done.stderr, done
 
@@ -132,7 +132,7 @@ class InMemory(TextClassification):
 
 
 def test_runs_from_disk_and_memory_are_bitwise_equal(tiny, reviews, monkeypatch):
-    monkeypatch.setattr("sft_nb.tasks.texts.STEP", 3)  # several pieces
+    monkeypatch.setattr("sft_nb.tasks.text.base.STEP", 3)  # several pieces
     tuners = [FineTuner(kind(), tiny("bert"), BY_HEART).fit(reviews, reviews) for kind in (TextClassification, InMemory)]
     assert isinstance(tuners[0].run.examples.plain, Stored) and isinstance(tuners[1].run.examples.plain, list)
     assert tuners[0].history.steps == tuners[1].history.steps and torch.equal(*[parameters(t.model) for t in tuners])
@@ -155,7 +155,7 @@ def test_no_text_is_tokenised_twice(tiny, reviews):
 # --- tables ---
 
 def test_csv_in_small_pieces(tmp_path, monkeypatch):
-    monkeypatch.setattr(sft_nb.tables, "STEP", 2)
+    monkeypatch.setattr(sft_nb.data.table_reader, "STEP", 2)
     rows = pd.DataFrame({"text": ["a, b", 'say "so"', "two\nlines", "NA", "é好😀", "x", "y"], "label": ["1", "007", "", "null", "b", "c", "d"]})
     for name, options in (("a.csv", {}), ("a.tsv", {"sep": "\t"})):
         rows.to_csv(tmp_path / name, index=False, **options)
@@ -167,7 +167,7 @@ def test_csv_in_small_pieces(tmp_path, monkeypatch):
 
 
 def test_faults_far_down_are_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr(sft_nb.tables, "STEP", 2)
+    monkeypatch.setattr(sft_nb.data.table_reader, "STEP", 2)
     path = tmp_path / "a.csv"
     path.write_text("text,label\n" + "x,y\n" * 7 + "x\n" + "x,y\n" * 3 + "x,y,z\n")
     with pytest.raises(DataError, match=r"line 9: 1 cell where the header has 2 \(1 more row of another length\)"): read_table(path)
@@ -186,9 +186,9 @@ def test_fingerprints_are_what_they_always_were():
 # --- what is not needed is not imported ---
 
 LIGHT = {  # module: what it must not load
-    "sft_nb.columns": ("transformers", "sklearn", "scipy", "matplotlib", "IPython", "huggingface_hub"),
-    "sft_nb.leaks": ("transformers", "sklearn", "scipy", "matplotlib.pyplot", "IPython", "huggingface_hub"),
-    "sft_nb.table_writers": ("transformers", "sklearn", "scipy", "matplotlib.pyplot", "IPython", "huggingface_hub"),
+    "sft_nb.data.columns": ("transformers", "sklearn", "scipy", "matplotlib", "IPython", "huggingface_hub"),
+    "sft_nb.data.leaks": ("transformers", "sklearn", "scipy", "matplotlib.pyplot", "IPython", "huggingface_hub"),
+    "sft_nb.data.table_writer": ("transformers", "sklearn", "scipy", "matplotlib.pyplot", "IPython", "huggingface_hub"),
 }
 
 
@@ -326,24 +326,24 @@ def test_a_damaged_file_is_computed_anew(tiny, reviews, tmp_path, how):
 
 def test_a_killed_write_is_no_file(tiny, reviews, tmp_path, monkeypatch):
     task, model, examples = frozen_tuner(tiny, reviews, "bert", 0)
-    monkeypatch.setattr("sft_nb.features.states_of", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt) if any(tmp_path.iterdir()) else real(*a))
+    monkeypatch.setattr("sft_nb.batches.frozen.states_of", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt) if any(tmp_path.iterdir()) else real(*a))
     with pytest.raises(KeyboardInterrupt): cached_forward(task, model, examples, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-from sft_nb.features import states_of as real  # noqa: E402
+from sft_nb.batches.frozen import states_of as real  # noqa: E402
 
 
 def test_a_full_disk_stops_with_a_sentence(tiny, reviews, tmp_path, monkeypatch):
     task, model, examples = frozen_tuner(tiny, reviews, "bert", 0)
     def full(*a): raise OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr("sft_nb.features._write", full)
+    monkeypatch.setattr("sft_nb.batches.frozen._write", full)
     with pytest.raises(TrainingError, match="cannot be kept in .*No space left.*SFT_NB_HOME"): cached_forward(task, model, examples, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_where_states_are_kept(tmp_path, monkeypatch):
-    features_folder = sft_nb.features.features_folder.__wrapped__
+    features_folder = sft_nb.batches.frozen.features_folder.__wrapped__
     monkeypatch.setenv("SFT_NB_HOME", str(tmp_path / "home")); monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert features_folder() == tmp_path / "home" / "features"
     monkeypatch.setattr(os, "access", lambda *a: False)  # a folder for the whole class, which may only be read

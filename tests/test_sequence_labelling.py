@@ -19,21 +19,21 @@ from sklearn.metrics import accuracy_score
 from transformers import pipeline
 
 from sft_nb.all import DataError, FineTuner, Recipe, SequenceLabelling, split
-from sft_nb.baselines import ladder
-from sft_nb.batching import Examples, cut
-from sft_nb.cli import main
-from sft_nb.hashes import check_duplicates, row_hashes
-from sft_nb.tables import read_table
-from sft_nb.evaluation import evaluate
-from sft_nb.models import load, quiet
-from sft_nb.packing import packer
+from sft_nb.training.baselines import ladder
+from sft_nb.batches.batching import Examples, cut
+from sft_nb.commands.cli import main
+from sft_nb.data.hashes import check_duplicates, row_hashes
+from sft_nb.data.table_reader import read_table
+from sft_nb.evaluation.judging import evaluate
+from sft_nb.models.loading import load, quiet
+from sft_nb.batches.packing import packer
 from sft_nb.task import Prediction, SFTError
-from sft_nb.tasks.entity_figures import UNSEEN, entity_f1
-from sft_nb.tasks.showing import html_spans, plain_spans
-from sft_nb.tasks.word_pieces import best_window, windows, word_pieces
-from sft_nb.tasks.schemes import SCHEMES, entities, guess_scheme, may_follow, to_iob2, wrong_tag
-from sft_nb.tasks.spans import locate, spans_to_tags, split_words, tags_to_spans
-from sft_nb.gradient import effective_gradient
+from sft_nb.tasks.tagging.entity_figures import UNSEEN, entity_f1
+from sft_nb.tasks.tagging.showing import html_spans, plain_spans
+from sft_nb.tasks.tagging.word_pieces import best_window, windows, word_pieces
+from sft_nb.tasks.tagging.schemes import SCHEMES, entities, guess_scheme, may_follow, to_iob2, wrong_tag
+from sft_nb.tasks.tagging.spans import locate, spans_to_tags, split_words, tags_to_spans
+from sft_nb.training.gradient import effective_gradient
 from tag_schemes import from_iob2
 
 FOUR = ["bert", "roberta", "modernbert", "deberta-v2"]
@@ -86,7 +86,7 @@ def test_the_same_rows_from_every_file(kind, tmp_path):
 
 
 def test_parquet_and_back_through_every_writer(tmp_path):
-    from sft_nb.table_writers import TABLE_WRITERS
+    from sft_nb.data.table_writer import TABLE_WRITERS
     for suffix, writer in TABLE_WRITERS.items():
         writer(pd.DataFrame(SAME), tmp_path/f"a{suffix}")
         assert tables(tmp_path/f"a{suffix}") == SAME

@@ -11,9 +11,9 @@ import torch
 from conftest import SENTENCES
 
 from sft_nb.all import FineTuner, Recipe, RECIPES, SequenceLabelling, TextClassification, TextRegression, split
-from sft_nb.cli import main
+from sft_nb.commands.cli import main
 from sft_nb.task import Prediction, TrainingError
-from sft_nb.selection import Position, learned_nothing, more_than_chance, only_answer
+from sft_nb.training.selection import Position, learned_nothing, more_than_chance, only_answer
 
 ROWS = pd.DataFrame({"text": [f"{text} {i}" for i in range(6) for text in SENTENCES], "label": ["good", "bad"] * 24})
 

@@ -1,4 +1,4 @@
-"""The shortcuts of sft_nb.quicken leave something out, and change nothing: the distribution of dropout, every gradient, every weight, every file."""
+"""The shortcuts of sft_nb.speed.quicken leave something out, and change nothing: the distribution of dropout, every gradient, every weight, every file."""
 import json
 import os
 import re
@@ -13,22 +13,22 @@ import torch
 from scipy.stats import chisquare, norm
 from torch import nn
 
-from sft_nb.batching import Examples
+from sft_nb.batches.batching import Examples
 from sft_nb.methods.lora import Lora
-from sft_nb.layers import set_dropout
-from sft_nb.models import quiet
-from sft_nb.recipe import Recipe
-from sft_nb.run import Run
-from sft_nb.dropout import FastDropout, keep_mask
-from sft_nb.quicken import SHORTCUTS, quicken
-from sft_nb.ragged import Ragged
-from sft_nb.speed import training_flops
-from sft_nb.untouched_rows import TouchedRows, touched_rows
+from sft_nb.models.layers import set_dropout
+from sft_nb.models.loading import quiet
+from sft_nb.training.recipe import Recipe
+from sft_nb.training.run import Run
+from sft_nb.speed.dropout import FastDropout, keep_mask
+from sft_nb.speed.quicken import SHORTCUTS, quicken
+from sft_nb.speed.ragged import Ragged
+from sft_nb.speed.measuring import training_flops
+from sft_nb.speed.untouched_rows import TouchedRows, touched_rows
 from sft_nb.chance import torch_seed
 from sft_nb.task import TrainingError
-from sft_nb.tasks.text_classification import TextClassification
-from sft_nb.tuner import FineTuner
-from sft_nb.watching import Lines
+from sft_nb.tasks.text.classification import TextClassification
+from sft_nb.training.tuner import FineTuner
+from sft_nb.training.watching import Lines
 
 BENCH = Path(__file__).parent / "bench" / "training_speed.py"
 
@@ -235,7 +235,7 @@ def test_no_row_sees_another(wide, rows):
 
 def test_cutting_a_batch_does_not_change_its_gradient(wide, rows):
     "In 64 bits, where nothing hides behind rounding."
-    from sft_nb.gradient import effective_gradient
+    from sft_nb.training.gradient import effective_gradient
     task = TextClassification().learn(rows); found = []
     for size in (8, 3, 1):
         model, processor = task.build(wide, seed=1); set_dropout(model.double(), 0.0)
@@ -383,7 +383,7 @@ def test_reasons_can_be_read(wide, tiny, rows, why, monkeypatch):
     if why == "layerdrop": model.config.layerdrop = 0.1
     if why == "eager": model.set_attn_implementation("eager")
     if why == "other answers": model.bert.pooler = Mean()
-    if why == "a bug": monkeypatch.setattr("sft_nb.ragged.Ragged.by_head", lambda *_: 1 / 0)
+    if why == "a bug": monkeypatch.setattr("sft_nb.speed.ragged.Ragged.by_head", lambda *_: 1 / 0)
     quick = quicken(model, Examples(task, rows, processor), use=("tokens", "first"))
     told = quick.skipped["first" if why == "other parts" else "tokens"]
     assert re.search(MODELS_SAY[why], told), told
@@ -413,10 +413,10 @@ import sys
 import transformers.modeling_utils  # transformers itself knows where its parts are
 sys.modules["transformers.integrations.sdpa_attention"] = None  # for others the import fails
 import pandas as pd
-import sft_nb.tuner
-from sft_nb.batching import Examples
-from sft_nb.quicken import quicken
-from sft_nb.tasks.text_classification import TextClassification
+import sft_nb.training.tuner
+from sft_nb.batches.batching import Examples
+from sft_nb.speed.quicken import quicken
+from sft_nb.tasks.text.classification import TextClassification
 rows = pd.DataFrame({"text": ["good", "a bad film", "fine"], "label": ["a", "b", "a"]})
 task = TextClassification().learn(rows)
 model, processor = task.build(sys.argv[1])
@@ -445,7 +445,7 @@ def test_importing_changes_nothing_of_the_process():
 import os, torch, transformers, pandas, matplotlib.pyplot, sklearn
 from transformers import AttentionInterface
 before, known = dict(os.environ), set(AttentionInterface._global_mapping)
-import sft_nb.all, sft_nb.quicken, sft_nb.speed
+import sft_nb.all, sft_nb.speed.quicken, sft_nb.speed.measuring
 changed = {k for k in before.keys() | os.environ.keys() if before.get(k) != os.environ.get(k)}
 print(changed or "nothing", set(AttentionInterface._global_mapping) - known or "nothing")
 """

@@ -10,11 +10,11 @@ import pytest
 from conftest import CHINESE, SENTENCES, alike, boxed, shapes
 
 from sft_nb.all import FineTuner, ImageClassification, ObjectDetection, InstructionTuning, Recipe, SequenceLabelling, TextClassification, TextRegression, Translation, read_table, suggest_checkpoint, suggest_loss
-from sft_nb.cli import main
+from sft_nb.commands.cli import main
 from sft_nb.finding import task_class
 from sft_nb.task import Task
 from sft_nb.tasks import ALL
-from sft_nb.tasks.texts import Texts
+from sft_nb.tasks.text.base import Texts
 
 FOUR = ["bert", "roberta", "deberta-v2", "modernbert"]
 BY_HEART = Recipe(epochs=60, learning_rate=3e-3, batch_size=8, dropout=0., schedule="linear", keep_best=False, precision="fp32")
@@ -90,7 +90,7 @@ def test_a_report_of_every_task_can_be_written(task, tiny, tmp_path):
 
 @pytest.mark.parametrize("task", ALL, ids=lambda t: t.name)
 def test_the_ladder_of_every_task(task, tiny):
-    from sft_nb.baselines import ladder
+    from sft_nb.training.baselines import ladder
     example = EXAMPLES[task]
     rows = example.task.read(example.rows)
     climb = ladder(example.task, rows, rows, rows, tiny(example.checkpoints[0]), example.recipe.but(epochs=1))

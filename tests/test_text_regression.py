@@ -16,10 +16,10 @@ from torch.nn import functional as F
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from sft_nb.all import FineTuner, Prediction, Recipe, TextRegression
-from sft_nb.baselines import ladder, ridge_words
-from sft_nb.cli import main
-from sft_nb.models import quiet
-from sft_nb.tasks.text_regression import LARGEST_MEAN, regression_figures
+from sft_nb.training.baselines import ladder, ridge_words
+from sft_nb.commands.cli import main
+from sft_nb.models.loading import quiet
+from sft_nb.tasks.text.regression import LARGEST_MEAN, regression_figures
 
 MINUTES = [95.5, 140, 88, 122, 101, 133.5, 79, 151]
 ROWS = pd.DataFrame({"text": SENTENCES, "minutes": MINUTES, "year": [1994, 2001, 2008, 2010, 1987, 1999, 2020, 1977]})

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .. import evaluation
-from ..baselines import ladder
+from ..evaluation import judging
+from ..training.baselines import ladder
 from .roles import Certify, only
-from ..evaluation import group_rows
+from ..evaluation.judging import group_rows
 from ..mistakes import checked, shown
 from ..chance import rng_for
 from ..task import DataError, Task
@@ -147,7 +147,7 @@ def compare(
 def _before(tuner, train, rows):
     task = tuner.task.learn(train)
     model, processor = task.build(tuner.checkpoint, seed=tuner.recipe.seed)
-    return evaluation.predict(task, model.to(tuner.device), processor, rows, device=tuner.device)
+    return judging.predict(task, model.to(tuner.device), processor, rows, device=tuner.device)
 
 @checked
 def unknown_rungs(

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..baselines import frozen_features
+from ..training.baselines import frozen_features
 from .bounds import one_per_group
-from ..columns import records
-from ..evaluation import group_rows
-from ..hashes import row_hashes
-from ..leaks import near_duplicates
+from ..data.columns import records
+from ..evaluation.judging import group_rows
+from ..data.hashes import row_hashes
+from ..data.leaks import near_duplicates
 from ..mistakes import checked
 from ..chance import rng_for
 from ..task import DataError, Task

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 import sft_nb
 from ..assets import own_folder
-from ..hashes import row_hashes
+from ..data.hashes import row_hashes
 from ..mistakes import checked, read_json, reason, shown, unfit
 from ..task import DataError, Task
 

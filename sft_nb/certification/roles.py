@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from ..hashes import row_hashes
+from ..data.hashes import row_hashes
 from ..mistakes import checked, unfit
-from ..guards import usable
+from ..training.guards import usable
 from ..task import DataError, Prediction, SFTError, Task
-from ..tuner import FineTuner
+from ..training.tuner import FineTuner
 from ..words import how_many
 
 # %% ../../nbs/certification/00_roles.ipynb #15171f03

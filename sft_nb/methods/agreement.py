@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..recipe import Method
+from ..training.recipe import Method
 from ..task import Task, TrainingError
 
 # %% ../../nbs/methods/02_agreement.ipynb #ebaa8c60

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ..mistakes import needed
-from ..recipe import Method
+from ..training.recipe import Method
 from ..chance import torch_seed
 from ..task import TrainingError
 

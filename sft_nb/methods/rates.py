@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..layers import parameter_groups
-from ..recipe import Method
+from ..models.layers import parameter_groups
+from ..training.recipe import Method
 from ..task import TrainingError
 
 # %% ../../nbs/methods/01_rates.ipynb #2d227641

@@ -6,13 +6,13 @@
 __all__ = ['ALL']
 
 # %% ../../nbs/tasks/99_table.ipynb #f70c31cd
-from .image_classification import ImageClassification
-from .object_detection import ObjectDetection
-from .instruction_tuning import InstructionTuning
-from .sequence_labelling import SequenceLabelling
-from .text_classification import TextClassification
-from .text_regression import TextRegression
-from .translation import Translation
+from .images.classification import ImageClassification
+from .detection.object_detection import ObjectDetection
+from .writing.instruction_tuning import InstructionTuning
+from .tagging.sequence_labelling import SequenceLabelling
+from .text.classification import TextClassification
+from .text.regression import TextRegression
+from .writing.translation import Translation
 
 # %% ../../nbs/tasks/99_table.ipynb #91a59b1d
 ALL = [TextClassification, TextRegression, SequenceLabelling, ImageClassification, ObjectDetection, Translation, InstructionTuning]  # in reading order

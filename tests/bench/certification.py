@@ -13,18 +13,18 @@ import torch
 from object_detection import RECIPE as DETECTOR
 from series import RESULTS, machine, save, stored
 
-from sft_nb.baselines import frozen_features, ladder
-from sft_nb.splitting import split
-from sft_nb.evaluation import predict
-from sft_nb.recipe import Recipe, rate_factor
+from sft_nb.training.baselines import frozen_features, ladder
+from sft_nb.data.splitting import split
+from sft_nb.evaluation.judging import predict
+from sft_nb.training.recipe import Recipe, rate_factor
 from sft_nb.chance import rng_for, torch_seed
-from sft_nb.tasks.detection_errors import found_scores, sort_answers
-from sft_nb.tasks.object_detection import ObjectDetection
-from sft_nb.tasks.scenes import digit_scenes
-from sft_nb.tasks.sequence_labelling import SequenceLabelling
-from sft_nb.tasks.tagging_baselines import tweets
-from sft_nb.tasks.text_classification import TextClassification, film_reviews
-from sft_nb.tuner import FineTuner
+from sft_nb.tasks.detection.errors import found_scores, sort_answers
+from sft_nb.tasks.detection.object_detection import ObjectDetection
+from sft_nb.tasks.detection.scenes import digit_scenes
+from sft_nb.tasks.tagging.sequence_labelling import SequenceLabelling
+from sft_nb.tasks.tagging.baselines import tweets
+from sft_nb.tasks.text.classification import TextClassification, film_reviews
+from sft_nb.training.tuner import FineTuner
 
 POOL, SEEDS = RESULTS / "certification_pool.json", RESULTS / "certification_seeds.json"
 TUNED = Recipe(epochs=2, learning_rate=1e-4, depth_decay=0.8)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from series import RESULTS, machine, save, stored
 
-from sft_nb.reading import load_data
-from sft_nb.baselines import ladder
-from sft_nb.splitting import split
-from sft_nb.recipe import Recipe
-from sft_nb.tasks.image_classification import ImageClassification
+from sft_nb.data.asset_tables import load_data
+from sft_nb.training.baselines import ladder
+from sft_nb.data.splitting import split
+from sft_nb.training.recipe import Recipe
+from sft_nb.tasks.images.classification import ImageClassification
 
 RECIPE = Recipe(epochs=5, learning_rate=5e-4, batch_size=16, precision="fp32")  # chosen on valid
 TASK = ImageClassification(size=56)

@@ -13,13 +13,13 @@ import pandas as pd
 
 from series import RESULTS, machine, save, stored
 
-from sft_nb.reading import load_data
-from sft_nb.splitting import split
-from sft_nb.evaluation import evaluate
+from sft_nb.data.asset_tables import load_data
+from sft_nb.data.splitting import split
+from sft_nb.evaluation.judging import evaluate
 from sft_nb.methods.lora import Lora
-from sft_nb.recipe import Recipe
-from sft_nb.tasks.instruction_tuning import InstructionTuning, bundled_instructions, parsed_f1, text_loss
-from sft_nb.tuner import FineTuner
+from sft_nb.training.recipe import Recipe
+from sft_nb.tasks.writing.instruction_tuning import InstructionTuning, bundled_instructions, parsed_f1, text_loss
+from sft_nb.training.tuner import FineTuner
 
 COMMON = Recipe(epochs=2, batch_size=8, dropout=0., keep_best=False, packing=True)
 RECIPES = {"LoRA": COMMON.but(learning_rate=1e-3, methods=(Lora(16, 32),)), "full": COMMON.but(learning_rate=1e-4)}

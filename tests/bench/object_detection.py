@@ -11,10 +11,10 @@ from pathlib import Path
 
 from series import RESULTS, machine, save, stored
 
-from sft_nb.baselines import ladder
-from sft_nb.recipe import Recipe
-from sft_nb.tasks.object_detection import ObjectDetection
-from sft_nb.tasks.scenes import digit_scenes
+from sft_nb.training.baselines import ladder
+from sft_nb.training.recipe import Recipe
+from sft_nb.tasks.detection.object_detection import ObjectDetection
+from sft_nb.tasks.detection.scenes import digit_scenes
 
 RECIPE = Recipe(epochs=10, learning_rate=3e-3, batch_size=16, unfreeze_last=8, precision="fp32")  # chosen on valid
 TASK = ObjectDetection(size=128)

@@ -13,7 +13,7 @@ from pathlib import Path
 from series import RESULTS, machine
 
 from sft_nb.all import FineTuner, ImageClassification, Recipe, split
-from sft_nb.reading import load_data
+from sft_nb.data.asset_tables import load_data
 
 RECIPE = Recipe(epochs=3, learning_rate=5e-4, batch_size=16, precision="fp32")
 

@@ -31,7 +31,7 @@ model(**tokenizer(list(texts), padding=True, return_tensors="pt"), labels=torch.
 
 def reviews(path, n):
     "A CSV of n short texts: the film reviews over and over, each with a number of its own."
-    from sft_nb.tasks.text_classification import film_reviews
+    from sft_nb.tasks.text.classification import film_reviews
     rows = film_reviews()
     texts, labels = rows.text.tolist(), rows.label.tolist()
     with open(path, "w", newline="", encoding="utf-8") as file:
@@ -52,7 +52,7 @@ def startup(who):
     from sft_nb import assets
     folder = Path(tempfile.mkdtemp()); reviews(folder / "rows.csv", 106)
     sizes = ["--valid-size", "21", "--certify-size", "21"]  # leaves 64 rows
-    first = "import os, sft_nb.watching as w; w.Lines.step = lambda self, tuner: os._exit(0); from sft_nb.cli import main; main()"
+    first = "import os, sft_nb.training.watching as w; w.Lines.step = lambda self, tuner: os._exit(0); from sft_nb.commands.cli import main; main()"
     commands = {
         "version": [Path(sys.executable).parent / "sft-nb", "--version"],
         "import": [sys.executable, "-c", "import sft_nb.all"],
@@ -107,11 +107,11 @@ def rows(n, updates):
 
 def frozen(n, epochs):
     "Epochs of a head on a frozen body: everything computed anew, states computed and kept, states read."
-    from sft_nb.batching import Examples
-    from sft_nb.splitting import split
-    from sft_nb.features import cached_forward, plain_forward
-    from sft_nb.layers import freeze
-    from sft_nb.tasks.text_classification import TextClassification, film_reviews
+    from sft_nb.batches.batching import Examples
+    from sft_nb.data.splitting import split
+    from sft_nb.batches.frozen import cached_forward, plain_forward
+    from sft_nb.models.layers import freeze
+    from sft_nb.tasks.text.classification import TextClassification, film_reviews
     train = split(film_reviews(), n, 0, stratify="label").valid
     task = TextClassification().learn(train)
     model, tokenizer = task.build("minilm"); freeze(model, 0)

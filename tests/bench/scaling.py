@@ -25,11 +25,11 @@ def measure(layers, hidden, length, batch, rows, ranks):
     "In a fresh process: seconds of an epoch and of its median update, peak memory, by FineTuner on random tokens."
     import numpy as np, pandas as pd, torch
     from transformers import BertConfig, BertForSequenceClassification
-    from sft_nb.ranks import ranks as here
-    from sft_nb.recipe import Recipe
+    from sft_nb.batches.ranks import ranks as here
+    from sft_nb.training.recipe import Recipe
     from sft_nb.tasks import TextClassification
-    from sft_nb.tuner import FineTuner
-    from sft_nb.watching import Listener
+    from sft_nb.training.tuner import FineTuner
+    from sft_nb.training.watching import Listener
     torch.set_num_threads(1)
 
     class Tokens(TextClassification):

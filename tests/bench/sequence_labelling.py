@@ -11,13 +11,13 @@ from pathlib import Path
 import pandas as pd
 from series import RESULTS, machine, save, stored
 
-from sft_nb.baselines import ladder
-from sft_nb.splitting import split
-from sft_nb.evaluation import paired_bootstrap
-from sft_nb.recipe import Recipe
-from sft_nb.tasks.entity_figures import entity_f1
-from sft_nb.tasks.sequence_labelling import SequenceLabelling
-from sft_nb.tasks.tagging_baselines import tweets
+from sft_nb.training.baselines import ladder
+from sft_nb.data.splitting import split
+from sft_nb.evaluation.judging import paired_bootstrap
+from sft_nb.training.recipe import Recipe
+from sft_nb.tasks.tagging.entity_figures import entity_f1
+from sft_nb.tasks.tagging.sequence_labelling import SequenceLabelling
+from sft_nb.tasks.tagging.baselines import tweets
 
 RECIPE = Recipe(epochs=8, learning_rate=1e-3, depth_decay=0.7, batch_size=16)
 

@@ -16,23 +16,23 @@ from typing import Callable
 
 from series import RESULTS, machine, save, stored
 
-from sft_nb.reading import load_data
-from sft_nb.splitting import split
-from sft_nb.evaluation import predict
-from sft_nb.recipe import Recipe
+from sft_nb.data.asset_tables import load_data
+from sft_nb.data.splitting import split
+from sft_nb.evaluation.judging import predict
+from sft_nb.training.recipe import Recipe
 from sft_nb.task import Task
-from sft_nb.tasks.cldr import cldr_pairs
-from sft_nb.tasks.image_classification import ImageClassification
-from sft_nb.tasks.instruction_tuning import InstructionTuning, bundled_instructions
-from sft_nb.tasks.object_detection import ObjectDetection
-from sft_nb.tasks.scenes import digit_scenes
-from sft_nb.tasks.sequence_labelling import SequenceLabelling
-from sft_nb.tasks.tagging_baselines import tweets
-from sft_nb.tasks.text_classification import TextClassification, film_reviews
-from sft_nb.tasks.text_regression import TextRegression, rated_sentences
-from sft_nb.tasks.translation import Translation
-from sft_nb.selection import PLAIN
-from sft_nb.tuner import FineTuner
+from sft_nb.tasks.writing.cldr import cldr_pairs
+from sft_nb.tasks.images.classification import ImageClassification
+from sft_nb.tasks.writing.instruction_tuning import InstructionTuning, bundled_instructions
+from sft_nb.tasks.detection.object_detection import ObjectDetection
+from sft_nb.tasks.detection.scenes import digit_scenes
+from sft_nb.tasks.tagging.sequence_labelling import SequenceLabelling
+from sft_nb.tasks.tagging.baselines import tweets
+from sft_nb.tasks.text.classification import TextClassification, film_reviews
+from sft_nb.tasks.text.regression import TextRegression, rated_sentences
+from sft_nb.tasks.writing.translation import Translation
+from sft_nb.training.selection import PLAIN
+from sft_nb.training.tuner import FineTuner
 
 ROWS = (30, 60, 120, 240, 500, 1000, 4000)
 

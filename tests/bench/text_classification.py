@@ -9,11 +9,11 @@ import argparse, contextlib, sys, time
 
 from series import RESULTS, machine, save, stored
 
-from sft_nb.baselines import ladder
-from sft_nb.demo import DEMO, demo_data, demo_films
+from sft_nb.training.baselines import ladder
+from sft_nb.commands.demo import DEMO, demo_data, demo_films
 from sft_nb.methods.agreement import RDrop
-from sft_nb.recipe import Recipe
-from sft_nb.tuner import FineTuner
+from sft_nb.training.recipe import Recipe
+from sft_nb.training.tuner import FineTuner
 
 OUT = RESULTS / "text_classification.json"
 FIRST = Recipe(epochs=2, learning_rate=1e-4, depth_decay=0.8)

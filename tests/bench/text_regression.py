@@ -13,11 +13,11 @@ import numpy as np
 from series import RESULTS, machine, save, stored
 from sklearn.metrics import r2_score, root_mean_squared_error
 
-from sft_nb.baselines import ladder
-from sft_nb.splitting import split
-from sft_nb.evaluation import paired_bootstrap
-from sft_nb.recipe import Recipe
-from sft_nb.tasks.text_regression import TextRegression, rated_sentences
+from sft_nb.training.baselines import ladder
+from sft_nb.data.splitting import split
+from sft_nb.evaluation.judging import paired_bootstrap
+from sft_nb.training.recipe import Recipe
+from sft_nb.tasks.text.regression import TextRegression, rated_sentences
 
 RECIPE = Recipe(epochs=2, learning_rate=1e-4, depth_decay=0.8)  # that of the demo
 METRICS = {"r2": lambda said, true: r2_score(true, said), "rmse": lambda said, true: root_mean_squared_error(true, said)}

@@ -26,7 +26,7 @@ def checkpoint_of(name):
     "A checkpoint that `load` knows; `bert-base` is one of that size with random weights, made on the spot."
     if name != "bert-base": return name
     from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
-    from sft_nb.models import quiet, resolve
+    from sft_nb.models.loading import quiet, resolve
     folder = Path(tempfile.gettempdir()) / "bert-base-random"
     if not (folder / "config.json").exists():
         import torch
@@ -39,14 +39,14 @@ def checkpoint_of(name):
 
 def rows_of(args):
     "Film reviews; with --length, joined and cut so that each has exactly so many tokens."
-    from sft_nb.tasks.text_classification import film_reviews
+    from sft_nb.tasks.text.classification import film_reviews
     rows = film_reviews().sample(args.rows, random_state=0).reset_index(drop=True)
     if args.length: rows["text"] = [" ".join(rows.text.sample(args.length // 4, random_state=i)) for i in range(len(rows))]
     return rows
 
 
 def task_of(args, rows):
-    from sft_nb.tasks.text_classification import TextClassification
+    from sft_nb.tasks.text.classification import TextClassification
     return TextClassification(max_length=args.length).learn(rows)
 
 
@@ -71,7 +71,7 @@ def meaning(model, decayed, updates, tokens):
 
 def with_trainer(args, way, clock, rows, task, evaluate=None):
     from transformers import DataCollatorWithPadding, Trainer, TrainerCallback, TrainingArguments, set_seed
-    from sft_nb.gradient import pick_device, pick_precision
+    from sft_nb.training.gradient import pick_device, pick_precision
     model, tokenizer = task.build(checkpoint_of(args.checkpoint), seed=args.seed)
     encoded = task.encode_all(rows, tokenizer)
     texts = [{"input_ids": e["input_ids"], "attention_mask": [1] * len(e["input_ids"]), "labels": e["classes"][0]} for e in encoded]
@@ -104,9 +104,9 @@ def with_trainer(args, way, clock, rows, task, evaluate=None):
 
 def with_bare_loop(args, way, clock, rows, task, evaluate=None):
     import torch
-    from sft_nb.layers import parameter_groups
-    from sft_nb.recipe import rate_factor
-    from sft_nb.gradient import pick_device
+    from sft_nb.models.layers import parameter_groups
+    from sft_nb.training.recipe import rate_factor
+    from sft_nb.training.gradient import pick_device
     device = pick_device()
     model, tokenizer = task.build(checkpoint_of(args.checkpoint), seed=args.seed)
     examples = task.encode_all(rows, tokenizer); model.to(device).train(); torch.manual_seed(args.seed)
@@ -127,10 +127,10 @@ def with_bare_loop(args, way, clock, rows, task, evaluate=None):
 
 def our_run(args, way, task, rows):
     "A run with chosen shortcuts: `sft_nb` as it is, `sft_nb:dice+rows` with these alone, `sft_nb:` with none."
-    from sft_nb.gradient import pick_device
-    from sft_nb.recipe import Recipe
-    from sft_nb.run import Run
-    from sft_nb.quicken import SHORTCUTS
+    from sft_nb.training.gradient import pick_device
+    from sft_nb.training.recipe import Recipe
+    from sft_nb.training.run import Run
+    from sft_nb.speed.quicken import SHORTCUTS
     shortcuts = tuple(SHORTCUTS) if way == "sft_nb" else tuple(way.partition(":")[2].split("+"))
     recipe = Recipe(epochs=args.epochs, learning_rate=LEARNING_RATE, weight_decay=DECAY, warmup=WARMUP,
                     batch_size=args.batch, keep_best=False, seed=args.seed)
@@ -138,7 +138,7 @@ def our_run(args, way, task, rows):
 
 
 def with_sft_nb(args, way, clock, rows, task, evaluate=None):
-    from sft_nb.gradient import pick_precision
+    from sft_nb.training.gradient import pick_precision
     run = our_run(args, way, task, rows).prepared()
     lengths = run.examples.lengths
     decayed = [n for g in run.optimizer.param_groups if g["weight_decay"] for n in g["names"]]
@@ -155,8 +155,8 @@ def with_sft_nb(args, way, clock, rows, task, evaluate=None):
 def peak(args, tries=12):
     "GFLOP/s of the matrix products of one block, forward and backward, when nothing else is computed: the best, and the median."
     import torch
-    from sft_nb.layers import blocks
-    from sft_nb.gradient import pick_device, pick_precision
+    from sft_nb.models.layers import blocks
+    from sft_nb.training.gradient import pick_device, pick_precision
     device = pick_device(); rows = rows_of(args); task = task_of(args, rows)
     dtype = torch.bfloat16 if pick_precision("auto", device) == "bf16" else torch.float32
     model, tokenizer = task.build(checkpoint_of(args.checkpoint))
@@ -179,12 +179,12 @@ def one(args, way):
     if way == "shortcuts": print(json.dumps(shortcuts(args))); return
     if way == "attention": print(json.dumps(attention(args))); return
     if way.startswith("profile "): print(json.dumps(profile(args, way.split()[1]))); return
-    from sft_nb.speed import training_flops
+    from sft_nb.speed.measuring import training_flops
     rows, clock, judge, valid = rows_of(args), Clock(), None, None
     if args.accuracy: rows, valid = parts_of(args)
     task = task_of(args, rows)
     if args.accuracy:
-        from sft_nb.evaluation import evaluate
+        from sft_nb.evaluation.judging import evaluate
         judge = lambda model, processor: evaluate(task, model, processor, valid, device=next(model.parameters()).device).metrics["accuracy"]
     work = with_sft_nb if way.startswith("sft_nb") else with_bare_loop if way == "bare" else with_trainer
     found = work(args, way, clock, rows, task, judge)
@@ -207,8 +207,8 @@ def profile(args, way, updates=10):
     "Shares of the time of a step, by kind of work."
     from torch.profiler import ProfilerActivity, profile as profiler, record_function
     import torch
-    from sft_nb import dropout
-    from sft_nb.gradient import train_mode
+    from sft_nb.speed import dropout
+    from sft_nb.training.gradient import train_mode
     rows = rows_of(args); task = task_of(args, rows); dice = dropout.keep_mask
 
     def named(*a):
@@ -231,7 +231,7 @@ def profile(args, way, updates=10):
 def shortcuts(args, updates=20):
     "What each shortcut adds: the same updates with more and more of them, in turn on every batch; medians of the ratios to none."
     import random
-    from sft_nb.gradient import train_mode
+    from sft_nb.training.gradient import train_mode
     rows = rows_of(args); task = task_of(args, rows)
     names = ("dice", "rows", "tokens", "first")
     some = ["+".join(names[:i]) for i in range(5)]
@@ -252,8 +252,8 @@ def attention(args, tries=25):
     "Milliseconds of one attention forward and backward with dropout 0.1, at the lengths of one batch: the best of several tries, in turn."
     import numpy as np
     import torch
-    from sft_nb.batching import Examples
-    from sft_nb.ragged import Ragged, ragged_attention
+    from sft_nb.batches.batching import Examples
+    from sft_nb.speed.ragged import Ragged, ragged_attention
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
     from transformers.models.bert.modeling_bert import eager_attention_forward
     rows = rows_of(args); task = task_of(args, rows)
@@ -283,8 +283,8 @@ def attention(args, tries=25):
 
 def parts_of(args):
     "Train and valid rows, by film, another split for each seed."
-    from sft_nb.splitting import split
-    from sft_nb.tasks.text_classification import film_reviews
+    from sft_nb.data.splitting import split
+    from sft_nb.tasks.text.classification import film_reviews
     parts = split(film_reviews(), valid_size=args.valid_rows, certify_size=0, seed=args.seed, group="movie")
     return parts.train.sample(args.rows, random_state=args.seed).reset_index(drop=True), parts.valid.reset_index(drop=True)
 

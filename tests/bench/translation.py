@@ -12,18 +12,18 @@ from pathlib import Path
 import torch
 from series import RESULTS, machine, save, stored
 
-from sft_nb.reading import load_data
-from sft_nb.batching import Examples
-from sft_nb.splitting import split
-from sft_nb.evaluation import evaluate
-from sft_nb.layers import evaluation_mode
+from sft_nb.data.asset_tables import load_data
+from sft_nb.batches.batching import Examples
+from sft_nb.data.splitting import split
+from sft_nb.evaluation.judging import evaluate
+from sft_nb.models.layers import evaluation_mode
 from sft_nb.methods.lora import Lora
 from sft_nb.methods.rates import SlowBody
-from sft_nb.recipe import Recipe
-from sft_nb.tasks.cldr import cldr_pairs
-from sft_nb.tasks.decoding import signatures, text_metrics
-from sft_nb.tasks.translation import Translation
-from sft_nb.tuner import FineTuner
+from sft_nb.training.recipe import Recipe
+from sft_nb.tasks.writing.cldr import cldr_pairs
+from sft_nb.tasks.writing.decoding import signatures, text_metrics
+from sft_nb.tasks.writing.translation import Translation
+from sft_nb.training.tuner import FineTuner
 
 CLDR = Recipe(epochs=3, learning_rate=1e-3, batch_size=32, dropout=0., keep_best=False, methods=(SlowBody(0.3, words=False),))
 UI = Recipe(epochs=2, learning_rate=1e-3, batch_size=16, dropout=0., keep_best=False, methods=(Lora(16, 32),))
