@@ -22,9 +22,7 @@ extras["all"] = [requirement for name in PORTIONS for requirement in wanted(name
 extras["dev"] += extras["all"]
 
 setup(
-    name=cfg["lib_name"],
-    version=cfg["version"],
-    description=cfg["description"],
+    name=cfg["lib_name"], version=cfg["version"], description=cfg["description"],
     long_description=(here / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     author=cfg["author"],
@@ -33,7 +31,10 @@ setup(
     keywords=cfg["keywords"],
     license="Apache-2.0",
     license_files=["LICENSE"],
-    classifiers=["Development Status :: 3 - Alpha", "Intended Audience :: Education", "Programming Language :: Python :: 3"],
+    classifiers=[
+        "Development Status :: 3 - Alpha", "Intended Audience :: Education",
+        "Programming Language :: Python :: 3",
+    ],
     packages=find_packages(include=["sft_nb", "sft_nb.*"]),
     package_data={"sft_nb": ["*.toml", "py.typed"]},
     include_package_data=True,

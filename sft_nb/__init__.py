@@ -1,7 +1,8 @@
 """Learn supervised fine-tuning by running it."""
 __version__ = "0.1.0"
 
-# Written by hand: the export changes the line above and no other. `import sft_nb` must not wait for torch,
+# Written by hand: the export changes the line above and no other. `import sft_nb` must not wait for
+# torch,
 # so the names of `sft_nb.all` are found when somebody asks for one.
 
 
@@ -10,7 +11,11 @@ def _names():
     import ast
     from pathlib import Path
     tree = ast.parse(Path(__file__).with_name("all.py").read_text(encoding="utf-8"))
-    lists = [node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "__all__"]
+    lists = [
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "__all__"
+    ]
     return dict.fromkeys(ast.literal_eval(lists[0]), "sft_nb.all") | {"quiet": "sft_nb.telling"}
 
 

@@ -1,4 +1,7 @@
-"""Launched on one rank or two by test_exact.py: the gradient of eight rows of every case, with unequal shares."""
+"""Launched on one rank or two by test_exact.py:
+
+the gradient of eight rows of every case, with unequal shares.
+"""
 import sys
 from pathlib import Path
 
@@ -15,8 +18,17 @@ for name, folder in folders.items():
     task, model, processor = CASES[name].begin(lambda _, f=folder: Path(f))
     examples = task.encode_all(CASES[name].rows.head(8), processor)
     for share, first in {"5+3": 5, "8+0": 8}.items():
-        mine = examples if ranks().num_processes == 1 else [examples[:first], examples[first:]][ranks().process_index]
+        mine = (
+            examples
+            if ranks().num_processes == 1
+            else [examples[:first], examples[first:]][ranks().process_index]
+        )
         effective_gradient(task, model, [task.collate(mine, processor)] if mine else [])
-        found[f"{name}, {share}"] = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in model.parameters()]).double()
+        found[f"{name}, {share}"] = torch.cat(
+            [
+                (torch.zeros_like(p) if p.grad is None else p.grad).flatten()
+                for p in model.parameters()
+            ]
+        ).double()
 if ranks().is_main_process: save_file(found, out)
 ranks().wait_for_everyone()

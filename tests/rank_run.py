@@ -1,4 +1,7 @@
-"""A user's script, run alone or launched on several ranks by test_ranks.py: fine-tune, evaluate, keep the weights."""
+"""A user's script, run alone or launched on several ranks by test_ranks.py:
+
+fine-tune, evaluate, keep the weights.
+"""
 import json
 import os
 import signal
@@ -14,11 +17,17 @@ from sft_nb.batches.ranks import one_voice, ranks
 from sft_nb.training.watching import Listener
 
 TASK, ROWS = CASES["text classification"].task, CASES["text classification"].rows
-RECIPE = Recipe(epochs=3, learning_rate=1e-3, batch_size=6, micro_batch_size=2, dropout=0.0, precision="fp32", keep_best=False)
+RECIPE = Recipe(
+    epochs=3, learning_rate=1e-3, batch_size=6, micro_batch_size=2, dropout=0.0,
+    precision="fp32", keep_best=False,
+)
 
 
 def rows():
-    "43 rows in batches of 6: eight updates an epoch, shares of 3 and 3, and of 1 and 0 in the last."
+    """43 rows in batches of 6:
+
+    eight updates an epoch, shares of 3 and 3, and of 1 and 0 in the last.
+    """
     table = ROWS.sample(43, replace=True, random_state=0).reset_index(drop=True)
     return table.assign(text=[f"{t} {i}" for i, t in enumerate(table.text)])
 
@@ -27,22 +36,27 @@ class Killer(Listener):
     "Kills one rank in the middle of an epoch, as the operating system does."
     rank, at = int(os.environ.get("KILL_RANK", -1)), int(os.environ.get("KILL_AT", -1))
     def step(self, run):
-        if (ranks().process_index, run.position.step) == (self.rank, self.at): os.kill(os.getpid(), signal.SIGKILL)
+        if (ranks().process_index, run.position.step) == (self.rank, self.at):
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def run(out, checkpoint):
     "Fine-tune, or go on with what is in `out`."
-    return FineTuner(TASK, str(checkpoint), RECIPE, out=out).fit(rows(), ROWS, resume="auto", listeners=[Killer()])
+    return FineTuner(TASK, str(checkpoint), RECIPE, out=out).fit(
+        rows(), ROWS, resume="auto", listeners=[Killer()]
+    )
 
 
-def weights(tuner): return torch.cat([p.detach().flatten() for p in tuner.model.parameters()]).double()
+def weights(tuner):
+    return torch.cat([p.detach().flatten() for p in tuner.model.parameters()]).double()
 
 
 if __name__ == "__main__":
     out, checkpoint = map(Path, sys.argv[1:])
     tuner = run(out, checkpoint)
     result = tuner.evaluate(ROWS)
-    with one_voice(): print("evaluated", json.dumps(result.to_dict()))
+    with one_voice():
+        print("evaluated", json.dumps(result.to_dict()))
     folder = tuner.save(out / "saved")
     assert (folder / "sft_nb.json").is_file(), "every rank finds the saved run"
     if ranks().is_main_process: save_file({"weights": weights(tuner)}, out / "final.safetensors")

@@ -1,4 +1,7 @@
-"""Every argument of every public name gets eighteen wrong values, one at a time. What is raised is an SFTError, and nothing hangs."""
+"""Every argument of every public name gets eighteen wrong values, one at a time.
+
+What is raised is an SFTError, and nothing hangs.
+"""
 import inspect
 import signal
 from contextlib import contextmanager
@@ -11,14 +14,22 @@ import torch
 from conftest import SENTENCES
 
 from sft_nb import all as public
-from sft_nb.all import (Batch, Calibrate, Certificate, Certify, FineTuner, Finding, Lora, Prediction, RDrop, Recipe, SFTError, SlowBody, TextClassification, folds, judge, ladder, load_data, over_seeds, paired_bootstrap, read_table,
-                        rows_needed, split, suggest_checkpoint, suggest_loss, verify)
+from sft_nb.all import (
+    Batch, Calibrate, Certificate, Certify, FineTuner, Finding, Lora, Prediction, RDrop,
+    Recipe, SFTError, SlowBody, TextClassification, folds, judge, ladder, load_data,
+    over_seeds, paired_bootstrap, read_table, rows_needed, split, suggest_checkpoint,
+    suggest_loss, verify,
+)
 from sft_nb.certification.selective import abstain_above
 from sft_nb.tasks import ALL
 
 WRONG = {
-    "None": lambda: None, "True": lambda: True, "-1": lambda: -1, "0": lambda: 0, "1.5": lambda: 1.5, "nan": lambda: float("nan"), "inf": lambda: float("inf"), "10**30": lambda: 10**30, "empty text": lambda: "", "text": lambda: "x",
-    "half a character": lambda: "\ud800", "bytes": lambda: b"x", "empty list": lambda: [], "a list of nothing": lambda: [None], "empty dictionary": lambda: {}, "an object": object, "a function": lambda: lambda *a, **k: None, "empty table": pd.DataFrame,
+    "None": lambda: None, "True": lambda: True, "-1": lambda: -1, "0": lambda: 0,
+    "1.5": lambda: 1.5, "nan": lambda: float("nan"), "inf": lambda: float("inf"),
+    "10**30": lambda: 10**30, "empty text": lambda: "", "text": lambda: "x",
+    "half a character": lambda: "\ud800", "bytes": lambda: b"x", "empty list": lambda: [],
+    "a list of nothing": lambda: [None], "empty dictionary": lambda: {}, "an object": object,
+    "a function": lambda: lambda *a, **k: None, "empty table": pd.DataFrame,
 }
 SECONDS = 20  # for one call
 
@@ -30,24 +41,36 @@ class Late(BaseException):
 @contextmanager
 def limit(seconds):
     "No call may hang. (Where there are no alarms, the limit of the whole test must do.)"
-    if not hasattr(signal, "SIGALRM"): yield; return
+    if not hasattr(signal, "SIGALRM"):
+        yield
+        return
     def ring(*_): raise Late
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds)
-    try: yield
-    finally: signal.setitimer(signal.ITIMER_REAL, 0); signal.signal(signal.SIGALRM, before)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def faults(call, valid, values=WRONG):
-    "Give each argument each wrong value while the others are right; what was raised that is no SFTError."
+    """Give each argument each wrong value while the others are right; what was raised that is no
+    SFTError.
+    """
     found = []
     for name in valid:
         for label in values:
             try:
-                with limit(SECONDS): made = call(**valid | {name: values[label]()}); list(made) if inspect.isgenerator(made) else None
-            except SFTError as e: assert 0 < len(str(e)) < 2_100
-            except Late: found.append(f"{name}={label}: more than {SECONDS} seconds")
-            except Exception as e: found.append(f"{name}={label}: {type(e).__name__}: {str(e)[:150]}")
+                with limit(SECONDS):
+                    made = call(**valid | {name: values[label]()})
+                    list(made) if inspect.isgenerator(made) else None
+            except SFTError as e:
+                assert 0 < len(str(e)) < 2_100
+            except Late:
+                found.append(f"{name}={label}: more than {SECONDS} seconds")
+            except Exception as e:
+                found.append(f"{name}={label}: {type(e).__name__}: {str(e)[:150]}")
     return found
 
 
@@ -55,12 +78,20 @@ def faults(call, valid, values=WRONG):
 
 def fields_of(cls):
     "Every argument of a constructor with its default."
-    return {p.name: p.default for p in inspect.signature(cls).parameters.values() if p.default is not p.empty}
+    return {
+        p.name: p.default
+        for p in inspect.signature(cls).parameters.values()
+        if p.default is not p.empty
+    }
 
 
 MADE = {c.__name__: (c, fields_of(c)) for c in (*ALL, Recipe, Lora, RDrop, SlowBody)}
-MADE |= {"Prediction": (Prediction, dict(value="a", score=.5, probs={"a": .5})), "Finding": (Finding, dict(level="warning", message="a", rows=(1,))), "Certificate": (Certificate, dict(body={}, tuner=None)),
-         "Batch": (Batch, dict(inputs={}, targets={}, index=torch.arange(2), about=None))}
+MADE |= {
+    "Prediction": (Prediction, dict(value="a", score=0.5, probs={"a": 0.5})),
+    "Finding": (Finding, dict(level="warning", message="a", rows=(1,))),
+    "Certificate": (Certificate, dict(body={}, tuner=None)),
+    "Batch": (Batch, dict(inputs={}, targets={}, index=torch.arange(2), about=None)),
+}
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -71,21 +102,31 @@ def test_what_is_made(name):
 
 def test_tasks_recipes_and_methods_are_checked_when_they_are_made():
     "Not only accepted in silence."
-    for cls, field, value in ((TextClassification, "multi_label", "no"), (TextClassification, "text", ["a"]), (TextClassification, "max_length", "64"), (Recipe, "weight_decay", float("nan")), (Recipe, "max_grad_norm", float("inf")), (Recipe, "batch_size", "4"),
-                              (Recipe, "learning_rate", float("nan")), (Recipe, "dropout", float("nan")), (Recipe, "keep_best", "no"), (Recipe, "seed", 1.5)):
-        with pytest.raises(SFTError, match=field): cls(**{field: value})
+    for cls, field, value in (
+        (TextClassification, "multi_label", "no"), (TextClassification, "text", ["a"]),
+        (TextClassification, "max_length", "64"), (Recipe, "weight_decay", float("nan")),
+        (Recipe, "max_grad_norm", float("inf")), (Recipe, "batch_size", "4"),
+        (Recipe, "learning_rate", float("nan")), (Recipe, "dropout", float("nan")),
+        (Recipe, "keep_best", "no"), (Recipe, "seed", 1.5),
+    ):
+        with pytest.raises(SFTError, match=field):
+            cls(**{field: value})
 
 
 @pytest.mark.parametrize("cls", [c for c in ALL if "max_new_tokens" in fields_of(c)])
 def test_answers_have_at_least_a_token(cls):
     for field, value in (("max_new_tokens", -1), ("max_new_tokens", 0), ("beams", 0)):
-        with pytest.raises(SFTError, match=field): cls(**{field: value})
+        with pytest.raises(SFTError, match=field):
+            cls(**{field: value})
 
 
 # --- what is called ---
 
 ONCE = Recipe(epochs=1, batch_size=8, precision="fp32")
-FEW = {k: WRONG[k] for k in ("None", "1.5", "10**30", "half a character", "a list of nothing", "an object")}  # where an accepted value means training
+FEW = {
+    k: WRONG[k]
+    for k in ("None", "1.5", "10**30", "half a character", "a list of nothing", "an object")
+}  # where an accepted value means training
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +134,13 @@ def things(tiny, run, tmp_path_factory):
     "A finished run, rows of every role, a certificate and what else the calls need."
     folder = tmp_path_factory.mktemp("things")
     rng, words = np.random.default_rng(0), sorted({w for s in SENTENCES for w in s.split()})
-    rows = pd.DataFrame({"text": [" ".join(rng.choice(words, 8)) for _ in range(150)], "label": ["good", "bad"] * 75, "group": [f"g{i // 2}" for i in range(150)]}).drop_duplicates("text")
+    rows = pd.DataFrame(
+        {
+            "text": [" ".join(rng.choice(words, 8)) for _ in range(150)],
+            "label": ["good", "bad"] * 75,
+            "group": [f"g{i // 2}" for i in range(150)],
+        }
+    ).drop_duplicates("text")
     data = split(rows, valid_size=20, certify_size=.6, seed=1)
     tuner = FineTuner(TextClassification(), tiny("bert"), ONCE).fit(data.train, data.valid)
     tuner.save(folder/"run")
@@ -101,39 +148,140 @@ def things(tiny, run, tmp_path_factory):
     certificate.save(folder/"c.json")
     rows.head(30).to_csv(folder/"rows.csv", index=False)
     fresh = lambda **more: FineTuner(TextClassification(), tiny("bert"), ONCE, **more)
-    return SimpleNamespace(folder=folder, rows=rows, data=data, tuner=tuner, certificate=certificate, fresh=fresh, bert=str(tiny("bert")), evaluation=tuner.evaluate(data.valid), calibrate=judge(FineTuner.load(folder/"run"), data.certify, Calibrate))
+    return SimpleNamespace(
+        folder=folder, rows=rows, data=data, tuner=tuner, certificate=certificate, fresh=fresh,
+        bert=str(tiny("bert")), evaluation=tuner.evaluate(data.valid),
+        calibrate=judge(FineTuner.load(folder / "run"), data.certify, Calibrate),
+    )
 
 
 QUICK = {  # name -> things -> (what is called, right arguments)
     "load_data": lambda t: (load_data, dict(name="no data of this name", toml=None)),
-    "read_table": lambda t: (read_table, dict(source=str(t.folder/"rows.csv"), encoding="utf-8", delimiter=",")),
-    "split": lambda t: (split, dict(rows=t.rows, valid_size=.2, certify_size=.2, seed=1, group=None, stratify="auto")),
-    "folds": lambda t: (lambda **k: list(folds(**k)), dict(rows=t.rows, k=3, seed=1, group=None, stratify="auto")),
-    "suggest_checkpoint": lambda t: (suggest_checkpoint, dict(task=TextClassification, language="en", rows=t.rows, device="cpu", batch_size=8, speed=None)),
+    "read_table": lambda t: (
+        read_table,
+        dict(source=str(t.folder / "rows.csv"), encoding="utf-8", delimiter=","),
+    ),
+    "split": lambda t: (
+        split,
+        dict(rows=t.rows, valid_size=0.2, certify_size=0.2, seed=1, group=None, stratify="auto"),
+    ),
+    "folds": lambda t: (
+        lambda **k: list(folds(**k)),
+        dict(rows=t.rows, k=3, seed=1, group=None, stratify="auto"),
+    ),
+    "suggest_checkpoint": lambda t: (
+        suggest_checkpoint,
+        dict(
+            task=TextClassification, language="en", rows=t.rows, device="cpu", batch_size=8,
+            speed=None,
+        ),
+    ),
     "suggest_loss": lambda t: (suggest_loss, dict(task=TextClassification())),
-    "paired_bootstrap": lambda t: (paired_bootstrap, dict(metric=lambda a, b: float(np.mean(np.asarray(a) == np.asarray(b))), ours=[1, 0, 1], theirs=[0, 0, 1], targets=[1, 1, 1], groups=None, draws=5, seed=0, confidence=.9)),
-    "rows_needed": lambda t: (rows_needed, dict(claim="accuracy >= 0.8", expected=.9, confidence=.95, binary=True)),
-    "Recipe.but": lambda t: (Recipe().but, fields_of(Recipe)), "Recipe.diff": lambda t: (Recipe().diff, dict(other=Recipe())),
-    "Evaluation.mistakes": lambda t: (t.evaluation.mistakes, dict(n=3)), "Evaluation.save": lambda t: (t.evaluation.save, dict(folder=t.folder/"evaluation")),
-    "Certificate.load": lambda t: (Certificate.load, dict(path=t.folder/"c.json", tuner=t.tuner)), "Certificate.save": lambda t: (t.certificate.save, dict(path=t.folder/"again.json")),
-    "Certificate.card": lambda t: (t.certificate.card, dict(folder=t.folder/"run")),
-    "Certificate.applies_to": lambda t: (t.certificate.applies_to, dict(rows=t.data.valid, group=None)),
-    "Task.learn": lambda t: (TextClassification().learn, dict(rows=t.rows)), "Task.check": lambda t: (TextClassification().check, dict(rows=t.rows, labelled=True)),
-    "Task.read": lambda t: (TextClassification().read, dict(source=str(t.folder/"rows.csv"), labelled=True)), "Task.as_rows": lambda t: (TextClassification().as_rows, dict(items=["a film"])),
-    "Task.show": lambda t: (t.tuner.task.show, dict(rows=t.data.valid, predictions=t.evaluation.predictions)), "Task.metrics": lambda t: (t.tuner.task.metrics, dict(predictions=t.evaluation.predictions, targets=t.evaluation.targets)),
-    "FineTuner": lambda t: (FineTuner, dict(task=TextClassification(), checkpoint=t.bert, recipe=ONCE, out=None, device="cpu")), "FineTuner.load": lambda t: (FineTuner.load, dict(folder=t.folder/"run", device="cpu")),
-    "FineTuner.predict": lambda t: (t.tuner.predict, dict(items=["a film"], batch_size=2, abstain=False)), "FineTuner.evaluate": lambda t: (t.tuner.evaluate, dict(rows=t.data.valid.head(8), batch_size=8)),
-    "FineTuner.save": lambda t: (t.tuner.save, dict(folder=t.folder/"saved")),
-    "abstain_above": lambda t: (abstain_above, dict(tuner=t.tuner, calibrate=t.calibrate, tries=np.array([.9, .5]), alpha=.4, confidence=.9)),
+    "paired_bootstrap": lambda t: (
+        paired_bootstrap,
+        dict(
+            metric=lambda a, b: float(np.mean(np.asarray(a) == np.asarray(b))),
+            ours=[1, 0, 1],
+            theirs=[0, 0, 1],
+            targets=[1, 1, 1],
+            groups=None,
+            draws=5,
+            seed=0,
+            confidence=0.9,
+        ),
+    ),
+    "rows_needed": lambda t: (
+        rows_needed,
+        dict(claim="accuracy >= 0.8", expected=0.9, confidence=0.95, binary=True),
+    ),
+    "Recipe.but": lambda t: (Recipe().but, fields_of(Recipe)),
+    "Recipe.diff": lambda t: (Recipe().diff, dict(other=Recipe())),
+    "Evaluation.mistakes": lambda t: (t.evaluation.mistakes, dict(n=3)),
+    "Evaluation.save": lambda t: (t.evaluation.save, dict(folder=t.folder / "evaluation")),
+    "Certificate.load": lambda t: (Certificate.load, dict(path=t.folder / "c.json", tuner=t.tuner)),
+    "Certificate.save": lambda t: (t.certificate.save, dict(path=t.folder / "again.json")),
+    "Certificate.card": lambda t: (t.certificate.card, dict(folder=t.folder / "run")),
+    "Certificate.applies_to": lambda t: (
+        t.certificate.applies_to,
+        dict(rows=t.data.valid, group=None),
+    ),
+    "Task.learn": lambda t: (TextClassification().learn, dict(rows=t.rows)),
+    "Task.check": lambda t: (TextClassification().check, dict(rows=t.rows, labelled=True)),
+    "Task.read": lambda t: (
+        TextClassification().read,
+        dict(source=str(t.folder / "rows.csv"), labelled=True),
+    ),
+    "Task.as_rows": lambda t: (TextClassification().as_rows, dict(items=["a film"])),
+    "Task.show": lambda t: (
+        t.tuner.task.show,
+        dict(rows=t.data.valid, predictions=t.evaluation.predictions),
+    ),
+    "Task.metrics": lambda t: (
+        t.tuner.task.metrics,
+        dict(predictions=t.evaluation.predictions, targets=t.evaluation.targets),
+    ),
+    "FineTuner": lambda t: (
+        FineTuner,
+        dict(task=TextClassification(), checkpoint=t.bert, recipe=ONCE, out=None, device="cpu"),
+    ),
+    "FineTuner.load": lambda t: (FineTuner.load, dict(folder=t.folder / "run", device="cpu")),
+    "FineTuner.predict": lambda t: (
+        t.tuner.predict,
+        dict(items=["a film"], batch_size=2, abstain=False),
+    ),
+    "FineTuner.evaluate": lambda t: (
+        t.tuner.evaluate,
+        dict(rows=t.data.valid.head(8), batch_size=8),
+    ),
+    "FineTuner.save": lambda t: (t.tuner.save, dict(folder=t.folder / "saved")),
+    "abstain_above": lambda t: (
+        abstain_above,
+        dict(
+            tuner=t.tuner, calibrate=t.calibrate, tries=np.array([0.9, 0.5]), alpha=0.4,
+            confidence=0.9,
+        ),
+    ),
 }
 HEAVY = {
-    "judge": lambda t: (judge, dict(tuner=t.tuner, rows=t.data.certify.head(20), kind=Certify, group=None, batch_size=8)),
-    "over_seeds": lambda t: (over_seeds, dict(runs=[t.folder/"run", t.folder/"run"], rows=t.data.certify.head(20), group=None)),
-    "FineTuner.certify": lambda t: (t.tuner.certify, dict(rows=t.data.certify, claim="accuracy >= 0.1", confidence=.9, group=None, train=None, valid=t.data.valid, against=(), slices=(), ledger=t.folder/"other.json")),
-    "verify": lambda t: (verify, dict(certificate=t.folder/"c.json", tuner=t.tuner, rows=t.data.certify, train=None, valid=None, report=None)),
-    "ladder": lambda t: (ladder, dict(task=TextClassification(), train=t.data.train, valid=t.data.valid, rows=t.data.valid, checkpoint=t.bert, recipe=ONCE, rungs=("majority",), device="cpu", tell=lambda *a: None)),
-    "FineTuner.fit": lambda t: (t.fresh().fit, dict(train=t.data.train.head(8), valid=None, resume=None)),
-    "FineTuner.search_learning_rate": lambda t: (t.fresh().search_learning_rate, dict(train=t.data.train.head(8), valid=t.data.valid.head(4), rates=(1e-4,), epochs=1)),
+    "judge": lambda t: (
+        judge,
+        dict(tuner=t.tuner, rows=t.data.certify.head(20), kind=Certify, group=None, batch_size=8),
+    ),
+    "over_seeds": lambda t: (
+        over_seeds,
+        dict(runs=[t.folder / "run", t.folder / "run"], rows=t.data.certify.head(20), group=None),
+    ),
+    "FineTuner.certify": lambda t: (
+        t.tuner.certify,
+        dict(
+            rows=t.data.certify, claim="accuracy >= 0.1", confidence=0.9, group=None,
+            train=None, valid=t.data.valid, against=(), slices=(),
+            ledger=t.folder / "other.json",
+        ),
+    ),
+    "verify": lambda t: (
+        verify,
+        dict(
+            certificate=t.folder / "c.json", tuner=t.tuner, rows=t.data.certify, train=None,
+            valid=None, report=None,
+        ),
+    ),
+    "ladder": lambda t: (
+        ladder,
+        dict(
+            task=TextClassification(), train=t.data.train, valid=t.data.valid,
+            rows=t.data.valid, checkpoint=t.bert, recipe=ONCE, rungs=("majority",),
+            device="cpu", tell=lambda *a: None,
+        ),
+    ),
+    "FineTuner.fit": lambda t: (
+        t.fresh().fit,
+        dict(train=t.data.train.head(8), valid=None, resume=None),
+    ),
+    "FineTuner.search_learning_rate": lambda t: (
+        t.fresh().search_learning_rate,
+        dict(train=t.data.train.head(8), valid=t.data.valid.head(4), rates=(1e-4,), epochs=1),
+    ),
 }
 
 
@@ -165,12 +313,27 @@ def test_what_works_long_with_every_value(name, things, elsewhere):
 
 
 APART = {  # public names that are not called with a user's arguments
-    "Task": "a subclass is made", "Method": "a subclass is made", "Listener": "a subclass is made", "learned": "takes any default", "Talk": "needs a chat model: tests/test_generation.py", "RECIPES": "a table",
-    "Ladder": "a result", "Splits": "a result", "Difference": "a result", "Evaluation": "a result", "History": "a result", "Calibrate": "a result", "Certify": "a result",
+    "Task": "a subclass is made",
+    "Method": "a subclass is made",
+    "Listener": "a subclass is made",
+    "learned": "takes any default",
+    "Talk": "needs a chat model: tests/test_generation.py",
+    "RECIPES": "a table",
+    "Ladder": "a result",
+    "Splits": "a result",
+    "Difference": "a result",
+    "Evaluation": "a result",
+    "History": "a result",
+    "Calibrate": "a result",
+    "Certify": "a result",
 }
 
 
 def test_no_public_name_is_forgotten():
     tried = {n.split(".")[0] for n in (*MADE, *QUICK, *HEAVY)}
-    errors = {n for n in public.__all__ if isinstance(getattr(public, n), type) and issubclass(getattr(public, n), Exception)}
+    errors = {
+        n
+        for n in public.__all__
+        if isinstance(getattr(public, n), type) and issubclass(getattr(public, n), Exception)
+    }
     assert set(public.__all__) - tried - errors - set(APART) == set()

@@ -1,4 +1,7 @@
-"""The ledger, claims and certificates that somebody else wrote: any content is a sentence, none hangs."""
+"""The ledger, claims and certificates that somebody else wrote:
+
+any content is a sentence, none hangs.
+"""
 import json
 
 import pytest
@@ -8,18 +11,30 @@ from sft_nb.certification.certificate import _books_wrong
 from sft_nb.certification.claims import parse_claim
 from sft_nb.certification.provenance import Ledger
 
-DAMAGED = ["", "{", "[]", "null", "3", '{"x": 3}', '{"x": {}}', '{"x": [3]}', '{"x": [{"model": "A"}]}', '{"x": [{"model": "A", "claim": "f1", "delta": "1"}]}', '{"x": [{"model": "A", "claim": "f1", "delta": NaN}]}', "[" * 100_000, '{"x":' * 5_000]
+DAMAGED = [
+    "", "{", "[]", "null", "3", '{"x": 3}', '{"x": {}}', '{"x": [3]}',
+    '{"x": [{"model": "A"}]}',
+    '{"x": [{"model": "A", "claim": "f1", "delta": "1"}]}',
+    '{"x": [{"model": "A", "claim": "f1", "delta": NaN}]}',
+    "[" * 100_000,
+    '{"x":' * 5_000,
+]
 
 
 @pytest.mark.parametrize("text", DAMAGED, ids=lambda t: t[:30])
 def test_damaged_books(text, tmp_path):
     (tmp_path/"l.json").write_text(text)
-    with pytest.raises(DataError, match="restore"): Ledger(tmp_path/"l.json").spend("x", "A", "f1", .05)
+    with pytest.raises(DataError, match="restore"):
+        Ledger(tmp_path / "l.json").spend("x", "A", "f1", 0.05)
 
 
 def test_two_thousand_questions(tmp_path):
     book = Ledger(tmp_path/"l.json")
-    book.path.write_text(json.dumps({"x": [{"model": str(i), "claim": "f1", "delta": .05 * .5**i} for i in range(2000)]}))
+    book.path.write_text(
+        json.dumps(
+            {"x": [{"model": str(i), "claim": "f1", "delta": 0.05 * 0.5**i} for i in range(2000)]}
+        )
+    )
     assert book.spend("x", "new", "f1", .05).delta == 0
 
 
@@ -31,16 +46,24 @@ def test_a_place_is_taken_before_it_is_used_and_given_back(tmp_path):
 
 
 @pytest.mark.parametrize("k", [10**10, 10**18, 0, None])
-def test_books_of_a_certificate(k): assert _books_wrong({"confidence": .95, "ledger": {"k": k, "delta": .05, "total": .05}})
+def test_books_of_a_certificate(k):
+    assert _books_wrong({"confidence": 0.95, "ledger": {"k": k, "delta": 0.05, "total": 0.05}})
 
 
-@pytest.mark.parametrize("text", [" and ".join(["accuracy >= 0.5"] * 3000), "accuracy >= 1e999", "accuracy", "", "x" * 10**6])
+@pytest.mark.parametrize(
+    "text",
+    [" and ".join(["accuracy >= 0.5"] * 3000), "accuracy >= 1e999", "accuracy", "", "x" * 10**6],
+)
 def test_no_claim(text):
-    with pytest.raises(DataError) as e: parse_claim(text)
+    with pytest.raises(DataError) as e:
+        parse_claim(text)
     assert len(str(e.value)) < 500
 
 
-@pytest.mark.parametrize("text", ["[]", "3", "{}", '{"a": NaN}', "[" * 100_000, "no JSON"], ids=lambda t: t[:20])
+@pytest.mark.parametrize(
+    "text", ["[]", "3", "{}", '{"a": NaN}', "[" * 100_000, "no JSON"], ids=lambda t: t[:20]
+)
 def test_no_certificate(text, tmp_path):
     (tmp_path/"c.json").write_text(text)
-    with pytest.raises(DataError, match="certificate"): Certificate.load(tmp_path/"c.json")
+    with pytest.raises(DataError, match="certificate"):
+        Certificate.load(tmp_path / "c.json")

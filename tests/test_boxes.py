@@ -1,4 +1,6 @@
-"""Boxes: conventions, measures, COCO's figures, and the three layouts of files with every mistake that we know of."""
+"""Boxes: conventions, measures, COCO's figures, and the three layouts of files with every
+mistake that we know of.
+"""
 import io
 import json
 import time
@@ -14,18 +16,22 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from sft_nb.task import DataError
-from sft_nb.tasks.detection.boxes import FORMATS, Boxes, box_entries, coco_figures, coco_table, draw_boxes, giou, iou, nms
+from sft_nb.tasks.detection.boxes import (
+    FORMATS, Boxes, box_entries, coco_figures, coco_table, draw_boxes, giou, iou, nms,
+)
 from sft_nb.tasks.detection.coco import read_coco, write_coco_results
 from sft_nb.tasks.detection.formats import detection_layout
 from sft_nb.tasks.detection.voc import read_voc
 from sft_nb.tasks.detection.yolo import read_yolo
 
 SIZE = (64, 48)
-THREE, SEVEN = {"label": "three", "xyxy": [8., 6., 24., 22.]}, {"label": "seven", "xyxy": [40., 26., 56., 42.]}
+THREE = {"label": "three", "xyxy": [8., 6., 24., 22.]}
+SEVEN = {"label": "seven", "xyxy": [40., 26., 56., 42.]}
 
 
 def refused(f, *args, words, **kwargs):
-    with pytest.raises(DataError) as e: f(*args, **kwargs)
+    with pytest.raises(DataError) as e:
+        f(*args, **kwargs)
     message = str(e.value)
     assert all(w in message for w in words), f"\nsaid:   {message}\nwanted: {words}"
     assert len(message) < 700 and "\n" not in message
@@ -34,7 +40,8 @@ def refused(f, *args, words, **kwargs):
 
 # --- the type ---
 
-def random_boxes(rng, n): return np.sort(rng.integers(0, 60, (n, 2, 2)), 1).reshape(n, 4) + [0, 0, 1, 1]
+def random_boxes(rng, n):
+    return np.sort(rng.integers(0, 60, (n, 2, 2)), 1).reshape(n, 4) + [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -46,20 +53,34 @@ def test_there_and_back(format, relative):
     assert np.allclose(there.to("xyxy").values, boxes.given)
 
 
-READS = {"asarray": np.asarray, "list": list, "index": lambda b: b[0], "slice": lambda b: b[:1], "unpack": lambda b: (lambda *a: a)(*b), "values": lambda b: b.values, "stack": lambda b: np.stack([b, b])}
+READS = {
+    "asarray": np.asarray, "list": list, "index": lambda b: b[0], "slice": lambda b: b[:1],
+    "unpack": lambda b: (lambda *a: a)(*b), "values": lambda b: b.values,
+    "stack": lambda b: np.stack([b, b]),
+}
 
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
 def test_numbers_are_not_read_without_a_format(read):
-    refused(read, Boxes([[1, 2, 3, 4]], "xywh"), words=["xywh", "left, top, width, height", '.to("xyxy").values'])
+    refused(
+        read,
+        Boxes([[1, 2, 3, 4]], "xywh"),
+        words=["xywh", "left, top, width, height", '.to("xyxy").values'],
+    )
 
 
 def test_boxes_hold_still_and_compare():
     boxes = Boxes([[1, 2, 3, 4]], "xywh", size=(10, 10))
-    assert len(boxes) == 1 and boxes == Boxes([[1, 2, 4, 6]], "xyxy") and boxes != Boxes([[1, 2, 3, 4]], "xyxy") and boxes != Boxes([], "xyxy")
-    with pytest.raises(ValueError, match="read-only"): boxes.to("xyxy").values[0] = 1
-    with pytest.raises(TypeError): hash(boxes)
-    with pytest.raises((DataError, ValueError)): torch.tensor(boxes)
+    assert len(boxes) == 1
+    assert boxes == Boxes([[1, 2, 4, 6]], "xyxy")
+    assert boxes != Boxes([[1, 2, 3, 4]], "xyxy")
+    assert boxes != Boxes([], "xyxy")
+    with pytest.raises(ValueError, match="read-only"):
+        boxes.to("xyxy").values[0] = 1
+    with pytest.raises(TypeError):
+        hash(boxes)
+    with pytest.raises((DataError, ValueError)):
+        torch.tensor(boxes)
     refused(Boxes([[.1, .2, .3, .4]], "xywh", True).to, "xyxy", words=["size"])
     refused(Boxes, [[1, 2, 3]], "xyxy", words=["four numbers", "(1, 3)"])
     refused(Boxes, [[1, 2, 3, 4]], "coco", words=["'coco'", "xyxy, xywh, cxcywh"])
@@ -68,38 +89,78 @@ def test_boxes_hold_still_and_compare():
 # --- a cell of a table ---
 
 def test_cells():
-    for key, four in (("xyxy", [8, 6, 24, 22]), ("xywh", [8, 6, 16, 16]), ("cxcywh", [16, 14, 16, 16]), ("xyxy_relative", [.125, .125, .375, 22 / 48]), ("xywh_relative", [.125, .125, .25, 1 / 3]), ("cxcywh_relative", [.25, 14 / 48, .25, 1 / 3])):
-        for cell in ([{"label": 3, key: four}], json.dumps([{"label": "3", key: four}]), np.array([{"label": "3", key: np.array(four)} | dict.fromkeys({"xyxy", "xywh"} - {key})], dtype=object)):
+    for key, four in (
+        ("xyxy", [8, 6, 24, 22]), ("xywh", [8, 6, 16, 16]), ("cxcywh", [16, 14, 16, 16]),
+        ("xyxy_relative", [0.125, 0.125, 0.375, 22 / 48]),
+        ("xywh_relative", [0.125, 0.125, 0.25, 1 / 3]),
+        ("cxcywh_relative", [0.25, 14 / 48, 0.25, 1 / 3]),
+    ):
+        for cell in (
+            [{"label": 3, key: four}],
+            json.dumps([{"label": "3", key: four}]),
+            np.array(
+                [{"label": "3", key: np.array(four)} | dict.fromkeys({"xyxy", "xywh"} - {key})],
+                dtype=object,
+            ),
+        ):
             labels, boxes = box_entries(cell, SIZE)
             assert labels == ["3"] and boxes == Boxes([THREE["xyxy"]], "xyxy")
     assert all(len(box_entries(cell, SIZE)[1]) == 0 for cell in ([], "[]", np.array([])))
-    assert box_entries([{"label": "a", "xywh": [-.9, 40, 65.8, 8.9]}], SIZE)[1] == Boxes([[0, 40, 64, 48]], "xyxy")
+    assert box_entries([{"label": "a", "xywh": [-0.9, 40, 65.8, 8.9]}], SIZE)[1] == Boxes(
+        [[0, 40, 64, 48]], "xyxy"
+    )
 
 
 def test_parquet_and_csv(tmp_path):
-    rows = pd.DataFrame({"boxes": [[{"label": "a", "xyxy": [1, 2, 3, 4]}, {"label": "b", "xywh": [1, 2, 3, 4]}], []]})
+    rows = pd.DataFrame(
+        {
+            "boxes": [
+                [{"label": "a", "xyxy": [1, 2, 3, 4]}, {"label": "b", "xywh": [1, 2, 3, 4]}],
+                [],
+            ]
+        }
+    )
     rows.to_parquet(tmp_path/"t.parquet")
     rows.assign(boxes=rows.boxes.map(json.dumps)).to_csv(tmp_path/"t.csv")
     for back in (pd.read_parquet(tmp_path/"t.parquet"), pd.read_csv(tmp_path/"t.csv")):
-        assert box_entries(back.boxes[0], SIZE)[1] == Boxes([[1, 2, 3, 4], [1, 2, 4, 6]], "xyxy") and len(box_entries(back.boxes[1], SIZE)[1]) == 0
+        assert box_entries(back.boxes[0], SIZE)[1] == Boxes([[1, 2, 3, 4], [1, 2, 4, 6]], "xyxy")
+        assert len(box_entries(back.boxes[1], SIZE)[1]) == 0
 
 
 CELLS = {
     "no format": ({"label": "a", "bbox": [1, 2, 3, 4]}, ["no format", "'bbox'", "xywh"]),
-    "two formats": ({"label": "a", "xyxy": [1, 2, 3, 4], "xywh": [1, 2, 2, 2]}, ["two formats", "Exactly one"]),
-    "three numbers": ({"label": "a", "xywh": [1, 2, 3]}, ["xywh [1, 2, 3]", "four finite numbers", "left, top, width, height"]),
+    "two formats": (
+        {"label": "a", "xyxy": [1, 2, 3, 4], "xywh": [1, 2, 2, 2]},
+        ["two formats", "Exactly one"],
+    ),
+    "three numbers": (
+        {"label": "a", "xywh": [1, 2, 3]},
+        ["xywh [1, 2, 3]", "four finite numbers", "left, top, width, height"],
+    ),
     "not a number": ({"label": "a", "xyxy": [1, 2, float("nan"), 4]}, ["four finite numbers"]),
     "infinite": ({"label": "a", "xyxy": [1, 2, float("inf"), 4]}, ["four finite numbers"]),
     "huge": ({"label": "a", "xyxy": [1, 2, 10**400, 4]}, ["four finite numbers"]),
     "text": ({"label": "a", "xyxy": ["1", "2", "3", "4"]}, ["four finite numbers"]),
     "truth value": ({"label": "a", "xyxy": [1, 2, True, 4]}, ["four finite numbers"]),
-    "reversed": ({"label": "a", "xyxy": [20, 2, 3, 4]}, ["[20, 2, 3, 4]", "empty or reversed", "right side (3)", "left side (20)"]),
+    "reversed": (
+        {"label": "a", "xyxy": [20, 2, 3, 4]},
+        ["[20, 2, 3, 4]", "empty or reversed", "right side (3)", "left side (20)"],
+    ),
     "upside down": ({"label": "a", "xyxy": [1, 9, 3, 4]}, ["bottom side (4)", "top side (9)"]),
     "empty": ({"label": "a", "xywh": [1, 2, 0, 4]}, ["empty or reversed"]),
-    "outside": ({"label": "a", "xywh": [40, 26, 56, 42]}, ["[40, 26, 56, 42]", "outside", "64 pixels wide and 48 high"]),
+    "outside": (
+        {"label": "a", "xywh": [40, 26, 56, 42]},
+        ["[40, 26, 56, 42]", "outside", "64 pixels wide and 48 high"],
+    ),
     "wholly outside": ({"label": "a", "xyxy": [64, 2, 64.9, 9]}, ["outside"]),
-    "pixels as shares": ({"label": "a", "xyxy_relative": [1, 2, 3, 4]}, ["outside", "shares from 0 to 1"]),
-    "shares as pixels": ({"label": "a", "cxcywh": [.5, .5, .1, .1]}, ["between 0 and 1", "cxcywh_relative"]),
+    "pixels as shares": (
+        {"label": "a", "xyxy_relative": [1, 2, 3, 4]},
+        ["outside", "shares from 0 to 1"],
+    ),
+    "shares as pixels": (
+        {"label": "a", "cxcywh": [0.5, 0.5, 0.1, 0.1]},
+        ["between 0 and 1", "cxcywh_relative"],
+    ),
     "no label": ({"xyxy": [1, 2, 3, 4]}, ["no label"]),
     "empty label": ({"label": " ", "xyxy": [1, 2, 3, 4]}, ["no label"]),
     "missing label": ({"label": float("nan"), "xyxy": [1, 2, 3, 4]}, ["no label"]),
@@ -110,11 +171,19 @@ CELLS = {
 @pytest.mark.parametrize("case", CELLS)
 def test_wrong_entries(case):
     entry, words = CELLS[case]
-    refused(box_entries, [{"label": "a", "xyxy": [1, 2, 3, 4]}, entry], SIZE, words=["entry 1 (counting from 0)", *words])
+    refused(
+        box_entries,
+        [{"label": "a", "xyxy": [1, 2, 3, 4]}, entry],
+        SIZE,
+        words=["entry 1 (counting from 0)", *words],
+    )
 
 
-@pytest.mark.parametrize("cell", [None, float("nan"), "", "[{", "{}", 3, {"label": "a"}, "[" * 10**6])
-def test_wrong_cells(cell): refused(box_entries, cell, SIZE, words=["[]"])
+@pytest.mark.parametrize(
+    "cell", [None, float("nan"), "", "[{", "{}", 3, {"label": "a"}, "[" * 10**6]
+)
+def test_wrong_cells(cell):
+    refused(box_entries, cell, SIZE, words=["[]"])
 
 
 # --- measures ---
@@ -123,7 +192,8 @@ def test_iou_is_that_of_pycocotools():
     rng = np.random.default_rng(2)
     a, b = (Boxes(random_boxes(rng, n), "xyxy") for n in (80, 60))
     assert np.allclose(iou(a, b), mask.iou(a.to("xywh").values, b.to("xywh").values, [0] * 60))
-    assert iou(torch.zeros(0, 4), torch.zeros(2, 4)).shape == (0, 2) and iou([[1, 1, 1, 1]], [[1, 1, 1, 1]]).item() == 0
+    assert iou(torch.zeros(0, 4), torch.zeros(2, 4)).shape == (0, 2)
+    assert iou([[1, 1, 1, 1]], [[1, 1, 1, 1]]).item() == 0
 
 
 def test_giou_is_that_of_transformers_and_has_a_slope():
@@ -131,52 +201,120 @@ def test_giou_is_that_of_transformers_and_has_a_slope():
     a, b = (torch.from_numpy(random_boxes(np.random.default_rng(s), 99)).float() for s in (3, 4))
     assert torch.allclose(giou(a, b), generalized_box_iou(a, b).diagonal(), atol=1e-6)
     far = torch.tensor([[0., 0, 1, 1]], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(giou, (far, torch.tensor([[5., 6, 8, 9]], dtype=torch.float64))) and torch.autograd.grad(giou(far, [[5, 6, 8, 9]]), far)[0].abs().max() > 0
+    assert torch.autograd.gradcheck(giou, (far, torch.tensor([[5., 6, 8, 9]], dtype=torch.float64)))
+    assert torch.autograd.grad(giou(far, [[5, 6, 8, 9]]), far)[0].abs().max() > 0
 
 
 def test_nms():
-    boxes, scores = [[0, 0, 10, 10], [0, 0, 10, 9], [30, 30, 40, 40], [0, 0, 10, 10]], [.5, .9, .1, .9]
-    assert nms(boxes, scores).tolist() == [1, 2] and nms(boxes, scores, .95).tolist() == [1, 3, 2] and nms(boxes, scores, labels=list("abca")).tolist() == [1, 3, 2]
-    assert nms([], []).tolist() == [] and nms([[0, 0, 4, 4], [0, 0, 4, 2]], [.1, .2], .5).tolist() == [1, 0]  # at the threshold both stay
-    refused(nms, boxes, [.5], words=["4 boxes", "1 scores"]), refused(nms, boxes, [.5, float("nan"), 1, 1], words=["finite"])
+    boxes = [[0, 0, 10, 10], [0, 0, 10, 9], [30, 30, 40, 40], [0, 0, 10, 10]]
+    scores = [.5, .9, .1, .9]
+    assert nms(boxes, scores).tolist() == [1, 2]
+    assert nms(boxes, scores, .95).tolist() == [1, 3, 2]
+    assert nms(boxes, scores, labels=list("abca")).tolist() == [1, 3, 2]
+    assert nms([], []).tolist() == [] and nms(
+        [[0, 0, 4, 4], [0, 0, 4, 2]], [0.1, 0.2], 0.5
+    ).tolist() == [1, 0]  # at the threshold both stay
+    (
+        refused(nms, boxes, [0.5], words=["4 boxes", "1 scores"]),
+        refused(nms, boxes, [0.5, float("nan"), 1, 1], words=["finite"]),
+    )
 
 
 # --- average precision ---
 
 def random_scene(rng, labels="abc", pictures=5):
-    some = lambda most: [{"label": str(rng.choice(list(labels))), "xyxy": b.tolist()} for b in random_boxes(rng, rng.integers(0, most))]
+    some = lambda most: [
+        {"label": str(rng.choice(list(labels))), "xyxy": b.tolist()}
+        for b in random_boxes(rng, rng.integers(0, most))
+    ]
     truths = [some(4) for _ in range(pictures)]
-    near = [[t | {"xyxy": (np.array(t["xyxy"]) + rng.integers(0, 3, 4) * [-1, -1, 1, 1]).tolist()} for t in many if rng.random() < .8] for many in truths]
+    near = [
+        [
+            t | {"xyxy": (np.array(t["xyxy"]) + rng.integers(0, 3, 4) * [-1, -1, 1, 1]).tolist()}
+            for t in many
+            if rng.random() < 0.8
+        ]
+        for many in truths
+    ]
     return [[a | {"score": int(rng.integers(1, 6)) / 5} for a in n + some(3)] for n in near], truths
 
 
 def plain_figures(answers, truths, labels):
     "The official way: two JSONs, loadRes, summarize."
-    xywh = lambda b: {"bbox": [b["xyxy"][0], b["xyxy"][1], b["xyxy"][2] - b["xyxy"][0], b["xyxy"][3] - b["xyxy"][1]], "category_id": labels.index(b["label"]) + 1}
-    boxes = [xywh(b) | {"image_id": i + 1, "iscrowd": 0} for i, many in enumerate(truths) for b in many]
-    gt = COCO(); gt.dataset = {"images": [{"id": i + 1} for i in range(len(truths))], "categories": [{"id": k + 1} for k in range(len(labels))],
-                               "annotations": [b | {"id": n + 1, "area": b["bbox"][2] * b["bbox"][3]} for n, b in enumerate(boxes)]}
+    xywh = lambda b: {
+        "bbox": [
+            b["xyxy"][0], b["xyxy"][1], b["xyxy"][2] - b["xyxy"][0],
+            b["xyxy"][3] - b["xyxy"][1],
+        ],
+        "category_id": labels.index(b["label"]) + 1,
+    }
+    boxes = [
+        xywh(b) | {"image_id": i + 1, "iscrowd": 0} for i, many in enumerate(truths) for b in many
+    ]
+    gt = COCO()
+    gt.dataset = {
+        "images": [{"id": i + 1} for i in range(len(truths))],
+        "categories": [{"id": k + 1} for k in range(len(labels))],
+        "annotations": [
+            b | {"id": n + 1, "area": b["bbox"][2] * b["bbox"][3]} for n, b in enumerate(boxes)
+        ],
+    }
     with redirect_stdout(io.StringIO()):
         gt.createIndex()
-        judge = COCOeval(gt, gt.loadRes([xywh(a) | {"image_id": i + 1, "score": a["score"]} for i, many in enumerate(answers) for a in many]), "bbox")
+        judge = COCOeval(
+            gt,
+            gt.loadRes(
+                [
+                    xywh(a) | {"image_id": i + 1, "score": a["score"]}
+                    for i, many in enumerate(answers)
+                    for a in many
+                ]
+            ),
+            "bbox",
+        )
         judge.evaluate(), judge.accumulate(), judge.summarize()
     return [np.nan if s == -1 else s for s in judge.stats[:6]]
 
 
 def own_ap(answers, truths, label, threshold):
     "A class and a threshold, written out."
-    free = {(i, j): t["xyxy"] for i, many in enumerate(truths) for j, t in enumerate(many) if t["label"] == label}
+    free = {
+        (i, j): t["xyxy"]
+        for i, many in enumerate(truths)
+        for j, t in enumerate(many)
+        if t["label"] == label
+    }
     total, right, points = len(free), 0, []
-    ranked = sorted([(-a["score"], i, n, a["xyxy"]) for i, many in enumerate(answers) for n, a in enumerate(many) if a["label"] == label])
+    ranked = sorted(
+        [
+            (-a["score"], i, n, a["xyxy"])
+            for i, many in enumerate(answers)
+            for n, a in enumerate(many)
+            if a["label"] == label
+        ]
+    )
     for seen, (_, i, _, p) in enumerate(ranked, 1):
         best, at = threshold, None
         for key, q in free.items():
-            both = max(min(p[2], q[2]) - max(p[0], q[0]), 0) * max(min(p[3], q[3]) - max(p[1], q[1]), 0)
+            both = max(min(p[2], q[2]) - max(p[0], q[0]), 0) * max(
+                min(p[3], q[3]) - max(p[1], q[1]), 0
+            )
             share = both / ((p[2] - p[0]) * (p[3] - p[1]) + (q[2] - q[0]) * (q[3] - q[1]) - both)
             if key[0] == i and share >= best: best, at = share, key
-        if at is not None: del free[at]; right += 1
+        if at is not None:
+            del free[at]
+            right += 1
         points.append((right, right / seen))
-    return np.mean([max((p for r, p in points if r / total >= s), default=0) for s in np.linspace(0, 1, 101)]) if total else np.nan
+    return (
+        np.mean(
+            [
+                max((p for r, p in points if r / total >= s), default=0)
+                for s in np.linspace(0, 1, 101)
+            ]
+        )
+        if total
+        else np.nan
+    )
 
 
 def test_figures_are_those_of_pycocotools_and_of_a_loop(capfd):
@@ -184,40 +322,79 @@ def test_figures_are_those_of_pycocotools_and_of_a_loop(capfd):
     for _ in range(50):
         answers, truths = random_scene(rng)
         found, table = coco_figures(answers, truths, labels), coco_table(answers, truths, labels)
-        if any(answers): np.testing.assert_allclose(list(found.values()), plain_figures(answers, truths, labels), atol=1e-12)
-        np.testing.assert_allclose(table[["ap", "ap50", "ap75"]], [[np.mean(a), a[0], a[5]] for a in ([own_ap(answers, truths, l, t) for t in steps] for l in labels)], atol=1e-12)
+        if any(answers):
+            np.testing.assert_allclose(
+                list(found.values()), plain_figures(answers, truths, labels), atol=1e-12
+            )
+        np.testing.assert_allclose(
+            table[["ap", "ap50", "ap75"]],
+            [
+                [np.mean(a), a[0], a[5]]
+                for a in ([own_ap(answers, truths, l, t) for t in steps] for l in labels)
+            ],
+            atol=1e-12,
+        )
         assert table.boxes.sum() == sum(map(len, truths)) and list(table.index) == labels
     assert capfd.readouterr() == ("", "")
 
 
 def test_figures_at_the_edges():
     nothing, box = coco_figures([[]], [[]], ["a"]), {"label": "a", "xyxy": [0, 0, 50, 50]}
-    assert list(nothing) == ["ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"] and all(np.isnan(v) for v in nothing.values())
-    assert coco_figures([[], []], [[box], []], ["a"])["ap"] == 0 and np.isnan(coco_figures([[box | {"score": .5}]], [[]], ["a"])["ap"])
+    assert list(nothing) == ["ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"]
+    assert all(np.isnan(v) for v in nothing.values())
+    assert coco_figures([[], []], [[box], []], ["a"])["ap"] == 0
+    assert np.isnan(coco_figures([[box | {"score": .5}]], [[]], ["a"])["ap"])
     found = coco_figures([[box | {"score": .5}]], [[box]], ["a", "b"])
     assert found["ap"] == found["ap_medium"] == pytest.approx(1) and np.isnan(found["ap_small"])
-    refused(coco_figures, [[]], [[], []], ["a"], words=["1 lists of predictions", "2 lists of targets"])
+    refused(
+        coco_figures, [[]], [[], []], ["a"], words=["1 lists of predictions", "2 lists of targets"]
+    )
     refused(coco_figures, [[box]], [[box]], ["a"], words=["prediction 0 of picture 0", "'score'"])
     refused(coco_figures, [[]], [[]], ["b", "b"], words=["twice"])
     refused(coco_figures, [[]], [[box]], ["b"], words=["target 0 of picture 0", "'a'"])
-    refused(coco_figures, [[box | {"score": float("nan")}]], [[box]], ["a"], words=["not a finite number"])
+    refused(
+        coco_figures, [[box | {"score": float("nan")}]], [[box]], ["a"],
+        words=["not a finite number"],
+    )
 
 
 # --- layouts ---
 
 def paint(folder, names=("000001.jpg", "000002.jpg", "000003.jpg")):
     folder.mkdir(parents=True)
-    for name in names: Image.new("RGB", SIZE).save(folder/name)
+    for name in names:
+        Image.new("RGB", SIZE).save(folder / name)
 
 
 @pytest.fixture
 def coco(tmp_path):
     paint(tmp_path/"val2017"), (tmp_path/"annotations").mkdir()
-    content = {"info": {"year": 2017}, "licenses": [], "images": [{"license": 1, "id": i, "file_name": f"00000{n}.jpg", "width": 64, "height": 48} for n, i in ((2, 139), (1, 285), (3, 632))],
-               "categories": [{"supercategory": "digit", "id": 3, "name": "three"}, {"supercategory": "digit", "id": 90, "name": "seven"}],
-               "annotations": [{"segmentation": [], "area": 256., "iscrowd": 0, "image_id": 285, "bbox": [8, 6, 16, 16], "category_id": 3, "id": 1},
-                               {"segmentation": [], "area": 256., "iscrowd": 0, "image_id": 285, "bbox": [40., 26., 16., 16.], "category_id": 90, "id": 2},
-                               {"segmentation": {}, "area": 9., "iscrowd": 1, "image_id": 139, "bbox": [0, 0, 60, 40], "category_id": 90, "id": 3}]}
+    content = {
+        "info": {"year": 2017},
+        "licenses": [],
+        "images": [
+            {"license": 1, "id": i, "file_name": f"00000{n}.jpg", "width": 64, "height": 48}
+            for n, i in ((2, 139), (1, 285), (3, 632))
+        ],
+        "categories": [
+            {"supercategory": "digit", "id": 3, "name": "three"},
+            {"supercategory": "digit", "id": 90, "name": "seven"},
+        ],
+        "annotations": [
+            {
+                "segmentation": [], "area": 256.0, "iscrowd": 0, "image_id": 285,
+                "bbox": [8, 6, 16, 16], "category_id": 3, "id": 1,
+            },
+            {
+                "segmentation": [], "area": 256.0, "iscrowd": 0, "image_id": 285,
+                "bbox": [40.0, 26.0, 16.0, 16.0], "category_id": 90, "id": 2,
+            },
+            {
+                "segmentation": {}, "area": 9.0, "iscrowd": 1, "image_id": 139,
+                "bbox": [0, 0, 60, 40], "category_id": 90, "id": 3,
+            },
+        ],
+    }
     path = tmp_path/"annotations"/"instances_val2017.json"
     path.write_text(json.dumps(content))
     return path, content
@@ -231,8 +408,15 @@ OBJECT = "\t<object>\n\t\t<name>{}</name>\n\t\t<pose>Left</pose>\n\t\t<truncated
 def voc(tmp_path):
     root = tmp_path/"VOC2007"
     paint(root/"JPEGImages"), (root/"Annotations").mkdir()
-    (root/"Annotations"/"000001.xml").write_text(XML.format("000001.jpg", OBJECT.format("three", 0, 9, 7, 24, 22) + OBJECT.format("seven", 0, 41, 27, 56, 42)))
-    (root/"Annotations"/"000002.xml").write_text(XML.format("000002.jpg", OBJECT.format("seven", 1, 1, 1, 64, 48)))
+    (root / "Annotations" / "000001.xml").write_text(
+        XML.format(
+            "000001.jpg",
+            OBJECT.format("three", 0, 9, 7, 24, 22) + OBJECT.format("seven", 0, 41, 27, 56, 42),
+        )
+    )
+    (root / "Annotations" / "000002.xml").write_text(
+        XML.format("000002.jpg", OBJECT.format("seven", 1, 1, 1, 64, 48))
+    )
     (root/"Annotations"/"000003.xml").write_text(XML.format("000003.jpg", ""))
     return root
 
@@ -242,55 +426,112 @@ def yolo(tmp_path):
     root = tmp_path/"digits"
     paint(root/"images"), (root/"labels").mkdir()
     (root/"data.yaml").write_text("train: images\nnc: 2\nnames: ['three', 'seven']\n")
-    (root/"labels"/"000001.txt").write_text("0 0.25 0.2916667 0.25 0.3333333\n1 0.75 0.7083333 0.25 0.3333333\n")
+    (root / "labels" / "000001.txt").write_text(
+        "0 0.25 0.2916667 0.25 0.3333333\n1 0.75 0.7083333 0.25 0.3333333\n"
+    )
     (root/"labels"/"000002.txt").write_text("")
     return root
 
 
 def same(rows, folder):
-    assert list(rows) == ["image", "boxes", "size"] and rows.image.tolist() == [str(folder/f"00000{n}.jpg") for n in (1, 2, 3)] and rows["size"].tolist() == [SIZE] * 3
-    assert rows.boxes.tolist()[1:] == [[], []] and [b["label"] for b in rows.boxes[0]] == ["three", "seven"]
-    assert np.allclose([b["xyxy"] for b in rows.boxes[0]], [THREE["xyxy"], SEVEN["xyxy"]], atol=1e-3)
-    for boxes, size in zip(rows.boxes, rows["size"]): box_entries(boxes, size)
+    assert list(rows) == ["image", "boxes", "size"]
+    assert rows.image.tolist() == [str(folder/f"00000{n}.jpg") for n in (1, 2, 3)]
+    assert rows["size"].tolist() == [SIZE] * 3
+    assert rows.boxes.tolist()[1:] == [[], []]
+    assert [b["label"] for b in rows.boxes[0]] == ["three", "seven"]
+    assert np.allclose(
+        [b["xyxy"] for b in rows.boxes[0]], [THREE["xyxy"], SEVEN["xyxy"]], atol=1e-3
+    )
+    for boxes, size in zip(rows.boxes, rows["size"]):
+        box_entries(boxes, size)
 
 
 def test_the_three_layouts_say_the_same(coco, voc, yolo, tmp_path):
-    same(read_coco(coco[0]), tmp_path/"val2017"), same(read_voc(voc), voc/"JPEGImages"), same(read_yolo(yolo), yolo/"images")
-    assert read_coco(coco[0]).attrs["left_out"] == {"crowds (iscrowd)": 1} and read_voc(voc).attrs["left_out"] == {"difficult objects": 1} and read_yolo(yolo).attrs["unlabelled"] == 1
-    assert read_voc(voc, difficult=True).boxes[1] == [{"label": "seven", "xyxy": [0., 0., 64., 48.]}]
-    assert [detection_layout(p) for p in (coco[0], coco[0].parent, voc, voc/"Annotations", voc.parent, yolo, yolo/"data.yaml")] == [read_coco, read_coco, read_voc, read_voc, read_voc, read_yolo, read_yolo]
-    assert [detection_layout(p) for p in (tmp_path/"none", tmp_path/"val2017", voc/"JPEGImages", voc/"Annotations"/"000001.xml")] == [None] * 4
+    (
+        same(read_coco(coco[0]), tmp_path / "val2017"),
+        same(read_voc(voc), voc / "JPEGImages"),
+        same(read_yolo(yolo), yolo / "images"),
+    )
+    assert read_coco(coco[0]).attrs["left_out"] == {"crowds (iscrowd)": 1}
+    assert read_voc(voc).attrs["left_out"] == {"difficult objects": 1}
+    assert read_yolo(yolo).attrs["unlabelled"] == 1
+    assert read_voc(voc, difficult=True).boxes[1] == [
+        {"label": "seven", "xyxy": [0.0, 0.0, 64.0, 48.0]}
+    ]
+    assert [
+        detection_layout(p)
+        for p in (
+            coco[0], coco[0].parent, voc, voc / "Annotations", voc.parent, yolo,
+            yolo / "data.yaml",
+        )
+    ] == [read_coco, read_coco, read_voc, read_voc, read_voc, read_yolo, read_yolo]
+    assert [
+        detection_layout(p)
+        for p in (
+            tmp_path / "none", tmp_path / "val2017", voc / "JPEGImages",
+            voc / "Annotations" / "000001.xml",
+        )
+    ] == [None] * 4
 
 
 @pytest.mark.parametrize("place", ["annotations", "annotations/images", "images", "elsewhere"])
 def test_coco_pictures_are_found(coco, tmp_path, place):
     paint(tmp_path/"new"), (tmp_path/"val2017").rename(tmp_path/"gone")
-    for p in (tmp_path/"new").iterdir(): (tmp_path/place).mkdir(exist_ok=True), p.rename(tmp_path/place/p.name)
+    for p in (tmp_path / "new").iterdir():
+        (tmp_path / place).mkdir(exist_ok=True), p.rename(tmp_path / place / p.name)
     if place == "elsewhere": refused(read_coco, coco[0], words=["000002.jpg", "pictures="])
     same(read_coco(coco[0], tmp_path/place if place == "elsewhere" else None), tmp_path/place)
 
 
 def change(kind, at, **keys):
-    def f(content): content[kind][at] = {k: v for k, v in (content[kind][at] | keys).items() if v != "gone"}
+    def f(content):
+        content[kind][at] = {k: v for k, v in (content[kind][at] | keys).items() if v != "gone"}
     return f
 
 
 COCOS = {
-    "unknown category": (change("annotations", 1, category_id=4), ["annotations[1] (id 2)", "category_id 4", "categories"]),
-    "unknown picture": (change("annotations", 1, image_id=7), ["annotations[1] (id 2)", "image_id 7", "images"]),
+    "unknown category": (
+        change("annotations", 1, category_id=4),
+        ["annotations[1] (id 2)", "category_id 4", "categories"],
+    ),
+    "unknown picture": (
+        change("annotations", 1, image_id=7),
+        ["annotations[1] (id 2)", "image_id 7", "images"],
+    ),
     "no bbox": (change("annotations", 0, bbox="gone"), ["annotations[0] (id 1)", "'bbox'"]),
-    "no category": (change("annotations", 0, category_id="gone"), ["annotations[0] (id 1)", "'category_id'"]),
-    "a list for an id": (change("annotations", 0, image_id=[285]), ["annotations[0]", "image_id [285]"]),
-    "xyxy": (change("annotations", 1, bbox=[40, 26, 56, 42]), ["annotations[1] (id 2)", "outside", "left, top, width, height"]),
-    "shares": (change("annotations", 1, bbox=[.4, .2, .5, .4]), ["annotations[1] (id 2)", "between 0 and 1"]),
-    "negative width": (change("annotations", 1, bbox=[40, 26, -5, 4]), ["annotations[1] (id 2)", "reversed"]),
+    "no category": (
+        change("annotations", 0, category_id="gone"),
+        ["annotations[0] (id 1)", "'category_id'"],
+    ),
+    "a list for an id": (
+        change("annotations", 0, image_id=[285]),
+        ["annotations[0]", "image_id [285]"],
+    ),
+    "xyxy": (
+        change("annotations", 1, bbox=[40, 26, 56, 42]),
+        ["annotations[1] (id 2)", "outside", "left, top, width, height"],
+    ),
+    "shares": (
+        change("annotations", 1, bbox=[0.4, 0.2, 0.5, 0.4]),
+        ["annotations[1] (id 2)", "between 0 and 1"],
+    ),
+    "negative width": (
+        change("annotations", 1, bbox=[40, 26, -5, 4]),
+        ["annotations[1] (id 2)", "reversed"],
+    ),
     "null bbox": (change("annotations", 1, bbox=None), ["annotations[1] (id 2)", "'bbox'"]),
     "nameless category": (change("categories", 0, name="gone"), ["categories[0]", "'name'"]),
     "no file name": (change("images", 2, file_name="gone"), ["images[2]", "'file_name'"]),
     "duplicate picture": (change("images", 2, id=139), ["images[2]", "id 139", "already"]),
     "duplicate category": (change("categories", 1, id=3), ["categories[1]", "id 3", "already"]),
-    "missing picture": (change("images", 2, file_name="9.jpg"), ["image 632", "no picture", "9.jpg"]),
-    "other size": (change("images", 2, width=640), ["image 632", "640 × 48", "000003.jpg has 64 × 48"]),
+    "missing picture": (
+        change("images", 2, file_name="9.jpg"),
+        ["image 632", "no picture", "9.jpg"],
+    ),
+    "other size": (
+        change("images", 2, width=640),
+        ["image 632", "640 × 48", "000003.jpg has 64 × 48"],
+    ),
     "no categories": (lambda c: c.pop("categories"), ["'categories'"]),
     "annotations no list": (lambda c: c.update(annotations={}), ["annotations is {}", "list"]),
     "an annotation no object": (lambda c: c["annotations"].append(7), ["annotations[3] is 7"]),
@@ -305,7 +546,17 @@ def test_wrong_coco(coco, case):
     refused(read_coco, path, words=[str(path), *words])
 
 
-@pytest.mark.parametrize("text, words", [(b'{"images": [\n{"id": 1,,', ["line 2", "not JSON"]), (b"\xff\xfe\xff", ["not JSON"]), (b"", ["line 1", "not JSON"]), (b"[]", ["images, annotations, categories"]), (b"[" * 10**5, ["not JSON"]), (b"1" * 5000, ["not JSON"])])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (b'{"images": [\n{"id": 1,,', ["line 2", "not JSON"]),
+        (b"\xff\xfe\xff", ["not JSON"]),
+        (b"", ["line 1", "not JSON"]),
+        (b"[]", ["images, annotations, categories"]),
+        (b"[" * 10**5, ["not JSON"]),
+        (b"1" * 5000, ["not JSON"]),
+    ],
+)
 def test_broken_json(tmp_path, text, words):
     (tmp_path/"x.json").write_bytes(text)
     refused(read_coco, tmp_path/"x.json", words=["x.json", *words])
@@ -316,25 +567,49 @@ def test_coco_leaves_out_what_has_no_area_and_names_other_paths(coco, tmp_path):
     content["annotations"][0]["bbox"][2] = 0
     path.write_text(json.dumps(content))
     assert read_coco(path).attrs["left_out"] == {"crowds (iscrowd)": 1, "boxes without area": 1}
-    refused(read_coco, tmp_path/"none.json", words=["no file", "none.json"]), (tmp_path/"empty").mkdir(), refused(read_coco, tmp_path/"empty", words=["JSON file itself"])
+    (
+        refused(read_coco, tmp_path / "none.json", words=["no file", "none.json"]),
+        (tmp_path / "empty").mkdir(),
+        refused(read_coco, tmp_path / "empty", words=["JSON file itself"]),
+    )
 
 
 VOCS = {
     "cut short": (lambda t: t[:200], ["line", "not XML"]),
-    "wrong tag": (lambda t: t.replace("</name>", "</nme>", 1), ["line 11", "not XML", "mismatched tag"]),
+    "wrong tag": (
+        lambda t: t.replace("</name>", "</nme>", 1),
+        ["line 11", "not XML", "mismatched tag"],
+    ),
     "no file name": (lambda t: t.replace("filename", "file"), ["<filename>"]),
     "no size": (lambda t: t.replace("size>", "sizes>"), ["<size><width>"]),
-    "no name": (lambda t: t.replace("<name>three</name>", ""), ["object 0 (counting from 0)", "<name>"]),
-    "no box": (lambda t: t.replace("<bndbox>\n", "<box>\n").replace("</bndbox>\n", "</box>\n"), ["object 0", "<bndbox><xmin>"]),
-    "no xmax": (lambda t: t.replace("xmax>56</xmax", "right>56</right"), ["object 1", "<bndbox><xmax>"]),
-    "text for a number": (lambda t: t.replace(">56<", ">far<"), ["object 1", "<bndbox><xmax> is 'far'"]),
+    "no name": (
+        lambda t: t.replace("<name>three</name>", ""),
+        ["object 0 (counting from 0)", "<name>"],
+    ),
+    "no box": (
+        lambda t: t.replace("<bndbox>\n", "<box>\n").replace("</bndbox>\n", "</box>\n"),
+        ["object 0", "<bndbox><xmin>"],
+    ),
+    "no xmax": (
+        lambda t: t.replace("xmax>56</xmax", "right>56</right"),
+        ["object 1", "<bndbox><xmax>"],
+    ),
+    "text for a number": (
+        lambda t: t.replace(">56<", ">far<"),
+        ["object 1", "<bndbox><xmax> is 'far'"],
+    ),
     "not a number": (lambda t: t.replace(">64<", ">nan<"), ["<size><width> is 'nan'"]),
     "reversed": (lambda t: t.replace(">56<", ">6<"), ["object 1", "reversed"]),
     "outside": (lambda t: t.replace(">56<", ">66<"), ["object 1", "outside", "64 pixels wide"]),
     "other size": (lambda t: t.replace(">64<", ">128<"), ["128 × 48", "000001.jpg has 64 × 48"]),
     "missing picture": (lambda t: t.replace("000001.jpg", "9.jpg"), ["no picture", "9.jpg"]),
     "empty": (lambda t: "", ["not XML"]),
-    "another file": (lambda t: '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/hostname">]>' + t.replace("three", "&x;"), ["entities", "not read"]),
+    "another file": (
+        lambda t: (
+            '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/hostname">]>' + t.replace("three", "&x;")
+        ),
+        ["entities", "not read"],
+    ),
     "strange encoding": (lambda t: '<?xml version="1.0" encoding="nonsense"?>' + t, ["encoding"]),
 }
 
@@ -349,22 +624,38 @@ def test_wrong_voc(voc, case):
 def test_entity_bomb_takes_neither_time_nor_memory(voc):
     import tracemalloc
     names = [f"lol{i}" for i in range(12)]
-    bomb = '<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY lol0 "lol">' + "".join(f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in zip(names, names[1:])) + "]><annotation><filename>&lol11;</filename></annotation>"
+    bomb = (
+        '<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY lol0 "lol">'
+        + "".join(f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in zip(names, names[1:]))
+        + "]><annotation><filename>&lol11;</filename></annotation>"
+    )
     (voc/"Annotations"/"000002.xml").write_text(bomb)
-    tracemalloc.start(); start = time.perf_counter()
+    tracemalloc.start()
+    start = time.perf_counter()
     message = refused(read_voc, voc, words=["000002.xml", "entities", "was not read"])
-    peak = tracemalloc.get_traced_memory()[1]; tracemalloc.stop()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
     assert time.perf_counter() - start < 2 and peak < 2e7 and "lollol" not in message
 
 
 def test_voc_files_beside_pictures(tmp_path, voc):
-    for file in [*(voc/"JPEGImages").iterdir(), *(voc/"Annotations").iterdir()]: file.rename(tmp_path/file.name)
+    for file in [*(voc / "JPEGImages").iterdir(), *(voc / "Annotations").iterdir()]:
+        file.rename(tmp_path / file.name)
     same(read_voc(tmp_path), tmp_path)
-    (tmp_path/"empty").mkdir(); refused(read_voc, tmp_path/"empty", words=["no pictures"])
+    (tmp_path / "empty").mkdir()
+    refused(read_voc, tmp_path / "empty", words=["no pictures"])
 
 
-NAMES = {"inline": "names: [three, seven]\n", "quoted": "names: ['three', \"seven\"]  # two\nnc: 2\n", "several lines": "names: [\n  three,\n  seven ]\n", "list": "names:\n- three\n- seven\nnc: 2\n", "indented list": "names:\n  - 'three'\n  - seven # 7\n",
-         "mapping": "# digits\nnames:\n  0: three\n  1: seven\n\nnc: 2\n", "inline mapping": "names: {0: three, 1: 'seven'}\n", "byte order mark": "\ufeffnames: [three, seven]\n"}
+NAMES = {
+    "inline": "names: [three, seven]\n",
+    "quoted": "names: ['three', \"seven\"]  # two\nnc: 2\n",
+    "several lines": "names: [\n  three,\n  seven ]\n",
+    "list": "names:\n- three\n- seven\nnc: 2\n",
+    "indented list": "names:\n  - 'three'\n  - seven # 7\n",
+    "mapping": "# digits\nnames:\n  0: three\n  1: seven\n\nnc: 2\n",
+    "inline mapping": "names: {0: three, 1: 'seven'}\n",
+    "byte order mark": "\ufeffnames: [three, seven]\n",
+}
 
 
 @pytest.mark.parametrize("text", NAMES.values(), ids=NAMES)
@@ -374,17 +665,28 @@ def test_yolo_names(yolo, text):
 
 
 def test_yolo_names_elsewhere(yolo):
-    (yolo/"data.yaml").write_text("nc: 2\n"); refused(read_yolo, yolo, words=["data.yaml", "`names:`"])
-    (yolo/"data.yaml").write_text("names: voc.names\n"); refused(read_yolo, yolo, words=["data.yaml", "way that we do not know"])
-    (yolo/"data.yaml").unlink(); refused(read_yolo, yolo, words=["no data.yaml", "no classes.txt"])
-    (yolo/"labels"/"classes.txt").write_text("three\nseven\n"); same(read_yolo(yolo), yolo/"images")
+    (yolo / "data.yaml").write_text("nc: 2\n")
+    refused(read_yolo, yolo, words=["data.yaml", "`names:`"])
+    (yolo / "data.yaml").write_text("names: voc.names\n")
+    refused(read_yolo, yolo, words=["data.yaml", "way that we do not know"])
+    (yolo / "data.yaml").unlink()
+    refused(read_yolo, yolo, words=["no data.yaml", "no classes.txt"])
+    (yolo / "labels" / "classes.txt").write_text("three\nseven\n")
+    same(read_yolo(yolo), yolo / "images")
 
 
 LINES = {
-    "unknown class": ("2 0.5 0.5 0.2 0.2", ["class '2'", "0, 1"]), "class no number": ("three 0.5 0.5 0.2 0.2", ["class 'three'"]), "negative class": ("-1 0.5 0.5 0.2 0.2", ["class '-1'"]),
-    "four columns": ("1 0.5 0.5 0.2", ["4 columns", "5 belong"]), "an outline": ("1 0.1 0.1 0.2 0.2 0.3 0.1", ["7 columns"]), "text": ("1 0.5 0.5 0.2 x", ["not four numbers"]),
-    "pixels": ("1 32 24 16 16", ["32 24 16 16", "between 0 and 1", "not pixels"]), "not a number": ("1 nan 0.5 0.2 0.2", ["between 0 and 1"]), "negative": ("1 0.5 0.5 -0.2 0.2", ["between 0 and 1"]),
-    "over the edge": ("1 0.95 0.5 0.3 0.2", ["outside", "centre x"]), "empty box": ("1 0.5 0.5 0 0.2", ["empty"]),
+    "unknown class": ("2 0.5 0.5 0.2 0.2", ["class '2'", "0, 1"]),
+    "class no number": ("three 0.5 0.5 0.2 0.2", ["class 'three'"]),
+    "negative class": ("-1 0.5 0.5 0.2 0.2", ["class '-1'"]),
+    "four columns": ("1 0.5 0.5 0.2", ["4 columns", "5 belong"]),
+    "an outline": ("1 0.1 0.1 0.2 0.2 0.3 0.1", ["7 columns"]),
+    "text": ("1 0.5 0.5 0.2 x", ["not four numbers"]),
+    "pixels": ("1 32 24 16 16", ["32 24 16 16", "between 0 and 1", "not pixels"]),
+    "not a number": ("1 nan 0.5 0.2 0.2", ["between 0 and 1"]),
+    "negative": ("1 0.5 0.5 -0.2 0.2", ["between 0 and 1"]),
+    "over the edge": ("1 0.95 0.5 0.3 0.2", ["outside", "centre x"]),
+    "empty box": ("1 0.5 0.5 0 0.2", ["empty"]),
 }
 
 
@@ -396,26 +698,50 @@ def test_wrong_yolo_lines(yolo, case):
 
 
 def test_wrong_yolo_files(yolo):
-    (yolo/"labels"/"000002.txt").write_bytes(b"0 \xff"); refused(read_yolo, yolo, words=["000002.txt", "UTF-8"]); (yolo/"labels"/"000002.txt").write_text("")
-    (yolo/"labels"/"9.txt").write_text(""); refused(read_yolo, yolo, words=["9.txt", "no picture 9"]); (yolo/"labels"/"9.txt").unlink()
-    (yolo/"images"/"000003.jpg").write_bytes(b"x"); refused(read_yolo, yolo, words=["000003.jpg", "no picture that we can read"])
-    (yolo/"images"/"000003.png").write_bytes(b"x"); refused(read_yolo, yolo, words=["'000003'", "different endings"])
-    (yolo/"images").rename(yolo/"other"); refused(read_yolo, yolo, words=["no folder", "images"])
-    paint(yolo/"images"/"train"), paint(yolo/"images"/"val"); refused(read_yolo, yolo, words=["part='train'", str(yolo/"images"/"val")])
-    (yolo/"labels").rename(yolo/"x"), (yolo/"labels").mkdir(), (yolo/"x").rename(yolo/"labels"/"train"); same(read_yolo(yolo, "train"), yolo/"images"/"train")
+    (yolo / "labels" / "000002.txt").write_bytes(b"0 \xff")
+    refused(read_yolo, yolo, words=["000002.txt", "UTF-8"])
+    (yolo / "labels" / "000002.txt").write_text("")
+    (yolo / "labels" / "9.txt").write_text("")
+    refused(read_yolo, yolo, words=["9.txt", "no picture 9"])
+    (yolo / "labels" / "9.txt").unlink()
+    (yolo / "images" / "000003.jpg").write_bytes(b"x")
+    refused(read_yolo, yolo, words=["000003.jpg", "no picture that we can read"])
+    (yolo / "images" / "000003.png").write_bytes(b"x")
+    refused(read_yolo, yolo, words=["'000003'", "different endings"])
+    (yolo / "images").rename(yolo / "other")
+    refused(read_yolo, yolo, words=["no folder", "images"])
+    paint(yolo / "images" / "train"), paint(yolo / "images" / "val")
+    refused(read_yolo, yolo, words=["part='train'", str(yolo / "images" / "val")])
+    (
+        (yolo / "labels").rename(yolo / "x"),
+        (yolo / "labels").mkdir(),
+        (yolo / "x").rename(yolo / "labels" / "train"),
+    )
+    same(read_yolo(yolo, "train"), yolo / "images" / "train")
 
 
 # --- results, figures ---
 
 def test_results_are_read_by_pycocotools(coco, tmp_path):
-    labels = [f"gap {i}" for i in range(90)]; labels[2], labels[89] = "three", "seven"
+    labels = [f"gap {i}" for i in range(90)]
+    labels[2], labels[89] = "three", "seven"
     answers = [[THREE | {"score": .9}, SEVEN | {"score": np.float32(.5)}], []]
     write_coco_results(answers, np.array([285, 139]), labels, tmp_path/"r.json")
     with redirect_stdout(io.StringIO()):
-        gt = COCO(str(coco[0])); judge = COCOeval(gt, gt.loadRes(str(tmp_path/"r.json")), "bbox")
+        gt = COCO(str(coco[0]))
+        judge = COCOeval(gt, gt.loadRes(str(tmp_path / "r.json")), "bbox")
         judge.evaluate(), judge.accumulate(), judge.summarize()
     assert judge.stats[0] == pytest.approx(1)
-    refused(write_coco_results, answers, [285], labels, tmp_path/"r.json", words=["2 lists", "1 ids"]), refused(write_coco_results, answers, [285, 139], ["three"], tmp_path/"r.json", words=["picture 285", "'seven'"])
+    (
+        refused(
+            write_coco_results, answers, [285], labels, tmp_path / "r.json",
+            words=["2 lists", "1 ids"],
+        ),
+        refused(
+            write_coco_results, answers, [285, 139], ["three"], tmp_path / "r.json",
+            words=["picture 285", "'seven'"],
+        ),
+    )
 
 
 def test_labels_are_drawn_as_they_are():
@@ -423,4 +749,5 @@ def test_labels_are_drawn_as_they_are():
     fig = draw_boxes(np.zeros((48, 64), np.uint8), [odd], [THREE])
     fig.savefig(io.BytesIO(), format="png")
     ax = fig.axes[0]
-    assert [t.get_text() for t in ax.texts] == ["three", r"$\frac{1}{$ 0.50"] and [p.get_linestyle() for p in ax.patches] == ["--", "-"]
+    assert [t.get_text() for t in ax.texts] == ["three", r"$\frac{1}{$ 0.50"]
+    assert [p.get_linestyle() for p in ax.patches] == ["--", "-"]

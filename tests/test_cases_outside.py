@@ -1,4 +1,7 @@
-"""The command line and the files around a run: nothing of anybody's is lost, messages speak the terminal's words, and no stream is too poor."""
+"""The command line and the files around a run:
+
+nothing of anybody's is lost, messages speak the terminal's words, and no stream is too poor.
+"""
 import errno
 import io
 import json
@@ -22,7 +25,13 @@ from sft_nb.all import CheckpointError, DataError, FineTuner, Recipe, TextClassi
 from sft_nb.commands.cli import main
 from sft_nb.files import replacing, write_file
 
-ROWS = pd.DataFrame({"text": [f"{text} {i}" for i in range(5) for text in SENTENCES], "label": ["good", "bad"] * 20, "film": [f"film {i // 4}" for i in range(40)]})
+ROWS = pd.DataFrame(
+    {
+        "text": [f"{text} {i}" for i in range(5) for text in SENTENCES],
+        "label": ["good", "bad"] * 20,
+        "film": [f"film {i // 4}" for i in range(40)],
+    }
+)
 ONCE = Recipe(epochs=1, batch_size=16)
 
 
@@ -31,7 +40,8 @@ def trained(tiny, tmp_path_factory):
     "A run made by the command line, its table beside it."
     place = tmp_path_factory.mktemp("trained")
     ROWS.to_csv(place/"reviews.csv", index=False)
-    with pytest.raises(SystemExit) as e: main([str(a) for a in tune(place/"reviews.csv", tiny, place/"run")])
+    with pytest.raises(SystemExit) as e:
+        main([str(a) for a in tune(place / "reviews.csv", tiny, place / "run")])
     assert not e.value.code
     return place
 
@@ -44,31 +54,62 @@ def place(trained, tmp_path, monkeypatch):
     return tmp_path
 
 
-def tune(data, tiny, out, *more): return ["fine-tune", data, "--task", "text-classification", "--model", tiny("bert"), "--out", out, "--epochs", 1, "--batch-size", 16, *more]
+def tune(data, tiny, out, *more):
+    return [
+        "fine-tune", data, "--task", "text-classification", "--model", tiny("bert"), "--out",
+        out, "--epochs", 1, "--batch-size", 16, *more,
+    ]
 
 
 def content(folder):
     "Every file below a folder, to the byte."
-    return {f.relative_to(folder).as_posix(): f.read_bytes() for f in sorted(Path(folder).rglob("*")) if f.is_file()}
+    return {
+        f.relative_to(folder).as_posix(): f.read_bytes()
+        for f in sorted(Path(folder).rglob("*"))
+        if f.is_file()
+    }
 
 
 # --- what lies in the folder of a run ---
 
 def test_a_run_brings_its_rows_its_curve_and_its_report(place):
     files = {f.name for f in (place/"run").iterdir()}
-    assert {"train.csv", "valid.csv", "certify.csv", "history.svg", "report.html", "README.md", "model.safetensors"} <= files and not {f for f in files if f.startswith(".")}
-    assert [len(read_table(place/"run"/f"{role}.csv")) for role in ("train", "valid", "certify")] == [24, 8, 8]
+    assert {
+        "train.csv", "valid.csv", "certify.csv", "history.svg", "report.html", "README.md",
+        "model.safetensors",
+    } <= files
+    assert not {f for f in files if f.startswith(".")}
+    assert [
+        len(read_table(place / "run" / f"{role}.csv")) for role in ("train", "valid", "certify")
+    ] == [24, 8, 8]
     page = (place/"run"/"report.html").read_text()
-    assert page.count("<img") == 2 and all(word in page for word in ("Learning curve", "How good it is", "flatter", "seed", "sft-nb certify")) and "http" not in page
-    assert set(json.loads((place/"run"/"sft_nb.json").read_text())["files"]) == files - {"sft_nb.json"}
+    assert page.count("<img") == 2
+    assert all(
+        word in page
+        for word in ("Learning curve", "How good it is", "flatter", "seed", "sft-nb certify")
+    )
+    assert "http" not in page
+    assert set(json.loads((place / "run" / "sft_nb.json").read_text())["files"]) == files - {
+        "sft_nb.json"
+    }
 
 
 def test_a_finished_run_is_not_overwritten_unasked(place, tiny, sft):
     before = content("run")
-    pd.DataFrame({"text": [f"row {i}" for i in range(12)], "number": range(12)}).to_csv("n.csv", index=False)
-    for argv in (tune("reviews.csv", tiny, "run"), ["fine-tune", "n.csv", "--task", "text-regression", "--model", tiny("bert"), "--epochs", 1, "--out", "run"]):
+    pd.DataFrame({"text": [f"row {i}" for i in range(12)], "number": range(12)}).to_csv(
+        "n.csv", index=False
+    )
+    for argv in (
+        tune("reviews.csv", tiny, "run"),
+        [
+            "fine-tune", "n.csv", "--task", "text-regression", "--model", tiny("bert"),
+            "--epochs", 1, "--out", "run",
+        ],
+    ):
         out, err = sft(*argv, code=2)
-        assert "run holds a finished run (text-classification)" in err and "--overwrite" in err and "Epoch" not in out
+        assert "run holds a finished run (text-classification)" in err
+        assert "--overwrite" in err
+        assert "Epoch" not in out
     assert content("run") == before
     sft(*tune("reviews.csv", tiny, "run", "--label", "film", "--overwrite"))
     assert len(FineTuner.load("run").task.labels) == 10
@@ -87,16 +128,28 @@ def test_what_is_not_ours_stays(place, tiny, sft):
     "Files, folders, and links to other folders, when a run is replaced."
     mine(place/"run")
     sft(*tune("reviews.csv", tiny, "run", "--seed", 1, "--certify-size", 0, "--overwrite"))
-    assert (place/"run"/"mine.csv").read_text() == "text,label\n" and (place/"run"/"thesis"/"chapter.txt").exists()
+    assert (place/"run"/"mine.csv").read_text() == "text,label\n"
+    assert (place/"run"/"thesis"/"chapter.txt").exists()
     assert (place/"run"/"big").is_symlink() and (place/"elsewhere"/"data.bin").exists()
     assert not (place/"run"/"certify.csv").exists()  # it was ours, and the new run has none
 
 
 TAKEN = {
-    "a file of that name": lambda run: ((run/"report.html").unlink(), (run/"report.html").write_text("my notes")),
-    "a file that was changed": lambda run: (run/"certify.csv").write_text("text,label\nmine,good\n"),
-    "a link in its place": lambda run: ((run/"model.safetensors").rename(run.parent/"kept"), (run/"model.safetensors").symlink_to(run.parent/"kept")),
-    "a folder in its place": lambda run: ((run/"train.csv").unlink(), (run/"train.csv").mkdir()),
+    "a file of that name": lambda run: (
+        (run / "report.html").unlink(),
+        (run / "report.html").write_text("my notes"),
+    ),
+    "a file that was changed": lambda run: (run / "certify.csv").write_text(
+        "text,label\nmine,good\n"
+    ),
+    "a link in its place": lambda run: (
+        (run / "model.safetensors").rename(run.parent / "kept"),
+        (run / "model.safetensors").symlink_to(run.parent / "kept"),
+    ),
+    "a folder in its place": lambda run: (
+        (run / "train.csv").unlink(),
+        (run / "train.csv").mkdir(),
+    ),
 }
 
 
@@ -106,12 +159,15 @@ def test_the_place_of_one_of_our_files_is_taken(taken, place, tiny, sft):
     TAKEN[taken](place/"run")
     before = content(".")
     out, err = sft(*tune("reviews.csv", tiny, "run", "--overwrite"), code=2)
-    assert "not written by this run or changed since" in err and "Move it away" in err and "Epoch" not in out
+    assert "not written by this run or changed since" in err
+    assert "Move it away" in err
+    assert "Epoch" not in out
     assert content(".") == before
 
 
 def test_a_folder_of_somebody_else(place, tiny, sft):
-    (place/"other").mkdir(); (place/"other"/"sft_nb.json").write_text("[]")
+    (place / "other").mkdir()
+    (place / "other" / "sft_nb.json").write_text("[]")
     for out in ("other", "."):
         assert "Epoch" not in sft(*tune("reviews.csv", tiny, out, "--overwrite"), code=2)[0]
     assert (place/"other"/"sft_nb.json").read_text() == "[]"
@@ -127,11 +183,15 @@ def test_an_input_inside_the_run(option, place, tiny, sft):
 
 
 def test_a_certificate_in_the_card_is_a_change_of_ours(place, tiny, sft):
-    sft("certify", "run", "run/certify.csv", "--claim", "accuracy >= 0.05", "--out", "run/c.json", "--ledger", "books.json")
+    sft(
+        "certify", "run", "run/certify.csv", "--claim", "accuracy >= 0.05", "--out",
+        "run/c.json", "--ledger", "books.json",
+    )
     sft_nb.Certificate.load("run/c.json").card("run")
     assert "## Certificate" in (place/"run"/"README.md").read_text()
     sft(*tune("reviews.csv", tiny, "run", "--overwrite"))
-    assert "## Certificate" not in (place/"run"/"README.md").read_text() and (place/"run"/"c.json").exists()
+    assert "## Certificate" not in (place/"run"/"README.md").read_text()
+    assert (place/"run"/"c.json").exists()
 
 
 # --- saving in Python ---
@@ -139,20 +199,28 @@ def test_a_certificate_in_the_card_is_a_change_of_ours(place, tiny, sft):
 @pytest.fixture(scope="module")
 def tuners(tiny):
     "Two tuners of other seeds."
-    return [FineTuner(TextClassification(), tiny("bert"), ONCE.but(seed=s), device="cpu").fit(ROWS) for s in (1, 2)]
+    return [
+        FineTuner(TextClassification(), tiny("bert"), ONCE.but(seed=s), device="cpu").fit(ROWS)
+        for s in (1, 2)
+    ]
 
 
 def test_saving_again(tuners, tiny, tmp_path):
     "The same tuner, and the same run once more, lose nothing; another run is asked for."
     one, other = tuners
-    one.save(tmp_path/"run"); one.save(tmp_path/"run")
+    one.save(tmp_path / "run")
+    one.save(tmp_path / "run")
     FineTuner.load(tmp_path/"run").save(tmp_path/"run")
-    FineTuner(TextClassification(), tiny("bert"), ONCE.but(seed=1), device="cpu").fit(ROWS).save(tmp_path/"run")  # the notebook, run again
+    FineTuner(TextClassification(), tiny("bert"), ONCE.but(seed=1), device="cpu").fit(ROWS).save(
+        tmp_path / "run"
+    )  # the notebook, run again
     before = content(tmp_path/"run")
-    with pytest.raises(CheckpointError, match="holds a finished run.*overwrite=True"): other.save(tmp_path/"run")
+    with pytest.raises(CheckpointError, match="holds a finished run.*overwrite=True"):
+        other.save(tmp_path / "run")
     assert content(tmp_path/"run") == before
     other.save(tmp_path/"run", overwrite=True)
-    with pytest.raises(CheckpointError, match="finished run"): one.save(tmp_path/"run")  # it is no longer its own
+    with pytest.raises(CheckpointError, match="finished run"):
+        one.save(tmp_path / "run")  # it is no longer its own
 
 
 def test_a_full_disk_leaves_the_old_run_whole(tuners, tmp_path, monkeypatch):
@@ -163,7 +231,8 @@ def test_a_full_disk_leaves_the_old_run_whole(tuners, tmp_path, monkeypatch):
     for where in ("save_weights", "model_card", "sha256", "flush", "write_file"):
         with monkeypatch.context() as m:
             m.setattr(saving, where, full)
-            with pytest.raises(CheckpointError, match="could not be saved.*No space left"): other.save(tmp_path/"run", overwrite=True)
+            with pytest.raises(CheckpointError, match="could not be saved.*No space left"):
+                other.save(tmp_path / "run", overwrite=True)
         assert content(tmp_path/"run") == before, where
 
 
@@ -172,13 +241,19 @@ def test_two_threads_save_into_one_folder(tuners, tmp_path):
     for turn in range(5):
         told, folder = [], tmp_path/str(turn)
         def save(tuner, folder=folder, told=told):
-            try: tuner.save(folder, overwrite=True)
-            except CheckpointError as e: told.append(str(e))
+            try:
+                tuner.save(folder, overwrite=True)
+            except CheckpointError as e:
+                told.append(str(e))
         threads = [threading.Thread(target=save, args=(t,)) for t in tuners]
-        for t in threads: t.start()
-        for t in threads: t.join()
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
         kept = FineTuner.load(folder, device="cpu").model.state_dict()
-        assert any(all(torch.equal(v, kept[k]) for k, v in t.model.state_dict().items()) for t in tuners)
+        assert any(
+            all(torch.equal(v, kept[k]) for k, v in t.model.state_dict().items()) for t in tuners
+        )
         assert all("Another process or thread is writing" in m for m in told) and len(told) < 2
 
 
@@ -188,13 +263,21 @@ def test_nobody_comes_between_training_and_saving(place, tiny, sft, monkeypatch)
     stage = saving._stage
     def meanwhile(*args):
         def second():
-            try: FineTuner(TextClassification(), tiny("bert"), ONCE, out="new", device="cpu").fit(ROWS)
-            except CheckpointError as e: said.append(str(e))
-        thread = threading.Thread(target=second); thread.start(); thread.join()
+            try:
+                FineTuner(TextClassification(), tiny("bert"), ONCE, out="new", device="cpu").fit(
+                    ROWS
+                )
+            except CheckpointError as e:
+                said.append(str(e))
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
         return stage(*args)
     monkeypatch.setattr(saving, "_stage", meanwhile)
     sft(*tune("reviews.csv", tiny, "new"))
-    assert len(said) == 1 and "Another process is training in new" in said[0] and not (place/"new"/"checkpoints").exists()
+    assert len(said) == 1
+    assert "Another process is training in new" in said[0]
+    assert not (place/"new"/"checkpoints").exists()
     assert FineTuner.load("new").predict(["a film"])
 
 
@@ -204,22 +287,47 @@ def test_a_list_that_leads_out_of_the_folder(name, place):
     about = json.loads((place/"run"/"sft_nb.json").read_text())
     about["files"][name] = checkpoints.sha256(place/"thesis.txt")
     (place/"run"/"sft_nb.json").write_text(json.dumps(about))
-    with pytest.raises(CheckpointError, match="no name of a file"): saving.may_replace(place/"run", [], True)
-    (place/"run"/".saving").mkdir(); (place/"run"/".saving"/"ready.json").write_text(json.dumps({"old": [name], "new": [], "forget": False}))
-    with pytest.raises(CheckpointError, match="no name of a file"): FineTuner.load(place/"run")
+    with pytest.raises(CheckpointError, match="no name of a file"):
+        saving.may_replace(place / "run", [], True)
+    (place / "run" / ".saving").mkdir()
+    (place / "run" / ".saving" / "ready.json").write_text(
+        json.dumps({"old": [name], "new": [], "forget": False})
+    )
+    with pytest.raises(CheckpointError, match="no name of a file"):
+        FineTuner.load(place / "run")
     assert (place/"thesis.txt").exists()
 
 
 # --- what a command writes ---
 
 OVER = {
-    "a certificate over the data": ["certify", "run", "data.json", "--claim", "accuracy >= 0.1", "--out", "data.json"],
-    "over another person's file": ["certify", "run", "run/certify.csv", "--claim", "accuracy >= 0.1", "--out", "data.json"],
-    "over the run": ["certify", "run", "run/certify.csv", "--claim", "accuracy >= 0.1", "--out", "run/sft_nb.json"],
-    "over the rows of the run": ["certify", "run", "run/certify.csv", "--claim", "accuracy >= 0.1", "--out", "run/rows.json"],
-    "its page over a page": ["certify", "run", "run/certify.csv", "--claim", "accuracy >= 0.1", "--out", "site.json"],
-    "over the books": ["certify", "run", "run/certify.csv", "--claim", "accuracy >= 0.1", "--ledger", "books.json", "--out", "books.json"],
-    "books over the data": ["certify", "run", "run/certify.csv", "--claim", "accuracy >= 0.1", "--ledger", "data.json", "--out", "new.json"],
+    "a certificate over the data": [
+        "certify", "run", "data.json", "--claim", "accuracy >= 0.1", "--out", "data.json",
+    ],
+    "over another person's file": [
+        "certify", "run", "run/certify.csv", "--claim", "accuracy >= 0.1", "--out",
+        "data.json",
+    ],
+    "over the run": [
+        "certify", "run", "run/certify.csv", "--claim", "accuracy >= 0.1", "--out",
+        "run/sft_nb.json",
+    ],
+    "over the rows of the run": [
+        "certify", "run", "run/certify.csv", "--claim", "accuracy >= 0.1", "--out",
+        "run/rows.json",
+    ],
+    "its page over a page": [
+        "certify", "run", "run/certify.csv", "--claim", "accuracy >= 0.1", "--out",
+        "site.json",
+    ],
+    "over the books": [
+        "certify", "run", "run/certify.csv", "--claim", "accuracy >= 0.1", "--ledger",
+        "books.json", "--out", "books.json",
+    ],
+    "books over the data": [
+        "certify", "run", "run/certify.csv", "--claim", "accuracy >= 0.1", "--ledger",
+        "data.json", "--out", "new.json",
+    ],
     "answers over their questions": ["predict", "run", "reviews.csv", "--out", "reviews.csv"],
     "through a link": ["predict", "run", "reviews.csv", "--out", "link.csv"],
     "answers over a table": ["predict", "run", "run/valid.csv", "--out", "reviews.csv"],
@@ -231,9 +339,12 @@ OVER = {
 
 @pytest.mark.parametrize("over", OVER)
 def test_nothing_is_written_over_what_is_not_ours(over, place, sft):
-    (place/"data.json").write_text(ROWS.to_json(orient="records")); (place/"site.html").write_text("<h1>my site</h1>")
-    (place/"books.json").write_text("{}"); (place/"link.csv").symlink_to("reviews.csv")
-    (place/"mine").mkdir(); (place/"mine"/"predictions.csv").write_text("my,own\n1,2\n")
+    (place / "data.json").write_text(ROWS.to_json(orient="records"))
+    (place / "site.html").write_text("<h1>my site</h1>")
+    (place / "books.json").write_text("{}")
+    (place / "link.csv").symlink_to("reviews.csv")
+    (place / "mine").mkdir()
+    (place / "mine" / "predictions.csv").write_text("my,own\n1,2\n")
     before = content(".")
     out, err = sft(*OVER[over], code=2)
     assert err.splitlines()[-1].startswith("error: ") and content(".") == before
@@ -241,21 +352,36 @@ def test_nothing_is_written_over_what_is_not_ours(over, place, sft):
 
 def test_over_our_own_it_is_written(place, sft):
     "The same command twice."
-    for argv in (["predict", "run", "reviews.csv", "--out", "a.csv"], ["predict", "run", "reviews.csv", "--out", "a.jsonl"], ["predict", "run", "reviews.csv", "--out", "a.parquet"], ["predict", "run", "reviews.csv", "--out", "a.tsv"],
-                 ["certify", "run", "run/certify.csv", "--claim", "accuracy >= 0.05", "--ledger", "books.json", "--out", "c.json"], ["evaluate", "run", "run/certify.csv", "--out", "figures"]):
-        sft(*argv); sft(*argv)
+    for argv in (
+        ["predict", "run", "reviews.csv", "--out", "a.csv"],
+        ["predict", "run", "reviews.csv", "--out", "a.jsonl"],
+        ["predict", "run", "reviews.csv", "--out", "a.parquet"],
+        ["predict", "run", "reviews.csv", "--out", "a.tsv"],
+        [
+            "certify", "run", "run/certify.csv", "--claim", "accuracy >= 0.05", "--ledger",
+            "books.json", "--out", "c.json",
+        ],
+        ["evaluate", "run", "run/certify.csv", "--out", "figures"],
+    ):
+        sft(*argv)
+        sft(*argv)
     assert not list(place.glob(".new-*"))
 
 
 def test_python_too(trained, tmp_path):
     tuner = FineTuner.load(trained/"run", device="cpu")
-    found = tuner.certify(read_table(trained/"run"/"certify.csv"), "accuracy >= 0.05", ledger=tmp_path/"books.json")
+    found = tuner.certify(
+        read_table(trained / "run" / "certify.csv"), "accuracy >= 0.05",
+        ledger=tmp_path / "books.json",
+    )
     for name in ("a.json", "a.html"):
         (tmp_path/name).write_text("my own")
-        with pytest.raises(DataError, match="no certificate of ours"): found.save(tmp_path/"a.json")
+        with pytest.raises(DataError, match="no certificate of ours"):
+            found.save(tmp_path / "a.json")
         (tmp_path/name).unlink()
     (tmp_path/"metrics.json").write_text("{}")
-    with pytest.raises(DataError, match="no evaluation of ours"): tuner.evaluate(ROWS).save(tmp_path)
+    with pytest.raises(DataError, match="no evaluation of ours"):
+        tuner.evaluate(ROWS).save(tmp_path)
 
 
 def test_a_file_is_old_or_new(tmp_path):
@@ -269,8 +395,14 @@ def test_a_file_is_old_or_new(tmp_path):
 
 @pytest.mark.parametrize("what", ["certificate", "answers", "evaluation"])
 def test_a_full_disk_leaves_what_was_written_before(what, place, sft, monkeypatch):
-    argv = {"certificate": ["certify", "run", "run/certify.csv", "--claim", "accuracy >= 0.05", "--ledger", "books.json", "--out", "old.json"], "answers": ["predict", "run", "reviews.csv", "--out", "old.csv"],
-            "evaluation": ["evaluate", "run", "run/certify.csv", "--out", "old"]}[what]
+    argv = {
+        "certificate": [
+            "certify", "run", "run/certify.csv", "--claim", "accuracy >= 0.05", "--ledger",
+            "books.json", "--out", "old.json",
+        ],
+        "answers": ["predict", "run", "reviews.csv", "--out", "old.csv"],
+        "evaluation": ["evaluate", "run", "run/certify.csv", "--out", "old"],
+    }[what]
     sft(*argv)
     before = content(".")
     def full(fd): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -286,9 +418,14 @@ def test_resume_on_a_finished_run(place, tiny, sft):
     out, _ = sft(*tune("reviews.csv", tiny, "run", "--resume", "auto", "--json"))
     assert "nothing to go on with" in out and content("run") == before
     last = json.loads(out.splitlines()[-1])
-    assert last["n"] == {"train": 24, "valid": 8, "certify": 8} and last["out"] == "run" and "accuracy" in last["valid"]
+    assert last["n"] == {"train": 24, "valid": 8, "certify": 8}
+    assert last["out"] == "run"
+    assert "accuracy" in last["valid"]
     ROWS.assign(text=ROWS.text + " more").to_csv("other.csv", index=False)
-    for argv, word in ((tune("other.csv", tiny, "run"), "other training rows"), (tune("reviews.csv", tiny, "run", "--epochs", 2), "--epochs 1 then, 2 now")):
+    for argv, word in (
+        (tune("other.csv", tiny, "run"), "other training rows"),
+        (tune("reviews.csv", tiny, "run", "--epochs", 2), "--epochs 1 then, 2 now"),
+    ):
         _, err = sft(*argv, "--resume", "auto", code=2)
         assert "holds a finished run, and not this one" in err and word in err
     assert content("run") == before
@@ -299,10 +436,18 @@ def test_resume_on_a_finished_run(place, tiny, sft):
 def test_help_needs_no_task(sft, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     out, _ = sft("fine-tune", "--help")
-    assert all(o in out for o in ("--out", "--epochs", "--learning-rate", "--patience", "--overwrite", "--encoding", "--delimiter", "--device", "--quiet", "--json"))
+    assert all(
+        o in out
+        for o in (
+            "--out", "--epochs", "--learning-rate", "--patience", "--overwrite", "--encoding",
+            "--delimiter", "--device", "--quiet", "--json",
+        )
+    )
 
 
-@pytest.mark.parametrize("task", ["text-classification", "sequence-labelling", "instruction-tuning"])
+@pytest.mark.parametrize(
+    "task", ["text-classification", "sequence-labelling", "instruction-tuning"]
+)
 def test_help_says_what_a_column_is(task, sft, monkeypatch):
     monkeypatch.setenv("COLUMNS", "250")
     from sft_nb.commands.options import field_comments
@@ -314,17 +459,37 @@ def test_help_says_what_a_column_is(task, sft, monkeypatch):
     assert all(said[f.name][:40] in out for f in asked if f.name in said)
 
 
-@pytest.mark.parametrize("typed, meant", [("--lr", "--learning-rate"), ("--bs", "--batch-size"), ("--epoch", "--epochs"), ("--output", "--out"), ("--learning-rates", "--learning-rate"), ("--learning_rate", "--learning-rate")])
+@pytest.mark.parametrize(
+    "typed, meant",
+    [
+        ("--lr", "--learning-rate"), ("--bs", "--batch-size"), ("--epoch", "--epochs"),
+        ("--output", "--out"), ("--learning-rates", "--learning-rate"),
+        ("--learning_rate", "--learning-rate"),
+    ],
+)
 def test_did_you_mean(typed, meant, sft):
-    assert meant in " ".join(sft("fine-tune", "a.csv", "--task", "text-classification", "--out", "x", typed, "1", code=2)[1].split())
+    assert meant in " ".join(
+        sft(
+            "fine-tune", "a.csv", "--task", "text-classification", "--out", "x", typed, "1", code=2
+        )[1].split()
+    )
 
 
 def test_the_parts_are_told_in_one_line(place, tiny, sft):
     out, _ = sft(*tune("reviews.csv", tiny, "a"))
-    assert "24 rows to learn from; 8 to choose the epoch with, split off from reviews.csv (--valid-size); 8 for a certificate, split off from reviews.csv (--certify-size)." in out
-    shutil.copy("run/valid.csv", "v.csv"); shutil.copy("run/train.csv", "t.csv")
+    assert (
+        "24 rows to learn from; 8 to choose the epoch with, split off from reviews.csv "
+        "(--valid-size); 8 for a certificate, split off from reviews.csv (--certify-size)."
+        in out
+    )
+    shutil.copy("run/valid.csv", "v.csv")
+    shutil.copy("run/train.csv", "t.csv")
     out, _ = sft(*tune("t.csv", tiny, "b", "--valid", "v.csv", "--json"))
-    assert "24 rows to learn from; 8 to choose the epoch with, from v.csv; none for a certificate." in out and "kept aside" not in out
+    assert (
+        "24 rows to learn from; 8 to choose the epoch with, from v.csv; none for a certificate."
+        in out
+    )
+    assert "kept aside" not in out
     out, _ = sft(*tune("t.csv", tiny, "c", "--certify", "v.csv", "--json"))
     assert "split off from t.csv (--valid-size); 8 for a certificate, from v.csv." in out
 
@@ -332,18 +497,21 @@ def test_the_parts_are_told_in_one_line(place, tiny, sft):
 def test_encoding_and_delimiter(place, tiny, sft):
     "A table in another code page, with semicolons, through every command."
     import inspect
-    if "encoding" not in inspect.signature(TextClassification.read).parameters: pytest.skip("task.read has no encoding yet")
+    if "encoding" not in inspect.signature(TextClassification.read).parameters:
+        pytest.skip("task.read has no encoding yet")
     ROWS.assign(text=ROWS.text + " café").to_csv("l.csv", index=False, sep=";", encoding="cp1252")
     how = ["--encoding", "cp1252", "--delimiter", ";"]
     sft(*tune("l.csv", tiny, "new", *how))
-    assert sft("evaluate", "new", "l.csv", *how) and "café" in sft("predict", "new", "l.csv", *how)[0]
+    assert sft("evaluate", "new", "l.csv", *how)
+    assert "café" in sft("predict", "new", "l.csv", *how)[0]
 
 
 def test_probabilities(place, sft):
     out, _ = sft("predict", "run", "run/certify.csv", "--probs")
     rows = pd.read_csv(io.StringIO(out))
     assert list(rows)[-3:] == ["score", "prob_bad", "prob_good"]
-    assert (rows[["prob_bad", "prob_good"]].sum(axis=1) - 1).abs().max() < 1e-6 and (rows[["prob_bad", "prob_good"]].max(axis=1) - rows.score).abs().max() < 1e-6
+    assert (rows[["prob_bad", "prob_good"]].sum(axis=1) - 1).abs().max() < 1e-6
+    assert (rows[["prob_bad", "prob_good"]].max(axis=1) - rows.score).abs().max() < 1e-6
     assert "prob_good" in FineTuner.load("run").predict(ROWS, probs=True)
 
 
@@ -352,17 +520,24 @@ def test_probabilities_that_are_not_there(tiny, tmp_path, sft):
     rows = pd.DataFrame({"text": SENTENCES, "number": range(8)})
     rows.to_csv(tmp_path/"n.csv", index=False)
     FineTuner(TextRegression(), tiny("bert"), ONCE).fit(rows).save(tmp_path/"run")
-    assert "no probabilities by class" in sft("predict", tmp_path/"run", tmp_path/"n.csv", "--probs", code=2)[1]
+    assert (
+        "no probabilities by class"
+        in sft("predict", tmp_path / "run", tmp_path / "n.csv", "--probs", code=2)[1]
+    )
 
 
 def test_answers_to_answers_to_answers(trained):
     tuner, rows = FineTuner.load(trained/"run", device="cpu"), ROWS
-    for _ in range(4): rows = tuner.predict(rows)
+    for _ in range(4):
+        rows = tuner.predict(rows)
     assert rows.columns.is_unique and len(rows.columns) == 3 + 2 * 4
 
 
 def test_certify_finds_the_training_rows(place, sft):
-    out, err = sft("certify", "run", "run/certify.csv", "--claim", "accuracy >= 0.05", "--ledger", "books.json", "--out", "c.json", "--json")
+    out, err = sft(
+        "certify", "run", "run/certify.csv", "--claim", "accuracy >= 0.05", "--ledger",
+        "books.json", "--out", "c.json", "--json",
+    )
     assert "not looked for" not in out + err and "train=" not in out + err
     assert json.loads((place/"c.json").read_text())["shift"]
     sft("verify", "c.json", "--model", "run", "--data", "run/certify.csv")
@@ -370,7 +545,8 @@ def test_certify_finds_the_training_rows(place, sft):
 
 def test_assets_list_fits_the_screen(sft):
     out, _ = sft("assets", "list")
-    assert max(map(len, out.splitlines())) <= 100 and all(name in out for name in ("minilm", "rotten-tomatoes", "Apache-2.0"))
+    assert max(map(len, out.splitlines())) <= 100
+    assert all(name in out for name in ("minilm", "rotten-tomatoes", "Apache-2.0"))
 
 
 # --- warnings ---
@@ -389,9 +565,11 @@ def test_quiet(place, tiny, sft):
 def test_a_library_warns_through_logging(tiny, caplog, capsys):
     rows = ROWS.assign(text=["", *ROWS.text[1:]])
     TextClassification().read(rows)
-    assert [(r.name, r.levelname) for r in caplog.records] == [("sft_nb", "WARNING")] and "left out: 1 of 40 rows" in caplog.text
+    assert [(r.name, r.levelname) for r in caplog.records] == [("sft_nb", "WARNING")]
+    assert "left out: 1 of 40 rows" in caplog.text
     caplog.clear()
-    with sft_nb.quiet(): TextClassification().read(rows)
+    with sft_nb.quiet():
+        TextClassification().read(rows)
     assert not caplog.records and capsys.readouterr().out == ""
 
 
@@ -406,36 +584,62 @@ def test_a_notebook_prints_its_warnings(capsys, monkeypatch):
 
 class Stream(io.TextIOWrapper):
     "A stream in an old code page."
-    def __init__(self, encoding, terminal=False): super().__init__(io.BytesIO(), encoding=encoding); self.terminal = terminal
+    def __init__(self, encoding, terminal=False):
+        super().__init__(io.BytesIO(), encoding=encoding)
+        self.terminal = terminal
     def isatty(self): return self.terminal
-    def text(self): self.flush(); return self.buffer.getvalue().decode(self.encoding)
+    def text(self):
+        self.flush()
+        return self.buffer.getvalue().decode(self.encoding)
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "gbk"])
 def test_a_stream_that_cannot_write_everything(encoding, place, monkeypatch):
-    "The table, the certificate's sentence, an error: none ends in a traceback; the books and the certificate agree."
-    for argv, code in ((["predict", "run", "--text", "电影 é 😀"], 0), (["certify", "run", "run/certify.csv", "--claim", "accuracy ≥ 0.05", "--ledger", "books.json", "--out", "电影.json"], 0), (["predict", "run", "电影😀.csv"], 2), (["assets", "list"], 0)):
+    """The table, the certificate's sentence, an error:
+
+    none ends in a traceback; the books and the certificate agree.
+    """
+    for argv, code in (
+        (["predict", "run", "--text", "电影 é 😀"], 0),
+        (
+            [
+                "certify", "run", "run/certify.csv", "--claim", "accuracy ≥ 0.05", "--ledger",
+                "books.json", "--out", "电影.json",
+            ],
+            0,
+        ),
+        (["predict", "run", "电影😀.csv"], 2),
+        (["assets", "list"], 0),
+    ):
         out, err = Stream(encoding), Stream(encoding)
         with monkeypatch.context() as m:
-            m.setattr(sys, "stdout", out); m.setattr(sys, "stderr", err)
-            with pytest.raises(SystemExit) as e: main(argv)
+            m.setattr(sys, "stdout", out)
+            m.setattr(sys, "stderr", err)
+            with pytest.raises(SystemExit) as e:
+                main(argv)
         assert (e.value.code or 0) == code, (err.text(), out.text())
     assert (place/"电影.json").exists() and json.loads((place/"books.json").read_text())
 
 
 def test_the_table_says_that_it_is_escaped(place, monkeypatch):
     out, err = Stream("ascii"), Stream("ascii")
-    monkeypatch.setattr(sys, "stdout", out); monkeypatch.setattr(sys, "stderr", err)
-    with pytest.raises(SystemExit): main(["predict", "run", "--text", "caf\xe9"])
-    assert "caf\\xe9" in out.text() and "Standard output is ascii" in err.text() and "--out FILE" in err.text()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    with pytest.raises(SystemExit):
+        main(["predict", "run", "--text", "caf\xe9"])
+    assert "caf\\xe9" in out.text()
+    assert "Standard output is ascii" in err.text()
+    assert "--out FILE" in err.text()
 
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_text_does_not_command_the_terminal(terminal, place, monkeypatch):
     out, text = Stream("utf-8", terminal), "good\x1b]0;owned\x07 film\ta\x9b2J"
     monkeypatch.setattr(sys, "stdout", out)
-    with pytest.raises(SystemExit): main(["predict", "run", "--text", text])
-    assert ("\x1b" in out.text()) != terminal and ("\\x1b]0;owned\\x07 film\ta\\x9b2J" in out.text()) == terminal
+    with pytest.raises(SystemExit):
+        main(["predict", "run", "--text", text])
+    assert ("\x1b" in out.text()) != terminal
+    assert ("\\x1b]0;owned\\x07 film\ta\\x9b2J" in out.text()) == terminal
 
 
 def stdin(data):
@@ -458,7 +662,11 @@ def test_lines_of_standard_input(lines, place, sft, monkeypatch):
     assert pd.read_csv(io.StringIO(out)).text.tolist() == texts and err == ""
 
 
-BAD = {"a NUL": (b"a film\nb\0c\n", ["line 2", "NUL"]), "bytes that are no text": (b"a film\ncaf\xe9\n", ["line 2", "utf-8", "iconv", "--encoding"]), "nothing": (b"", ["empty"])}
+BAD = {
+    "a NUL": (b"a film\nb\0c\n", ["line 2", "NUL"]),
+    "bytes that are no text": (b"a film\ncaf\xe9\n", ["line 2", "utf-8", "iconv", "--encoding"]),
+    "nothing": (b"", ["empty"]),
+}
 
 
 @pytest.mark.parametrize("bad", BAD)
@@ -482,7 +690,13 @@ def test_standard_input_that_is_closed(closed, place, sft, monkeypatch):
     assert "closed" in sft("predict", "run", "-", code=2)[1]
 
 
-@pytest.mark.parametrize("argv", [["predict", "run", "--text", "caf\udce9"], ["fine-tune", "a.csv", "--task", "text-classification", "--out", "o\udcff"]])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["predict", "run", "--text", "caf\udce9"],
+        ["fine-tune", "a.csv", "--task", "text-classification", "--out", "o\udcff"],
+    ],
+)
 def test_words_that_are_no_utf8(argv, place, sft):
     assert "is not UTF-8" in sft(*argv, code=2)[1]
 
@@ -496,7 +710,10 @@ def test_markdown_is_escaped(tiny, tmp_path):
     odd = shutil.copytree(tiny("bert"), tmp_path/"a <b>\n\n# Heading `c`")
     tuner = FineTuner(TextClassification(), odd, ONCE, device="cpu").fit(rows)
     card = (tuner.save(tmp_path/"run")/"README.md").read_text().split("---", 2)[2]
-    found = tuner.certify(rows.assign(text=rows.text + " new"), "accuracy >= 0.01 for every label", ledger=tmp_path/"books.json")
+    found = tuner.certify(
+        rows.assign(text=rows.text + " new"), "accuracy >= 0.01 for every label",
+        ledger=tmp_path / "books.json",
+    )
     for text in (card, found.card()):
         outside = "".join(text.split("`")[::2])
         assert "<script" not in outside and "<b>" not in outside and "\n# Heading" not in text
@@ -507,6 +724,8 @@ def test_markdown_is_escaped(tiny, tmp_path):
 
 def test_names_are_found_when_they_are_asked_for():
     import subprocess
-    code = "import sys, sft_nb; assert 'FineTuner' in dir(sft_nb) and 'torch' not in sys.modules; from sft_nb import FineTuner, TextClassification, quiet; sft_nb.Recipe(); assert not hasattr(sft_nb, 'Nothing')"
+    code = ("import sys, sft_nb; assert 'FineTuner' in dir(sft_nb) and 'torch' not in sys.modules; "
+            "from sft_nb import FineTuner, TextClassification, quiet; sft_nb.Recipe(); assert not "
+            "hasattr(sft_nb, 'Nothing')")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""
     assert (Path(sft_nb.__file__).parent/"py.typed").exists()

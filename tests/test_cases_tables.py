@@ -1,4 +1,7 @@
-"Tables and labels as people really have them: read as they were meant, or named in a sentence. Nothing is silently another class."
+"""Tables and labels as people really have them:
+
+read as they were meant, or named in a sentence. Nothing is silently another class.
+"""
 import datetime
 import json
 import os
@@ -37,12 +40,19 @@ def write(path, content):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
 
-def labelled(values): return pd.DataFrame({"text": [f"text {i}" for i in range(len(values))], "label": pd.Series(values, dtype=object)})
+def labelled(values):
+    return pd.DataFrame(
+        {
+            "text": [f"text {i}" for i in range(len(values))],
+            "label": pd.Series(values, dtype=object),
+        }
+    )
 
 def learned(task, source): return task.learn(task.read(source)).labels
 
 def refusal(task, source, **options):
-    with pytest.raises(DataError) as e: task.read(source, **options)
+    with pytest.raises(DataError) as e:
+        task.read(source, **options)
     assert len(str(e.value)) < 2500
     return str(e.value)
 
@@ -68,7 +78,10 @@ def test_labels_that_look_alike(name, twins, said):
     task = SEVERAL if "multi" in name else ONE
     task.read(given(name))
     (line,) = [line for line in said().splitlines() if "look alike" in line]
-    groups = [set(g.split(" and ")) for g in line.split("different classes: ")[1].split(". If")[0].split("; ")]
+    groups = [
+        set(g.split(" and "))
+        for g in line.split("different classes: ")[1].split(". If")[0].split("; ")
+    ]
     assert groups == [set(g) for g in twins]
 
 ALIKE = {  # one name for all of these
@@ -83,17 +96,38 @@ ALIKE = {  # one name for all of these
 def test_one_name(name):
     assert {label_name(v) for v in ALIKE[name]} == {name}
 
-@pytest.mark.parametrize("label", ["007", "00", "1.10", "1.5", "+1", "1e5", "1.", "v1.0", "1.0.0", ".0", "A-", "C++", "-", "O'Neil", "می\u200cخواهم", "👨\u200d👩\u200d👧", "🏴\U000e0067\U000e0062\U000e007f", "2020-01-01", "x\u0660"])
+@pytest.mark.parametrize(
+    "label",
+    [
+        "007", "00", "1.10", "1.5", "+1", "1e5", "1.", "v1.0", "1.0.0", ".0", "A-", "C++", "-",
+        "O'Neil", "می\u200cخواهم", "👨\u200d👩\u200d👧", "🏴\U000e0067\U000e0062\U000e007f",
+        "2020-01-01", "x\u0660",
+    ],
+)
 def test_names_that_stay(label):
     assert label_name(label) == label
 
-@pytest.mark.parametrize("twins, warned", {
-    "case": (("Fresh", "fresh"), True), "leading zero": (("7", "007"), True), "versions": (("1.1", "1.10"), True), "plus": (("1", "+1"), True),
-    "exponent": (("100", "1e2"), True), "full width": (("A1", "Ａ１"), True), "dash": (("non-fiction", "non fiction"), True), "long dash": (("a–b", "a-b"), True),
-    "joiner": (("ab", "a\u200db"), True), "direction": (("ab", "a\u200fb"), True), "ligature": (("ﬁlm", "film"), True),
-    "signs": (("1", "-1"), False), "grades": (("A", "A-"), False), "languages": (("C", "C++"), False), "accents": (("cafe", "café"), False),
-    "numbers": (("1", "11"), False), "decimals": (("1.5", "1.05"), False), "years": (("2020", "2020-21"), False), "words": (("ab", "a b"), False),
-}.items())
+@pytest.mark.parametrize(
+    "twins, warned",
+    {
+        "case": (("Fresh", "fresh"), True), "leading zero": (("7", "007"), True),
+        "versions": (("1.1", "1.10"), True), "plus": (("1", "+1"), True),
+        "exponent": (("100", "1e2"), True), "full width": (("A1", "Ａ１"), True),
+        "dash": (("non-fiction", "non fiction"), True),
+        "long dash": (("a–b", "a-b"), True),
+        "joiner": (("ab", "a\u200db"), True),
+        "direction": (("ab", "a\u200fb"), True),
+        "ligature": (("ﬁlm", "film"), True),
+        "signs": (("1", "-1"), False),
+        "grades": (("A", "A-"), False),
+        "languages": (("C", "C++"), False),
+        "accents": (("cafe", "café"), False),
+        "numbers": (("1", "11"), False),
+        "decimals": (("1.5", "1.05"), False),
+        "years": (("2020", "2020-21"), False),
+        "words": (("ab", "a b"), False),
+    }.items(),
+)
 def test_twins(twins, warned, said):
     twins, expected = warned[0], warned[1]
     for task, values in ((ONE, [*twins] * 5), (SEVERAL, [[t] for t in twins] * 5)):
@@ -102,11 +136,14 @@ def test_twins(twins, warned, said):
 
 def test_spellings_across_files(tmp_path, said):
     "1 in the training rows, 1.0 in the valid ones: one class."
-    train, valid = ONE.read(INPUTS / "e10-float-valid" / "d.csv"), ONE.read(INPUTS / "e10-float-valid" / "v.csv")
+    train = ONE.read(INPUTS / "e10-float-valid" / "d.csv")
+    valid = ONE.read(INPUTS / "e10-float-valid" / "v.csv")
     task = ONE.learn(train)
-    assert task.labels == ["0", "1"] and {task.target(r) for r in valid.to_dict("records")} == {"0", "1"}
+    assert task.labels == ["0", "1"]
+    assert {task.target(r) for r in valid.to_dict("records")} == {"0", "1"}
     assert task.check(valid) == []
-    for other in (0.0, "0.0", " 0", "\u200b0"): assert task.target({"label": other}) == "0"
+    for other in (0.0, "0.0", " 0", "\u200b0"):
+        assert task.target({"label": other}) == "0"
 
 def test_a_twin_in_another_file_is_named():
     task = ONE.learn(labelled(["very good", "bad"]))
@@ -144,7 +181,11 @@ def test_folders_of_one_name_in_two_forms(tmp_path, said):
 def test_lists_in_a_csv(name, labels):
     assert learned(SEVERAL, given(name)) == labels
 
-CLOTHES = [["a", "b"], ("a", "b"), {"a", "b"}, frozenset("ab"), np.array(["a", "b"]), "['a', 'b']", '["a", "b"]', "['a' 'b']", "('a', 'b')", "{'a', 'b'}", "[a, b]", " [\"b\",\n\"a\"] ", "a;b", "b ; a;"]
+CLOTHES = [
+    ["a", "b"], ("a", "b"), {"a", "b"}, frozenset("ab"), np.array(["a", "b"]), "['a', 'b']",
+    '["a", "b"]', "['a' 'b']", "('a', 'b')", "{'a', 'b'}", "[a, b]", " [\"b\",\n\"a\"] ",
+    "a;b", "b ; a;",
+]
 
 @pytest.mark.parametrize("cell", CLOTHES, ids=range(len(CLOTHES)))
 def test_names_in_whatever_clothing(cell):
@@ -153,7 +194,9 @@ def test_names_in_whatever_clothing(cell):
 
 def test_cells_without_labels():
     rows = SEVERAL.read(labelled(["[]", [], None, "", "a", "[1, 2]", [1, 2]]))
-    assert [SEVERAL.target(r) for r in rows.to_dict("records")] == [[], [], [], [], ["a"], ["1", "2"], ["1", "2"]]
+    assert [SEVERAL.target(r) for r in rows.to_dict("records")] == [
+        [], [], [], [], ["a"], ["1", "2"], ["1", "2"],
+    ]
 
 @pytest.mark.parametrize("name, says", {
     "m01-multi-hot-list": ["vectors", "[0, 1, 0]", "names"],
@@ -197,19 +240,30 @@ def test_more_that_is_no_label(name):
     message = refusal(task, labelled(values))
     assert says in message and "label" in message
 
-@pytest.mark.parametrize("values", [["0,5", "1,0"], ["[OTHER]", "b"], ["(a)", "{b}"], ["[a] and [b]", "c"], ["a, b", "c"]])
+@pytest.mark.parametrize(
+    "values",
+    [["0,5", "1,0"], ["[OTHER]", "b"], ["(a)", "{b}"], ["[a] and [b]", "c"], ["a, b", "c"]],
+)
 def test_labels_with_brackets(values):
     assert learned(ONE, labelled(values)) == sorted(values)
 
-@pytest.mark.parametrize("values", [[[0], [1]], [[0, 1], [1]], [[3, 7], [7, 9]], [["0", "a"], ["b", "c"]]])
+@pytest.mark.parametrize(
+    "values", [[[0], [1]], [[0, 1], [1]], [[3, 7], [7, 9]], [["0", "a"], ["b", "c"]]]
+)
 def test_lists_of_numbers_that_are_labels(values):
-    assert learned(SEVERAL, labelled(values)) == sorted({str(v) for several in values for v in several})
+    assert learned(SEVERAL, labelled(values)) == sorted(
+        {str(v) for several in values for v in several}
+    )
 
 def test_another_separator(said):
     SEVERAL.read(given("t02c-comma-separated-multi"))
     assert "separator=','" in said()
-    assert learned(TextClassification(multi_label=True, separator=","), given("t02c-comma-separated-multi")) == ["funny", "long", "sad"]
-    for sign in "|/": SEVERAL.read(labelled([f"a{sign}b", "a", "b"])); assert f"separator={sign!r}" in said()
+    assert learned(
+        TextClassification(multi_label=True, separator=","), given("t02c-comma-separated-multi")
+    ) == ["funny", "long", "sad"]
+    for sign in "|/":
+        SEVERAL.read(labelled([f"a{sign}b", "a", "b"]))
+        assert f"separator={sign!r}" in said()
     SEVERAL.read(labelled(["Washington, DC", "Paris", "Paris"]))
     assert "separator" not in said()
 
@@ -224,27 +278,51 @@ def test_as_many_labels_as_rows(said):
 
 # --- labels and texts that look like nothing ---
 
-@pytest.mark.parametrize("name, shown", {"t03-nan-as-text": ["'nan' (2 rows)"], "n03-placeholder-labels": ["'n/a'", "'None'", "'NULL'", "'?'", "'-'"]}.items())
+@pytest.mark.parametrize(
+    "name, shown",
+    {
+        "t03-nan-as-text": ["'nan' (2 rows)"],
+        "n03-placeholder-labels": ["'n/a'", "'None'", "'NULL'", "'?'", "'-'"],
+    }.items(),
+)
 def test_labels_that_look_like_missing_cells(name, shown, said):
     ONE.read(given(name))
     text = said()
     assert "look like missing cells" in text and all(s in text for s in shown)
 
-@pytest.mark.parametrize("label", ["nan", "NaN", "None", "none", "NULL", "null", "n/a", "N/A", "NA", "#N/A", "<NA>", "NaT", "?", "-", "--", "unknown", "Unknown", "nil", "missing", "undefined", "#REF!"])
+@pytest.mark.parametrize(
+    "label",
+    [
+        "nan", "NaN", "None", "none", "NULL", "null", "n/a", "N/A", "NA", "#N/A", "<NA>",
+        "NaT", "?", "-", "--", "unknown", "Unknown", "nil", "missing", "undefined", "#REF!",
+    ],
+)
 def test_each_of_them(label, said):
-    assert any("missing cells" in f.message for f in check_labels(labelled(["a", "b", label] * 3), "label"))
+    assert any(
+        "missing cells" in f.message for f in check_labels(labelled(["a", "b", label] * 3), "label")
+    )
     SEVERAL.read(labelled([["a"], ["b"], ["a", label]]))
     assert "missing cells" in said()
 
-@pytest.mark.parametrize("label", ["nano", "nonfiction", "no", "0", "other", "neutral", "N", "A-", "Nantes"])
+@pytest.mark.parametrize(
+    "label", ["nano", "nonfiction", "no", "0", "other", "neutral", "N", "A-", "Nantes"]
+)
 def test_labels_like_any_other(label):
-    assert not any("missing cells" in f.message for f in check_labels(labelled(["a", "b", label] * 3), "label"))
+    assert not any(
+        "missing cells" in f.message for f in check_labels(labelled(["a", "b", label] * 3), "label")
+    )
 
 def test_invisible_texts_are_left_out(said):
     rows = ONE.read(given("t12-empty-and-invisible-texts"))
     assert len(rows) == 4 and "left out: 6 of 10 rows" in said()
 
-@pytest.mark.parametrize("text", ["\u200b", "\ufeff", "\u2060\u200d", "\u00ad", "\u3164", "\u2800 ", "\u200e\u200f", "\ufe0f", "\0", "\u061c"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\u200b", "\ufeff", "\u2060\u200d", "\u00ad", "\u3164", "\u2800 ", "\u200e\u200f",
+        "\ufe0f", "\0", "\u061c",
+    ],
+)
 def test_each_invisible_text(text):
     assert len(ONE.read(pd.DataFrame({"text": ["a", text, "b"], "label": ["x", "y", "y"]}))) == 2
 
@@ -255,18 +333,30 @@ def test_visible_texts_stay(text):
 
 # --- delimiters, quotes, columns ---
 
-SEPARATED = {"comma in tsv": ("a.tsv", ","), "semicolon in csv": ("a.csv", ";"), "tab in csv": ("a.csv", "\t"), "bar in csv": ("a.csv", "|"), "semicolon in tsv": ("a.tsv", ";")}
+SEPARATED = {
+    "comma in tsv": ("a.tsv", ","), "semicolon in csv": ("a.csv", ";"),
+    "tab in csv": ("a.csv", "\t"), "bar in csv": ("a.csv", "|"),
+    "semicolon in tsv": ("a.tsv", ";"),
+}
 
 @pytest.mark.parametrize("quoted", [False, True], ids=["plain", "quoted"])
 @pytest.mark.parametrize("name", SEPARATED)
 def test_another_delimiter(tmp_path, name, quoted):
     file, sign = SEPARATED[name]
-    row = (lambda *cells: sign.join(f'"{c}"' for c in cells)) if quoted else (lambda *cells: sign.join(cells))
-    path = write(tmp_path / file, "\n".join([row("text", "label"), row("good", "a"), row("bad", "b")]))
+    row = (
+        (lambda *cells: sign.join(f'"{c}"' for c in cells))
+        if quoted
+        else (lambda *cells: sign.join(cells))
+    )
+    path = write(
+        tmp_path / file, "\n".join([row("text", "label"), row("good", "a"), row("bad", "b")])
+    )
     message = refusal(ONE, path)
     shown = "\\t" if sign == "\t" else sign
-    assert f"task.read(path, delimiter='{shown}')" in message and f"--delimiter '{shown}'" in message
-    for said in (sign, shown): assert ONE.read(path, delimiter=said)["label"].tolist() == ["a", "b"]
+    assert f"task.read(path, delimiter='{shown}')" in message
+    assert f"--delimiter '{shown}'" in message
+    for said in (sign, shown):
+        assert ONE.read(path, delimiter=said)["label"].tolist() == ["a", "b"]
 
 @pytest.mark.parametrize("name, sign", {"t06-semicolon": ";", "t06e-tsv-named-csv": "\\t"}.items())
 def test_delimiters_of_the_cases(name, sign):
@@ -281,7 +371,9 @@ def test_no_delimiter(tmp_path, delimiter):
     else: assert len(ONE.read(path, delimiter=delimiter)) == 2
 
 def test_a_delimiter_where_there_is_none(tmp_path):
-    assert "delimiter" in refusal(ONE, write(tmp_path / "a.jsonl", '{"text": "a", "label": "b"}'), delimiter=";")
+    assert "delimiter" in refusal(
+        ONE, write(tmp_path / "a.jsonl", '{"text": "a", "label": "b"}'), delimiter=";"
+    )
 
 @pytest.mark.parametrize("codec", ["cp1252", "latin-1", "gbk", "utf-16"])
 def test_another_encoding(tmp_path, codec):
@@ -323,16 +415,24 @@ def test_quotes_that_belong_to_the_text(tmp_path, content, text):
     assert ONE.read(write(tmp_path / "a.csv", content))["text"][0] == text
 
 def test_swallowed_rows(tmp_path, said):
-    path = write(tmp_path / "a.csv", 'text,label\nGood,fresh\n"Bad,rotten\nUgly,rotten\nGrim,rotten\nand long",fresh\nFine,rotten\n')
+    path = write(
+        tmp_path / "a.csv",
+        'text,label\nGood,fresh\n"Bad,rotten\nUgly,rotten\nGrim,rotten\nand '
+        'long",fresh\nFine,rotten\n',
+    )
     ONE.read(path)
     assert "line 6" in (text := said()) and "double quote left open" in text and "3 lines" in text
-    path = write(tmp_path / "b.csv", 'text,label\n"Dear film,\nyou were good, bye\n\nso long, friend",fresh\n"x\ny",rotten\n')
+    path = write(
+        tmp_path / "b.csv",
+        'text,label\n"Dear film,\nyou were good, bye\n\nso long, friend",fresh\n"x\ny",rotten\n',
+    )
     ONE.read(path)
     assert said() == ""
 
 def test_empty_columns_at_the_edge(tmp_path, said):
     rows = ONE.read(given("t08b-excel-trailing-commas"))
-    assert list(rows) == ["text", "label"] and "2 columns without a name and without content left out" in said()
+    assert list(rows) == ["text", "label"]
+    assert "2 columns without a name and without content left out" in said()
     rows = ONE.read(write(tmp_path / "a.csv", "text,label\na,x,,\nb,y\nc,x,\n"))
     assert list(rows) == ["text", "label"] and len(rows) == 3 and said() == ""
     rows = ONE.read(write(tmp_path / "b.csv", ",text,label\n0,a,x\n1,b,y\n"))
@@ -341,19 +441,32 @@ def test_empty_columns_at_the_edge(tmp_path, said):
 
 def test_columns_of_one_name(tmp_path, said):
     rows = ONE.read(given("t08c-duplicate-unused-column"))
-    assert list(rows) == ["text", "label", "note", "note (2)"] and "several columns are called 'note'" in said()
-    assert "several columns are called 'text'" in refusal(ONE, write(tmp_path / "a.csv", "text,label,text\na,x,b\n"))
-    assert "several columns are called 'label'" in refusal(ONE, read_table(write(tmp_path / "b.csv", "text,label,label\na,x,b\n")))
-    assert "several columns are called 'text'" in refusal(ONE, pd.DataFrame([["a", "b", "x"]], columns=["text", "text", "label"]))
-    assert list(read_table(pd.DataFrame([[1, 2, 3, 4]], columns=["a", "a (2)", "a", ""]))) == ["a", "a (2)", "a (3)", ""]
+    assert list(rows) == ["text", "label", "note", "note (2)"]
+    assert "several columns are called 'note'" in said()
+    assert "several columns are called 'text'" in refusal(
+        ONE, write(tmp_path / "a.csv", "text,label,text\na,x,b\n")
+    )
+    assert "several columns are called 'label'" in refusal(
+        ONE, read_table(write(tmp_path / "b.csv", "text,label,label\na,x,b\n"))
+    )
+    assert "several columns are called 'text'" in refusal(
+        ONE, pd.DataFrame([["a", "b", "x"]], columns=["text", "text", "label"])
+    )
+    assert list(read_table(pd.DataFrame([[1, 2, 3, 4]], columns=["a", "a (2)", "a", ""]))) == [
+        "a", "a (2)", "a (3)", "",
+    ]
 
 
 # --- other files ---
 
 ROWS = [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]
 JSON = {
-    "array": json.dumps(ROWS), "array over lines": json.dumps(ROWS, indent=2), "lines": "\n".join(map(json.dumps, ROWS)), "with CRLF": "\r\n".join(map(json.dumps, ROWS)),
-    "with a byte order mark": "\ufeff" + json.dumps(ROWS), "blanks around": f"\n\n {json.dumps(ROWS)}\n ",
+    "array": json.dumps(ROWS),
+    "array over lines": json.dumps(ROWS, indent=2),
+    "lines": "\n".join(map(json.dumps, ROWS)),
+    "with CRLF": "\r\n".join(map(json.dumps, ROWS)),
+    "with a byte order mark": "\ufeff" + json.dumps(ROWS),
+    "blanks around": f"\n\n {json.dumps(ROWS)}\n ",
 }
 
 @pytest.mark.parametrize("name", JSON)
@@ -363,7 +476,12 @@ def test_json(tmp_path, name):
 def test_instructions_as_json(tmp_path):
     rows = [{"instruction": "Add", "input": f"1 + {i}", "output": str(1 + i)} for i in range(3)]
     task = InstructionTuning()
-    assert [task.target(r) for r in task.read(write(tmp_path / "alpaca_data.json", json.dumps(rows))).to_dict("records")] == ["1", "2", "3"]
+    assert [
+        task.target(r)
+        for r in task.read(write(tmp_path / "alpaca_data.json", json.dumps(rows))).to_dict(
+            "records"
+        )
+    ] == ["1", "2", "3"]
 
 NO_JSON = {
     "an object": ("a.json", '{"text": ["a"],\n "label": ["b"]}', ["'text', 'label'", "array"]),
@@ -371,12 +489,30 @@ NO_JSON = {
     "cut short": ("a.json", '[{"text": "a"},', ["not JSON"]),
     "a text among objects": ("a.json", '[{"text": "a"}, "b"]', ["entry 1", "str"]),
     "an array named jsonl": ("a.jsonl", json.dumps(ROWS), ["line 1", "end in .json"]),
-    "too deep": ("a.jsonl", '{"text": ' + "[" * 100_000 + "]" * 100_000 + "}", ["line 1", "brackets"]),
-    "rather deep": ("a.jsonl", '{"text": "a", "label": "b", "o": ' + '{"a": [' * 300 + "]}" * 300 + "}", ["line 1", "brackets"]),
+    "too deep": (
+        "a.jsonl",
+        '{"text": ' + "[" * 100_000 + "]" * 100_000 + "}",
+        ["line 1", "brackets"],
+    ),
+    "rather deep": (
+        "a.jsonl",
+        '{"text": "a", "label": "b", "o": ' + '{"a": [' * 300 + "]}" * 300 + "}",
+        ["line 1", "brackets"],
+    ),
     "too deep in an array": ("a.json", "[" * 100_000, ["brackets"]),
-    "one key twice": ("a.jsonl", '{"text": "a", "label": "b"}\n{"text": "a", "label": "b", "label": "c"}', ["line 2", "'label'", "twice"]),
-    "one key twice inside": ("a.json", '[{"text": "a", "label": "b", "o": {"k": 1, "k": 2}}]', ["'k'", "twice"]),
-    "half of a character": ("a.json", '[{"text": "\\ud83d", "label": "b"}]', ["half of a character"]),
+    "one key twice": (
+        "a.jsonl",
+        '{"text": "a", "label": "b"}\n{"text": "a", "label": "b", "label": "c"}',
+        ["line 2", "'label'", "twice"],
+    ),
+    "one key twice inside": (
+        "a.json",
+        '[{"text": "a", "label": "b", "o": {"k": 1, "k": 2}}]',
+        ["'k'", "twice"],
+    ),
+    "half of a character": (
+        "a.json", '[{"text": "\\ud83d", "label": "b"}]', ["half of a character"],
+    ),
 }
 
 @pytest.mark.parametrize("name", NO_JSON)
@@ -385,20 +521,32 @@ def test_no_json(tmp_path, name):
     message = refusal(ONE, write(tmp_path / file, content))
     assert all(s in message for s in [file, *says]), message
 
-@pytest.mark.parametrize("content", [lambda n: f'{{"text": "a", "label": {n}}}\n{{"text": "b", "label": 2}}'])
+@pytest.mark.parametrize(
+    "content", [lambda n: f'{{"text": "a", "label": {n}}}\n{{"text": "b", "label": 2}}']
+)
 def test_numbers_beyond_all_measure(tmp_path, content):
     huge = "1" + "0" * 400
     assert learned(ONE, write(tmp_path / "a.jsonl", content(huge))) == ["2", huge]
-    assert "should hold numbers" in refusal(TextRegression(number="label"), write(tmp_path / "b.jsonl", content(huge)))
+    assert "should hold numbers" in refusal(
+        TextRegression(number="label"), write(tmp_path / "b.jsonl", content(huge))
+    )
     assert "not JSON" in refusal(ONE, write(tmp_path / "c.jsonl", content("1" + "0" * 5000)))
 
-@pytest.mark.parametrize("file, says", {"a.xlsx": "Save it as CSV", "a.csv.gz": "Unpack it first", "a.txt": "rename it", "a": "we read files that end in", "a.sqlite": "pass the DataFrame"}.items())
+@pytest.mark.parametrize(
+    "file, says",
+    {
+        "a.xlsx": "Save it as CSV", "a.csv.gz": "Unpack it first", "a.txt": "rename it",
+        "a": "we read files that end in", "a.sqlite": "pass the DataFrame",
+    }.items(),
+)
 def test_other_endings(tmp_path, file, says):
     assert says in refusal(ONE, write(tmp_path / file, b"PK\x03\x04"))
 
 @pytest.mark.parametrize("text", ["\ud83d", "fine \udfff"])
 def test_half_characters_from_python(text):
-    assert "half of a character" in refusal(ONE, [{"text": text, "label": "a"}, {"text": "b", "label": "b"}])
+    assert "half of a character" in refusal(
+        ONE, [{"text": text, "label": "a"}, {"text": "b", "label": "b"}]
+    )
 
 
 # --- numbers ---
@@ -430,10 +578,18 @@ def test_no_numbers(tmp_path, name, ending):
     assert "'number' should hold numbers" in message and (says in message or ending != "frame")
 
 NUMBERS = {
-    "truth": ([True, False], [1., 0.]), "truth as text": (["TRUE", "false"], [1., 0.]), "decimals": ([Decimal("1.10"), Decimal("2")], [1.1, 2.]),
-    "durations": (pd.to_timedelta([90, 7200], unit="s"), [90., 7200.]), "durations of Python": ([datetime.timedelta(seconds=90), datetime.timedelta(days=1, hours=2)], [90., 93600.]),
-    "float32": (np.array([.5, .25], dtype=np.float32), [.5, .25]), "categories": (pd.Categorical([1, 2]), [1., 2.]), "nullable": (pd.array([1, 2], dtype="Int64"), [1., 2.]),
-    "texts": (["1.5", " -2e-3 "], [1.5, -.002]),
+    "truth": ([True, False], [1.0, 0.0]),
+    "truth as text": (["TRUE", "false"], [1.0, 0.0]),
+    "decimals": ([Decimal("1.10"), Decimal("2")], [1.1, 2.0]),
+    "durations": (pd.to_timedelta([90, 7200], unit="s"), [90.0, 7200.0]),
+    "durations of Python": (
+        [datetime.timedelta(seconds=90), datetime.timedelta(days=1, hours=2)],
+        [90.0, 93600.0],
+    ),
+    "float32": (np.array([0.5, 0.25], dtype=np.float32), [0.5, 0.25]),
+    "categories": (pd.Categorical([1, 2]), [1.0, 2.0]),
+    "nullable": (pd.array([1, 2], dtype="Int64"), [1.0, 2.0]),
+    "texts": (["1.5", " -2e-3 "], [1.5, -0.002]),
 }
 
 @pytest.mark.parametrize("ending", ["frame", "csv", "jsonl", "parquet"])
@@ -441,7 +597,9 @@ NUMBERS = {
 def test_the_same_numbers_from_every_file(tmp_path, name, ending, said):
     values, expected = NUMBERS[name]
     rows = pd.DataFrame({"text": ["a", "b"], "number": values})
-    read = TextRegression().read(rows if ending == "frame" else write_table(rows, tmp_path / f"a.{ending}"))
+    read = TextRegression().read(
+        rows if ending == "frame" else write_table(rows, tmp_path / f"a.{ending}")
+    )
     assert read["number"].tolist() == expected and read["number"].dtype == float
     assert [TextRegression().target(r) for r in rows.to_dict("records")] == expected
     assert ("read as seconds" in said()) == name.startswith("durations")
@@ -460,10 +618,19 @@ def special(tmp_path):
     (tmp_path / "nowhere.csv").symlink_to("gone.csv")
     return tmp_path
 
-@pytest.mark.parametrize("file, says", {
-    "pipe.csv": "no file", "socket.csv": "no file", "device.csv": "no file", "zero.jsonl": "no file", "loop.csv": "symbolic links", "nowhere.csv": "is a link to 'gone.csv'",
-    "a\0b.csv": "no path", "x" * 300 + ".csv": "name too long", "https://example.org/a.csv": "download",
-}.items(), ids=["pipe", "socket", "device", "zero", "loop", "link to nothing", "NUL", "long name", "address"])
+@pytest.mark.parametrize(
+    "file, says",
+    {
+        "pipe.csv": "no file", "socket.csv": "no file", "device.csv": "no file",
+        "zero.jsonl": "no file", "loop.csv": "symbolic links",
+        "nowhere.csv": "is a link to 'gone.csv'", "a\0b.csv": "no path",
+        "x" * 300 + ".csv": "name too long", "https://example.org/a.csv": "download",
+    }.items(),
+    ids=[
+        "pipe", "socket", "device", "zero", "loop", "link to nothing", "NUL", "long name",
+        "address",
+    ],
+)
 def test_files_that_are_none(tmp_path, monkeypatch, file, says):
     monkeypatch.chdir(special(tmp_path))
     message = refusal(ONE, file)
@@ -479,7 +646,13 @@ def test_a_file_without_permission(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", closed)
     assert "cannot be read: Permission denied" in refusal(ONE, path)
 
-@pytest.mark.parametrize("start", [b"\x7fELF\2\1\1" + b"\0" * 9, b"text,label\n" + b"\xff\0\x01", b"SQLite format 3\0" + bytes(range(100)) * 9])
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"\x7fELF\2\1\1" + b"\0" * 9, b"text,label\n" + b"\xff\0\x01",
+        b"SQLite format 3\0" + bytes(range(100)) * 9,
+    ],
+)
 def test_a_huge_binary_is_refused_at_once(tmp_path, start):
     path = tmp_path / "huge.csv"
     with path.open("wb") as file:
@@ -492,7 +665,8 @@ def test_a_huge_binary_is_refused_at_once(tmp_path, start):
 def test_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     write(tmp_path / "a.csv", "text,label\na,x\nb,y\n")
-    assert ONE.read("~/a.csv").attrs["source"] == str(tmp_path / "a.csv") and len(read_table(Path("~/a.csv"))) == 2
+    assert ONE.read("~/a.csv").attrs["source"] == str(tmp_path / "a.csv")
+    assert len(read_table(Path("~/a.csv"))) == 2
     assert "There is no file" in refusal(ONE, "~nobody_of_this_name/a.csv")
 
 
@@ -505,7 +679,9 @@ def test_messages_stay_short(tmp_path):
     for long in (5_000, 2**20):
         message = refusal(ONE, write(tmp_path / "long.csv", f"{'x' * long},text\na,b\n"))
         assert len(message) < 1000
-        message = refusal(TextClassification(label="y" * long), write(tmp_path / "short.csv", "text,label\na,b\n"))
+        message = refusal(
+            TextClassification(label="y" * long), write(tmp_path / "short.csv", "text,label\na,b\n")
+        )
         assert len(message) < 1000
     assert len(refusal(ONE, labelled(["z" * 10**6] * 3))) < 1000
     assert len(refusal(ONE, pd.DataFrame({"text": [["x" * 10**6]], "label": ["a"]}))) < 1000
@@ -513,30 +689,56 @@ def test_messages_stay_short(tmp_path):
 
 # --- what a run keeps aside ---
 
-@pytest.mark.parametrize("name, task", {"w21-own-certify-float": ONE, "w22-own-certify-multilabel": SEVERAL, "k04-text-cr": ONE}.items())
+@pytest.mark.parametrize(
+    "name, task",
+    {
+        "w21-own-certify-float": ONE, "w22-own-certify-multilabel": SEVERAL,
+        "k04-text-cr": ONE,
+    }.items(),
+)
 def test_rows_that_are_kept_aside(tmp_path, name, task):
     parts = split(task.read(given(name)), seed=42)
     learned_task = task.learn(parts.train)
     kept = learned_task.read(write_table(parts.certify, tmp_path / "certify.csv"))
     assert row_hashes(kept, ["text"]) == row_hashes(parts.certify, ["text"])
-    assert [learned_task.target(r) for r in kept.to_dict("records")] == [learned_task.target(r) for r in parts.certify.to_dict("records")]
+    assert [learned_task.target(r) for r in kept.to_dict("records")] == [
+        learned_task.target(r) for r in parts.certify.to_dict("records")
+    ]
 
 def command(*words):
-    with pytest.raises(SystemExit) as e: main([str(w) for w in words])
+    with pytest.raises(SystemExit) as e:
+        main([str(w) for w in words])
     assert e.value.code == 0
 
-@pytest.mark.parametrize("name, more", {"w21-own-certify-float": [], "w22-own-certify-multilabel": ["--multi-label"]}.items())
+@pytest.mark.parametrize(
+    "name, more",
+    {"w21-own-certify-float": [], "w22-own-certify-multilabel": ["--multi-label"]}.items(),
+)
 def test_a_run_reads_its_own_file(tiny, tmp_path, name, more):
-    command("fine-tune", given(name), "--task", "text-classification", *more, "--model", tiny("bert"), "--epochs", 1, "--out", tmp_path / "run")
+    command(
+        "fine-tune", given(name), "--task", "text-classification", *more, "--model",
+        tiny("bert"), "--epochs", 1, "--out", tmp_path / "run",
+    )
     command("evaluate", tmp_path / "run", tmp_path / "run" / "certify.csv")
 
 def test_predictions_can_be_predicted_again(run, tmp_path, capsys):
-    write(tmp_path / "a.jsonl", json.dumps({"text": "one\rtwo"}) + "\n" + json.dumps({"text": "a\r\nb"}))
+    write(
+        tmp_path / "a.jsonl",
+        json.dumps({"text": "one\rtwo"}) + "\n" + json.dumps({"text": "a\r\nb"}),
+    )
     command("predict", run, tmp_path / "a.jsonl", "--out", tmp_path / "o.csv")
     command("predict", run, tmp_path / "o.csv")
     assert read_table(tmp_path / "o.csv")["text"].tolist() == ["one\rtwo", "a\r\nb"]
 
 def test_a_set_has_one_fingerprint_in_every_process():
-    code = "import pandas as pd; from sft_nb.data.hashes import row_hashes; print(row_hashes(pd.DataFrame({'o': pd.Series([{'a', 'b', 'c', 'd'}], dtype=object)}), ['o'])[0])"
-    said = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": s}, check=True).stdout for s in "12"}
+    code = ("import pandas as pd; from sft_nb.data.hashes import row_hashes; "
+            "print(row_hashes(pd.DataFrame({'o': pd.Series([{'a', 'b', 'c', 'd'}], "
+            "dtype=object)}), ['o'])[0])")
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True,
+            env={**os.environ, "PYTHONHASHSEED": s}, check=True,
+        ).stdout
+        for s in "12"
+    }
     assert len(said) == 1

@@ -1,4 +1,6 @@
-"""Certificates: agreement with other libraries, every task of the table, guards, the command line. Validity over 1,000 draws stands in the notebooks."""
+"""Certificates: agreement with other libraries, every task of the table, guards, the command
+line. Validity over 1,000 draws stands in the notebooks.
+"""
 import json
 from pathlib import Path
 
@@ -21,7 +23,8 @@ from sft_nb.commands.cli import main
 from sft_nb.task import DataError
 
 POOL = json.loads((Path(__file__).parents[1] / "results" / "certification_pool.json").read_text())
-FRESH, FILM = np.array([c == "1" for c in POOL["pool"]["fresh"]]), np.array(POOL["pool"]["film"].split(), int)
+FRESH = np.array([c == "1" for c in POOL["pool"]["fresh"]])
+FILM = np.array(POOL["pool"]["film"].split(), int)
 ODDS = np.array(POOL["log odds of fresh, in thousandths"]["tuned"]["pool"].split(), int) / 1000
 WRONG = ((ODDS > 0) != FRESH).astype(float)
 PROBS = np.stack([1 / (1 + np.exp(ODDS)), 1 / (1 + np.exp(-ODDS))], 1)
@@ -34,7 +37,9 @@ def test_the_exact_bound_is_scipys_and_statsmodels(n):
     from statsmodels.stats.proportion import proportion_confint
     for k in {0, n // 20, n // 5, n - 1, n}:
         ours = bounds.exact_bound(k, n)
-        assert ours == pytest.approx(stats.binomtest(k, n, alternative="less").proportion_ci(.95, "exact").high, abs=1e-9)
+        assert ours == pytest.approx(
+            stats.binomtest(k, n, alternative="less").proportion_ci(0.95, "exact").high, abs=1e-9
+        )
         assert ours == pytest.approx(proportion_confint(k, n, alpha=.1, method="beta")[1], abs=1e-9)
 
 
@@ -53,17 +58,24 @@ def test_whole_groups_and_one_row_of_each():
     risk = np.mean([WRONG[r].mean() for r in rows])
     def draw(rng):
         films = rng.integers(0, len(rows), 100)
-        losses, groups = np.concatenate([WRONG[rows[f]] for f in films]), np.repeat(np.arange(100), [len(rows[f]) for f in films])
+        losses = np.concatenate([WRONG[rows[f]] for f in films])
+        groups = np.repeat(np.arange(100), [len(rows[f]) for f in films])
         return losses[bounds.one_per_group(groups, int(rng.integers(1 << 30)))]
-    assert bounds.trials(draw, lambda x: bounds.risk_bound(x).value < risk, 200) <= bounds.allowed(.05, 200)
+    assert bounds.trials(draw, lambda x: bounds.risk_bound(x).value < risk, 200) <= bounds.allowed(
+        0.05, 200
+    )
 
 
 def test_the_cluster_robust_error_is_statsmodels():
     import statsmodels.api as sm
     at = np.isin(FILM, range(40))
-    fit = sm.OLS(WRONG[at], np.ones(at.sum())).fit(cov_type="cluster", cov_kwds={"groups": FILM[at], "use_correction": True})
+    fit = sm.OLS(WRONG[at], np.ones(at.sum())).fit(
+        cov_type="cluster", cov_kwds={"groups": FILM[at], "use_correction": True}
+    )
     ours, g, n = bounds.cluster_bound(WRONG[at], FILM[at]), 40, at.sum()
-    assert (ours.value - ours.mean) / stats.t.ppf(.95, g - 1) == pytest.approx(fit.bse[0], rel=2 / n)
+    assert (ours.value - ours.mean) / stats.t.ppf(0.95, g - 1) == pytest.approx(
+        fit.bse[0], rel=2 / n
+    )
 
 
 def test_mcnemar_is_statsmodels():
@@ -83,7 +95,8 @@ class Known:
     def __sklearn_is_fitted__(self): return True
     def __sklearn_tags__(self):
         from sklearn.base import BaseEstimator, ClassifierMixin
-        class Like(ClassifierMixin, BaseEstimator): pass
+        class Like(ClassifierMixin, BaseEstimator):
+            pass
         return Like().__sklearn_tags__()
     def get_params(self, deep=True): return {"probs": self.probs}
     def set_params(self, **params): return self
@@ -93,10 +106,14 @@ def test_prediction_sets_are_mapies():
     from mapie.classification import SplitConformalClassifier
     at = np.random.default_rng(0).permutation(len(FRESH))
     cal, new, truth = at[:300], at[300:800], FRESH.astype(int)
-    theirs = SplitConformalClassifier(Known(PROBS), confidence_level=.9, conformity_score="lac", prefit=True)
+    theirs = SplitConformalClassifier(
+        Known(PROBS), confidence_level=0.9, conformity_score="lac", prefit=True
+    )
     theirs.conformalize(cal[:, None], truth[cal])
     ours = sets.prediction_sets(PROBS[new], sets.conformal_quantile(1 - PROBS[cal, truth[cal]], .1))
-    assert (theirs.predict_set(new[:, None])[1][:, :, 0] == ours).mean() >= .998  # ties at the last bit
+    assert (
+        theirs.predict_set(new[:, None])[1][:, :, 0] == ours
+    ).mean() >= 0.998  # ties at the last bit
 
 
 def test_hoeffding_bentkus_is_mapies():
@@ -104,7 +121,9 @@ def test_hoeffding_bentkus_is_mapies():
     compute = getattr(methods, "compute_hoeffding_bentkus_p_value", None)
     if compute is None: pytest.skip("this MAPIE keeps it elsewhere")
     for r, n, alpha in [(.05, 200, .1), (.2, 500, .25), (.0, 50, .1)]:
-        assert bounds.hb_p_value(r, n, alpha) == pytest.approx(float(np.ravel(compute(np.array([r]), n, alpha))[0]), rel=1e-6)
+        assert bounds.hb_p_value(r, n, alpha) == pytest.approx(
+            float(np.ravel(compute(np.array([r]), n, alpha))[0]), rel=1e-6
+        )
 
 
 # --- validity of what is chosen on calibrate rows ---
@@ -114,9 +133,15 @@ ORDER, STARTS = np.argsort(FILM, kind="stable"), np.cumsum(SIZES) - SIZES
 
 
 def drawn(unit, n):
-    "rng -> n rows of the population, and the weight of each of its rows: rows, or one random row of each of n films drawn whole."
-    if unit == "row": return lambda rng: rng.integers(0, len(WRONG), n), np.full(len(WRONG), 1 / len(WRONG))
-    def one_each(rng): films = rng.integers(0, len(SIZES), n); return ORDER[STARTS[films] + (rng.random(n) * SIZES[films]).astype(int)]
+    """rng -> n rows of the population, and the weight of each of its rows:
+
+    rows, or one random row of each of n films drawn whole.
+    """
+    if unit == "row":
+        return lambda rng: rng.integers(0, len(WRONG), n), np.full(len(WRONG), 1 / len(WRONG))
+    def one_each(rng):
+        films = rng.integers(0, len(SIZES), n)
+        return ORDER[STARTS[films] + (rng.random(n) * SIZES[films]).astype(int)]
     return one_each, (1 / SIZES)[FILM] / len(SIZES)
 
 
@@ -129,11 +154,22 @@ by_size = pytest.mark.parametrize("n", [100, 300, 1000])
 def test_thresholds_keep_their_promise_and_the_obvious_one_does_not(n, unit):
     (draw, weight), confidence = drawn(unit, n), PROBS.max(1)
     tries = selective.candidates(confidence[::7], np.arange(.1, 1.001, .05))
-    def risk(t): kept = confidence >= (2 if t is None else t); return np.average(WRONG[kept], weights=weight[kept]) if kept.any() else 0.
+    def risk(t):
+        kept = confidence >= (2 if t is None else t)
+        return np.average(WRONG[kept], weights=weight[kept]) if kept.any() else 0.0
     def tested(at):
-        try: return selective.learn_threshold(confidence[at], WRONG[at], .1, tries).value
-        except Refused: return None
-    obvious = lambda at: min((t for t in tries if (confidence[at] >= t).any() and WRONG[at][confidence[at] >= t].mean() <= .1), default=None)
+        try:
+            return selective.learn_threshold(confidence[at], WRONG[at], 0.1, tries).value
+        except Refused:
+            return None
+    obvious = lambda at: min(
+        (
+            t
+            for t in tries
+            if (confidence[at] >= t).any() and WRONG[at][confidence[at] >= t].mean() <= 0.1
+        ),
+        default=None,
+    )
     assert bounds.trials(draw, lambda at: risk(tested(at)) > .1) <= bounds.allowed(.05)
     assert bounds.trials(draw, lambda at: risk(obvious(at)) > .1, 200) > .2
 
@@ -145,7 +181,9 @@ def test_sets_and_risk_control_keep_their_promises(n, unit):
     (draw, weight), settings = drawn(unit, n), np.linspace(.02, .98, 97)
     covered = lambda quantile: weight[STRANGE <= quantile].sum()
     promise = sets.alpha_for(.9, n)
-    assert bounds.trials(draw, lambda at: covered(sets.conformal_quantile(STRANGE[at], promise)) < .9) <= bounds.allowed(.05)
+    assert bounds.trials(
+        draw, lambda at: covered(sets.conformal_quantile(STRANGE[at], promise)) < 0.9
+    ) <= bounds.allowed(0.05)
     losses = (STRANGE[:, None] > settings).astype(float)
     expected, samples = weight @ losses, [draw(np.random.default_rng(i)) for i in range(1000)]
     coverage = np.array([covered(sets.conformal_quantile(STRANGE[at], .1)) for at in samples])
@@ -170,12 +208,19 @@ def test_every_task_certifies_and_verifies(case, tiny, tmp_path):
     path, run = found.save(tmp_path / "c.json"), tuner.save(tmp_path / "run")
     check = verify(path, FineTuner.load(run), kept.iloc[::-1], train=train)
     assert check.ok, check
-    assert tuner.certify(train, "score >= 0.1", ledger=tmp_path / "ledger.json").verdict == "REFUSED"
+    assert (
+        tuner.certify(train, "score >= 0.1", ledger=tmp_path / "ledger.json").verdict == "REFUSED"
+    )
     metric = one.task.learn(train).metric[0]
     again = tuner.certify(kept, f"{metric} >= 0.1", ledger=tmp_path / "ledger.json")
     assert again.verdict in VERDICTS_BY_NEED(again), again
-    behaviour = behave(tuner, judge(tuner, kept), [invariance("nothing", lambda row, rng: row, tuner.task.same), *templates(tuner.task)])
-    assert behaviour.failed["invariance: nothing"] == 0 and len(behaviour) == 1 + len(tuner.task.harmless())
+    behaviour = behave(
+        tuner,
+        judge(tuner, kept),
+        [invariance("nothing", lambda row, rng: row, tuner.task.same), *templates(tuner.task)],
+    )
+    assert behaviour.failed["invariance: nothing"] == 0
+    assert len(behaviour) == 1 + len(tuner.task.harmless())
     assert (behaviour.failed <= behaviour.cases).all() and (behaviour["at most"] > 0).all()
 
 
@@ -191,10 +236,17 @@ def made(tiny, tmp_path_factory):
     "A tiny run on sentences of a small grammar, with rows for every role."
     rng = np.random.default_rng(0)
     words = sorted({w for s in SENTENCES for w in s.split()})
-    rows = pd.DataFrame({"text": [" ".join(rng.choice(words, 9)) for _ in range(500)], "author": rng.integers(0, 150, 500)}).drop_duplicates("text")
+    rows = pd.DataFrame(
+        {
+            "text": [" ".join(rng.choice(words, 9)) for _ in range(500)],
+            "author": rng.integers(0, 150, 500),
+        }
+    ).drop_duplicates("text")
     rows["label"] = ["good" if len(t) % 2 else "bad" for t in rows.text]
     data = split(rows, valid_size=40, certify_size=.7, seed=1, group="author")
-    tuner = FineTuner(TextClassification(), tiny("bert"), RECIPE.but(epochs=2)).fit(data.train, data.valid)
+    tuner = FineTuner(TextClassification(), tiny("bert"), RECIPE.but(epochs=2)).fit(
+        data.train, data.valid
+    )
     return tuner, data, tmp_path_factory.mktemp("books")
 
 
@@ -205,17 +257,24 @@ def certify(made, rows, claim="accuracy >= 0.3", **options):
 def test_the_unit_is_what_was_split_by(made):
     found = certify(made, made[1].certify)
     assert found.body["findings"][0]["unit"] == "a random row of a random author"
-    assert found.body["findings"][0]["n"] == made[1].certify.author.nunique() == found.body["rows"]["groups"]
-    with pytest.raises(DataError, match="author"): judge(made[0], made[1].certify.drop(columns="author"), Certify)
+    assert (
+        found.body["findings"][0]["n"]
+        == made[1].certify.author.nunique()
+        == found.body["rows"]["groups"]
+    )
+    with pytest.raises(DataError, match="author"):
+        judge(made[0], made[1].certify.drop(columns="author"), Certify)
 
 
 def test_rows_of_another_role_are_refused(made):
     tuner, data, _ = made
-    assert "served as train" in certify(made, data.train).body["reason"] and "served as valid" in certify(made, data.valid).body["reason"]
+    assert "served as train" in certify(made, data.train).body["reason"]
+    assert "served as valid" in certify(made, data.valid).body["reason"]
     mixed = pd.concat([data.certify.head(100), data.train.head(1)])
     mixed.attrs["group"] = "author"
     assert "1 row served as train" in certify(made, mixed).body["reason"]
-    with pytest.raises(Refused): judge(tuner, data.valid, Calibrate)
+    with pytest.raises(Refused):
+        judge(tuner, data.valid, Calibrate)
 
 
 def test_near_doubles_and_shift_are_warned_of(made):
@@ -224,11 +283,20 @@ def test_near_doubles_and_shift_are_warned_of(made):
     mixed = pd.concat([data.certify, copied], ignore_index=True)
     mixed.attrs["group"] = "author"
     found = certify(made, mixed)
-    assert any("near doubles" in w for w in found.body["warnings"]) and found.body["doubles"]["without any double"]["rows"] <= len(data.certify)
+    assert any("near doubles" in w for w in found.body["warnings"])
+    assert found.body["doubles"]["without any double"]["rows"] <= len(data.certify)
     words = [w for w in sorted({w for s in SENTENCES for w in s.split()}) if len(w) > 5]
-    strange = data.certify.assign(text=[" ".join(np.random.default_rng(i).choice(words, 3)) + f" {words[i % len(words)]}" for i in range(len(data.certify))])
+    strange = data.certify.assign(
+        text=[
+            " ".join(np.random.default_rng(i).choice(words, 3)) + f" {words[i % len(words)]}"
+            for i in range(len(data.certify))
+        ]
+    )
     strange.attrs["group"] = "author"
-    assert any("unlike the training rows" in w for w in certify(made, strange.drop_duplicates("text")).body["warnings"])
+    assert any(
+        "unlike the training rows" in w
+        for w in certify(made, strange.drop_duplicates("text")).body["warnings"]
+    )
 
 
 def test_one_row_of_each_group_is_compared(made):
@@ -238,7 +306,9 @@ def test_one_row_of_each_group_is_compared(made):
     assert len(found) == len(rows) == data.certify.author.nunique() and rows.author.is_unique
     ps = []
     for s in range(40):
-        mine = data.certify.author.isin(np.random.default_rng(s).permutation(data.certify.author.unique())[:50])
+        mine = data.certify.author.isin(
+            np.random.default_rng(s).permutation(data.certify.author.unique())[:50]
+        )
         sides = data.certify[mine], data.certify[~mine].drop_duplicates("author")
         (a, ra), (b, rb) = (row_features(tuner, side, group="author") for side in sides)
         ps.append(shift_test(a, b, ra.author, rb.author, draws=99, seed=s).p)
@@ -248,58 +318,103 @@ def test_one_row_of_each_group_is_compared(made):
 def test_the_books_halve_delta_for_every_further_model(made, tiny, tmp_path):
     _, data, _ = made
     kept = data.certify.head(200)
-    runs = [FineTuner(TextClassification(), tiny("bert"), RECIPE.but(seed=s)).fit(data.train.head(24)) for s in range(3)]
-    deltas = [t.certify(kept, "accuracy >= 0.2", ledger=tmp_path / "l.json", group="author").body["ledger"]["delta"] for t in [*runs, runs[1]]]
+    runs = [
+        FineTuner(TextClassification(), tiny("bert"), RECIPE.but(seed=s)).fit(data.train.head(24))
+        for s in range(3)
+    ]
+    deltas = [
+        t.certify(kept, "accuracy >= 0.2", ledger=tmp_path / "l.json", group="author").body[
+            "ledger"
+        ]["delta"]
+        for t in [*runs, runs[1]]
+    ]
     assert deltas == pytest.approx([.05, .025, .0125, .025])
 
 
 def test_slices_against_and_conjunctions(made):
     _, data, _ = made
-    kept = data.certify.head(120); kept.attrs["group"] = "author"
+    kept = data.certify.head(120)
+    kept.attrs["group"] = "author"
     both = certify(made, kept, "accuracy >= 0.1 and f1_macro >= 0.05").body
-    assert both["verdict"] == "ESTIMATED" and [f["finite"] for f in both["findings"]] == [True, False]
+    assert both["verdict"] == "ESTIMATED"
+    assert [f["finite"] for f in both["findings"]] == [True, False]
     assert sum(f["delta"] for f in both["findings"]) == pytest.approx(both["ledger"]["delta"])
-    apart = certify(made, kept, "accuracy >= 0.1 for every label", valid=data.valid, against=("majority", "before tuning"), slices=("label",))
-    assert [f["slice"] for f in apart.body["findings"]] == ["bad", "good"] and sum(f["delta"] for f in apart.body["findings"]) == pytest.approx(apart.body["ledger"]["delta"])
-    assert set(apart.body["against"]) == {"majority", "before tuning"} and set(apart.body["slices"]) == {"label: bad", "label: good"}
+    apart = certify(
+        made, kept, "accuracy >= 0.1 for every label", valid=data.valid,
+        against=("majority", "before tuning"), slices=("label",),
+    )
+    assert [f["slice"] for f in apart.body["findings"]] == ["bad", "good"]
+    assert sum(f["delta"] for f in apart.body["findings"]) == pytest.approx(
+        apart.body["ledger"]["delta"]
+    )
+    assert set(apart.body["against"]) == {"majority", "before tuning"}
+    assert set(apart.body["slices"]) == {"label: bad", "label: good"}
     assert verify(apart, made[0], kept, train=data.train, valid=data.valid).ok
     jsonschema.validate(apart.body, SCHEMA)
 
 
 def test_a_certificate_survives_the_disk_and_refuses_rubbish(made, tmp_path):
     found = certify(made, made[1].certify)
-    assert Certificate.load(found.save(tmp_path / "c.json")).body == found.body and (tmp_path / "c.html").read_text().count("<h2") >= 6
-    for text in ("", "[]", "{}", json.dumps(found.body | {"verdict": "SPLENDID"}), json.dumps({k: v for k, v in found.body.items() if k != "rows"})):
+    assert Certificate.load(found.save(tmp_path / "c.json")).body == found.body
+    assert (tmp_path / "c.html").read_text().count("<h2") >= 6
+    for text in (
+        "", "[]", "{}",
+        json.dumps(found.body | {"verdict": "SPLENDID"}),
+        json.dumps({k: v for k, v in found.body.items() if k != "rows"}),
+    ):
         (tmp_path / "bad.json").write_text(text)
-        with pytest.raises(DataError, match=r"bad\.json"): Certificate.load(tmp_path / "bad.json")
+        with pytest.raises(DataError, match=r"bad\.json"):
+            Certificate.load(tmp_path / "bad.json")
     assert misfits(found.body | {"confidence": "high"})
-    with pytest.raises(jsonschema.ValidationError): jsonschema.validate(found.body | {"verdict": "SPLENDID"}, SCHEMA)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(found.body | {"verdict": "SPLENDID"}, SCHEMA)
 
 
 # --- the command line ---
 
 def sft(*argv):
-    with pytest.raises(SystemExit) as e: main([str(a) for a in argv])
+    with pytest.raises(SystemExit) as e:
+        main([str(a) for a in argv])
     return e.value.code or 0
 
 
 def test_command_line(made, tmp_path, capsys):
     tuner, data, _ = made
-    run, table, book = tuner.save(tmp_path / "run"), tmp_path / "kept.csv", ("--ledger", tmp_path / "ledger.json")
-    data.certify.to_csv(table, index=False); data.train.to_csv(tmp_path / "train.csv", index=False)
+    run = tuner.save(tmp_path / "run")
+    table = tmp_path / "kept.csv"
+    book = ("--ledger", tmp_path / "ledger.json")
+    data.certify.to_csv(table, index=False)
+    data.train.to_csv(tmp_path / "train.csv", index=False)
     cert = tmp_path / "cert.json"
-    ask = lambda claim, rows=table, *more: sft("certify", run, rows, "--claim", claim, "--out", cert, "--group", "author", *book, *more)
+    ask = lambda claim, rows=table, *more: sft(
+        "certify", run, rows, "--claim", claim, "--out", cert, "--group", "author", *book, *more
+    )
     assert ask("accuracy >= 0.2", table, "--json", "--train", tmp_path / "train.csv") == 0
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert said["verdict"] == "CERTIFIED" and said["findings"][0]["holds"]
-    assert sft("verify", cert, "--model", run, "--data", table, "--train", tmp_path / "train.csv", "--json") == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"verified": True, "wrong": {}, "notes": []}
+    assert (
+        sft(
+            "verify", cert, "--model", run, "--data", table, "--train", tmp_path / "train.csv",
+            "--json",
+        )
+        == 0
+    )
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {
+        "verified": True, "wrong": {}, "notes": [],
+    }
     data.certify.head(30).to_csv(tmp_path / "fewer.csv", index=False)
     assert sft("verify", cert, "--model", run, "--data", tmp_path / "fewer.csv") == 1
-    assert ask("accuracy >= 0.95") == 1 and ask("accuracy >= 0.2", tmp_path / "train.csv") == 1 and ask("bleu >= 0.2") == 1
+    assert ask("accuracy >= 0.95") == 1
+    assert ask("accuracy >= 0.2", tmp_path / "train.csv") == 1
+    assert ask("bleu >= 0.2") == 1
     assert "REFUSED" in capsys.readouterr().out
-    for wrong in (("certify", run, table, "--claim", "good", "--out", cert), ("certify", run, table, "--claim", "accuracy >= 0.2", "--out", tmp_path / "c.txt"),
-                  ("certify", run, table, "--claim", "accuracy >= 0.2", "--confidence", 2, "--out", cert), ("verify", table, "--model", run, "--data", table), ("verify", tmp_path / "no.json", "--model", run, "--data", table)):
+    for wrong in (
+        ("certify", run, table, "--claim", "good", "--out", cert),
+        ("certify", run, table, "--claim", "accuracy >= 0.2", "--out", tmp_path / "c.txt"),
+        ("certify", run, table, "--claim", "accuracy >= 0.2", "--confidence", 2, "--out", cert),
+        ("verify", table, "--model", run, "--data", table),
+        ("verify", tmp_path / "no.json", "--model", run, "--data", table),
+    ):
         assert sft(*wrong) == 2
         err = capsys.readouterr().err
         assert err.startswith("error: ") and "Traceback" not in err
@@ -308,9 +423,16 @@ def test_command_line(made, tmp_path, capsys):
 # --- small things ---
 
 def test_refusals_name_their_reason():
-    with pytest.raises(DataError, match="rises"): sets.control_risk(np.array([[0., 1.]]), .5)
-    with pytest.raises(Refused): sets.alpha_for(.99, 20)
-    with pytest.raises(Refused): selective.learn_threshold(np.array([.9]), np.array([0.]), .1, np.array([.5]))
-    with pytest.raises(DataError): claims.parse_claim("accuracy == 1")
-    assert claims.rows_needed("accuracy >= 0.95", 1.0) == 59 and shift_test(np.eye(4), np.eye(4)).p == 1
-    assert calibration.calibration_error(np.array([.8] * 10), np.array([1] * 8 + [0] * 2)) == pytest.approx(0)
+    with pytest.raises(DataError, match="rises"):
+        sets.control_risk(np.array([[0.0, 1.0]]), 0.5)
+    with pytest.raises(Refused):
+        sets.alpha_for(0.99, 20)
+    with pytest.raises(Refused):
+        selective.learn_threshold(np.array([0.9]), np.array([0.0]), 0.1, np.array([0.5]))
+    with pytest.raises(DataError):
+        claims.parse_claim("accuracy == 1")
+    assert claims.rows_needed("accuracy >= 0.95", 1.0) == 59
+    assert shift_test(np.eye(4), np.eye(4)).p == 1
+    assert calibration.calibration_error(
+        np.array([0.8] * 10), np.array([1] * 8 + [0] * 2)
+    ) == pytest.approx(0)

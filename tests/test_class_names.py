@@ -1,4 +1,6 @@
-"""The names of classes in YOLO's data.yaml, in every spelling that YAML allows; and what is no such file."""
+"""The names of classes in YOLO's data.yaml, in every spelling that YAML allows; and what is no
+such file.
+"""
 
 import pytest
 import yaml
@@ -188,7 +190,8 @@ def test_a_tag_makes_no_object(tmp_path):
     mark = tmp_path / "mark"
     found = names_of(
         tmp_path,
-        f"names: [!!python/name:os.system cat, dog]\nx: !!python/object/apply:os.mkdir ['{mark}']\n",
+        "names: [!!python/name:os.system cat, dog]\nx: !!python/object/apply:os.mkdir "
+        f"['{mark}']\n",
     )
     assert found == {0: "cat", 1: "dog"} and not mark.exists()
 

@@ -1,4 +1,7 @@
-"""A task of another installed package is found by its name: by Python, the command line and a saved run."""
+"""A task of another installed package is found by its name:
+
+by Python, the command line and a saved run.
+"""
 import json
 import subprocess
 import sys
@@ -65,7 +68,11 @@ print(type(task_from_dict({"name": "outside-detection", "fields": {}})).__module
 @pytest.fixture
 def outside(tmp_path):
     source = TOY.replace("toy-detection", "outside-detection")
-    install(tmp_path, "outside", "outside_tasks", {"outside-detection": "outside_tasks:ToyDetection"}, source)
+    install(
+        tmp_path, "outside", "outside_tasks",
+        {"outside-detection": "outside_tasks:ToyDetection"},
+        source,
+    )
 
 
 def test_python_finds_it(outside, python):
@@ -120,7 +127,8 @@ def test_metadata_that_nobody_can_read(monkeypatch, caplog):
 
 def test_a_name_that_is_declared_nowhere(declared):
     declared(far_away="far:Away")
-    with pytest.raises(SFTError, match="Known: .*far-away.*text-classification"): finding.task_class("near")
+    with pytest.raises(SFTError, match="Known: .*far-away.*text-classification"):
+        finding.task_class("near")
 
 
 def test_our_own_tasks_are_found_without_any_installation(monkeypatch, declared):
@@ -139,5 +147,6 @@ def test_the_package_declares_what_its_list_says():
 
 
 def test_names_are_listed_without_importing_tasks(python):
-    code = "import sys; from sft_nb.finding import task_names; task_names(); print([m for m in sys.modules if m.startswith('sft_nb.tasks')])"
+    code = ("import sys; from sft_nb.finding import task_names; task_names(); print([m for m in "
+            "sys.modules if m.startswith('sft_nb.tasks')])")
     assert python(code).stdout.strip() == "[]"

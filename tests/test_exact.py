@@ -1,4 +1,6 @@
-"""The gradient is a function of the effective batch alone; the evaluation loss is a function of the rows alone. For every task of the table."""
+"""The gradient is a function of the effective batch alone; the evaluation loss is a function of
+the rows alone. For every task of the table.
+"""
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +27,9 @@ def case(request):
 def gradient(task, model, pieces):
     "One long vector over all parameters, zeros where there is no gradient."
     effective_gradient(task, model, pieces)
-    return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in model.parameters()]).double()
+    return torch.cat(
+        [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in model.parameters()]
+    ).double()
 
 
 def apart(a, b):
@@ -33,18 +37,27 @@ def apart(a, b):
 
 
 def test_every_task_of_the_table_is_here():
-    assert {type(c.task) for c in CASES.values()} >= set(ALL), "add a line to CASES in tests/cases.py"
+    assert {type(c.task) for c in CASES.values()} >= set(ALL), (
+        "add a line to CASES in tests/cases.py"
+    )
 
 
 @pytest.mark.parametrize("cuts", [1, 2, 4, 8])
 def test_gradient_does_not_depend_on_the_cut(case, tiny, cuts):
-    "Neighbouring rows together, and every cuts-th row together: other companions, so other padding."
+    """Neighbouring rows together, and every cuts-th row together:
+
+    other companions, so other padding.
+    """
     task, model, processor = case.begin(tiny)
     examples = task.encode_all(case.rows.head(8), processor)
     whole = gradient(task, model, [task.collate(examples, processor)])
     assert whole.norm() > 0
     size = 8 // cuts
-    for pieces in ([examples[i:i + size] for i in range(0, 8, size)], [examples[i::cuts] for i in range(cuts)], [examples[:1], examples[1:]]):
+    for pieces in (
+        [examples[i : i + size] for i in range(0, 8, size)],
+        [examples[i::cuts] for i in range(cuts)],
+        [examples[:1], examples[1:]],
+    ):
         cut = gradient(task, model, [task.collate(p, processor) for p in pieces])
         assert apart(cut, whole) <= 1e-6, len(pieces)
 
@@ -56,13 +69,16 @@ def test_gradient_does_not_depend_on_padding(case, tiny):
     if "attention_mask" not in batch.inputs: pytest.skip("these examples have no padding")
     whole, fill = gradient(task, model, [batch]), {"input_ids": processor.pad_token_id}
     batch.inputs = {k: pad(v, (0, 9), value=fill.get(k, 0)) for k, v in batch.inputs.items()}
-    if task.per_token: batch.targets = {k: pad(v, (0, 9), value=-100) for k, v in batch.targets.items()}
+    if task.per_token:
+        batch.targets = {k: pad(v, (0, 9), value=-100) for k, v in batch.targets.items()}
     assert apart(gradient(task, model, [batch]), whole) <= 1e-6
 
 
 @pytest.mark.parametrize("name", [n for n, c in CASES.items() if "detection" in c.task.name])
 def test_rows_without_any_weight_are_harmless(name, tiny):
-    "A piece whose rows have no box weighs nothing in the box term, and is still there in the other."
+    """A piece whose rows have no box weighs nothing in the box term, and is still there in the
+    other.
+    """
     case = CASES[name]
     task, model, processor = case.begin(tiny)
     rows = case.rows.sort_values("boxes", key=lambda b: b.map(len))
@@ -70,7 +86,20 @@ def test_rows_without_any_weight_are_harmless(name, tiny):
     without = int((rows.boxes.map(len) == 0).sum())
     assert 2 <= without < len(rows)
     whole = gradient(task, model, [task.collate(examples, processor)])
-    assert apart(gradient(task, model, [task.collate(examples[:without], processor), task.collate(examples[without:], processor)]), whole) <= 1e-6
+    assert (
+        apart(
+            gradient(
+                task,
+                model,
+                [
+                    task.collate(examples[:without], processor),
+                    task.collate(examples[without:], processor),
+                ],
+            ),
+            whole,
+        )
+        <= 1e-6
+    )
     assert gradient(task, model, [task.collate(examples[:without], processor)]).isfinite().all()
 
 
@@ -80,7 +109,9 @@ def test_a_mean_per_micro_batch_would_be_seen(tiny):
     task, model, processor = case.begin(tiny)
     examples = task.encode_all(case.rows.head(8), processor)
     whole = gradient(task, model, [task.collate(examples, processor)])
-    means = [gradient(task, model, [task.collate(p, processor)]) for p in (examples[:7], examples[7:])]
+    means = [
+        gradient(task, model, [task.collate(p, processor)]) for p in (examples[:7], examples[7:])
+    ]
     assert apart(sum(means) / 2, whole) > 0.1
 
 
@@ -89,11 +120,18 @@ def test_evaluation_loss_does_not_depend_on_the_batch_size(case, tiny):
     whole = evaluate(task, model, processor, case.rows, batch_size=64)
     for size in (1, 3, 8):
         cut = evaluate(task, model, processor, case.rows, batch_size=size)
-        assert cut.loss == pytest.approx(whole.loss, rel=1e-6) and alike(cut.predictions, whole.predictions), size
-        if isinstance(case.task, TextRegression):  # numbers may differ in a last digit; the correlations of an untrained model's answers, nearly all the same, magnify it
+        assert cut.loss == pytest.approx(whole.loss, rel=1e-6) and alike(
+            cut.predictions, whole.predictions
+        ), size
+        if isinstance(
+            case.task, TextRegression
+        ):  # numbers may differ in a last digit; the correlations of an untrained model's answers, nearly all the same, magnify it
             steady = [k for k in whole.metrics if not k.startswith(("pearson", "spearman"))]
-            assert steady and [cut.metrics[k] for k in steady] == pytest.approx([whole.metrics[k] for k in steady], rel=1e-5, abs=1e-6), size
-        else: assert cut.metrics == pytest.approx(whole.metrics, rel=0, abs=0, nan_ok=True), size
+            assert steady and [cut.metrics[k] for k in steady] == pytest.approx(
+                [whole.metrics[k] for k in steady], rel=1e-5, abs=1e-6
+            ), size
+        else:
+            assert cut.metrics == pytest.approx(whole.metrics, rel=0, abs=0, nan_ok=True), size
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +140,16 @@ def by_ranks(tiny, tmp_path_factory):
     out = tmp_path_factory.mktemp("ranks")
     folders = [f"{name}={CASES[name].folder(tiny)}" for name in CASES]
     for n in (1, 2):
-        done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(n), HERE / "rank_gradients.py", out / f"{n}.safetensors", *folders],
-                              capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            [
+                sys.executable, "-m", "torch.distributed.run", "--standalone",
+                "--nproc-per-node", str(n), HERE / "rank_gradients.py",
+                out / f"{n}.safetensors", *folders,
+            ],
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
         assert done.returncode == 0, done.stderr[-3000:]
     return load_file(out / "1.safetensors"), load_file(out / "2.safetensors")
 

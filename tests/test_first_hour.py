@@ -1,4 +1,7 @@
-"""The first hour of a new user: README's own lines, typed as they stand into a fresh folder, end in success."""
+"""The first hour of a new user:
+
+README's own lines, typed as they stand into a fresh folder, end in success.
+"""
 import json
 import os
 import re
@@ -17,7 +20,10 @@ README = (ROOT/"README.md").read_text(encoding="utf-8")
 def blocks(language, first):
     "README's blocks of a language, from the one that holds `first` up to the next heading."
     part = README[README.index(first):]
-    part = README[README.rindex("\n## ", 0, README.index(first)):README.index(first)] + part[:part.index("\n## ")]
+    part = (
+        README[README.rindex("\n## ", 0, README.index(first)) : README.index(first)]
+        + part[: part.index("\n## ")]
+    )
     return re.findall(rf"```{language}\n(.*?)```", part, re.S)
 
 
@@ -29,7 +35,9 @@ def run(command, folder):
         for asset in assets.home().glob("*"):
             if asset.name != "certificates": (mine/asset.name).symlink_to(asset)
     env = os.environ | {"SFT_NB_HOME": str(mine), "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, encoding="utf-8", timeout=1500)
+    return subprocess.run(
+        command, cwd=folder, env=env, capture_output=True, text=True, encoding="utf-8", timeout=1500
+    )
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +45,8 @@ def python(tmp_path_factory):
     "The Python lines, in a fresh folder: (folder, what was printed)."
     folder = tmp_path_factory.mktemp("first_hour")
     lines = "\n".join(blocks("python", "film_reviews().sample"))
-    last = "print(tuner.certify("  # a notebook shows the value of a cell's last line; a script has to print it
+    # a notebook shows the value of a cell's last line; a script has to print it
+    last = "print(tuner.certify("
     assert lines.count("\ntuner.certify(") == 1
     script = re.sub(r"\ntuner\.certify\((.*)\)\n?$", r"\nprint(tuner.certify(\1))\n", lines)
     assert last in script
@@ -74,12 +83,20 @@ def test_the_lines_in_a_terminal(python):
 
 def test_every_notebook_is_linked():
     linked = set(re.findall(r"\]\((nbs/[\w/]+\.ipynb)\)", README))
-    there = {p.relative_to(ROOT).as_posix() for p in (ROOT/"nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts}
+    there = {
+        p.relative_to(ROOT).as_posix()
+        for p in (ROOT / "nbs").rglob("*.ipynb")
+        if ".ipynb_checkpoints" not in p.parts
+    }
     assert there - linked == {"nbs/index.ipynb"} and linked <= there
 
 
 def test_readme_is_what_the_notebook_makes():
-    done = subprocess.run([sys.executable, str(ROOT/"tools"/"build_readme.py"), "--check"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "build_readme.py"), "--check"],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -87,11 +104,17 @@ def test_readme_is_what_the_notebook_makes():
 
 STORED = ROOT/"results"/"small_data.json"
 LEARNED = json.loads(STORED.read_text(encoding="utf-8"))["runs"] if STORED.exists() else []
-TASKS = ["text-classification", "text-regression", "sequence-labelling", "image-classification", "object-detection", "translation", "instruction-tuning"]
+TASKS = [
+    "text-classification", "text-regression", "sequence-labelling", "image-classification",
+    "object-detection", "translation", "instruction-tuning",
+]
 
 
 def tried(name, rows, seed):
-    "One table of the bundled data, tuned with the default recipe: (what was reached, what needs no learning)."
+    """One table of the bundled data, tuned with the default recipe:
+
+    (what was reached, what needs no learning).
+    """
     sys.path.insert(0, str(ROOT/"tests"/"bench"))
     import small_data
     found = small_data.run(name, rows, seed, {})
@@ -99,8 +122,14 @@ def tried(name, rows, seed):
 
 
 def test_every_stored_run_is_above_what_needs_no_learning():
-    "From 60 rows on. The series, five seeds of each task and size, is made by tests/bench/small_data.py, in hours."
-    below = [(r["task"], r["rows"], r["seed"]) for r in LEARNED if r["rows"] >= 60 and r["reached"] <= r["without learning"]]
+    """From 60 rows on. The series, five seeds of each task and size, is made by
+    tests/bench/small_data.py, in hours.
+    """
+    below = [
+        (r["task"], r["rows"], r["seed"])
+        for r in LEARNED
+        if r["rows"] >= 60 and r["reached"] <= r["without learning"]
+    ]
     assert LEARNED and not below
 
 

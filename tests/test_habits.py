@@ -1,4 +1,7 @@
-"""What contributors meet: the hosted jobs, the hooks, the forms. Their files load, and name what exists."""
+"""What contributors meet:
+
+the hosted jobs, the hooks, the forms. Their files load, and name what exists.
+"""
 import importlib
 import re
 import shutil

@@ -61,7 +61,9 @@ def test_an_editor_goes_to_the_definition():
     script = jedi.Script(START + "tuner.fit", project=jedi.Project(ROOT))
     line = len(START.split("\n"))
     found = script.goto(line, len("tuner.fit"), follow_imports=True)
-    assert [(d.full_name, d.type) for d in found] == [("sft_nb.training.tuner.FineTuner.fit", "function")]
+    assert [(d.full_name, d.type) for d in found] == [
+        ("sft_nb.training.tuner.FineTuner.fit", "function")
+    ]
 
 
 def test_an_editor_shows_what_parameters_mean():
@@ -94,7 +96,9 @@ def complaints(folder, program):
 
 
 def test_the_type_checker_sees_a_mistake(tmp_path):
-    program = "from sft_nb.training.tuner import FineTuner\nFineTuner(3).fitt()\nFineTuner.kept_epoch()\n"
+    program = (
+        "from sft_nb.training.tuner import FineTuner\nFineTuner(3).fitt()\nFineTuner.kept_epoch()\n"
+    )
     assert len(complaints(tmp_path, program)) == 3
 
 

@@ -1,4 +1,6 @@
-"""One road: what a module imports stands before it, nothing private crosses, no module is too long to read."""
+"""One road: what a module imports stands before it, nothing private crosses, no module is too
+long to read.
+"""
 import ast
 import re
 from functools import cache

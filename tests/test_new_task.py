@@ -1,4 +1,7 @@
-"""A task that is defined outside the package goes the whole road: this keeps the contract honest."""
+"""A task that is defined outside the package goes the whole road:
+
+this keeps the contract honest.
+"""
 import json
 from dataclasses import dataclass
 
@@ -59,7 +62,12 @@ def test_rows_without_any_target_are_harmless(tuner, data):
 def test_gradient_does_not_depend_on_the_cut(data, cuts):
     "Also when all boxes stand in one piece and the others have none."
     task = ToyDetection()
-    rows = pd.concat([data.train[data.train.boxes.map(len) > 0].head(6), data.train[data.train.boxes.map(len) == 0].head(10)])
+    rows = pd.concat(
+        [
+            data.train[data.train.boxes.map(len) > 0].head(6),
+            data.train[data.train.boxes.map(len) == 0].head(10),
+        ]
+    )
     assert len(rows) == 16
     model = task.build("toy")[0].eval()
     examples = task.encode_all(rows, None)
@@ -84,7 +92,9 @@ def test_resume_is_bitwise_with_augmentation_and_dropout(data, tmp_path):
 
     stopped = FineTuner(ToyDetection(), "toy", recipe, out=tmp_path)
     assert stopped.fit(data.train, data.valid, listeners=[Stop()]).interrupted
-    resumed = FineTuner(ToyDetection(), "toy", recipe, out=tmp_path).fit(data.train, data.valid, resume="auto")
+    resumed = FineTuner(ToyDetection(), "toy", recipe, out=tmp_path).fit(
+        data.train, data.valid, resume="auto"
+    )
     assert torch.equal(parameters(whole.model), parameters(resumed.model))
     assert whole.history.epochs == resumed.history.epochs
 
@@ -94,7 +104,9 @@ def test_save_load_predict(tuner, data, tmp_path):
     loaded = FineTuner.load(tmp_path / "run")
     assert torch.equal(parameters(loaded.model), parameters(tuner.model))
     unlabelled = data.certify.drop(columns="boxes")
-    assert loaded.predict(unlabelled).prediction.tolist() == [p.value for p in tuner.evaluate(data.certify).predictions]
+    assert loaded.predict(unlabelled).prediction.tolist() == [
+        p.value for p in tuner.evaluate(data.certify).predictions
+    ]
     assert len(loaded.predict([data.certify.image.iloc[0]])) == 1
 
 
@@ -123,20 +135,26 @@ class TwoSteps(Method):
         before = [p.detach().clone() for p in model.parameters()]
         grad()
         with torch.no_grad():
-            for p in model.parameters(): p.add_(p.grad, alpha=1e-3)
+            for p in model.parameters():
+                p.add_(p.grad, alpha=1e-3)
         grad()
         with torch.no_grad():
-            for p, b in zip(model.parameters(), before): p.copy_(b)
+            for p, b in zip(model.parameters(), before):
+                p.copy_(b)
         opt()
 
 
 @dataclass
 class Average(Method):
     "A moving average of the weights, which survives a restart."
-    def prepare(self, model): self.mean = None; return model
+    def prepare(self, model):
+        self.mean = None
+        return model
     def after(self, model):
         now = {k: v.clone() for k, v in model.state_dict().items()}
-        self.mean = now if self.mean is None else {k: self.mean[k].lerp(v, 0.1) for k, v in now.items()}
+        self.mean = (
+            now if self.mean is None else {k: self.mean[k].lerp(v, 0.1) for k, v in now.items()}
+        )
     def averaged(self, model): return self.mean
     def state_dict(self): return {"mean": self.mean}
     def load_state_dict(self, state): self.mean = state["mean"]
@@ -145,23 +163,33 @@ class Average(Method):
 @dataclass
 class Split(Method):
     "Prepares the model and makes its own groups: only the last layer learns."
-    def prepare(self, model): model[0].requires_grad_(False); return model
-    def groups(self, model, learning_rate): return [{"params": list(model[3].parameters()), "lr": learning_rate}]
+    def prepare(self, model):
+        model[0].requires_grad_(False)
+        return model
+    def groups(self, model, learning_rate):
+        return [{"params": list(model[3].parameters()), "lr": learning_rate}]
 
 
 @pytest.mark.parametrize("method", [TwoPasses, TwoSteps, Average, Split])
 def test_methods_fit_without_touching_the_loop(data, method):
     recipe = RECIPE.but(epochs=2)
     plain = FineTuner(ToyDetection(), "toy", recipe).fit(data.train, data.valid)
-    other = FineTuner(ToyDetection(), "toy", recipe.but(methods=(method(),))).fit(data.train, data.valid)
+    other = FineTuner(ToyDetection(), "toy", recipe.but(methods=(method(),))).fit(
+        data.train, data.valid
+    )
     assert not torch.equal(parameters(plain.model), parameters(other.model))
     assert other.history.table.train_loss.iloc[-1] < other.history.table.train_loss.iloc[0] * 1.1
     if method is Split:
-        assert torch.equal(other.model[0].weight, ToyDetection().build("toy", seed=recipe.seed)[0][0].weight)
+        assert torch.equal(
+            other.model[0].weight, ToyDetection().build("toy", seed=recipe.seed)[0][0].weight
+        )
 
 
 def test_generation_overrides_predict_alone(data):
-    "A task that runs the model several times per answer: `predict` is its own, loss and loop are not."
+    """A task that runs the model several times per answer:
+
+    `predict` is its own, loss and loop are not.
+    """
     class Twice(ToyDetection):
         name = "toy-twice"
         def predict(self, model, batch, processor):
@@ -172,15 +200,24 @@ def test_generation_overrides_predict_alone(data):
 
 
 def run(*argv):
-    with pytest.raises(SystemExit) as e: main([str(a) for a in argv])
+    with pytest.raises(SystemExit) as e:
+        main([str(a) for a in argv])
     return e.value.code or 0
 
 
 def test_command_line(table, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sft_nb.training.recipe.RECIPES, "toy", RECIPE.but(epochs=4))
     task = ("--task", "toy_detection:ToyDetection")
-    assert run("fine-tune", table, *task, "--recipe", "toy", "--out", tmp_path / "run", "--valid-size", 40, "--certify-size", 40, "--threshold", 0.4, "--json") == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["n"] == {"train": 160, "valid": 40, "certify": 40}
+    assert (
+        run(
+            "fine-tune", table, *task, "--recipe", "toy", "--out", tmp_path / "run",
+            "--valid-size", 40, "--certify-size", 40, "--threshold", 0.4, "--json",
+        )
+        == 0
+    )
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["n"] == {
+        "train": 160, "valid": 40, "certify": 40,
+    }
     assert run("evaluate", tmp_path / "run", table, *task, "--json") == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["n"] == 240 and set(result) == {"n", "loss", "metrics"}
@@ -194,4 +231,5 @@ def test_command_line(table, tmp_path, capsys, monkeypatch):
 def test_a_saved_run_never_imports_code(tuner, monkeypatch):
     saved = tuner.task.to_dict()
     monkeypatch.delitem(Task.registry, "toy-detection")
-    with pytest.raises(SFTError, match="import toy_detection first"): task_from_dict(saved)
+    with pytest.raises(SFTError, match="import toy_detection first"):
+        task_from_dict(saved)

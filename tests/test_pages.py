@@ -1,4 +1,7 @@
-"""The pages that are written for a browser: well formed, whatever stands in them, readable in the dark and in a notebook that is not trusted."""
+"""The pages that are written for a browser:
+
+well formed, whatever stands in them, readable in the dark and in a notebook that is not trusted.
+"""
 
 from copy import deepcopy
 from html.parser import HTMLParser

@@ -1,4 +1,7 @@
-"""transformers' Trainer and our loop on the same work: equal where the Trainer is right, and the known deviation where it is not."""
+"""transformers' Trainer and our loop on the same work:
+
+equal where the Trainer is right, and the known deviation where it is not.
+"""
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,13 +25,19 @@ def rows():
     "48 reviews of six words each, so of constant length."
     rng = np.random.default_rng(0)
     texts = [" ".join(rng.choice(WORDS, 6)) for _ in range(48)]
-    return pd.DataFrame({"text": texts, "label": ["good" if "joy" in t or "warm" in t else "bad" for t in texts]})
+    return pd.DataFrame(
+        {"text": texts, "label": ["good" if "joy" in t or "warm" in t else "bad" for t in texts]}
+    )
 
 
 @pytest.fixture(autouse=True)
 def in_table_order(monkeypatch):
     "Both read the rows in the order of the table."
-    monkeypatch.setattr(Examples, "batches", lambda self, batch_size, epoch=None, window=16: cut(np.arange(len(self)), batch_size))
+    monkeypatch.setattr(
+        Examples,
+        "batches",
+        lambda self, batch_size, epoch=None, window=16: cut(np.arange(len(self)), batch_size),
+    )
 
 
 def vector(model):
@@ -46,13 +55,24 @@ class Rows(torch.utils.data.Dataset):
 
 
 def trainer(model, examples, collate, folder, optimizers=(None, None), **arguments):
-    plain = dict(report_to="none", disable_tqdm=True, save_strategy="no", logging_strategy="no", use_cpu=True, seed=1, train_sampling_strategy="sequential", optim="adamw_torch")
-    return Trainer(model, TrainingArguments(str(folder), **plain | arguments), train_dataset=Rows(examples), data_collator=collate, optimizers=optimizers)
+    plain = dict(
+        report_to="none", disable_tqdm=True, save_strategy="no", logging_strategy="no",
+        use_cpu=True, seed=1, train_sampling_strategy="sequential", optim="adamw_torch",
+    )
+    return Trainer(
+        model,
+        TrainingArguments(str(folder), **plain | arguments),
+        train_dataset=Rows(examples),
+        data_collator=collate,
+        optimizers=optimizers,
+    )
 
 
 def tuned(tiny, rows, folder, steps_by_hand=False, **changes):
     "Our run and the Trainer's from the same weights: (ours, theirs, start)."
-    recipe = Recipe(epochs=2, learning_rate=1e-3, batch_size=8, dropout=0.0, keep_best=False, precision="fp32").but(**changes)
+    recipe = Recipe(
+        epochs=2, learning_rate=1e-3, batch_size=8, dropout=0.0, keep_best=False, precision="fp32"
+    ).but(**changes)
     task = TextClassification().learn(rows)
     model, processor = task.build(str(tiny("bert")), seed=recipe.seed)
     start, model = vector(model), set_dropout(model, 0.0)
@@ -64,9 +84,16 @@ def tuned(tiny, rows, folder, steps_by_hand=False, **changes):
         return {**batch.inputs, "labels": batch.targets["classes"]}
 
     with quiet():
-        trainer(model, task.encode_all(rows, processor), collate, folder, num_train_epochs=recipe.epochs, learning_rate=recipe.learning_rate, per_device_train_batch_size=micro,
-                gradient_accumulation_steps=recipe.batch_size // micro, warmup_steps=int(recipe.warmup * recipe.epochs * 6), weight_decay=recipe.weight_decay, remove_unused_columns=False,
-                max_grad_norm=recipe.max_grad_norm or 0.0).train()
+        trainer(
+            model, task.encode_all(rows, processor), collate, folder,
+            num_train_epochs=recipe.epochs, learning_rate=recipe.learning_rate,
+            per_device_train_batch_size=micro,
+            gradient_accumulation_steps=recipe.batch_size // micro,
+            warmup_steps=int(recipe.warmup * recipe.epochs * 6),
+            weight_decay=recipe.weight_decay,
+            remove_unused_columns=False,
+            max_grad_norm=recipe.max_grad_norm or 0.0,
+        ).train()
     return vector(ours.model), vector(model), start
 
 
@@ -83,13 +110,19 @@ def gradient_of_trainer(model, examples, collate, folder, micro, of=8):
     start, sgd = vector(model), torch.optim.SGD(model.parameters(), lr=1.0)
     constant = torch.optim.lr_scheduler.LambdaLR(sgd, lambda step: 1.0)
     with quiet():
-        trainer(model, examples[:of], collate, folder, (sgd, constant), num_train_epochs=1, per_device_train_batch_size=micro, gradient_accumulation_steps=of // micro,
-                max_grad_norm=0.0, remove_unused_columns=False).train()
+        trainer(
+            model, examples[:of], collate, folder, (sgd, constant), num_train_epochs=1,
+            per_device_train_batch_size=micro, gradient_accumulation_steps=of // micro,
+            max_grad_norm=0.0, remove_unused_columns=False,
+        ).train()
     return start - vector(model)
 
 
 def test_accumulation_multiplies_the_trainers_gradient(tiny, rows, tmp_path, capsys):
-    "Issue 47688 of transformers: heads that ignore num_items_in_batch get their gradient times the number of micro-batches."
+    """Issue 47688 of transformers:
+
+    heads that ignore num_items_in_batch get their gradient times the number of micro-batches.
+    """
     task = TextClassification().learn(rows)
 
     def fresh():
@@ -102,38 +135,61 @@ def test_accumulation_multiplies_the_trainers_gradient(tiny, rows, tmp_path, cap
 
     _, processor = fresh()
     examples = task.encode_all(rows, processor)
-    whole, cut4 = (gradient_of_trainer(fresh()[0], examples, collate, tmp_path, micro) for micro in (8, 2))
+    whole, cut4 = (
+        gradient_of_trainer(fresh()[0], examples, collate, tmp_path, micro) for micro in (8, 2)
+    )
     ratio = (cut4.norm() / whole.norm()).item()
     with capsys.disabled():
-        print(f"\ntransformers {transformers.__version__}: 4 micro-batches give the Trainer {ratio:.2f} times the gradient of one batch" + (" (mended)" if abs(ratio - 1) < 0.01 else ""))
+        print(
+            f"\ntransformers {transformers.__version__}: 4 micro-batches give the Trainer "
+            f"{ratio:.2f} times the gradient of one batch"
+            + (" (mended)" if abs(ratio - 1) < 0.01 else "")
+        )
     assert ratio == pytest.approx(1, abs=0.01) or ratio == pytest.approx(4, abs=0.02)
 
     model, _ = fresh()
     got = []
     for micro in (8, 2):
-        effective_gradient(task, model, [task.collate(examples[i:i + micro], processor) for i in range(0, 8, micro)])
+        effective_gradient(
+            task,
+            model,
+            [task.collate(examples[i : i + micro], processor) for i in range(0, 8, micro)],
+        )
         got.append(torch.cat([p.grad.flatten() for p in model.parameters()]).double())
     assert apart(got[1], got[0]) <= 1e-6
     assert apart(whole, got[0]) <= 1e-4, "in one batch both have the same gradient"
 
 
 def test_our_run_does_not_change_with_micro_batches(tiny, rows, tmp_path, capsys):
-    "Clipping at 1 hides a gradient that is four times too long; without it the Trainer's weights go elsewhere."
+    """Clipping at 1 hides a gradient that is four times too long; without it the Trainer's
+    weights go elsewhere.
+    """
     ours, theirs, start = tuned(tiny, rows, tmp_path / "one")
     ours_cut, theirs_cut, _ = tuned(tiny, rows, tmp_path / "four", micro_batch_size=2)
     assert apart(ours_cut, ours) <= 1e-5
     drift = ((theirs_cut - theirs).norm() / (theirs - start).norm()).item()
     with capsys.disabled():
-        print(f"\nTrainer in 4 micro-batches: {drift:.1%} of the way it moved; ours: {((ours_cut - ours).norm() / (ours - start).norm()).item():.4%}")
+        print(
+            f"\nTrainer in 4 micro-batches: {drift:.1%} of the way it moved; ours: "
+            f"{((ours_cut - ours).norm() / (ours - start).norm()).item():.4%}"
+        )
 
 
 def test_the_model_is_plain_transformers(tiny):
     "The comparison is fair: both train the class that AutoModel gives."
-    with quiet(): assert type(AutoModelForSequenceClassification.from_pretrained(tiny("bert"))).__name__ == "BertForSequenceClassification"
+    with quiet():
+        assert (
+            type(AutoModelForSequenceClassification.from_pretrained(tiny("bert"))).__name__
+            == "BertForSequenceClassification"
+        )
 
 
 def test_evaluation_loss_of_the_trainer(tmp_path, capsys):
-    "Issue 39241 of transformers. With the usual labels (the ids themselves) it divides by first words, which no output says: then the loss is too small, and depends on the batch size."
+    """Issue 39241 of transformers.
+
+    With the usual labels (the ids themselves) it divides by first words, which no output says: then
+    the loss is too small, and depends on the batch size.
+    """
     from test_packing import build, table
     task, model, pad_id = build("words", "gpt2")
     examples = task.encode_all(table([3, 20, 5, 2, 24, 7, 4, 9]), pad_id)
@@ -145,17 +201,30 @@ def test_evaluation_loss_of_the_trainer(tmp_path, capsys):
         return {**batch.inputs, "labels": labels}
 
     def theirs(size, **how):
-        with quiet(): return trainer(model, examples, lambda rows: collate(rows, **how), tmp_path, per_device_eval_batch_size=size, remove_unused_columns=False).evaluate(Rows(examples))["eval_loss"]
+        with quiet():
+            return trainer(
+                model, examples, lambda rows: collate(rows, **how), tmp_path,
+                per_device_eval_batch_size=size, remove_unused_columns=False,
+            ).evaluate(Rows(examples))["eval_loss"]
 
     def ours(size):
         batches = [task.collate(examples[i:i + size], pad_id) for i in range(0, 8, size)]
-        with torch.no_grad(): return sum(task.loss(model(**b.inputs), b)["loss"].item() for b in batches) / sum(task.weigh(b)["loss"] for b in batches)
+        with torch.no_grad():
+            return sum(task.loss(model(**b.inputs), b)["loss"].item() for b in batches) / sum(
+                task.weigh(b)["loss"] for b in batches
+            )
 
     usual = theirs(1), theirs(8)
     with capsys.disabled():
-        print(f"\ntransformers {transformers.__version__}: eval_loss {usual[0]:.3f} at batch size 1 and {usual[1]:.3f} at 8; ours {ours(1):.3f} and {ours(8):.3f}" + (" (mended)" if usual == pytest.approx((ours(8), ours(8)), rel=1e-3) else ""))
+        print(
+            f"\ntransformers {transformers.__version__}: eval_loss {usual[0]:.3f} at batch size 1 "
+            f"and {usual[1]:.3f} at 8; ours {ours(1):.3f} and {ours(8):.3f}"
+            + (" (mended)" if usual == pytest.approx((ours(8), ours(8)), rel=1e-3) else "")
+        )
     assert ours(1) == pytest.approx(ours(8), rel=1e-6)
-    assert theirs(8, first_word=False) == pytest.approx(ours(8), rel=1e-4), "where the first word is left out by hand, one batch has our loss"
+    assert theirs(8, first_word=False) == pytest.approx(ours(8), rel=1e-4), (
+        "where the first word is left out by hand, one batch has our loss"
+    )
 
 
 def test_accumulation_of_tagging_heads(tiny, tmp_path, capsys):
@@ -168,12 +237,29 @@ def test_accumulation_of_tagging_heads(tiny, tmp_path, capsys):
         return {**batch.inputs, "labels": batch.targets["labels"]}
 
     examples = Tags().encode_all(rows, 0)
-    whole, cut2 = (gradient_of_trainer(build("tags", "bert")[1], examples, collate, tmp_path, micro) for micro in (8, 2))
-    ratio, cosine = (cut2.norm() / whole.norm()).item(), (cut2 @ whole / cut2.norm() / whole.norm()).item()
+    whole, cut2 = (
+        gradient_of_trainer(build("tags", "bert")[1], examples, collate, tmp_path, micro)
+        for micro in (8, 2)
+    )
+    ratio = (cut2.norm() / whole.norm()).item()
+    cosine = (cut2 @ whole / cut2.norm() / whole.norm()).item()
     with capsys.disabled():
-        print(f"\ntransformers {transformers.__version__}, token classification: {ratio:.2f} times as long, cosine {cosine:.3f}" + (" (mended)" if abs(ratio - 1) < 0.01 and cosine > 0.9999 else ""))
+        print(
+            f"\ntransformers {transformers.__version__}, token classification: {ratio:.2f} times "
+            f"as long, cosine {cosine:.3f}"
+            + (" (mended)" if abs(ratio - 1) < 0.01 and cosine > 0.9999 else "")
+        )
     task, model, got = Tags(), build("tags", "bert")[1], []
     for micro in (8, 2):
-        effective_gradient(task, model, [task.collate(examples[i:i + micro], 0) for i in range(0, 8, micro)])
-        got.append(torch.cat([p.grad.flatten() if p.grad is not None else torch.zeros(p.numel()) for p in model.parameters()]).double())
+        effective_gradient(
+            task, model, [task.collate(examples[i : i + micro], 0) for i in range(0, 8, micro)]
+        )
+        got.append(
+            torch.cat(
+                [
+                    p.grad.flatten() if p.grad is not None else torch.zeros(p.numel())
+                    for p in model.parameters()
+                ]
+            ).double()
+        )
     assert apart(got[1], got[0]) <= 1e-6 and apart(whole, got[0]) <= 1e-4

@@ -1,4 +1,7 @@
-"""The same script on one process and on two: the same weights, the same figures, one voice; also when a rank is killed."""
+"""The same script on one process and on two:
+
+the same weights, the same figures, one voice; also when a rank is killed.
+"""
 import json
 import os
 import shutil
@@ -12,12 +15,18 @@ from safetensors.torch import load_file
 
 HERE = Path(__file__).parent
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-ACCELERATE = ["-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--num_processes"]
+ACCELERATE = [
+    "-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--mixed_precision",
+    "no", "--dynamo_backend", "no", "--num_processes",
+]
 
 
 def launch(*arguments, expect=0, **environment):
     "Standard output of a launched command."
-    done = subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=240, env=os.environ | environment)
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=240,
+        env=os.environ | environment,
+    )
     assert (done.returncode == 0) == (expect == 0), done.stderr[-3000:]
     return done.stdout
 
@@ -43,7 +52,9 @@ def together(tiny, tmp_path_factory):
 def killed(tiny, tmp_path_factory):
     "Two ranks, one of which was killed in the second of three epochs."
     out = tmp_path_factory.mktemp("killed")
-    launch(*TORCHRUN, 2, HERE / "rank_run.py", out, tiny("bert"), expect=1, KILL_RANK="1", KILL_AT="10")
+    launch(
+        *TORCHRUN, 2, HERE / "rank_run.py", out, tiny("bert"), expect=1, KILL_RANK="1", KILL_AT="10"
+    )
     assert list((out / "checkpoints").glob("step-*")) and not (out / "final.safetensors").exists()
     return out
 
@@ -59,12 +70,15 @@ def test_two_ranks_end_where_one_process_ends(alone, together):
 def test_evaluation_is_divided_and_the_same(alone, together):
     figures = json.loads(together[1].split("evaluated ")[1].splitlines()[0])
     mine = alone.evaluate(ROWS).to_dict()
-    assert figures["metrics"] == mine["metrics"] and figures["loss"] == pytest.approx(mine["loss"], rel=1e-5)
+    assert figures["metrics"] == mine["metrics"]
+    assert figures["loss"] == pytest.approx(mine["loss"], rel=1e-5)
 
 
 def test_only_rank_0_speaks_and_writes(together):
     out, said = together
-    assert [l.split(",")[0] for l in said.splitlines() if l.startswith("Epoch")] == ["Epoch 1", "Epoch 2", "Epoch 3"]
+    assert [l.split(",")[0] for l in said.splitlines() if l.startswith("Epoch")] == [
+        "Epoch 1", "Epoch 2", "Epoch 3",
+    ]
     assert said.count("evaluated") == 1
     assert not [f.name for f in out.rglob(".*")], "no temporary files are left"
 
@@ -85,7 +99,11 @@ def test_command_line_under_accelerate(tiny, reviews, tmp_path):
     "accelerate launch -m sft_nb … is the same command, and says everything once."
     table, out = tmp_path / "reviews.csv", tmp_path / "run"
     reviews.to_csv(table, index=False)
-    command = ["-m", "sft_nb", "fine-tune", table, "--task", "text-classification", "--model", tiny("bert"), "--out", out, "--valid", table, "--certify-size", "0", "--epochs", "2", "--json"]
+    command = [
+        "-m", "sft_nb", "fine-tune", table, "--task", "text-classification", "--model",
+        tiny("bert"), "--out", out, "--valid", table, "--certify-size", "0", "--epochs", "2",
+        "--json",
+    ]
     said = launch(*ACCELERATE, 2, *command)
     assert said.count("Epoch 1,") == said.count("Saved to") == 1
     assert json.loads(said.splitlines()[-1])["n"] == {"train": 8, "valid": 8}

@@ -1,4 +1,6 @@
-"""Requirements by use: what the heart imports is required, the rest comes in portions, and a library that is missing is a sentence with the line to type."""
+"""Requirements by use: what the heart imports is required, the rest comes in portions, and a
+library that is missing is a sentence with the line to type.
+"""
 
 import ast
 import json

@@ -1,4 +1,7 @@
-"""A fit commits or changes nothing: a run that is refused leaves the tuner as it was, one that breaks leaves nothing behind."""
+"""A fit commits or changes nothing:
+
+a run that is refused leaves the tuner as it was, one that breaks leaves nothing behind.
+"""
 import subprocess
 import sys
 
@@ -24,7 +27,11 @@ def bert(tiny): return str(tiny("bert"))
 
 def state(tuner):
     "Everything that anybody can ask of a tuner, with bytes for weights."
-    kept = {name: value for name, value in vars(tuner).items() if name not in ("model", "run", "trouble")}
+    kept = {
+        name: value
+        for name, value in vars(tuner).items()
+        if name not in ("model", "run", "trouble")
+    }
     weights = None
     if tuner.model is not None:
         weights = {k: v.numpy().tobytes() for k, v in tuner.model.state_dict().items()}
@@ -96,12 +103,15 @@ def test_a_refused_fit_changes_nothing(refused, trained, bert, tmp_path):
     answers = tuner.predict(list(SENTENCES)) if trained else None
     asked = {name: getattr(tuner, name) for name in ("task", "recipe", "checkpoint")}
     before = state(tuner)
-    with pytest.raises(SFTError): refused(tuner, tmp_path / "folder")
-    for name, value in asked.items(): setattr(tuner, name, value)  # what the case itself has set
+    with pytest.raises(SFTError):
+        refused(tuner, tmp_path / "folder")
+    for name, value in asked.items():
+        setattr(tuner, name, value)  # what the case itself has set
     assert state(tuner) == before
     if trained: assert tuner.predict(list(SENTENCES)) == answers
     else:
-        with pytest.raises(TrainingError, match="no model yet"): tuner.save(tmp_path / "run")
+        with pytest.raises(TrainingError, match="no model yet"):
+            tuner.save(tmp_path / "run")
 
 
 def test_a_first_update_that_breaks_changes_nothing_but_the_trouble(bert):
@@ -121,7 +131,8 @@ def test_a_first_update_that_breaks_changes_nothing_but_the_trouble(bert):
 @pytest.mark.parametrize("moment", ["step", "epoch", "end"])
 def test_a_listener_that_breaks_leaves_an_ordinary_model(moment, bert, tmp_path):
     "No replaced class, no hook, no lock; what was learned is there."
-    class Breaks(Listener): pass
+    class Breaks(Listener):
+        pass
     def broken(self, run): raise RuntimeError("the listener broke")
     setattr(Breaks, moment, broken)
     tuner = FineTuner(TextClassification(), bert, FAST, out=tmp_path / "run")

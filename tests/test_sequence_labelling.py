@@ -1,4 +1,8 @@
-"""Words, tags and spans: formats, alignment, what is cut off, windows, offsets, and four architectures that learn eight sentences by heart."""
+"""Words, tags and spans:
+
+formats, alignment, what is cut off, windows, offsets, and four architectures that learn eight
+sentences by heart.
+"""
 import html
 import io
 import json
@@ -31,21 +35,47 @@ from sft_nb.task import Prediction, SFTError
 from sft_nb.tasks.tagging.entity_figures import UNSEEN, entity_f1
 from sft_nb.tasks.tagging.showing import html_spans, plain_spans
 from sft_nb.tasks.tagging.word_pieces import best_window, windows, word_pieces
-from sft_nb.tasks.tagging.schemes import SCHEMES, entities, guess_scheme, may_follow, to_iob2, wrong_tag
+from sft_nb.tasks.tagging.schemes import (
+    SCHEMES, entities, guess_scheme, may_follow, to_iob2, wrong_tag,
+)
 from sft_nb.tasks.tagging.spans import locate, spans_to_tags, split_words, tags_to_spans
 from sft_nb.training.gradient import effective_gradient
 from tag_schemes import from_iob2
 
 FOUR = ["bert", "roberta", "modernbert", "deberta-v2"]
-BY_HEART = Recipe(epochs=60, learning_rate=3e-3, batch_size=8, dropout=0., schedule="linear", keep_best=False)
-THINGS, PEOPLE = {"film", "plot", "jokes", "scene", "noise", "idea", "cast", "music", "sequel", "money", "evening"}, {"i", "you", "nobody"}
+BY_HEART = Recipe(
+    epochs=60, learning_rate=3e-3, batch_size=8, dropout=0.0, schedule="linear", keep_best=False
+)
+THINGS = {
+    "film", "plot", "jokes", "scene", "noise", "idea", "cast", "music", "sequel", "money",
+    "evening",
+}
+PEOPLE = {"i", "you", "nobody"}
 
 
 def tagged():
     "The eight sentences with made-up entities: a thing with the word before it, or somebody."
     words = [s.split() for s in SENTENCES]
-    tags = [["B-WHO" if w in PEOPLE else "B-THING" if i + 1 < len(row) and row[i + 1] in THINGS else "I-THING" if w in THINGS else "O" for i, w in enumerate(row)] for row in words]
-    tags = [["B" + t[1:] if t[0] == "I" and before[1:] != t[1:] else t for before, t in pairwise(["O", *row])] for row in tags]
+    tags = [
+        [
+            "B-WHO"
+            if w in PEOPLE
+            else "B-THING"
+            if i + 1 < len(row) and row[i + 1] in THINGS
+            else "I-THING"
+            if w in THINGS
+            else "O"
+            for i, w in enumerate(row)
+        ]
+        for row in words
+    ]
+    tags = [
+        [
+            "B" + t[1:] if t[0] == "I" and before[1:] != t[1:] else t
+            for before, t in pairwise(["O", *row])
+        ]
+        for row in tags
+    ]
     return pd.DataFrame({"words": words, "tags": tags})
 
 
@@ -54,25 +84,86 @@ def write(path, text):
     return path
 
 
-def tables(path, **settings): return SequenceLabelling(**settings).read(path)[["words", "tags"]].to_dict("list")
+def tables(path, **settings):
+    return SequenceLabelling(**settings).read(path)[["words", "tags"]].to_dict("list")
 
 
 # --- reading: the same rows from every format ---
 
-SAME = {"words": [["Ada", "met", "Mary", "Shelley"], ["in", "Rome", "."]], "tags": [["B-PER", "O", "B-PER", "I-PER"], ["O", "B-LOC", "O"]]}
+SAME = {
+    "words": [["Ada", "met", "Mary", "Shelley"], ["in", "Rome", "."]],
+    "tags": [["B-PER", "O", "B-PER", "I-PER"], ["O", "B-LOC", "O"]],
+}
 FILES = {
-    "columns, blanks": ("a.conll", "Ada B-PER\nmet O\nMary B-PER\nShelley I-PER\n\nin O\nRome B-LOC\n. O\n", {}),
-    "columns, tabs, Windows line ends, no end": ("a.iob", "Ada\tB-PER\r\nmet\tO\r\nMary\tB-PER\r\nShelley\tI-PER\r\n\r\n\r\nin\tO\r\nRome\tB-LOC\r\n.\tO", {}),
-    "a byte order mark, documents, comments": ("a.txt", "\ufeff-DOCSTART- -X- O\n\n# a comment here, longer\nAda x B-PER\nmet x O\nMary x B-PER\nShelley x I-PER\n\n-DOCSTART- -X- O\n\nin x O\nRome x B-LOC\n. x O\n", {}),
-    "four columns in IOB1": ("a.bio", "1 Ada NNP I-PER\n2 met VB O\n3 Mary NNP I-PER\n4 Shelley NNP I-PER\n\n1 in IN O\n2 Rome NNP I-LOC\n3 . . O\n", {"word_column": 1}),
-    "the tag first, in BIOES": ("a.conll", "S-PER Ada\nO met\nB-PER Mary\nE-PER Shelley\n\nO in\nS-LOC Rome\nO .\n", {"word_column": 1, "tag_column": 0}),
-    "CoNLL-U": ("a.conllu", "# sent_id = 1\n1-2\tAdamet\t_\n1\tAda\tB-PER\n2\tmet\tO\n3\tMary\tB-PER\n4\tShelley\tI-PER\n\n# text = in Rome.\n1\tin\tO\n2\tRome\tB-LOC\n2.1\tx\tO\n3\t.\tO\n", {"word_column": 1}),
-    "CSV, blanks": ("a.csv", "words,tags\nAda met Mary Shelley,B-PER O B-PER I-PER\nin Rome .,O B-LOC O\n", {}),
-    "CSV, JSON": ("a.csv", 'words,tags\n"[""Ada"", ""met"", ""Mary"", ""Shelley""]","[""B-PER"", ""O"", ""B-PER"", ""I-PER""]"\n"[""in"", ""Rome"", "".""]","[""O"", ""B-LOC"", ""O""]"\n', {}),
-    "TSV, Python's lists, other names": ("a.tsv", "tokens\tner\n['Ada', 'met', 'Mary', 'Shelley']\t['B-PER', 'O', 'B-PER', 'I-PER']\n['in', 'Rome', '.']\t['O', 'B-LOC', 'O']\n", {"words": "tokens", "tags": "ner"}),
-    "JSONL, spans": ("a.jsonl", '{"text": "Ada met Mary Shelley", "spans": [{"start": 8, "end": 20, "label": "PER"}, {"start": 0, "end": 3, "label": "PER"}]}\n{"text": "in Rome.", "spans": [[3, 7, "LOC"]]}\n', {}),
-    "JSONL, words and spans": ("a.jsonl", '{"words": ["Ada", "met", "Mary", "Shelley"], "text": "Ada  met Mary\\tShelley", "spans": [[0, 3, "PER"], [9, 21, "PER"]]}\n{"text": "in Rome.", "spans": [[3, 7, "LOC"]]}\n', {}),
-    "JSONL, lists": ("a.jsonl", "\n".join(json.dumps({k: v[i] for k, v in SAME.items()}) for i in range(2)), {}),
+    "columns, blanks": (
+        "a.conll",
+        "Ada B-PER\nmet O\nMary B-PER\nShelley I-PER\n\nin O\nRome B-LOC\n. O\n",
+        {},
+    ),
+    "columns, tabs, Windows line ends, no end": (
+        "a.iob",
+        "Ada\tB-PER\r\nmet\tO\r\nMary\tB-PER\r\nShelley\tI-PER\r\n\r\n\r\nin\tO\r\nRome\tB-LOC\r\n.\tO",
+        {},
+    ),
+    "a byte order mark, documents, comments": (
+        "a.txt",
+        "\ufeff-DOCSTART- -X- O\n\n# a comment here, longer\nAda x B-PER\nmet x O\nMary x "
+        "B-PER\nShelley x I-PER\n\n-DOCSTART- -X- O\n\nin x O\nRome x B-LOC\n. x O\n",
+        {},
+    ),
+    "four columns in IOB1": (
+        "a.bio",
+        "1 Ada NNP I-PER\n2 met VB O\n3 Mary NNP I-PER\n4 Shelley NNP I-PER\n\n1 in IN O\n2 Rome "
+        "NNP I-LOC\n3 . . O\n",
+        {"word_column": 1},
+    ),
+    "the tag first, in BIOES": (
+        "a.conll",
+        "S-PER Ada\nO met\nB-PER Mary\nE-PER Shelley\n\nO in\nS-LOC Rome\nO .\n",
+        {"word_column": 1, "tag_column": 0},
+    ),
+    "CoNLL-U": (
+        "a.conllu",
+        "# sent_id = "
+        "1\n1-2\tAdamet\t_\n1\tAda\tB-PER\n2\tmet\tO\n3\tMary\tB-PER\n4\tShelley\tI-PER\n\n# text "
+        "= in Rome.\n1\tin\tO\n2\tRome\tB-LOC\n2.1\tx\tO\n3\t.\tO\n",
+        {"word_column": 1},
+    ),
+    "CSV, blanks": (
+        "a.csv",
+        "words,tags\nAda met Mary Shelley,B-PER O B-PER I-PER\nin Rome .,O B-LOC O\n",
+        {},
+    ),
+    "CSV, JSON": (
+        "a.csv",
+        'words,tags\n"[""Ada"", ""met"", ""Mary"", ""Shelley""]","[""B-PER"", ""O"", ""B-PER"", '
+        '""I-PER""]"\n"[""in"", ""Rome"", "".""]","[""O"", ""B-LOC"", ""O""]"\n',
+        {},
+    ),
+    "TSV, Python's lists, other names": (
+        "a.tsv",
+        "tokens\tner\n['Ada', 'met', 'Mary', 'Shelley']\t['B-PER', 'O', 'B-PER', 'I-PER']\n['in', "
+        "'Rome', '.']\t['O', 'B-LOC', 'O']\n",
+        {"words": "tokens", "tags": "ner"},
+    ),
+    "JSONL, spans": (
+        "a.jsonl",
+        '{"text": "Ada met Mary Shelley", "spans": [{"start": 8, "end": 20, "label": "PER"}, '
+        '{"start": 0, "end": 3, "label": "PER"}]}\n{"text": "in Rome.", "spans": [[3, 7, '
+        '"LOC"]]}\n',
+        {},
+    ),
+    "JSONL, words and spans": (
+        "a.jsonl",
+        '{"words": ["Ada", "met", "Mary", "Shelley"], "text": "Ada  met Mary\\tShelley", "spans": '
+        '[[0, 3, "PER"], [9, 21, "PER"]]}\n{"text": "in Rome.", "spans": [[3, 7, "LOC"]]}\n',
+        {},
+    ),
+    "JSONL, lists": (
+        "a.jsonl",
+        "\n".join(json.dumps({k: v[i] for k, v in SAME.items()}) for i in range(2)),
+        {},
+    ),
 }
 
 
@@ -82,7 +173,9 @@ def test_the_same_rows_from_every_file(kind, tmp_path):
     rows = SequenceLabelling(**settings).read(write(tmp_path/name, text))
     task = SequenceLabelling(**settings)
     assert {"words": list(rows[task.words]), "tags": list(rows[task.tags])} == SAME
-    assert rows.attrs["target"] == task.tags and task.read(rows)[task.tags].tolist() == SAME["tags"]  # reading twice changes nothing
+    assert (
+        rows.attrs["target"] == task.tags and task.read(rows)[task.tags].tolist() == SAME["tags"]
+    )  # reading twice changes nothing
 
 
 def test_parquet_and_back_through_every_writer(tmp_path):
@@ -93,16 +186,25 @@ def test_parquet_and_back_through_every_writer(tmp_path):
 
 
 def test_the_table_is_an_ordinary_one(tmp_path):
-    rows = SequenceLabelling().read(pd.concat([tagged()] * 5, ignore_index=True).assign(n=range(40)))
+    rows = SequenceLabelling().read(
+        pd.concat([tagged()] * 5, ignore_index=True).assign(n=range(40))
+    )
     parts = split(rows, valid_size=8, certify_size=8, seed=1)
     assert [len(r) for r in parts.roles.values()] == [24, 8, 8]
-    assert len(check_duplicates(rows, ["words"], ["tags"])) == 1 and row_hashes(rows, ["words"])[:8] == row_hashes(rows, ["words"])[8:16]
+    assert len(check_duplicates(rows, ["words"], ["tags"])) == 1
+    assert row_hashes(rows, ["words"])[:8] == row_hashes(rows, ["words"])[8:16]
     rows.to_parquet(tmp_path/"a.parquet")
-    assert row_hashes(read_table(tmp_path/"a.parquet"), ["words", "tags"]) == row_hashes(rows, ["words", "tags"])
+    assert row_hashes(read_table(tmp_path / "a.parquet"), ["words", "tags"]) == row_hashes(
+        rows, ["words", "tags"]
+    )
 
 
 def test_rows_without_tags_are_left_out_and_named(tmp_path, said):
-    path = write(tmp_path/"a.jsonl", '{"text": "Ada", "spans": [[0, 3, "PER"]]}\n{"text": " ", "spans": []}\n{"text": "Bob and"}\n{"text": "so it is", "spans": []}\n')
+    path = write(
+        tmp_path / "a.jsonl",
+        '{"text": "Ada", "spans": [[0, 3, "PER"]]}\n{"text": " ", "spans": []}\n{"text": "Bob '
+        'and"}\n{"text": "so it is", "spans": []}\n',
+    )
     rows = SequenceLabelling().read(path)
     assert rows.words.tolist() == [["Ada"], ["so", "it", "is"]] and "rows 1 and 2" in said()
     assert SequenceLabelling().learn(rows).labels == ["O", "B-PER", "I-PER"]
@@ -110,26 +212,38 @@ def test_rows_without_tags_are_left_out_and_named(tmp_path, said):
 
 def test_rows_to_predict_need_no_tags(tmp_path):
     bad = write(tmp_path/"a.conll", "Ada I-PER\nmet X\nso B-PER\nit B-PER\n")
-    assert SequenceLabelling().read(bad, labelled=False).words.tolist() == [["Ada", "met", "so", "it"]]
-    assert SequenceLabelling().read(write(tmp_path/"b.conll", "Ada\nmet\n\nBob\n"), labelled=False).words.tolist() == [["Ada", "met"], ["Bob"]]
+    assert SequenceLabelling().read(bad, labelled=False).words.tolist() == [
+        ["Ada", "met", "so", "it"]
+    ]
+    assert SequenceLabelling().read(
+        write(tmp_path / "b.conll", "Ada\nmet\n\nBob\n"), labelled=False
+    ).words.tolist() == [["Ada", "met"], ["Bob"]]
 
 
 # --- schemes against seqeval ---
 
-THEIRS = {"IOB1": IOB1, "IOB2": IOB2, "IOE2": IOE2, "BIOES": IOBES, "BILOU": BILOU}  # seqeval's IOE1 says of itself that it is not complete
-def by_seqeval(tags, scheme): return [(e.tag, e.start, e.end) for e in Entities([tags], THEIRS[scheme]).entities[0]]
+THEIRS = {
+    "IOB1": IOB1, "IOB2": IOB2, "IOE2": IOE2, "BIOES": IOBES, "BILOU": BILOU,
+}  # seqeval's IOE1 says of itself that it is not complete
+def by_seqeval(tags, scheme):
+    return [(e.tag, e.start, e.end) for e in Entities([tags], THEIRS[scheme]).entities[0]]
 
 
 @pytest.mark.parametrize("scheme", THEIRS)
 def test_entities_are_seqevals(scheme):
     rng, good = random.Random(1), 0
     for _ in range(6000):
-        tags = [rng.choice(["O", *(f"{l}-{k}" for l in SCHEMES[scheme] for k in ("x", "y-z"))]) for _ in range(rng.randrange(6))]
-        if scheme == "IOB2": assert entities(tags) == by_seqeval(tags, scheme)  # also where they are ungrammatical
+        tags = [
+            rng.choice(["O", *(f"{l}-{k}" for l in SCHEMES[scheme] for k in ("x", "y-z"))])
+            for _ in range(rng.randrange(6))
+        ]
+        if scheme == "IOB2":
+            assert entities(tags) == by_seqeval(tags, scheme)  # also where they are ungrammatical
         if wrong_tag(tags, scheme): continue
         good += 1
         assert entities(to_iob2(tags, scheme)) == by_seqeval(tags, scheme)
-        assert wrong_tag(to_iob2(tags, scheme), "IOB2") is None and from_iob2(to_iob2(tags, scheme), scheme) == tags
+        assert wrong_tag(to_iob2(tags, scheme), "IOB2") is None
+        assert from_iob2(to_iob2(tags, scheme), scheme) == tags
     assert good > 500
 
 
@@ -138,21 +252,31 @@ def test_a_sequence_is_refused_where_nobody_would_write_it(scheme):
     "Grammatical is exactly what some IOB2 sequence is written as."
     rng = random.Random(2)
     for _ in range(3000):
-        tags = [rng.choice(["O", *(f"{l}-{k}" for l in SCHEMES[scheme] for k in "xy")]) for _ in range(rng.randrange(1, 5))]
+        tags = [
+            rng.choice(["O", *(f"{l}-{k}" for l in SCHEMES[scheme] for k in "xy")])
+            for _ in range(rng.randrange(1, 5))
+        ]
         read = to_iob2(tags, scheme)
         rewritten = from_iob2(read, scheme) if wrong_tag(read, "IOB2") is None else None
         assert (wrong_tag(tags, scheme) is None) == (rewritten == tags), tags
 
 
 def test_guessing():
-    assert guess_scheme([["O"], ["NOUN"]]) == guess_scheme([]) == guess_scheme([["O", "O"]]) == "plain"
-    assert guess_scheme([["I-a", "B-a"], ["O", "I-b"]]) == "IOB1" and guess_scheme([["B-a", "B-a"]]) == "IOB2" and guess_scheme([["S-a"]]) == "BIOES"
+    assert (
+        guess_scheme([["O"], ["NOUN"]]) == guess_scheme([]) == guess_scheme([["O", "O"]]) == "plain"
+    )
+    assert guess_scheme([["I-a", "B-a"], ["O", "I-b"]]) == "IOB1"
+    assert guess_scheme([["B-a", "B-a"]]) == "IOB2"
+    assert guess_scheme([["S-a"]]) == "BIOES"
     assert not may_follow("O", "I-a", "IOB2") and may_follow("O", "I-a", "IOB1")
 
 
 # --- offsets ---
 
-SIGNS = ["a", "é", "e\u0301", "👩‍🚀", "👍🏽", "🇯🇵", "京都", "カﾞ", "한국", "न\u093f", " ", "\n", "_9", "1️⃣", "-", "<b>", "ไทย", "\u200d", "\ufe0f", "😀", "don't", "[UNK]", "مي\u200cخو"]
+SIGNS = [
+    "a", "é", "e\u0301", "👩‍🚀", "👍🏽", "🇯🇵", "京都", "カﾞ", "한국", "न\u093f", " ", "\n", "_9",
+    "1️⃣", "-", "<b>", "ไทย", "\u200d", "\ufe0f", "😀", "don't", "[UNK]", "مي\u200cخو",
+]
 
 
 def test_offsets_round_trip():
@@ -162,13 +286,27 @@ def test_offsets_round_trip():
         unit = rng.choice(["word", "character"])
         places = split_words(text, unit)
         borders = {m.start() for m in regex.finditer(r"\X", text)} | {len(text)}
-        assert all(a in borders and b in borders for p in places for a, b in [p]) and "".join(text[a:b] for a, b in places) or not places
+        assert (
+            all(a in borders and b in borders for p in places for a, b in [p])
+            and "".join(text[a:b] for a, b in places)
+            or not places
+        )
         words = [text[a:b] for a, b in places]
         assert locate(words, text) == places
         tags = []
-        for _ in words: tags.append(rng.choice([t for t in ("O", "B-x", "I-x", "B-y", "I-y") if may_follow(tags[-1] if tags else "O", t, "IOB2")]))
+        for _ in words:
+            tags.append(
+                rng.choice(
+                    [
+                        t
+                        for t in ("O", "B-x", "I-x", "B-y", "I-y")
+                        if may_follow(tags[-1] if tags else "O", t, "IOB2")
+                    ]
+                )
+            )
         spans = tags_to_spans(tags, places, text)
-        assert spans_to_tags(text, spans, places) == tags and all(text[s["start"]:s["end"]] == s["text"] for s in spans)
+        assert spans_to_tags(text, spans, places) == tags
+        assert all(text[s["start"]:s["end"]] == s["text"] for s in spans)
 
 
 def test_spans_at_any_wrong_place_are_refused():
@@ -178,9 +316,15 @@ def test_spans_at_any_wrong_place_are_refused():
     starts, ends = {a for a, _ in places}, {b for _, b in places}
     for a in range(-2, len(text) + 3):
         for b in range(-2, len(text) + 3):
-            try: tags = spans_to_tags(text, [[a, b, "X"]], places)
-            except DataError: assert not (a < b and a in starts and b in ends); continue
-            assert a in starts and b in ends and a < b and tags_to_spans(tags, places, text)[0]["start"] == a
+            try:
+                tags = spans_to_tags(text, [[a, b, "X"]], places)
+            except DataError:
+                assert not (a < b and a in starts and b in ends)
+                continue
+            assert a in starts
+            assert b in ends
+            assert a < b
+            assert tags_to_spans(tags, places, text)[0]["start"] == a
 
 
 # --- alignment ---
@@ -193,8 +337,12 @@ def test_every_word_has_its_pieces(tiny, name):
     _, processor = load(tiny(name), "token-classification", num_labels=3)
     pieces = word_pieces([WORDS, ["stop"], []], processor)
     assert [len(p) for p in pieces] == [10, 1, 0] and all(pieces[0])
-    plain = ["the", "plot", "is", "dull"]  # words that a blank alone separates: the pieces are those of the text
-    assert [t for p in word_pieces([plain], processor)[0] for t in p] == processor(" ".join(plain), add_special_tokens=False)["input_ids"]
+    plain = [
+        "the", "plot", "is", "dull",
+    ]  # words that a blank alone separates: the pieces are those of the text
+    assert [t for p in word_pieces([plain], processor)[0] for t in p] == processor(
+        " ".join(plain), add_special_tokens=False
+    )["input_ids"]
 
 
 @pytest.mark.parametrize("name", ["roberta", "modernbert", "gpt2"])
@@ -202,10 +350,13 @@ def test_blanks_of_byte_level_tokenizers(tiny, name):
     "As with the tokenizer's own add_prefix_space, after the first word; and not as without."
     _, processor = load(tiny(name), "token-classification", num_labels=3)
     words = ["the", "plot", "is", "dull"]
-    ours, bare = word_pieces([words], processor)[0], processor(words, is_split_into_words=True, add_special_tokens=False)["input_ids"]
+    ours = word_pieces([words], processor)[0]
+    bare = processor(words, is_split_into_words=True, add_special_tokens=False)["input_ids"]
     processor.backend_tokenizer.pre_tokenizer.add_prefix_space = True
     theirs = processor(words, is_split_into_words=True, add_special_tokens=False)
-    by_word = [[t for t, w in zip(theirs["input_ids"], theirs.word_ids()) if w == k] for k in range(4)]
+    by_word = [
+        [t for t, w in zip(theirs["input_ids"], theirs.word_ids()) if w == k] for k in range(4)
+    ]
     assert ours[1:] == by_word[1:] and sum(ours, []) != bare
     assert word_pieces([words], processor)[0] == by_word  # whoever has set it gets it
 
@@ -213,19 +364,26 @@ def test_blanks_of_byte_level_tokenizers(tiny, name):
 @pytest.mark.parametrize("name", FOUR)
 @pytest.mark.parametrize("pieces", ["first", "all", "none"])
 def test_which_pieces_are_asked(tiny, name, pieces):
-    rows = pd.DataFrame({"words": [WORDS], "tags": [["O", "B-x", "I-x", "O", "B-y", "B-y", "I-y", "B-x", "O", "O"]]})
+    rows = pd.DataFrame(
+        {"words": [WORDS], "tags": [["O", "B-x", "I-x", "O", "B-y", "B-y", "I-y", "B-x", "O", "O"]]}
+    )
     task = SequenceLabelling(pieces=pieces).learn(rows)
     _, processor = task.build(str(tiny(name)))
-    example, many = task.encode_all(rows, processor)[0], [len(p) for p in word_pieces([WORDS], processor)[0]]
+    example = task.encode_all(rows, processor)[0]
+    many = [len(p) for p in word_pieces([WORDS], processor)[0]]
     asked = {w: [] for w in range(10)}
     word = -1
     for place, label in zip(example["place"][1:-1], example["asked"][1:-1]):
         word = max(word, place)
         asked[word].append(task.labels[label] if label >= 0 else "")
-    assert max(many) > 1 and [len(asked[w]) for w in range(10)] == many and [p for p in example["place"] if p >= 0] == list(range(10))
+    assert max(many) > 1
+    assert [len(asked[w]) for w in range(10)] == many
+    assert [p for p in example["place"] if p >= 0] == list(range(10))
     for w, tag in enumerate(rows.tags[0]):
         later = "O" if tag == "O" else "I" + tag[1:]
-        assert asked[w] == [tag if pieces != "none" or many[w] == 1 else ""] + [later if pieces == "all" else ""] * (many[w] - 1)
+        assert asked[w] == [tag if pieces != "none" or many[w] == 1 else ""] + [
+            later if pieces == "all" else ""
+        ] * (many[w] - 1)
 
 
 def test_our_frame_is_the_tokenizers(tiny):
@@ -236,7 +394,10 @@ def test_our_frame_is_the_tokenizers(tiny):
             whole = processor(" ".join(row["words"]))["input_ids"]
             assert task.encode(row, processor)["input_ids"] == whole
             short = replace(task, max_length=12)
-            assert short.encode(row, processor)["input_ids"] == processor(" ".join(row["words"]), truncation=True, max_length=12)["input_ids"]
+            assert (
+                short.encode(row, processor)["input_ids"]
+                == processor(" ".join(row["words"]), truncation=True, max_length=12)["input_ids"]
+            )
 
 
 # --- too long ---
@@ -245,23 +406,32 @@ def test_windows_are_the_tokenizers(tiny):
     _, processor = load(tiny("bert"), "token-classification", num_labels=2)
     for n in (1, 5, 9, 10, 11, 23, 40):
         for room, stride in ((5, 0), (5, 2), (9, 6), (10, 3)):
-            theirs = processor(["a"] * n, is_split_into_words=True, add_special_tokens=False, truncation=True, max_length=room, stride=stride, return_overflowing_tokens=True)["input_ids"]
+            theirs = processor(
+                ["a"] * n, is_split_into_words=True, add_special_tokens=False, truncation=True,
+                max_length=room, stride=stride, return_overflowing_tokens=True,
+            )["input_ids"]
             ours = windows(n, room, stride)
-            assert [b - a for a, b in ours] == list(map(len, theirs)) and {i for a, b in ours for i in range(a, b)} == set(range(n))
+            assert [b - a for a, b in ours] == list(map(len, theirs))
+            assert {i for a, b in ours for i in range(a, b)} == set(range(n))
             for i in range(n):
                 k = best_window(i, ours, n)
                 room_left = lambda a, b: min(i - a if a else n, b - 1 - i if b < n else n)
-                assert ours[k][0] <= i < ours[k][1] and room_left(*ours[k]) == max(room_left(a, b) for a, b in ours if a <= i < b)
+                assert ours[k][0] <= i < ours[k][1]
+                assert room_left(*ours[k]) == max(room_left(a, b) for a, b in ours if a <= i < b)
 
 
 class Oracle(torch.nn.Module):
     "Knows the tag of every word by its first piece's id."
-    def __init__(self, answers, classes): super().__init__(); self.answers, self.classes, self.p = answers, classes, torch.nn.Parameter(torch.zeros(1))
+    def __init__(self, answers, classes):
+        super().__init__()
+        self.answers, self.classes, self.p = answers, classes, torch.nn.Parameter(torch.zeros(1))
 
     def forward(self, input_ids, attention_mask):
         from transformers.modeling_outputs import TokenClassifierOutput
         best = torch.tensor([[self.answers.get(t, 0) for t in row] for row in input_ids.tolist()])
-        return TokenClassifierOutput(logits=9. * torch.nn.functional.one_hot(best, self.classes) + self.p)
+        return TokenClassifierOutput(
+            logits=9.0 * torch.nn.functional.one_hot(best, self.classes) + self.p
+        )
 
 
 @pytest.fixture
@@ -269,24 +439,49 @@ def oracle(tiny):
     "A task of long rows, a processor, and a model that is right wherever it is asked."
     rng = random.Random(4)
     words = [[rng.choice("a e i o u n s t".split()) for _ in range(n)] for n in (3, 40, 100, 1)]
-    rows = pd.DataFrame({"words": words, "tags": [["B-V" if w in "aeiou" else "O" for w in row] for row in words]})
+    rows = pd.DataFrame(
+        {"words": words, "tags": [["B-V" if w in "aeiou" else "O" for w in row] for row in words]}
+    )
     task = SequenceLabelling(max_length=20).learn(rows)
     _, processor = task.build(str(tiny("bert")))
-    return rows, task, processor, Oracle({processor.convert_tokens_to_ids(w): task.labels.index("B-V" if w in "aeiou" else "O") for w in "aeionstu"}, len(task.labels))
+    return (
+        rows, task, processor,
+        Oracle(
+            {
+                processor.convert_tokens_to_ids(w): task.labels.index(
+                    "B-V" if w in "aeiou" else "O"
+                )
+                for w in "aeionstu"
+            },
+            len(task.labels),
+        ),
+    )
 
 
 def test_words_after_the_cut_count_as_errors(oracle):
     rows, task, processor, model = oracle
     result = evaluate(task, model, processor, rows)
-    for p, words in zip(result.predictions, rows.words): assert p.value["tags"][:18] == ["B-V" if w in "aeiou" else "O" for w in words[:18]] and set(p.value["tags"][18:]) <= {UNSEEN}
+    for p, words in zip(result.predictions, rows.words):
+        assert p.value["tags"][:18] == ["B-V" if w in "aeiou" else "O" for w in words[:18]] and set(
+            p.value["tags"][18:]
+        ) <= {UNSEEN}
     assert [p.score for p in result.predictions][1:3] == [0.0, 0.0]
     seen = 3 + 18 + 18 + 1
-    assert result.metrics["token_accuracy"] == pytest.approx(seen / 144)  # the O among the unseen are not right either
-    found, there = sum(len(entities(t[:18])) for t in rows.tags), sum(len(entities(t)) for t in rows.tags)
-    assert result.metrics["recall"] == pytest.approx(found / there) and result.metrics["precision"] == 1.0
+    assert result.metrics["token_accuracy"] == pytest.approx(
+        seen / 144
+    )  # the O among the unseen are not right either
+    found = sum(len(entities(t[:18])) for t in rows.tags)
+    there = sum(len(entities(t)) for t in rows.tags)
+    assert result.metrics["recall"] == pytest.approx(found / there)
+    assert result.metrics["precision"] == 1.0
     warning, = task.check_lengths(rows, processor)
-    assert "2 of 4 rows are longer than the 20 tokens" in warning.message and f"{144 - seen} words" in warning.message and "stride" in warning.message
-    assert [f.message for f in task.check_lengths(rows, processor, Examples(task, rows, processor).lengths)] == [warning.message]
+    assert "2 of 4 rows are longer than the 20 tokens" in warning.message
+    assert f"{144 - seen} words" in warning.message
+    assert "stride" in warning.message
+    assert [
+        f.message
+        for f in task.check_lengths(rows, processor, Examples(task, rows, processor).lengths)
+    ] == [warning.message]
 
 
 @pytest.mark.parametrize("stride", [0, 1, 9, 17])
@@ -295,27 +490,43 @@ def test_windows_read_every_word_once(oracle, stride):
     task = replace(task, stride=stride)
     examples = task.encode_all(rows, processor)
     for e, words in zip(examples, rows.words):
-        assert sorted(p for p in e["place"] if p >= 0) == list(range(len(words))) and sum(a >= 0 for a in e["asked"]) == len(words)
+        assert sorted(p for p in e["place"] if p >= 0) == list(range(len(words)))
+        assert sum(a >= 0 for a in e["asked"]) == len(words)
         assert max(e["windows"]) <= 20 and sum(e["windows"]) == len(e["input_ids"])
     batch = task.collate(list(examples), processor)
     assert len(batch) == 4 < len(batch.inputs["input_ids"]) and task.weigh(batch) == {"loss": 144.0}
     for size in (1, 3, 64):
         result = evaluate(task, model, processor, rows, batch_size=size)
-        assert result.metrics["f1"] == result.metrics["token_accuracy"] == 1.0 and [p.value["tags"] for p in result.predictions] == rows.tags.tolist()
+        assert result.metrics["f1"] == result.metrics["token_accuracy"] == 1.0
+        assert [p.value["tags"] for p in result.predictions] == rows.tags.tolist()
     assert task.check_lengths(rows, processor) == []
 
 
 def test_a_stride_as_wide_as_the_window_is_refused(oracle):
     rows, task, processor, _ = oracle
-    with pytest.raises(DataError, match="stride=18, but a window holds 18 pieces"): replace(task, stride=18).encode_all(rows, processor)
+    with pytest.raises(DataError, match="stride=18, but a window holds 18 pieces"):
+        replace(task, stride=18).encode_all(rows, processor)
 
 
 def test_training_in_windows_learns_what_a_cut_hides(tiny):
     "The tag of a word far behind is learned with windows alone."
-    rows = pd.concat([pd.DataFrame({"words": [["a"] * 16 + ["funny"], ["the"] * 16 + ["dull"]], "tags": [["O"] * 16 + ["B-X"], ["O"] * 16 + ["B-Y"]]})] * 4, ignore_index=True)
+    rows = pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "words": [["a"] * 16 + ["funny"], ["the"] * 16 + ["dull"]],
+                    "tags": [["O"] * 16 + ["B-X"], ["O"] * 16 + ["B-Y"]],
+                }
+            )
+        ]
+        * 4,
+        ignore_index=True,
+    )
     ends = {}
     for stride in (None, 4):
-        tuner = FineTuner(SequenceLabelling(max_length=12, stride=stride), tiny("bert"), BY_HEART.but(epochs=25)).fit(rows)
+        tuner = FineTuner(
+            SequenceLabelling(max_length=12, stride=stride), tiny("bert"), BY_HEART.but(epochs=25)
+        ).fit(rows)
         ends[stride] = tuner.evaluate(rows).metrics["f1"]
     assert ends == {None: 0.0, 4: 1.0}
 
@@ -325,7 +536,11 @@ def test_frozen_blocks_and_windows(tiny):
     rows = tagged()
     runs = []
     for shortcuts in (FineTuner.shortcuts, ()):
-        tuner = FineTuner(SequenceLabelling(max_length=12, stride=3), tiny("bert"), BY_HEART.but(epochs=2, unfreeze_last=1, precision="fp32"))
+        tuner = FineTuner(
+            SequenceLabelling(max_length=12, stride=3),
+            tiny("bert"),
+            BY_HEART.but(epochs=2, unfreeze_last=1, precision="fp32"),
+        )
         tuner.shortcuts = shortcuts
         runs.append(tuner.fit(rows))
         if shortcuts: assert "states" not in tuner.run.quick.used
@@ -333,9 +548,16 @@ def test_frozen_blocks_and_windows(tiny):
 
 
 def test_frozen_blocks_without_windows_use_the_cache(tiny):
-    tuner = FineTuner(SequenceLabelling(), tiny("bert"), BY_HEART.but(epochs=2, unfreeze_last=1, precision="fp32")).fit(tagged())
-    plain = FineTuner(SequenceLabelling(), tiny("bert"), BY_HEART.but(epochs=2, unfreeze_last=1, precision="fp32")); plain.shortcuts = ()
-    np.testing.assert_allclose(*[[s["loss"] for s in t.history.steps] for t in (tuner, plain.fit(tagged()))], rtol=1e-4)
+    tuner = FineTuner(
+        SequenceLabelling(), tiny("bert"), BY_HEART.but(epochs=2, unfreeze_last=1, precision="fp32")
+    ).fit(tagged())
+    plain = FineTuner(
+        SequenceLabelling(), tiny("bert"), BY_HEART.but(epochs=2, unfreeze_last=1, precision="fp32")
+    )
+    plain.shortcuts = ()
+    np.testing.assert_allclose(
+        *[[s["loss"] for s in t.history.steps] for t in (tuner, plain.fit(tagged()))], rtol=1e-4
+    )
     assert "states" in tuner.run.quick.used
 
 
@@ -346,19 +568,32 @@ def test_loss_is_the_librarys(tiny, name):
     task = SequenceLabelling().learn(tagged())
     model, processor = task.build(str(tiny(name)))
     batch = task.collate(list(task.encode_all(tagged(), processor)), processor)
-    with torch.no_grad(): out = model(**batch.inputs, labels=batch.targets["labels"])
+    with torch.no_grad():
+        out = model(**batch.inputs, labels=batch.targets["labels"])
     words = sum(map(len, tagged().words))
-    assert task.weigh(batch) == {"loss": words} and (task.loss(out, batch)["loss"] / words).item() == pytest.approx(out.loss.item(), rel=1e-6)
+    assert task.weigh(batch) == {"loss": words}
+    assert (task.loss(out, batch)["loss"] / words).item() == pytest.approx(
+        out.loss.item(), rel=1e-6
+    )
 
 
-@pytest.mark.parametrize("name", [n for n, c in CASES.items() if isinstance(c.task, SequenceLabelling) and c.checkpoint != "deberta-v2"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        n
+        for n, c in CASES.items()
+        if isinstance(c.task, SequenceLabelling) and c.checkpoint != "deberta-v2"
+    ],
+)
 def test_packed_and_cut_the_gradient_is_one(name, tiny):
     task, model, processor = CASES[name].begin(tiny)
     examples = Examples(task, CASES[name].rows, processor)
     into_rows = packer(task, model, examples)
     def gradient(pieces):
         effective_gradient(task, model, pieces)
-        return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).double()
+        return torch.cat(
+            [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+        ).double()
     whole = gradient([examples.batch(range(10))])
     for size in (1, 3, 10):
         pieces = [into_rows(examples.batch(i)) for i in cut(range(10), size)]
@@ -367,7 +602,8 @@ def test_packed_and_cut_the_gradient_is_one(name, tiny):
 
 
 def test_deberta_is_refused_before_training(tiny):
-    with pytest.raises(SFTError, match="packing=False"): FineTuner(SequenceLabelling(), tiny("deberta-v2"), BY_HEART.but(packing=True)).fit(tagged())
+    with pytest.raises(SFTError, match="packing=False"):
+        FineTuner(SequenceLabelling(), tiny("deberta-v2"), BY_HEART.but(packing=True)).fit(tagged())
 
 
 # --- metrics ---
@@ -377,31 +613,54 @@ def test_metrics_are_seqevals_and_sklearns():
     for _ in range(100):
         n = [rng.randrange(1, 8) for _ in range(4)]
         said, true = ([[rng.choice(task.labels) for _ in range(k)] for k in n] for _ in range(2))
-        got = task.metrics([Prediction({"tags": t, "spans": []}) for t in said], [{"tags": t} for t in true])
-        assert got["f1"] == pytest.approx(f1_score(true, said, mode="strict", scheme=IOB2, zero_division=0)) == pytest.approx(entity_f1(said, true))
+        got = task.metrics(
+            [Prediction({"tags": t, "spans": []}) for t in said], [{"tags": t} for t in true]
+        )
+        assert (
+            got["f1"]
+            == pytest.approx(f1_score(true, said, mode="strict", scheme=IOB2, zero_division=0))
+            == pytest.approx(entity_f1(said, true))
+        )
         assert got["f1_lenient"] == pytest.approx(f1_score(true, said, zero_division=0))
         assert got["token_accuracy"] == pytest.approx(accuracy_score(sum(true, []), sum(said, [])))
-        table = task.tables([Prediction({"tags": t, "spans": []}) for t in said], [{"tags": t} for t in true])
+        table = task.tables(
+            [Prediction({"tags": t, "spans": []}) for t in said], [{"tags": t} for t in true]
+        )
         assert table["words"].to_numpy().sum() == sum(n)
-        if "per type" in table: assert table["per type"].entities.sum() == sum(len(entities(t)) for t in true)
+        if "per type" in table:
+            assert table["per type"].entities.sum() == sum(len(entities(t)) for t in true)
 
 
 def test_nothing_to_find():
     task = SequenceLabelling(labels=["O", "B-x", "I-x"])
     answers, targets = [Prediction({"tags": ["O", "O"], "spans": []})], [{"tags": ["O", "O"]}]
-    assert task.metrics(answers, targets)["token_accuracy"] == 1.0 and task.metrics(answers, targets)["f1"] == 0.0 and task.score(answers[0], targets[0]) == 1.0
+    assert task.metrics(answers, targets)["token_accuracy"] == 1.0
+    assert task.metrics(answers, targets)["f1"] == 0.0
+    assert task.score(answers[0], targets[0]) == 1.0
     assert set(task.tables(answers, targets)) == {"words"} and task.plot(answers, targets).axes
     assert task.score(Prediction({"tags": ["B-x", "O"]}), targets[0]) == 0.0
 
 
 def test_plain_tags():
-    rows = pd.DataFrame({"words": tagged().words, "tags": [["LONG" if len(w) > 4 else "short" for w in row] for row in tagged().words]})
+    rows = pd.DataFrame(
+        {
+            "words": tagged().words,
+            "tags": [["LONG" if len(w) > 4 else "short" for w in row] for row in tagged().words],
+        }
+    )
     task = SequenceLabelling().learn(rows)
-    assert task.metric == ("accuracy", "max") and task.labels == ["LONG", "short"] and SequenceLabelling().metric == ("f1", "max")
+    assert task.metric == ("accuracy", "max")
+    assert task.labels == ["LONG", "short"]
+    assert SequenceLabelling().metric == ("f1", "max")
     target = task.target(rows.iloc[0].to_dict())
-    assert len(target["spans"]) == len(rows.words[0]) and task.score(Prediction({"tags": ["LONG"] * 9 + [UNSEEN]}), {"tags": ["LONG", "short"] * 5}) == .5
+    assert len(target["spans"]) == len(rows.words[0])
+    assert (
+        task.score(Prediction({"tags": ["LONG"] * 9 + [UNSEEN]}), {"tags": ["LONG", "short"] * 5})
+        == 0.5
+    )
     result = task.metrics([Prediction(target)], [target])
-    assert result == {"accuracy": 1.0, "f1_macro": 1.0} and set(task.tables([Prediction(target)], [target])) == {"per tag", "words"}
+    assert result == {"accuracy": 1.0, "f1_macro": 1.0}
+    assert set(task.tables([Prediction(target)], [target])) == {"per tag", "words"}
 
 
 # --- showing ---
@@ -410,10 +669,15 @@ def test_everything_is_escaped():
     bad = "<script>alert('x')</script> & \"you\""
     task = SequenceLabelling(labels=["O", "B-<i>", "I-<i>"])
     page = html_spans(bad, [{"start": 0, "end": 8, "label": "<i>"}], task.labels)
-    assert "<script" not in page and "<i>" not in page and "&lt;script&gt;" in page and "&amp; &#34;you&#34;" in page
+    assert "<script" not in page
+    assert "<i>" not in page
+    assert "&lt;script&gt;" in page
+    assert "&amp; &#34;you&#34;" in page
     rows = task.read([{"text": bad, "spans": [[0, 8, "<i>"]]}])
     shown = task.show(rows, [task.answer(bad, split_words(bad), ["O"] * len(split_words(bad)))])
-    assert "<script" not in shown._repr_html_() and "<i>" not in shown._repr_html_() and repr(shown).startswith("truth: [<script> <i>]alert(")
+    assert "<script" not in shown._repr_html_()
+    assert "<i>" not in shown._repr_html_()
+    assert repr(shown).startswith("truth: [<script> <i>]alert(")
     assert html.unescape(regex.sub(r"<[^>]*>", "", page)) == "<script> <i>" + bad[8:]
     assert plain_spans("a 😀 b", [{"start": 2, "end": 3, "label": "E"}]) == "a [😀 E] b"
 
@@ -434,18 +698,33 @@ def learned(tiny, tmp_path_factory):
 @pytest.mark.parametrize("name", FOUR)
 def test_eight_sentences_by_heart_before_and_after_saving(learned, name):
     tuner, folder = learned(name)
-    assert tuner.evaluate(tagged()).metrics["f1"] == tuner.evaluate(tagged()).metrics["token_accuracy"] == 1.0
+    assert (
+        tuner.evaluate(tagged()).metrics["f1"]
+        == tuner.evaluate(tagged()).metrics["token_accuracy"]
+        == 1.0
+    )
     again = FineTuner.load(folder)
-    assert [p.value["tags"] for p in again.predict(SENTENCES)] == tagged().tags.tolist()  # the plain texts
-    assert [p.value["tags"] for p in again.predict(tagged().words.tolist())] == tagged().tags.tolist()  # lists of words
+    assert [
+        p.value["tags"] for p in again.predict(SENTENCES)
+    ] == tagged().tags.tolist()  # the plain texts
+    assert [
+        p.value["tags"] for p in again.predict(tagged().words.tolist())
+    ] == tagged().tags.tolist()  # lists of words
     assert again.task == tuner.task and again.evaluate(tagged()).metrics["f1"] == 1.0
-    for p, text in zip(again.predict(SENTENCES), SENTENCES): assert all(text[s["start"]:s["end"]] == s["text"] for s in p.value["spans"]) and 0 <= p.score <= 1
+    for p, text in zip(again.predict(SENTENCES), SENTENCES):
+        assert (
+            all(text[s["start"] : s["end"]] == s["text"] for s in p.value["spans"])
+            and 0 <= p.score <= 1
+        )
 
 
 @pytest.mark.parametrize("name", ["bert", "roberta"])
 def test_plain_transformers_says_the_same(learned, name):
     tuner, folder = learned(name)
-    with quiet(): theirs = pipeline("token-classification", model=str(folder), device="cpu", aggregation_strategy="first")(SENTENCES)
+    with quiet():
+        theirs = pipeline(
+            "token-classification", model=str(folder), device="cpu", aggregation_strategy="first"
+        )(SENTENCES)
     for p, found in zip(tuner.predict(SENTENCES), theirs):
         ours = {(s["start"], s["end"], s["label"]) for s in p.value["spans"]}
         assert {(f["start"], f["end"], f["entity_group"]) for f in found} == ours
@@ -455,25 +734,43 @@ def test_texts_with_difficult_signs(learned):
     tuner, _ = learned("bert")
     texts = ["the 👩‍🚀 asked for a film", "e\u0301 東京 \u200d\ufe0f", "\t<script> i "]
     for p, text in zip(tuner.predict(texts), texts):
-        assert len(p.value["tags"]) == len(split_words(text)) and all(text[s["start"]:s["end"]] == s["text"] for s in p.value["spans"])
+        assert len(p.value["tags"]) == len(split_words(text))
+        assert all(text[s["start"]:s["end"]] == s["text"] for s in p.value["spans"])
     json.dumps([p.value for p in tuner.predict(texts)])
 
 
 def test_the_ladder(tiny):
     rows = pd.concat([tagged()] * 3, ignore_index=True)
-    climb = ladder(SequenceLabelling(), rows, tagged(), tagged(), str(tiny("bert")), BY_HEART.but(epochs=2))
-    assert list(climb.evaluations) == ["majority", "dictionary", "features", "frozen", "scratch", "fine-tuned"]
-    assert climb.evaluations["majority"]["f1"] == 0 and climb.evaluations["features"]["f1"] == 1.0 and climb.evaluations["frozen"]["f1"] > .5
+    climb = ladder(
+        SequenceLabelling(), rows, tagged(), tagged(), str(tiny("bert")), BY_HEART.but(epochs=2)
+    )
+    assert list(climb.evaluations) == [
+        "majority", "dictionary", "features", "frozen", "scratch", "fine-tuned",
+    ]
+    assert climb.evaluations["majority"]["f1"] == 0
+    assert climb.evaluations["features"]["f1"] == 1.0
+    assert climb.evaluations["frozen"]["f1"] > .5
     assert climb.metric == "f1" and climb.plot().axes
-    speech = pd.DataFrame({"words": rows.words, "tags": [["LONG" if len(w) > 4 else "short" for w in row] for row in rows.words]})
-    climb = ladder(SequenceLabelling(), speech, speech[:8], speech[:8], str(tiny("bert")), BY_HEART, rungs=("dictionary", "frozen"))
-    assert climb.metric == "accuracy" and climb.evaluations["dictionary"]["accuracy"] == 1.0 and climb.plot().axes
+    speech = pd.DataFrame(
+        {
+            "words": rows.words,
+            "tags": [["LONG" if len(w) > 4 else "short" for w in row] for row in rows.words],
+        }
+    )
+    climb = ladder(
+        SequenceLabelling(), speech, speech[:8], speech[:8], str(tiny("bert")), BY_HEART,
+        rungs=("dictionary", "frozen"),
+    )
+    assert climb.metric == "accuracy"
+    assert climb.evaluations["dictionary"]["accuracy"] == 1.0
+    assert climb.plot().axes
 
 
 # --- typed ---
 
 def typed(capsys, *argv):
-    with pytest.raises(SystemExit) as e: main([str(a) for a in argv])
+    with pytest.raises(SystemExit) as e:
+        main([str(a) for a in argv])
     out, err = capsys.readouterr()
     assert e.value.code in (0, None), err
     return out, err
@@ -481,20 +778,34 @@ def typed(capsys, *argv):
 
 def test_typed(tiny, tmp_path, capsys):
     rows = tagged()
-    text = "\n\n".join("\n".join(f"{w} {t}" for w, t in zip(r["words"], r["tags"])) for r in rows.to_dict("records") for _ in range(3))
+    text = "\n\n".join(
+        "\n".join(f"{w} {t}" for w, t in zip(r["words"], r["tags"]))
+        for r in rows.to_dict("records")
+        for _ in range(3)
+    )
     path, run = write(tmp_path/"data.conll", text), tmp_path/"run"
-    out, _ = typed(capsys, "fine-tune", path, "--task", "sequence-labelling", "--model", tiny("bert"), "--out", run, "--epochs", 25, "--learning-rate", 3e-3, "--batch-size", 8, "--stride", 8, "--json")
-    assert 0 <= json.loads(out.splitlines()[-1])["valid"]["f1"] <= 1 and FineTuner.load(run).task.stride == 8
+    out, _ = typed(
+        capsys, "fine-tune", path, "--task", "sequence-labelling", "--model", tiny("bert"),
+        "--out", run, "--epochs", 25, "--learning-rate", 3e-3, "--batch-size", 8, "--stride",
+        8, "--json",
+    )
+    assert 0 <= json.loads(out.splitlines()[-1])["valid"]["f1"] <= 1
+    assert FineTuner.load(run).task.stride == 8
     out, _ = typed(capsys, "evaluate", run, path, "--json")
     assert {"f1", "token_accuracy"} <= set(json.loads(out.splitlines()[-1])["metrics"])
-    out, _ = typed(capsys, "evaluate", run, run/"certify.csv", "--out", tmp_path/"report")  # lists in a CSV come back
-    assert (tmp_path/"report"/"table_per_type.csv").exists() and (tmp_path/"report"/"plot.svg").exists()
+    out, _ = typed(
+        capsys, "evaluate", run, run / "certify.csv", "--out", tmp_path / "report"
+    )  # lists in a CSV come back
+    assert (tmp_path/"report"/"table_per_type.csv").exists()
+    assert (tmp_path/"report"/"plot.svg").exists()
     typed(capsys, "predict", run, path, "--out", tmp_path/"answers.jsonl")
     answers = [json.loads(line) for line in (tmp_path/"answers.jsonl").read_text().splitlines()]
     assert len(answers) == 24 and set(answers[0]["prediction"]) == {"tags", "spans"}
     out, err = typed(capsys, "predict", run, "--text", "i wanted a film", "--text", "<b> & you")
     table = pd.read_csv(io.StringIO(out))
-    assert [set(json.loads(p)) for p in table.prediction] == [{"tags", "spans"}] * 2 and list(table.text) == ["i wanted a film", "<b> & you"] and err == ""
+    assert [set(json.loads(p)) for p in table.prediction] == [{"tags", "spans"}] * 2
+    assert list(table.text) == ["i wanted a film", "<b> & you"]
+    assert err == ""
     typed(capsys, "predict", run, path, "--text", "one more", "--out", tmp_path/"both.parquet")
     assert len(read_table(tmp_path/"both.parquet")) == 25
 
@@ -502,4 +813,11 @@ def test_typed(tiny, tmp_path, capsys):
 def test_help_names_the_settings(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     out, _ = typed(capsys, "fine-tune", "--task", "sequence-labelling", "--help")
-    assert all(f"--{o}" in out for o in ("words", "tags", "stride", "tag-column", "scheme", "sentence", "tag-names", "pieces", "max-length")) and "--labels" not in out
+    assert all(
+        f"--{o}" in out
+        for o in (
+            "words", "tags", "stride", "tag-column", "scheme", "sentence", "tag-names",
+            "pieces", "max-length",
+        )
+    )
+    assert "--labels" not in out

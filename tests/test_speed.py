@@ -1,4 +1,7 @@
-"""The shortcuts of sft_nb.speed.quicken leave something out, and change nothing: the distribution of dropout, every gradient, every weight, every file."""
+"""The shortcuts of sft_nb.speed.quicken leave something out, and change nothing:
+
+the distribution of dropout, every gradient, every weight, every file.
+"""
 import json
 import os
 import re
@@ -48,51 +51,76 @@ def wide(tiny, tmp_path_factory):
     from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
     folder = tmp_path_factory.mktemp("wide")
     with quiet(), torch_seed("wide"):
-        config = BertConfig.from_pretrained(tiny("bert")); config.vocab_size = 3000
-        BertForMaskedLM(config).save_pretrained(folder); AutoTokenizer.from_pretrained(tiny("bert")).save_pretrained(folder)
+        config = BertConfig.from_pretrained(tiny("bert"))
+        config.vocab_size = 3000
+        BertForMaskedLM(config).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(tiny("bert")).save_pretrained(folder)
     return folder
 
 
 @pytest.fixture
 def rows(reviews):
     "Forty rows of many lengths."
-    more = [(" ".join(reviews.text.iloc[: 1 + i % 4]) if i % 3 else reviews.text[i % 8], reviews.label[i % 8]) for i in range(40)]
-    return pd.DataFrame([(f"{text} {i}", label) for i, (text, label) in enumerate(more)], columns=["text", "label"])
+    more = [
+        (
+            " ".join(reviews.text.iloc[: 1 + i % 4]) if i % 3 else reviews.text[i % 8],
+            reviews.label[i % 8],
+        )
+        for i in range(40)
+    ]
+    return pd.DataFrame(
+        [(f"{text} {i}", label) for i, (text, label) in enumerate(more)], columns=["text", "label"]
+    )
 
 
 def flat(state): return torch.cat([v.flatten().double() for v in state.values()])
 def apart(a, b): return ((flat(a) - flat(b)).norm() / flat(b).norm()).item()
 
 
-RECIPE = Recipe(precision="fp32", epochs=2, learning_rate=1e-3, batch_size=8, keep_best=False, weight_decay=0.1)
+RECIPE = Recipe(
+    precision="fp32", epochs=2, learning_rate=1e-3, batch_size=8, keep_best=False, weight_decay=0.1
+)
 
 
 # --- dropout ---
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.013])
 def test_dropout_keeps_as_often_as_it_says_and_forgets_at_once(p):
-    with torch_seed("dice", p): mask = keep_mask((500_000, 8), p)
+    with torch_seed("dice", p):
+        mask = keep_mask((500_000, 8), p)
     keep, rate = (mask > 0).numpy(), 1 - round(p * 65536) / 65536
-    assert abs(rate - (1 - p)) < 1e-5 and mask.unique().tolist() == [0, pytest.approx(1 / rate, rel=1e-6)]
+    assert abs(rate - (1 - p)) < 1e-5
+    assert mask.unique().tolist() == [0, pytest.approx(1 / rate, rel=1e-6)]
     assert abs(norm.ppf(norm.sf((keep.mean() - rate) / np.sqrt(rate * (1 - rate) / keep.size)))) < 4
-    patterns = np.bincount(keep @ (1 << np.arange(8)), minlength=256)  # two draws of four decisions: 256 patterns
+    patterns = np.bincount(
+        keep @ (1 << np.arange(8)), minlength=256
+    )  # two draws of four decisions: 256 patterns
     ones = np.array([bin(i).count("1") for i in range(256)])
     expected = len(keep) * rate ** ones * (1 - rate) ** (8 - ones)
     large = expected > 20
-    assert chisquare(np.append(patterns[large], patterns[~large].sum() + 1e-9), np.append(expected[large], expected[~large].sum() + 1e-9)).pvalue > 1e-4
+    assert (
+        chisquare(
+            np.append(patterns[large], patterns[~large].sum() + 1e-9),
+            np.append(expected[large], expected[~large].sum() + 1e-9),
+        ).pvalue
+        > 1e-4
+    )
 
 
 def test_dropout_has_the_mean_and_variance_of_torchs():
     x = torch.full((1000, 1000), 2.0)
-    with torch_seed("moments"): ours, theirs = FastDropout(0.1)(x), nn.Dropout(0.1)(x)
-    for moment in (torch.mean, torch.var): assert abs(moment(ours) / moment(theirs) - 1) < 0.01
+    with torch_seed("moments"):
+        ours, theirs = FastDropout(0.1)(x), nn.Dropout(0.1)(x)
+    for moment in (torch.mean, torch.var):
+        assert abs(moment(ours) / moment(theirs) - 1) < 0.01
 
 
 def test_dropout_belongs_to_torchs_seed():
     layer, x = FastDropout(0.3), torch.ones(50, 7)
     draws = []
     for key in ("a", "a", "b"):
-        with torch_seed(key): draws.append((layer(x), layer(x)))
+        with torch_seed(key):
+            draws.append((layer(x), layer(x)))
     assert torch.equal(draws[0][0], draws[1][0]) and torch.equal(draws[0][1], draws[1][1])
     assert not torch.equal(draws[0][0], draws[0][1]) and not torch.equal(draws[0][0], draws[2][0])
 
@@ -101,18 +129,25 @@ def test_dropout_is_nothing_in_evaluation_and_one_gradient_in_training():
     x = torch.randn(9, 5, requires_grad=True)
     layer = FastDropout(0.4).eval()
     assert torch.equal(layer(x), x)
-    y = layer.train()(x); y.sum().backward()
-    assert torch.allclose(y, x * x.grad) and all(g == 0 or g == pytest.approx(1 / 0.6, rel=1e-4) for g in x.grad.flatten().tolist())
-    for p, kept in ((0.0, x), (1.0, torch.zeros_like(x))): assert torch.equal(FastDropout(p).train()(x), kept)
+    y = layer.train()(x)
+    y.sum().backward()
+    assert torch.allclose(y, x * x.grad)
+    assert all(g == 0 or g == pytest.approx(1 / 0.6, rel=1e-4) for g in x.grad.flatten().tolist())
+    for p, kept in ((0.0, x), (1.0, torch.zeros_like(x))):
+        assert torch.equal(FastDropout(p).train()(x), kept)
 
 
 # --- rows that do not occur ---
 
 def test_a_run_without_the_untouched_rows_ends_in_the_same_weights(wide, rows):
-    "Dropout 0: all shortcuts against none, after ten updates with clipping, decay and a schedule; rows that no batch contains too."
+    """Dropout 0: all shortcuts against none, after ten updates with clipping, decay and a
+    schedule; rows that no batch contains too.
+    """
     recipe = RECIPE.but(dropout=0.0, max_grad_norm=0.1)
     plain, quick = (tuner_with(use, wide, recipe).fit(rows) for use in ((), SHORTCUTS))
-    assert [u.split()[0] for u in quick.run.quick.used] == ["rows", "tokens", "first"]  # no dice: nothing is dropped
+    assert [u.split()[0] for u in quick.run.quick.used] == [
+        "rows", "tokens", "first",
+    ]  # no dice: nothing is dropped
     a, b = plain.model.state_dict(), quick.model.state_dict()
     assert list(a) == list(b) and apart(b, a) < 1e-6
     name = "bert.embeddings.word_embeddings.weight"
@@ -127,17 +162,23 @@ def test_the_model_is_an_ordinary_one_afterwards(wide, rows, tmp_path):
     from transformers import AutoModelForSequenceClassification
     tuner = tuner_with(SHORTCUTS, wide, RECIPE, out=tmp_path / "run").fit(rows[:32], rows[32:])
     assert [u.split()[0] for u in tuner.run.quick.used] == ["dice", "rows", "tokens", "first"]
-    assert not any(isinstance(m, (FastDropout, TouchedRows)) for m in tuner.model.modules()) and tuner.model.config._attn_implementation == "sdpa"
+    assert not any(isinstance(m, (FastDropout, TouchedRows)) for m in tuner.model.modules())
+    assert tuner.model.config._attn_implementation == "sdpa"
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in tuner.model.modules())
-    with quiet(): theirs = AutoModelForSequenceClassification.from_pretrained(tuner.save(tmp_path / "run"))
-    for a, b in zip(theirs.state_dict().values(), tuner.model.state_dict().values()): assert torch.equal(a, b)
+    with quiet():
+        theirs = AutoModelForSequenceClassification.from_pretrained(tuner.save(tmp_path / "run"))
+    for a, b in zip(theirs.state_dict().values(), tuner.model.state_dict().values()):
+        assert torch.equal(a, b)
 
 
 def test_who_looks_at_parameters_sees_them_all(wide, rows):
     "For methods that compare every parameter with what it was."
     task = TextClassification().learn(rows)
-    model, processor = task.build(wide); shapes = [p.shape for p in model.parameters()]
-    assert quicken(model, Examples(task, rows, processor), watched=True).used == ["dice", "tokens", "first"]
+    model, processor = task.build(wide)
+    shapes = [p.shape for p in model.parameters()]
+    assert quicken(model, Examples(task, rows, processor), watched=True).used == [
+        "dice", "tokens", "first",
+    ]
     assert [p.shape for p in model.parameters()] == shapes
 
 
@@ -151,14 +192,18 @@ def test_evaluation_in_the_middle_knows_all_words(wide, rows):
         run.update(batch)
         run.position.step += 1
     layer = run.model.eval().get_input_embeddings()
-    assert isinstance(layer, TouchedRows) and torch.equal(layer(idle)[0, 0], layer.table()[2900]) and not torch.equal(layer.table()[2900], start)
+    assert isinstance(layer, TouchedRows)
+    assert torch.equal(layer(idle)[0, 0], layer.table()[2900])
+    assert not torch.equal(layer.table()[2900], start)
     assert torch.equal(layer(idle)[0, 1], layer.weight[layer.place[5]])
 
 
 def test_a_token_from_nowhere_is_named(wide, rows):
     task = TextClassification().learn(rows)
-    model, processor = task.build(wide); quicken(model, Examples(task, rows, processor), use=("rows",))
-    with pytest.raises(TrainingError, match="2900"): model.train().get_input_embeddings()(torch.tensor([[5, 2900]]))
+    model, processor = task.build(wide)
+    quicken(model, Examples(task, rows, processor), use=("rows",))
+    with pytest.raises(TrainingError, match="2900"):
+        model.train().get_input_embeddings()(torch.tensor([[5, 2900]]))
 
 
 @pytest.mark.parametrize("why", ["tied", "frozen", "augmented", "most"])
@@ -185,33 +230,56 @@ def test_what_happens_only_in_training_is_asked_for(wide, rows, why):
     assert quicken(model, Examples(task, rows, processor), use=("tokens", "first")).used == []
 
 
-@pytest.mark.parametrize("name,expected", [("bert", ["tokens", "first"]), ("bert with adapters", ["tokens", "first"]), ("roberta", ["tokens", "first"]), ("distilbert", ["tokens"]), ("gpt2", ["tokens"]), ("modernbert", [])])
+@pytest.mark.parametrize(
+    "name,expected",
+    [
+        ("bert", ["tokens", "first"]), ("bert with adapters", ["tokens", "first"]),
+        ("roberta", ["tokens", "first"]), ("distilbert", ["tokens"]), ("gpt2", ["tokens"]),
+        ("modernbert", []),
+    ],
+)
 def test_gradients_without_pads_are_those_with_pads(tiny, rows, name, expected):
     task = TextClassification().learn(rows)
     gradients = []
     for use in ((), ("tokens", "first")):
         model, processor = task.build(tiny(name.split()[0]), seed=1)
-        for bias in (p for n, p in model.named_parameters() if n.endswith("bias")): nn.init.uniform_(bias, -0.1, 0.1, torch.Generator().manual_seed(2))
+        for bias in (p for n, p in model.named_parameters() if n.endswith("bias")):
+            nn.init.uniform_(bias, -0.1, 0.1, torch.Generator().manual_seed(2))
         if "adapters" in name: Lora().prepare(model)
         set_dropout(model.double(), 0.0)
         examples = Examples(task, rows, processor)
         quick = quicken(model, examples, use=use)
-        batch = examples.batch(np.arange(9)); model.train()
+        batch = examples.batch(np.arange(9))
+        model.train()
         task.loss(model(**batch.inputs), batch)["loss"].backward()
-        gradients.append({n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in model.named_parameters()})
+        gradients.append(
+            {
+                n: torch.zeros_like(p) if p.grad is None else p.grad
+                for n, p in model.named_parameters()
+            }
+        )
     assert quick.used == expected
     difference = apart(gradients[1], gradients[0])
-    assert flat(gradients[0]).norm() > 0 and difference <= 1e-9  # in 64 bits nothing hides behind rounding
+    assert (
+        flat(gradients[0]).norm() > 0 and difference <= 1e-9
+    )  # in 64 bits nothing hides behind rounding
 
 
 def test_sixteen_bits_work_too(wide, rows):
-    "Under autocast, as on processors with bf16: the same gradient as without shortcuts, to what 16 bits can hold."
-    task = TextClassification().learn(rows); found = []
+    """Under autocast, as on processors with bf16:
+
+    the same gradient as without shortcuts, to what 16 bits can hold.
+    """
+    task = TextClassification().learn(rows)
+    found = []
     for use in ((), SHORTCUTS):
-        model, processor = task.build(wide, seed=1); set_dropout(model, 0.0)
-        examples = Examples(task, rows, processor); quicken(model, examples, use=use)
+        model, processor = task.build(wide, seed=1)
+        set_dropout(model, 0.0)
+        examples = Examples(task, rows, processor)
+        quicken(model, examples, use=use)
         batch = examples.batch(np.arange(9))
-        with torch.autocast("cpu", torch.bfloat16): terms = task.loss(model.train()(**batch.inputs), batch)
+        with torch.autocast("cpu", torch.bfloat16):
+            terms = task.loss(model.train()(**batch.inputs), batch)
         terms["loss"].backward()
         found.append({n: p.grad for n, p in model.named_parameters()})
     name = "bert.embeddings.word_embeddings.weight"
@@ -223,7 +291,8 @@ def test_no_row_sees_another(wide, rows):
     "Changing one row's words leaves the other rows' answers bitwise as they were."
     task = TextClassification().learn(rows)
     model, processor = task.build(wide)
-    examples = Examples(task, rows, processor); quicken(model, examples, use=("tokens", "first"))
+    examples = Examples(task, rows, processor)
+    quicken(model, examples, use=("tokens", "first"))
     model.train()
     set_dropout(model, 0.0)
     batch = examples.batch(np.arange(6))
@@ -236,11 +305,18 @@ def test_no_row_sees_another(wide, rows):
 def test_cutting_a_batch_does_not_change_its_gradient(wide, rows):
     "In 64 bits, where nothing hides behind rounding."
     from sft_nb.training.gradient import effective_gradient
-    task = TextClassification().learn(rows); found = []
+    task = TextClassification().learn(rows)
+    found = []
     for size in (8, 3, 1):
-        model, processor = task.build(wide, seed=1); set_dropout(model.double(), 0.0)
-        examples = Examples(task, rows, processor); quicken(model, examples)
-        effective_gradient(task, model.train(), [examples.batch(np.arange(8)[i:i + size]) for i in range(0, 8, size)])
+        model, processor = task.build(wide, seed=1)
+        set_dropout(model.double(), 0.0)
+        examples = Examples(task, rows, processor)
+        quicken(model, examples)
+        effective_gradient(
+            task,
+            model.train(),
+            [examples.batch(np.arange(8)[i : i + size]) for i in range(0, 8, size)],
+        )
         found.append({n: p.grad for n, p in model.named_parameters()})
     differences = [apart(other, found[0]) for other in found[1:]]
     assert max(differences) <= 1e-9 and flat(found[0]).norm() > 0
@@ -250,8 +326,10 @@ def test_whoever_asks_for_more_gets_what_transformers_gives(wide, rows):
     "Hidden states, a part of the model, pads on the left, evaluation: the hooks stand aside."
     task = TextClassification().learn(rows)
     model, processor = task.build(wide)
-    examples = Examples(task, rows, processor); batch = examples.batch(np.arange(4))
-    quick = quicken(model, examples, use=("tokens", "first")); model.train()
+    examples = Examples(task, rows, processor)
+    batch = examples.batch(np.arange(4))
+    quick = quicken(model, examples, use=("tokens", "first"))
+    model.train()
     set_dropout(model, 0.0)
     b, t = batch.inputs["input_ids"].shape
     want = {}
@@ -260,24 +338,31 @@ def test_whoever_asks_for_more_gets_what_transformers_gives(wide, rows):
         model(**batch.inputs)  # with hooks at work; they must be at rest again for the next line
         body = model.base_model(**batch.inputs).last_hidden_state
         left = {k: v.flip(1) for k, v in batch.inputs.items()}
-        want[step] = (hidden, body, model(**left).logits, model.eval()(**batch.inputs).logits); model.train()
+        want[step] = (hidden, body, model(**left).logits, model.eval()(**batch.inputs).logits)
+        model.train()
         quick.undo()
     assert want["with"][0].shape[:2] == want["with"][1].shape[:2] == (b, t)
-    for a, b in zip(want["with"], want["without"]): assert torch.allclose(a, b, atol=1e-6)
+    for a, b in zip(want["with"], want["without"]):
+        assert torch.allclose(a, b, atol=1e-6)
 
 
 def test_a_head_that_reads_all_answers_is_not_given_only_the_first(tiny, rows):
     from transformers import BertForTokenClassification
     task = TextClassification().learn(rows)
     _, processor = task.build(tiny("bert"))
-    with quiet(): model = BertForTokenClassification.from_pretrained(tiny("bert"))
-    examples = Examples(task, rows, processor); batch = examples.batch(np.arange(5))
+    with quiet():
+        model = BertForTokenClassification.from_pretrained(tiny("bert"))
+    examples = Examples(task, rows, processor)
+    batch = examples.batch(np.arange(5))
     quick = quicken(model, examples, use=("tokens", "first"))
     assert quick.used == ["tokens"]
     model.train()
     set_dropout(model, 0.0)
     mask = batch.inputs["attention_mask"].bool()
-    with torch.no_grad(): assert torch.allclose(model(**batch.inputs).logits[mask], model.eval()(**batch.inputs).logits[mask], atol=1e-5)
+    with torch.no_grad():
+        assert torch.allclose(
+            model(**batch.inputs).logits[mask], model.eval()(**batch.inputs).logits[mask], atol=1e-5
+        )
 
 
 class Mean(nn.Module):
@@ -288,8 +373,10 @@ class Mean(nn.Module):
 def test_a_head_that_reads_pads_keeps_its_pads(wide, rows):
     "A mean over all cells has the right shape without pads, and another value."
     task = TextClassification().learn(rows)
-    model, processor = task.build(wide); model.bert.pooler = Mean()
-    assert quicken(model, Examples(task, rows, processor), use=("tokens", "first")).used == [] and model.config._attn_implementation == "sdpa"
+    model, processor = task.build(wide)
+    model.bert.pooler = Mean()
+    assert quicken(model, Examples(task, rows, processor), use=("tokens", "first")).used == []
+    assert model.config._attn_implementation == "sdpa"
 
 
 def test_ragged_there_and_back():
@@ -463,8 +550,13 @@ def test_resumed_is_bitwise_uninterrupted(wide, rows, tmp_path, at):
     again = tuner_with(SHORTCUTS, wide, RECIPE).fit(rows[:32], rows[32:]).model.state_dict()
     stopped = tuner_with(SHORTCUTS, wide, RECIPE, out=tmp_path / "run")
     assert stopped.fit(rows[:32], rows[32:], listeners=[Stop()]).interrupted
-    resumed = tuner_with(SHORTCUTS, wide, RECIPE, out=tmp_path / "run").fit(rows[:32], rows[32:], resume="auto").model.state_dict()
-    for k in whole: assert torch.equal(whole[k], again[k]) and torch.equal(whole[k], resumed[k]), k
+    resumed = (
+        tuner_with(SHORTCUTS, wide, RECIPE, out=tmp_path / "run")
+        .fit(rows[:32], rows[32:], resume="auto")
+        .model.state_dict()
+    )
+    for k in whole:
+        assert torch.equal(whole[k], again[k]) and torch.equal(whole[k], resumed[k]), k
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -508,25 +600,56 @@ def test_work_is_counted_as_torch_counts_it(tiny, rows, use, picked):
 def test_the_bench_works_and_skips_what_it_has(tiny, tmp_path):
     results = tmp_path / "speed.json"
     def bench(*flags):
-        done = subprocess.run([sys.executable, BENCH, "--rows", "64", "--batch", "16", "--checkpoint", str(tiny("bert")), "--results", results, *flags], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        done = subprocess.run(
+            [
+                sys.executable, BENCH, "--rows", "64", "--batch", "16", "--checkpoint",
+                str(tiny("bert")), "--results", results, *flags,
+            ],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout.splitlines()
     told = bench("--repeats", "1", "--ways", "trainer_default,trainer_tuned,bare,sft_nb")
     last = json.loads(told[-1])
-    assert set(last) == {"ratios", "mfu"} and set(last["ratios"]) == {"trainer_default", "trainer_tuned"} and last["mfu"] > 0
-    assert [line.split()[1] for line in told if line[:1] == "0"] == ["peak", "trainer_default", "trainer_tuned", "bare", "sft_nb"]
+    assert set(last) == {"ratios", "mfu"}
+    assert set(last["ratios"]) == {"trainer_default", "trainer_tuned"}
+    assert last["mfu"] > 0
+    assert [line.split()[1] for line in told if line[:1] == "0"] == [
+        "peak", "trainer_default", "trainer_tuned", "bare", "sft_nb",
+    ]
     again = bench("--repeats", "2", "--ways", "sft_nb")
-    assert [line.split()[:2] for line in again if line[:1] in "01"] == [["1", "peak"], ["1", "sft_nb"]]  # the first repeat is there
+    assert [line.split()[:2] for line in again if line[:1] in "01"] == [
+        ["1", "peak"],
+        ["1", "sft_nb"],
+    ]  # the first repeat is there
     gap = json.loads(bench("--accuracy", "--seeds", "1", "--valid-rows", "40")[-1])
-    assert gap["seeds"] == 1 and not [line for line in bench("--accuracy", "--seeds", "1", "--valid-rows", "40")[:-1] if "accuracy" in line]
+    assert gap["seeds"] == 1
+    assert not [
+        line
+        for line in bench("--accuracy", "--seeds", "1", "--valid-rows", "40")[:-1]
+        if "accuracy" in line
+    ]
 
 
 @pytest.mark.gpu
 @pytest.mark.timeout(1200)
 def test_on_a_graphics_card(wide, rows, tmp_path):
-    "Only rows are left out there; the bench compares bf16 at batch 32 x 128 with a model of BERT's size, and writes the device's name."
+    """Only rows are left out there; the bench compares bf16 at batch 32 x 128 with a model of
+    BERT's size, and writes the device's name.
+    """
     tuner = tuner_with(SHORTCUTS, wide, RECIPE).fit(rows)
-    assert [u.split()[0] for u in tuner.run.quick.used] == ["rows"] and not any(isinstance(m, TouchedRows) for m in tuner.model.modules())
-    done = subprocess.run([sys.executable, BENCH, "--checkpoint", "bert-base", "--length", "128", "--rows", "1600", "--repeats", "1", "--ways", "trainer_default,trainer_tuned,sft_nb", "--results", tmp_path / "r.json"], capture_output=True, text=True)
+    assert [u.split()[0] for u in tuner.run.quick.used] == ["rows"]
+    assert not any(isinstance(m, TouchedRows) for m in tuner.model.modules())
+    done = subprocess.run(
+        [
+            sys.executable, BENCH, "--checkpoint", "bert-base", "--length", "128", "--rows",
+            "1600", "--repeats", "1", "--ways", "trainer_default,trainer_tuned,sft_nb",
+            "--results", tmp_path / "r.json",
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert torch.cuda.get_device_name() in next(iter(json.loads((tmp_path / "r.json").read_text())))

@@ -1,4 +1,7 @@
-"""A detection task outside the package: rows without any target, two loss terms, augmentation, a model of its own."""
+"""A detection task outside the package:
+
+rows without any target, two loss terms, augmentation, a model of its own.
+"""
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +13,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from sft_nb.chance import torch_seed
 from sft_nb.task import Batch, Prediction, Task
 
-SIZE = 6  # a picture is SIZE x SIZE numbers; a box is [x, y, width, height] and starts at a bright pixel
+# a picture is SIZE x SIZE numbers; a box is [x, y, width, height] and starts at a bright pixel
+SIZE = 6
 
 
 @dataclass
@@ -29,12 +33,21 @@ class ToyDetection(Task):
 
     def build(self, checkpoint, fresh=False, seed=0):
         with torch_seed("toy", seed):
-            return nn.Sequential(nn.Conv2d(1, 32, 5, padding=2), nn.ReLU(), nn.Dropout(0.1), nn.Conv2d(32, 3, 1)), None
+            return nn.Sequential(
+                nn.Conv2d(1, 32, 5, padding=2), nn.ReLU(), nn.Dropout(0.1), nn.Conv2d(32, 3, 1)
+            ), None
 
     def encode(self, row, processor, rng=None):
-        image = torch.tensor(np.array(row[self.image].tolist() if hasattr(row[self.image], "tolist") else row[self.image]), dtype=torch.float32)
+        image = torch.tensor(
+            np.array(
+                row[self.image].tolist() if hasattr(row[self.image], "tolist") else row[self.image]
+            ),
+            dtype=torch.float32,
+        )
         boxes = self.target(row) if row.get(self.boxes) is not None else None
-        if boxes is not None and rng is not None and rng.random() < 0.5:  # turned: rows become columns, and boxes follow
+        if (
+            boxes is not None and rng is not None and rng.random() < 0.5
+        ):  # turned: rows become columns, and boxes follow
             image, boxes = image.T, sorted((y, x, h, w) for x, y, w, h in boxes)
         return {"image": image[None]} | ({} if boxes is None else {"boxes": boxes})
 
@@ -42,32 +55,53 @@ class ToyDetection(Task):
         heat, sizes, there = (torch.zeros(len(examples), c, SIZE, SIZE) for c in (1, 2, 1))
         for i, e in enumerate(examples):
             for x, y, w, h in e.get("boxes", ()):
-                heat[i, 0, y, x], there[i, 0, y, x], sizes[i, :, y, x] = 1, 1, torch.tensor([w, h]).float()
+                heat[i, 0, y, x], there[i, 0, y, x], sizes[i, :, y, x] = (
+                    1, 1, torch.tensor([w, h]).float(),
+                )
         targets = {"heat": heat, "sizes": sizes, "there": there} if "boxes" in examples[0] else {}
-        return Batch({"input": torch.stack([e["image"] for e in examples])}, targets, torch.arange(len(examples)))
+        return Batch(
+            {"input": torch.stack([e["image"] for e in examples])},
+            targets,
+            torch.arange(len(examples)),
+        )
 
-    def weigh(self, batch): return {"heat": float(len(batch)), "box": batch.targets["there"].sum().item()}
+    def weigh(self, batch):
+        return {"heat": float(len(batch)), "box": batch.targets["there"].sum().item()}
 
     def loss(self, out, batch):
         t = batch.targets
         off = (out[:, 1:] - t["sizes"]).abs() * t["there"]
-        return {"heat": binary_cross_entropy_with_logits(out[:, :1], t["heat"], reduction="sum"), "box": off.sum()}
+        return {
+            "heat": binary_cross_entropy_with_logits(out[:, :1], t["heat"], reduction="sum"),
+            "box": off.sum(),
+        }
 
     def decode(self, out, batch):
         p = out[:, 0].sigmoid()
         at = [(q > self.threshold).nonzero().tolist() for q in p]
-        found = [sorted((x, y, *(int(v) for v in o[1:, y, x].round())) for y, x in yx) for o, yx in zip(out, at)]
+        found = [
+            sorted((x, y, *(int(v) for v in o[1:, y, x].round())) for y, x in yx)
+            for o, yx in zip(out, at)
+        ]
         return [Prediction(f, q.max().item()) for f, q in zip(found, p)]
 
     def score(self, prediction, target):
         hit = len(set(map(tuple, prediction.value)) & set(target))
-        return 1.0 if not (prediction.value or target) else 2 * hit / (len(prediction.value) + len(target))
+        return (
+            1.0
+            if not (prediction.value or target)
+            else 2 * hit / (len(prediction.value) + len(target))
+        )
 
-    def metrics(self, predictions, targets): return {"f1": float(np.mean([self.score(p, t) for p, t in zip(predictions, targets)]))}
+    def metrics(self, predictions, targets):
+        return {"f1": float(np.mean([self.score(p, t) for p, t in zip(predictions, targets)]))}
 
 
 def scenes(n, seed=0):
-    "Pictures with zero to two boxes: a bright pixel each, whose two neighbours tell width and height."
+    """Pictures with zero to two boxes:
+
+    a bright pixel each, whose two neighbours tell width and height.
+    """
     rng, rows = np.random.default_rng(seed), []
     for k in range(n):
         image, boxes = rng.normal(0, 0.05, (SIZE, SIZE)).round(3), []

@@ -22,13 +22,23 @@ def linked(text):
 
 
 def cell_text(cell):
-    source = "\n".join(line for line in cell.source.splitlines() if not line.startswith("#|")).strip()
+    source = "\n".join(
+        line for line in cell.source.splitlines() if not line.startswith("#|")
+    ).strip()
     if not source or re.search(r"^#\| hide$", cell.source, re.M): return ""
     if cell.cell_type == "markdown": return linked(source)
     code = "" if "#| echo: false" in cell.source else f"```python\n{source}\n```"
     if "#| hide_output" in cell.source: return code
-    texts = [o.get("text") or o["data"].get("text/plain", "") for o in cell.outputs if "text/markdown" not in o.get("data", {}) and "image/png" not in o.get("data", {})]
-    tables = [linked(o["data"]["text/markdown"]) for o in cell.outputs if "text/markdown" in o.get("data", {})]
+    texts = [
+        o.get("text") or o["data"].get("text/plain", "")
+        for o in cell.outputs
+        if "text/markdown" not in o.get("data", {}) and "image/png" not in o.get("data", {})
+    ]
+    tables = [
+        linked(o["data"]["text/markdown"])
+        for o in cell.outputs
+        if "text/markdown" in o.get("data", {})
+    ]
     plain = "".join(t.rstrip("\n") + "\n" for t in texts if t)
     return "\n\n".join(p for p in (code, f"```text\n{plain}```" if plain else "", *tables) if p)
 
@@ -45,7 +55,9 @@ def run():
     path = ROOT / "nbs" / "index.ipynb"
     nb = nbformat.read(path, 4)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    NotebookClient(nb, timeout=1800, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}).execute()
+    NotebookClient(
+        nb, timeout=1800, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
+    ).execute()
     nbformat.write(nb, path)
     subprocess.run(["nbdev_clean", "--fname", str(path)], check=True)
 
@@ -53,5 +65,6 @@ def run():
 if __name__ == "__main__":
     path = ROOT / "README.md"
     if "--run" in sys.argv: run()
-    if "--check" in sys.argv and path.read_text(encoding="utf-8") != readme(): sys.exit("README.md is not what nbs/index.ipynb makes: run python tools/build_readme.py")
+    if "--check" in sys.argv and path.read_text(encoding="utf-8") != readme():
+        sys.exit("README.md is not what nbs/index.ipynb makes: run python tools/build_readme.py")
     path.write_text(readme(), encoding="utf-8")

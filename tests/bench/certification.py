@@ -28,21 +28,30 @@ from sft_nb.training.tuner import FineTuner
 
 POOL, SEEDS = RESULTS / "certification_pool.json", RESULTS / "certification_seeds.json"
 TUNED = Recipe(epochs=2, learning_rate=1e-4, depth_decay=0.8)
-BY_HEART = Recipe(epochs=40, learning_rate=2e-4, batch_size=20, dropout=0.0, weight_decay=0.0, keep_best=False)
-RECIPES = {  # of a head on frozen features, 200 labels each: the article's settings, and more and larger steps with warm-up and decay
+BY_HEART = Recipe(
+    epochs=40, learning_rate=2e-4, batch_size=20, dropout=0.0, weight_decay=0.0, keep_best=False
+)
+# of a head on frozen features, 200 labels each: the article's settings, and more and larger steps
+# with warm-up and decay
+RECIPES = {
     "article": {"learning_rate": 1e-5, "epochs": 3, "warmup": 0.0, "decay": False},
     "longer": {"learning_rate": 3e-3, "epochs": 20, "warmup": 0.1, "decay": True},
 }
 
 
 def rows_by_role():
-    "Task, and rows: about 4,000 to learn from, 600 to choose with, the rest is the pool; split by film."
+    """Task, and rows: about 4,000 to learn from, 600 to choose with, the rest is the pool; split
+    by film.
+    """
     task = TextClassification()
-    parts = split(task.read(film_reviews()), valid_size=.05, certify_size=.62, seed=42, group="movie")
+    parts = split(
+        task.read(film_reviews()), valid_size=0.05, certify_size=0.62, seed=42, group="movie"
+    )
     return task, parts
 
 
-def log_odds(answers): return np.array([np.log(p.probs["fresh"] / p.probs["rotten"]) for p in answers]).clip(-30, 30)
+def log_odds(answers):
+    return np.array([np.log(p.probs["fresh"] / p.probs["rotten"]) for p in answers]).clip(-30, 30)
 def packed(values): return " ".join(str(int(round(1000 * v))) for v in values)  # thousandths
 def bits(flags): return "".join("1" if f else "0" for f in flags)
 
@@ -51,7 +60,10 @@ def begin(file):
     "Labels and films of the rows, by role."
     task, parts = rows_by_role()
     films = {f: i for i, f in enumerate(sorted(parts.certify.movie.unique()))}
-    file["pool"] = {"fresh": bits(parts.certify.label == "fresh"), "film": " ".join(str(films[f]) for f in parts.certify.movie)}
+    file["pool"] = {
+        "fresh": bits(parts.certify.label == "fresh"),
+        "film": " ".join(str(films[f]) for f in parts.certify.movie),
+    }
     file["valid"] = {"fresh": bits(parts.valid.label == "fresh")}
     file["train"] = {"fresh": bits(parts.train.label == "fresh")}
     file["n"] = {role: len(rows) for role, rows in parts.roles.items()}
@@ -63,13 +75,25 @@ def tuned(file, task, parts):
     "minilm, fine-tuned on all training rows."
     tuner = FineTuner(task, "minilm", TUNED).fit(parts.train, parts.valid)
     file["recipe"] = TUNED.to_dict()
-    return {name: packed(log_odds(tuner.evaluate(rows).predictions)) for name, rows in (("train", parts.train), ("valid", parts.valid), ("pool", parts.certify))}
+    return {
+        name: packed(log_odds(tuner.evaluate(rows).predictions))
+        for name, rows in (("train", parts.train), ("valid", parts.valid), ("pool", parts.certify))
+    }
 
 
 def rung(name):
     "A rung of the ladder without fine-tuning, answering pool and valid."
     def run(file, task, parts):
-        return {role: packed(log_odds(ladder(task, parts.train, parts.valid, rows, "minilm", rungs=(name,)).answers[name])) for role, rows in (("pool", parts.certify), ("valid", parts.valid))}
+        return {
+            role: packed(
+                log_odds(
+                    ladder(task, parts.train, parts.valid, rows, "minilm", rungs=(name,)).answers[
+                        name
+                    ]
+                )
+            )
+            for role, rows in (("pool", parts.certify), ("valid", parts.valid))
+        }
     return run
 
 
@@ -81,13 +105,22 @@ def before(file, task, parts):
 
 
 def memoriser(file, task, parts):
-    "The same network learns 200 snippets by heart: with their own labels, and with labels dealt out at random."
+    """The same network learns 200 snippets by heart:
+
+    with their own labels, and with labels dealt out at random.
+    """
     few, out = parts.train.sample(200, random_state=0).reset_index(drop=True), {}
-    for name, labels in (("true labels", few.label), ("shuffled labels", few.label.sample(frac=1, random_state=1).to_numpy())):
+    for name, labels in (
+        ("true labels", few.label),
+        ("shuffled labels", few.label.sample(frac=1, random_state=1).to_numpy()),
+    ):
         rows = few.assign(label=labels)
         tuner = FineTuner(task, "minilm", BY_HEART).fit(rows)
         seen, unseen = tuner.evaluate(rows), tuner.evaluate(parts.certify.head(2000))
-        out[name] = {role: {"n": e.n, "loss": round(e.loss, 5), "accuracy": e.metrics["accuracy"]} for role, e in (("train", seen), ("pool", unseen))}
+        out[name] = {
+            role: {"n": e.n, "loss": round(e.loss, 5), "accuracy": e.metrics["accuracy"]}
+            for role, e in (("train", seen), ("pool", unseen))
+        }
         print(name, out[name], flush=True)
     return out
 
@@ -102,74 +135,152 @@ class Words(SequenceLabelling):
 
 
 def entity_tweets(file, task, parts):
-    "Per tweet that neither training nor selection saw: how sure the model is that a word belongs to an entity (1 where it says so, else 1 minus its confidence in O)."
+    """Per tweet that neither training nor selection saw:
+
+    how sure the model is that a word belongs to an entity (1 where it says so, else 1 minus its
+    confidence in O).
+    """
     task = Words()
     drawn = split(task.read(tweets()), valid_size=200, certify_size=1000, seed=42)
-    tuner = FineTuner(task, "minilm", Recipe(epochs=5, learning_rate=1e-3, depth_decay=0.7, batch_size=16)).fit(drawn.train, drawn.valid)
+    tuner = FineTuner(
+        task, "minilm", Recipe(epochs=5, learning_rate=1e-3, depth_decay=0.7, batch_size=16)
+    ).fit(drawn.train, drawn.valid)
     result = tuner.evaluate(drawn.certify)
-    sure = [[1.0 if t != "O" else 1 - p for t, p in zip(a.value["tags"], a.value["probs"])] for a in result.predictions]
+    sure = [
+        [1.0 if t != "O" else 1 - p for t, p in zip(a.value["tags"], a.value["probs"])]
+        for a in result.predictions
+    ]
     true = [[t != "O" for t in target["tags"]] for target in result.targets]
-    chosen = lambda want: [packed(s for s, t in zip(ss, ts) if t == want) for ss, ts in zip(sure, true)]
-    return {"f1": result.metrics["f1"], "n": {role: len(rows) for role, rows in drawn.roles.items()}, "words of entities": chosen(True), "other words": chosen(False)}
+    chosen = lambda want: [
+        packed(s for s, t in zip(ss, ts) if t == want) for ss, ts in zip(sure, true)
+    ]
+    return {
+        "f1": result.metrics["f1"],
+        "n": {role: len(rows) for role, rows in drawn.roles.items()},
+        "words of entities": chosen(True),
+        "other words": chosen(False),
+    }
 
 
 def digits_in_scenes(file, task, parts):
-    "Per scene made of digits that training never saw: the score that finds each digit (0: none does), and the scores of the answers that find nothing."
+    """Per scene made of digits that training never saw:
+
+    the score that finds each digit (0: none does), and the scores of the answers that find nothing.
+    """
     train, new = digit_scenes(2000, "train", 0), digit_scenes(1000, "certify")
-    tuner = FineTuner(ObjectDetection(size=128, least=.01), "efficientnet-lite0", DETECTOR).fit(train)
+    tuner = FineTuner(ObjectDetection(size=128, least=0.01), "efficientnet-lite0", DETECTOR).fit(
+        train
+    )
     result = tuner.evaluate(new)
     pairs = [(a.value, t) for a, t in zip(result.predictions, result.targets)]
-    wrong = [[a["score"] for a, kind in zip(said, sort_answers(said, true)[0]) if kind != "right"] for said, true in pairs]
-    return {"ap50": result.metrics["ap50"], "n": {"train": len(train), "certify": len(new)}, "objects": [packed(found_scores(*p)) for p in pairs], "other boxes": [packed(w) for w in wrong]}
+    wrong = [
+        [a["score"] for a, kind in zip(said, sort_answers(said, true)[0]) if kind != "right"]
+        for said, true in pairs
+    ]
+    return {
+        "ap50": result.metrics["ap50"],
+        "n": {"train": len(train), "certify": len(new)},
+        "objects": [packed(found_scores(*p)) for p in pairs],
+        "other boxes": [packed(w) for w in wrong],
+    }
 
 
-STEPS = {"tuned": tuned, "before": before, "memoriser": memoriser, "tweets": entity_tweets, "scenes": digits_in_scenes, "frozen": rung("frozen"), "tfidf": rung("tfidf")}
+STEPS = {
+    "tuned": tuned, "before": before, "memoriser": memoriser, "tweets": entity_tweets,
+    "scenes": digits_in_scenes, "frozen": rung("frozen"), "tfidf": rung("tfidf"),
+}
 
 
 def one_seed(train, fresh, pool, settings, seed, batch=16):
-    "A linear head on frozen features: 200 snippets drawn by the seed, its own start and order; its answers to the pool's rows."
+    """A linear head on frozen features:
+
+    200 snippets drawn by the seed, its own start and order; its answers to the pool's rows.
+    """
     few = rng_for("200 labels", seed).permutation(len(train))[:200]
     x, y, order = train[few], fresh[few].long(), rng_for("order", seed)
-    with torch_seed("head", seed): head = torch.nn.Linear(x.shape[1], 2)
-    optimizer, steps = torch.optim.AdamW(head.parameters(), lr=settings["learning_rate"]), settings["epochs"] * -(-len(x) // batch)
+    with torch_seed("head", seed):
+        head = torch.nn.Linear(x.shape[1], 2)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=settings["learning_rate"])
+    steps = settings["epochs"] * -(-len(x) // batch)
     step = 0
     for _ in range(settings["epochs"]):
         for at in torch.from_numpy(order.permutation(len(x))).split(batch):
-            for g in optimizer.param_groups: g["lr"] = settings["learning_rate"] * rate_factor(step, steps, settings["warmup"], "linear" if settings["decay"] else "constant")
-            loss = torch.nn.functional.cross_entropy(head(x[at]), y[at]); optimizer.zero_grad(); loss.backward(); optimizer.step(); step += 1
-    return {"train_loss": round(torch.nn.functional.cross_entropy(head(x), y).item(), 4), "fresh": bits(head(pool).argmax(1).tolist())}
+            for g in optimizer.param_groups:
+                g["lr"] = settings["learning_rate"] * rate_factor(
+                    step, steps, settings["warmup"], "linear" if settings["decay"] else "constant"
+                )
+            loss = torch.nn.functional.cross_entropy(head(x[at]), y[at])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            step += 1
+    return {
+        "train_loss": round(torch.nn.functional.cross_entropy(head(x), y).item(), 4),
+        "fresh": bits(head(pool).argmax(1).tolist()),
+    }
 
 
 def seeds(task, parts, n):
     "All seeds of both recipes; the body is frozen and answers once."
     learned, rows = task.learn(parts.train), parts.certify.head(1000)
     model, processor = learned.build("minilm")
-    train, pool = (torch.from_numpy(frozen_features(learned, model, processor, r)) for r in (parts.train, rows))
+    train, pool = (
+        torch.from_numpy(frozen_features(learned, model, processor, r)) for r in (parts.train, rows)
+    )
     mean, spread = train.mean(0), train.std(0)
     fresh = torch.tensor((parts.train.label == "fresh").to_numpy())
-    runs = {name: {str(s): one_seed((train - mean) / spread, fresh, (pool - mean) / spread, settings, s) for s in range(n)} for name, settings in RECIPES.items()}
-    return {"recipes": RECIPES, "what": "linear heads on frozen features, 200 labels each", "rows": "the first 1,000 of the pool", "truth": bits(rows.label == "fresh"), "runs": runs, "machine": machine()}
+    runs = {
+        name: {
+            str(s): one_seed((train - mean) / spread, fresh, (pool - mean) / spread, settings, s)
+            for s in range(n)
+        }
+        for name, settings in RECIPES.items()
+    }
+    return {
+        "recipes": RECIPES,
+        "what": "linear heads on frozen features, 200 labels each",
+        "rows": "the first 1,000 of the pool",
+        "truth": bits(rows.label == "fresh"),
+        "runs": runs,
+        "machine": machine(),
+    }
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", default=",".join(STEPS))
     parser.add_argument("--seeds", type=int, default=25)
     args = parser.parse_args()
     task, parts = rows_by_role()
     file = stored(POOL, None) or begin({})
     for name in filter(None, args.steps.split(",")):
-        into = file if name in ("memoriser", "tweets", "scenes") else file["log odds of fresh, in thousandths"]
+        into = (
+            file
+            if name in ("memoriser", "tweets", "scenes")
+            else file["log odds of fresh, in thousandths"]
+        )
         if name in into: continue
         start = time.perf_counter()
         found = STEPS[name](file, task, parts)
         into[name] = found
-        file["machine"], file.setdefault("seconds", {})[name] = machine(), round(time.perf_counter() - start, 1)
+        file["machine"], file.setdefault("seconds", {})[name] = (
+            machine(),
+            round(time.perf_counter() - start, 1),
+        )
         save(file, POOL)
         print(name, file["seconds"][name], flush=True)
     if any(len(r) < args.seeds for r in stored(SEEDS, {"runs": {"none": {}}})["runs"].values()):
         save(found := seeds(task, parts, args.seeds), SEEDS)
-        for name, runs in found["runs"].items(): print(name, np.mean([[a == b for a, b in zip(r["fresh"], found["truth"])] for r in runs.values()], axis=1).round(3))
+        for name, runs in found["runs"].items():
+            print(
+                name,
+                np.mean(
+                    [[a == b for a, b in zip(r["fresh"], found["truth"])] for r in runs.values()],
+                    axis=1,
+                ).round(3),
+            )
 
 
 if __name__ == "__main__":

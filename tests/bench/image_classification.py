@@ -38,7 +38,9 @@ def rows(seed, train, valid):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--ways", default="/".join(WAYS), help="with / between them")
     parser.add_argument("--train", type=int, default=1000)
@@ -46,7 +48,11 @@ def main():
     parser.add_argument("--out", type=Path, default=RESULTS / "image_classification.json")
     args = parser.parse_args()
     file = stored(args.out, {"sizes": {"train": args.train, "valid": args.valid}, "runs": []})
-    if file["sizes"] != {"train": args.train, "valid": args.valid}: raise SystemExit(f"{args.out} holds a series of other sizes, {file['sizes']}: give another --out, or the same sizes.")
+    if file["sizes"] != {"train": args.train, "valid": args.valid}:
+        raise SystemExit(
+            f"{args.out} holds a series of other sizes, {file['sizes']}: give another --out, or "
+            "the same sizes."
+        )
     file["recipe"] = RECIPE.to_dict()
     for seed in range(args.seeds):
         for way in args.ways.split("/"):
@@ -54,9 +60,18 @@ def main():
             rung, task, changes = WAYS[way]
             train, valid, judged = rows(seed, args.train, args.valid)
             start = time.process_time()
-            climb = ladder(task, train, valid, judged, "efficientnet-lite0", RECIPE.but(seed=seed, **changes), (rung,))
-            file["runs"].append({"way": way, "seed": seed, "metrics": climb.evaluations[rung], "processor_seconds": round(time.process_time() - start, 1),
-                                 "n": {"train": len(train), "valid": len(valid), "judged": len(judged)}, "machine": machine()})
+            climb = ladder(
+                task, train, valid, judged, "efficientnet-lite0",
+                RECIPE.but(seed=seed, **changes), (rung,),
+            )
+            file["runs"].append(
+                {
+                    "way": way, "seed": seed, "metrics": climb.evaluations[rung],
+                    "processor_seconds": round(time.process_time() - start, 1),
+                    "n": {"train": len(train), "valid": len(valid), "judged": len(judged)},
+                    "machine": machine(),
+                }
+            )
             save(file, args.out)
             print(way, seed, climb.evaluations[rung], flush=True)
 

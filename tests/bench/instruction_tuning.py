@@ -18,11 +18,16 @@ from sft_nb.data.splitting import split
 from sft_nb.evaluation.judging import evaluate
 from sft_nb.methods.lora import Lora
 from sft_nb.training.recipe import Recipe
-from sft_nb.tasks.writing.instruction_tuning import InstructionTuning, bundled_instructions, parsed_f1, text_loss
+from sft_nb.tasks.writing.instruction_tuning import (
+    InstructionTuning, bundled_instructions, parsed_f1, text_loss,
+)
 from sft_nb.training.tuner import FineTuner
 
 COMMON = Recipe(epochs=2, batch_size=8, dropout=0., keep_best=False, packing=True)
-RECIPES = {"LoRA": COMMON.but(learning_rate=1e-3, methods=(Lora(16, 32),)), "full": COMMON.but(learning_rate=1e-4)}
+RECIPES = {
+    "LoRA": COMMON.but(learning_rate=1e-3, methods=(Lora(16, 32),)),
+    "full": COMMON.but(learning_rate=1e-4),
+}
 TASK = InstructionTuning(max_new_tokens=48, max_length=512)
 
 
@@ -55,17 +60,31 @@ def judged(task, model, processor, rows):
     "A figure per kind, and the loss on the answers."
     result = evaluate(task, model, processor, rows, batch_size=30)
     said, true = [p.value for p in result.predictions], result.targets
-    return {"kinds": by_kind(rows.kind.tolist(), said, true), "exact_match": result.metrics["exact_match"], "loss": result.loss}, said, true
+    return (
+        {
+            "kinds": by_kind(rows.kind.tolist(), said, true),
+            "exact_match": result.metrics["exact_match"],
+            "loss": result.loss,
+        },
+        said,
+        true,
+    )
 
 
 def add(path, where, what):
-    "One more finished thing; what another process has stored meanwhile stays, and is not stored twice."
+    """One more finished thing; what another process has stored meanwhile stays, and is not
+    stored twice.
+    """
     file = stored(path, {"before": [], "runs": []})
-    if not any((r["seed"], r.get("way")) == (what["seed"], what.get("way")) for r in file[where]): file[where].append(what); save(file, path)
+    if not any((r["seed"], r.get("way")) == (what["seed"], what.get("way")) for r in file[where]):
+        file[where].append(what)
+        save(file, path)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--ways", default="LoRA,full")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--train", type=int, default=200)
@@ -82,16 +101,39 @@ def main():
             if not any(r["seed"] == seed for r in file["before"]):
                 model, processor = TASK.build("smollm2")
                 figures, said, true = judged(TASK, model, processor, certify)
-                add(args.out, "before", {"seed": seed, **figures, "other_text": text_loss(model, processor.tokenizer, other), "answers": [[k, t, s[:200]] for k, t, s in zip(certify.kind, true, said)][:12]})
+                add(
+                    args.out,
+                    "before",
+                    {
+                        "seed": seed,
+                        **figures,
+                        "other_text": text_loss(model, processor.tokenizer, other),
+                        "answers": [[k, t, s[:200]] for k, t, s in zip(certify.kind, true, said)][
+                            :12
+                        ],
+                    },
+                )
                 del model
                 print(seed, "before", figures["kinds"], flush=True)
             recipe = RECIPES[way].but(seed=seed, epochs=args.epochs)
             start, began = time.perf_counter(), time.process_time()
             tuner = FineTuner(TASK, "smollm2", recipe).fit(train)
-            spent = {"seconds": round(time.perf_counter() - start, 1), "processor_seconds": round(time.process_time() - began, 1)}
+            spent = {
+                "seconds": round(time.perf_counter() - start, 1),
+                "processor_seconds": round(time.process_time() - began, 1),
+            }
             figures, said, true = judged(tuner.task, tuner.model, tuner.processor, certify)
-            run = {"seed": seed, "way": way, "n": {"train": len(train), "certify": len(certify)}, "recipe": recipe.to_dict(), **spent, **figures, "other_text": text_loss(tuner.model, tuner.processor.tokenizer, other),
-                   "answers": [[k, t, s[:200]] for k, t, s in zip(certify.kind, true, said)][:12], "machine": machine()}
+            run = {
+                "seed": seed,
+                "way": way,
+                "n": {"train": len(train), "certify": len(certify)},
+                "recipe": recipe.to_dict(),
+                **spent,
+                **figures,
+                "other_text": text_loss(tuner.model, tuner.processor.tokenizer, other),
+                "answers": [[k, t, s[:200]] for k, t, s in zip(certify.kind, true, said)][:12],
+                "machine": machine(),
+            }
             add(args.out, "runs", run)
             print(seed, way, run["kinds"], run["other_text"], run["seconds"], flush=True)
 

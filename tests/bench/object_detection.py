@@ -16,7 +16,9 @@ from sft_nb.training.recipe import Recipe
 from sft_nb.tasks.detection.object_detection import ObjectDetection
 from sft_nb.tasks.detection.scenes import digit_scenes
 
-RECIPE = Recipe(epochs=10, learning_rate=3e-3, batch_size=16, unfreeze_last=8, precision="fp32")  # chosen on valid
+RECIPE = Recipe(
+    epochs=10, learning_rate=3e-3, batch_size=16, unfreeze_last=8, precision="fp32"
+)  # chosen on valid
 TASK = ObjectDetection(size=128)
 WAYS = {  # name -> the ladder's rung, the task, changes of the recipe
     "fine-tuned": ("fine-tuned", TASK, {}),
@@ -30,7 +32,9 @@ WAYS = {  # name -> the ladder's rung, the task, changes of the recipe
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--ways", default="/".join(WAYS), help="with / between them")
     parser.add_argument("--train", type=int, default=2000)
@@ -40,19 +44,44 @@ def main():
     args = parser.parse_args()
     sizes = {"train": args.train, "valid": args.valid, "judged": args.judged}
     file = stored(args.out, {"sizes": sizes, "runs": []})
-    if file["sizes"] != sizes: raise SystemExit(f"{args.out} holds a series of other sizes, {file['sizes']}: give another --out, or the same sizes.")
+    if file["sizes"] != sizes:
+        raise SystemExit(
+            f"{args.out} holds a series of other sizes, {file['sizes']}: give another --out, or "
+            "the same sizes."
+        )
     file["recipe"] = RECIPE.to_dict()
     for way in args.ways.split("/"):
         for seed in range(args.seeds):
             if any((r["way"], r["seed"]) == (way, seed) for r in file["runs"]): continue
             rung, task, changes = WAYS[way]
-            train, valid, judged = digit_scenes(args.train, "train", seed), digit_scenes(args.valid, "valid"), digit_scenes(args.judged, "certify")
+            train = digit_scenes(args.train, "train", seed)
+            valid = digit_scenes(args.valid, "valid")
+            judged = digit_scenes(args.judged, "certify")
             start, clock = time.process_time(), time.perf_counter()
-            climb = ladder(task, train, valid, judged, "efficientnet-lite0", RECIPE.but(seed=seed, **changes), (rung,))
-            spent = {"processor_seconds": round(time.process_time() - start, 1), "seconds": round(time.perf_counter() - clock, 1)}
+            climb = ladder(
+                task, train, valid, judged, "efficientnet-lite0",
+                RECIPE.but(seed=seed, **changes), (rung,),
+            )
+            spent = {
+                "processor_seconds": round(time.process_time() - start, 1),
+                "seconds": round(time.perf_counter() - clock, 1),
+            }
             epochs = climb.tuner.history.epochs if climb.tuner else []
-            file["runs"].append({"way": way, "seed": seed, "metrics": {k: v if v == v else None for k, v in climb.evaluations[rung].items()}, **spent,
-                                 "epochs": [{k: e[k] for k in ("train_loss", "valid_loss", "ap", "ap50")} for e in epochs], "machine": machine()})
+            file["runs"].append(
+                {
+                    "way": way,
+                    "seed": seed,
+                    "metrics": {
+                        k: v if v == v else None for k, v in climb.evaluations[rung].items()
+                    },
+                    **spent,
+                    "epochs": [
+                        {k: e[k] for k in ("train_loss", "valid_loss", "ap", "ap50")}
+                        for e in epochs
+                    ],
+                    "machine": machine(),
+                }
+            )
             save(file, args.out)
             print(way, seed, climb.evaluations[rung], spent, flush=True)
 

@@ -29,15 +29,26 @@ def one(size, seed, train):
     "Train once, and judge: a line of results."
     learn, valid, judged = rows(seed, train)
     start = time.process_time()
-    tuner = FineTuner(ImageClassification(size=size), "efficientnet-lite0", RECIPE.but(seed=seed)).fit(learn, valid)
+    tuner = FineTuner(
+        ImageClassification(size=size), "efficientnet-lite0", RECIPE.but(seed=seed)
+    ).fit(learn, valid)
     spent = time.process_time() - start
     accuracy = tuner.evaluate(judged).metrics["accuracy"]
-    return {"size": size, "seed": seed, "train": len(learn), "valid": len(valid), "judged": len(judged), "accuracy": accuracy,
-            "processor_seconds": round(spent, 1), "recipe": {"epochs": RECIPE.epochs, "learning_rate": RECIPE.learning_rate, "batch_size": RECIPE.batch_size, "precision": RECIPE.precision}, "machine": machine()}
+    return {
+        "size": size, "seed": seed, "train": len(learn), "valid": len(valid),
+        "judged": len(judged), "accuracy": accuracy, "processor_seconds": round(spent, 1),
+        "recipe": {
+            "epochs": RECIPE.epochs, "learning_rate": RECIPE.learning_rate,
+            "batch_size": RECIPE.batch_size, "precision": RECIPE.precision,
+        },
+        "machine": machine(),
+    }
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sizes", default="32,64,96")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--train", type=int, default=1000)
@@ -49,7 +60,8 @@ def main():
         for size in map(int, args.sizes.split(",")):
             if (size, seed, args.train) in done: continue
             run = one(size, seed, args.train)
-            with args.out.open("a") as file: file.write(json.dumps(run) + "\n")
+            with args.out.open("a") as file:
+                file.write(json.dumps(run) + "\n")
             print(run["size"], run["seed"], run["accuracy"], run["processor_seconds"], flush=True)
 
 

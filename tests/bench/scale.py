@@ -35,7 +35,8 @@ def reviews(path, n):
     rows = film_reviews()
     texts, labels = rows.text.tolist(), rows.label.tolist()
     with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file); writer.writerow(["text", "label"])
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
         writer.writerows((f"{i} {texts[i % len(texts)]}", labels[i % len(texts)]) for i in range(n))
 
 
@@ -44,19 +45,29 @@ def seconds(command):
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return {"seconds": wall, "processor_seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime}
+    return {
+        "seconds": wall,
+        "processor_seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+    }
 
 
 def startup(who):
-    "From the start of a process to the version, to the imports, to the first update of our command, and of a plain script."
+    """From the start of a process to the version, to the imports, to the first update of our
+    command, and of a plain script.
+    """
     from sft_nb import assets
-    folder = Path(tempfile.mkdtemp()); reviews(folder / "rows.csv", 106)
+    folder = Path(tempfile.mkdtemp())
+    reviews(folder / "rows.csv", 106)
     sizes = ["--valid-size", "21", "--certify-size", "21"]  # leaves 64 rows
-    first = "import os, sft_nb.training.watching as w; w.Lines.step = lambda self, tuner: os._exit(0); from sft_nb.commands.cli import main; main()"
+    first = ("import os, sft_nb.training.watching as w; w.Lines.step = lambda self, tuner: "
+             "os._exit(0); from sft_nb.commands.cli import main; main()")
     commands = {
         "version": [Path(sys.executable).parent / "sft-nb", "--version"],
         "import": [sys.executable, "-c", "import sft_nb.all"],
-        "ours": [sys.executable, "-c", first, "fine-tune", folder / "rows.csv", "--task", "text-classification", "--out", folder / "run", *sizes],
+        "ours": [
+            sys.executable, "-c", first, "fine-tune", folder / "rows.csv", "--task",
+            "text-classification", "--out", folder / "run", *sizes,
+        ],
         "plain": [sys.executable, "-c", PLAIN, folder / "rows.csv", assets.get("minilm")],
     }
     return seconds(commands[who])
@@ -64,30 +75,57 @@ def startup(who):
 
 class Memory(threading.Thread):
     "The highest resident memory, and the part of it that no file stands behind, in bytes."
-    def __init__(self): super().__init__(daemon=True); self.anonymous = 0; self.start()
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.anonymous = 0
+        self.start()
 
     def run(self):
-        while True: self.look(); time.sleep(.05)
+        while True:
+            self.look()
+            time.sleep(0.05)
 
     def look(self):
-        try: lines = dict(line.split(":", 1) for line in open("/proc/self/status"))
-        except OSError: return  # not Linux
+        try:
+            lines = dict(line.split(":", 1) for line in open("/proc/self/status"))
+        except OSError:
+            return  # not Linux
         self.anonymous = max(self.anonymous, int(lines["RssAnon"].split()[0]) * 1024)
 
-    def to_dict(self): self.look(); return {"peak_resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "peak_anonymous": self.anonymous}
+    def to_dict(self):
+        self.look()
+        return {
+            "peak_resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "peak_anonymous": self.anonymous,
+        }
 
 
 def rows(n, updates):
-    "Read, split and fine-tune n rows; stop after some updates. Seconds and memory up to the end of each stage."
+    """Read, split and fine-tune n rows; stop after some updates.
+
+    Seconds and memory up to the end of each stage.
+    """
     memory, stages = Memory(), {}
     from sft_nb.all import FineTuner, Listener, Recipe, TextClassification, split
-    folder = tempfile.TemporaryDirectory(); table = Path(folder.name) / "rows.csv"
-    subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {str(HERE.parent)!r}); import scale; scale.reviews({str(table)!r}, {n})"], check=True)
+    folder = tempfile.TemporaryDirectory()
+    table = Path(folder.name) / "rows.csv"
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import sys; sys.path.insert(0, {str(HERE.parent)!r}); import scale; "
+            f"scale.reviews({str(table)!r}, {n})",
+        ],
+        check=True,
+    )
     clock = [time.perf_counter(), time.process_time()]
 
     def stage(name):
         now = [time.perf_counter(), time.process_time()]
-        stages[name] = {"seconds": now[0] - clock[0], "processor_seconds": now[1] - clock[1]} | memory.to_dict()
+        stages[name] = {
+            "seconds": now[0] - clock[0],
+            "processor_seconds": now[1] - clock[1],
+        } | memory.to_dict()
         clock[:] = now
 
     class Watch(Listener):
@@ -99,14 +137,25 @@ def rows(n, updates):
         def end(self, run): stage("updates")
 
     task = TextClassification()
-    parts = task.read(table); stage("read")
-    parts = split(parts, valid_size=1000, certify_size=0); stage("split")
-    tuner = FineTuner(task, "minilm", Recipe(epochs=1, batch_size=8)).fit(parts.train, parts.valid, listeners=[Watch()])
-    return {"stages": stages, "tokens": int(tuner.run.examples.lengths.sum()), "megabytes_of_text": table.stat().st_size / 1e6} | memory.to_dict()
+    parts = task.read(table)
+    stage("read")
+    parts = split(parts, valid_size=1000, certify_size=0)
+    stage("split")
+    tuner = FineTuner(task, "minilm", Recipe(epochs=1, batch_size=8)).fit(
+        parts.train, parts.valid, listeners=[Watch()]
+    )
+    return {
+        "stages": stages,
+        "tokens": int(tuner.run.examples.lengths.sum()),
+        "megabytes_of_text": table.stat().st_size / 1e6,
+    } | memory.to_dict()
 
 
 def frozen(n, epochs):
-    "Epochs of a head on a frozen body: everything computed anew, states computed and kept, states read."
+    """Epochs of a head on a frozen body:
+
+    everything computed anew, states computed and kept, states read.
+    """
     from sft_nb.batches.batching import Examples
     from sft_nb.data.splitting import split
     from sft_nb.batches.frozen import cached_forward, plain_forward
@@ -114,18 +163,26 @@ def frozen(n, epochs):
     from sft_nb.tasks.text.classification import TextClassification, film_reviews
     train = split(film_reviews(), n, 0, stratify="label").valid
     task = TextClassification().learn(train)
-    model, tokenizer = task.build("minilm"); freeze(model, 0)
-    examples, folder, out = Examples(task, train, tokenizer, seed=1), Path(tempfile.mkdtemp()), {"megabytes": None}
+    model, tokenizer = task.build("minilm")
+    freeze(model, 0)
+    examples = Examples(task, train, tokenizer, seed=1)
+    folder = Path(tempfile.mkdtemp())
+    out = {"megabytes": None}
     len(examples.lengths)  # encoded before the clock runs
     for name in ("plain", "first", "later"):
         start, seen = time.perf_counter(), []
-        forward = plain_forward if name == "plain" else cached_forward(task, model, examples, folder=folder)
+        forward = (
+            plain_forward
+            if name == "plain"
+            else cached_forward(task, model, examples, folder=folder)
+        )
         seen.append(time.perf_counter() - start)
         for epoch in range(1 if name == "plain" else epochs):
             start = time.perf_counter()
             for indices in examples.batches(32, epoch=epoch):
                 batch = examples.batch(indices)
-                task.loss(forward(model, batch), batch)["loss"].backward(); model.zero_grad()
+                task.loss(forward(model, batch), batch)["loss"].backward()
+                model.zero_grad()
             seen.append(time.perf_counter() - start)
         out[name] = {"prepare_seconds": seen[0], "epoch_seconds": seen[1:]}
     return out | {"megabytes": sum(f.stat().st_size for f in folder.iterdir()) / 1e6}
@@ -133,7 +190,12 @@ def frozen(n, epochs):
 
 def launch(case):
     "The last line of a fresh process, as a dictionary."
-    done = subprocess.run([sys.executable, str(HERE), "--case", json.dumps(case)], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, str(HERE), "--case", json.dumps(case)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -143,9 +205,13 @@ def measure(case):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", default=",".join(CASES))
-    parser.add_argument("--repeats", type=int, default=5, help="of the start-up; the others run once")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="of the start-up; the others run once"
+    )
     parser.add_argument("--case", help="one measurement, in this process")
     args = parser.parse_args()
     if args.case: return print(json.dumps(measure(json.loads(args.case))))
@@ -153,8 +219,18 @@ def main():
     for series in args.only.split(","):
         for repeat in range(args.repeats if series == "startup" else 1):
             for case in CASES[series]:
-                if any((r["series"], r["repeat"], r["case"]) == (series, repeat, case) for r in file["runs"]): continue
-                file["runs"].append({"series": series, "repeat": repeat, "case": case, "machine": machine() | {"load": os.getloadavg()[0]}} | launch(case))
+                if any(
+                    (r["series"], r["repeat"], r["case"]) == (series, repeat, case)
+                    for r in file["runs"]
+                ):
+                    continue
+                file["runs"].append(
+                    {
+                        "series": series, "repeat": repeat, "case": case,
+                        "machine": machine() | {"load": os.getloadavg()[0]},
+                    }
+                    | launch(case)
+                )
                 save(file, OUT)
                 print(json.dumps(file["runs"][-1]), flush=True)
 

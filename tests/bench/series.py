@@ -1,4 +1,7 @@
-"""What the benches share: a file of stored runs that survives being cut off, and what their numbers hang on."""
+"""What the benches share:
+
+a file of stored runs that survives being cut off, and what their numbers hang on.
+"""
 import datetime
 import json
 import os
@@ -15,10 +18,29 @@ def machine():
     import transformers
     has = lambda feature: getattr(torch.cpu, f"_is_{feature}_supported", lambda: False)()
     cuda = torch.cuda.is_available()
-    capability = torch.cuda.get_device_name() if cuda else "AMX" if has("amx_tile") else "AVX512_BF16" if has("avx512_bf16") else torch.backends.cpu.get_cpu_capability()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
-    return {"cpu": platform.processor() or platform.machine(), "device": "cuda" if cuda else "cpu", "threads": torch.get_num_threads(), "capability": capability,
-            "torch": torch.__version__, "transformers": transformers.__version__, "date": datetime.date.today().isoformat(), "commit": commit}
+    capability = (
+        torch.cuda.get_device_name()
+        if cuda
+        else "AMX"
+        if has("amx_tile")
+        else "AVX512_BF16"
+        if has("avx512_bf16")
+        else torch.backends.cpu.get_cpu_capability()
+    )
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
+        cwd=Path(__file__).parent,
+    ).stdout.strip()
+    return {
+        "cpu": platform.processor() or platform.machine(),
+        "device": "cuda" if cuda else "cpu",
+        "threads": torch.get_num_threads(),
+        "capability": capability,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "date": datetime.date.today().isoformat(),
+        "commit": commit,
+    }
 
 
 def stored(path, empty):

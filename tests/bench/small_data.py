@@ -69,10 +69,14 @@ def drawn(rows, judged, group=None):
 
 
 def talks(seed, n):
-    "Instructions of three kinds, shuffled, made of other reviews, tweets and days than those that are judged."
+    """Instructions of three kinds, shuffled, made of other reviews, tweets and days than those
+    that are judged.
+    """
     rows = bundled_instructions(seed, 2 * n)
     fresh = rows[~rows.source.isin(judged_talks().source)]
-    return fresh.groupby("kind").head(-(-n // 3)).sample(n, random_state=seed).reset_index(drop=True)
+    return (
+        fresh.groupby("kind").head(-(-n // 3)).sample(n, random_state=seed).reset_index(drop=True)
+    )
 
 
 @cache
@@ -91,13 +95,28 @@ def dates(seed, role):
 
 
 TRIALS = {
-    "text-classification": Trial(TextClassification(), *drawn(film_reviews, 1000, "movie"), "movie"),
-    "text-regression": Trial(TextRegression(number="rating"), *drawn(posts, 1000, "document"), "document"),
+    "text-classification": Trial(
+        TextClassification(), *drawn(film_reviews, 1000, "movie"), "movie"
+    ),
+    "text-regression": Trial(
+        TextRegression(number="rating"), *drawn(posts, 1000, "document"), "document"
+    ),
     "sequence-labelling": Trial(SequenceLabelling(), *drawn(tweets, 480)),
-    "image-classification": Trial(ImageClassification(), *drawn(lambda: load_data("mnist-5k"), 500)),
-    "object-detection": Trial(ObjectDetection(), lambda seed, n: digit_scenes(n, "train", seed), lambda: digit_scenes(100, "certify")),
-    "translation": Trial(Translation(max_new_tokens=40), lambda seed, n: dates(seed, "train").head(n), lambda: dates(0, "certify").head(200)),
-    "instruction-tuning": Trial(InstructionTuning(max_new_tokens=48), talks, judged_talks, "source"),
+    "image-classification": Trial(
+        ImageClassification(), *drawn(lambda: load_data("mnist-5k"), 500)
+    ),
+    "object-detection": Trial(
+        ObjectDetection(),
+        lambda seed, n: digit_scenes(n, "train", seed),
+        lambda: digit_scenes(100, "certify"),
+    ),
+    "translation": Trial(
+        Translation(max_new_tokens=40), lambda seed, n: dates(seed, "train").head(n),
+        lambda: dates(0, "certify").head(200),
+    ),
+    "instruction-tuning": Trial(
+        InstructionTuning(max_new_tokens=48), talks, judged_talks, "source"
+    ),
 }
 
 
@@ -114,8 +133,13 @@ def run(name, n, seed, changes):
     table = trial.task.read(trial.table(seed, n))
     parts = split(table, seed=seed, group=trial.group)
     start, clock = time.process_time(), time.perf_counter()
-    tuner = FineTuner(trial.task, recipe=Recipe(seed=seed).but(**changes)).fit(parts.train, parts.valid)
-    spent = {"processor_seconds": round(time.process_time() - start, 1), "seconds": round(time.perf_counter() - clock, 1)}
+    tuner = FineTuner(trial.task, recipe=Recipe(seed=seed).but(**changes)).fit(
+        parts.train, parts.valid
+    )
+    spent = {
+        "processor_seconds": round(time.process_time() - start, 1),
+        "seconds": round(time.perf_counter() - clock, 1),
+    }
     rows = trial.judged()
     task, (metric, _) = tuner.task, tuner.task.metric
     truth = trial.task.read(rows)  # the learned task would refuse tags that few rows did not show
@@ -125,22 +149,32 @@ def run(name, n, seed, changes):
     plain = task.metrics(without_learning(task, parts.train, truth), targets)
     sizes = {role: len(part) for role, part in parts.roles.items()}
     chosen = {k: getattr(tuner.plan, k) for k in ("epochs", "learning_rate", "batch_size")}
-    return {"task": name, "rows": n, "seed": seed, "n": sizes | {"judged": len(rows)}, "recipe": chosen, "updates": tuner.run.updates, "kept": tuner.kept_epoch,
-            "metric": metric, "reached": reached[metric], "without learning": plain[metric], "metrics": clean(reached), **spent, "machine": machine()}
+    return {
+        "task": name, "rows": n, "seed": seed, "n": sizes | {"judged": len(rows)},
+        "recipe": chosen, "updates": tuner.run.updates, "kept": tuner.kept_epoch,
+        "metric": metric, "reached": reached[metric], "without learning": plain[metric],
+        "metrics": clean(reached), **spent, "machine": machine(),
+    }
 
 
 def clean(metrics): return {k: v if v == v else None for k, v in metrics.items()}  # JSON has no NaN
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tasks", default=",".join(TRIALS))
     parser.add_argument("--rows", default=",".join(map(str, ROWS)))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--but", default="", help="changes of the recipe, such as learning_rate=2e-4,epochs=10")
+    parser.add_argument(
+        "--but", default="", help="changes of the recipe, such as learning_rate=2e-4,epochs=10"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS / "small_data.json")
     args = parser.parse_args()
-    changes = {k: ast.literal_eval(v) for k, v in (part.split("=") for part in args.but.split(",") if part)}
+    changes = {
+        k: ast.literal_eval(v) for k, v in (part.split("=") for part in args.but.split(",") if part)
+    }
     for n in map(int, args.rows.split(",")):
         for seed in range(args.seeds):
             for name in args.tasks.split(","):
@@ -151,7 +185,11 @@ def main():
                 file = stored(args.out, {"runs": []})
                 file["runs"].append(result)
                 save(file, args.out)
-                print(name, n, seed, result["recipe"], round(result["reached"], 4), "against", round(result["without learning"], 4), result["processor_seconds"], flush=True)
+                print(
+                    name, n, seed, result["recipe"], round(result["reached"], 4), "against",
+                    round(result["without learning"], 4), result["processor_seconds"],
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

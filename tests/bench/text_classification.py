@@ -17,28 +17,51 @@ from sft_nb.training.tuner import FineTuner
 
 OUT = RESULTS / "text_classification.json"
 FIRST = Recipe(epochs=2, learning_rate=1e-4, depth_decay=0.8)
-CHOICE = {"2 epochs, rate 1e-4, depth decay 0.8": FIRST, "rate 1.5e-4": FIRST.but(learning_rate=1.5e-4), "3 epochs": FIRST.but(epochs=3), "3 epochs, rate 1.5e-4": FIRST.but(epochs=3, learning_rate=1.5e-4),
-          "rate 1.5e-4, depth decay 0.9": FIRST.but(learning_rate=1.5e-4, depth_decay=.9), "3 epochs, rate 1.5e-4, depth decay 0.9": FIRST.but(epochs=3, learning_rate=1.5e-4, depth_decay=.9), "3 epochs, R-Drop": FIRST.but(epochs=3, methods=(RDrop(4),)),
-          "3 epochs, rate 1.5e-4, depth decay 0.9, R-Drop": FIRST.but(epochs=3, learning_rate=1.5e-4, depth_decay=.9, methods=(RDrop(4),))}
+CHOICE = {
+    "2 epochs, rate 1e-4, depth decay 0.8": FIRST,
+    "rate 1.5e-4": FIRST.but(learning_rate=1.5e-4),
+    "3 epochs": FIRST.but(epochs=3),
+    "3 epochs, rate 1.5e-4": FIRST.but(epochs=3, learning_rate=1.5e-4),
+    "rate 1.5e-4, depth decay 0.9": FIRST.but(learning_rate=1.5e-4, depth_decay=0.9),
+    "3 epochs, rate 1.5e-4, depth decay 0.9": FIRST.but(
+        epochs=3, learning_rate=1.5e-4, depth_decay=0.9
+    ),
+    "3 epochs, R-Drop": FIRST.but(epochs=3, methods=(RDrop(4),)),
+    "3 epochs, rate 1.5e-4, depth decay 0.9, R-Drop": FIRST.but(
+        epochs=3, learning_rate=1.5e-4, depth_decay=0.9, methods=(RDrop(4),)
+    ),
+}
 
 
 def choose(seeds):
     "A line per recipe and seed: accuracy and loss on the valid films after the last epoch."
     for seed in range(seeds):
         for name, recipe in CHOICE.items():
-            file = stored(OUT, {"runs": []}); lines = file.setdefault("choice", [])
+            file = stored(OUT, {"runs": []})
+            lines = file.setdefault("choice", [])
             if any((r["recipe"], r["seed"]) == (name, seed) for r in lines): continue
             task, parts = demo_data(seed)
             valid = demo_films(task).valid
-            tuner, start = FineTuner(task, "minilm", recipe.but(seed=seed, keep_best=False)), time.process_time()
-            with contextlib.redirect_stdout(sys.stderr): tuner.fit(parts.train)
+            tuner = FineTuner(task, "minilm", recipe.but(seed=seed, keep_best=False))
+            start = time.process_time()
+            with contextlib.redirect_stdout(sys.stderr):
+                tuner.fit(parts.train)
             spent, result = time.process_time() - start, tuner.evaluate(valid)
-            lines.append({"recipe": name, "seed": seed, "accuracy": result.metrics["accuracy"], "loss": result.loss, "cpu_seconds": round(spent), "n": len(valid), "machine": machine()})
-            save(file, OUT); print(seed, name, round(lines[-1]["accuracy"], 4), flush=True)
+            lines.append(
+                {
+                    "recipe": name, "seed": seed, "accuracy": result.metrics["accuracy"],
+                    "loss": result.loss, "cpu_seconds": round(spent), "n": len(valid),
+                    "machine": machine(),
+                }
+            )
+            save(file, OUT)
+            print(seed, name, round(lines[-1]["accuracy"], 4), flush=True)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--choose", action="store_true")
     parser.add_argument("--rungs", default="majority,tfidf,frozen,fine-tuned,scratch")
@@ -54,10 +77,16 @@ def main():
                 file["runs"].append(run := {"seed": seed, "ladder": {}, "seconds": {}})
             start = time.perf_counter()
             task, parts = demo_data(seed)
-            climb = ladder(task, parts.train, parts.valid, parts.certify, "minilm", DEMO.but(seed=seed), (rung,))
+            climb = ladder(
+                task, parts.train, parts.valid, parts.certify, "minilm", DEMO.but(seed=seed),
+                (rung,),
+            )
             run.setdefault("made", {})[rung] = {"machine": machine(), "recipe": DEMO.to_dict()}
             run["n"] = {role: len(rows) for role, rows in parts.roles.items()}
-            run["ladder"][rung], run["seconds"][rung] = climb.evaluations[rung], round(time.perf_counter() - start, 1)
+            run["ladder"][rung], run["seconds"][rung] = (
+                climb.evaluations[rung],
+                round(time.perf_counter() - start, 1),
+            )
             save(file, OUT)
             print(seed, rung, run["ladder"][rung], flush=True)
 

@@ -25,52 +25,93 @@ from sft_nb.tasks.writing.decoding import signatures, text_metrics
 from sft_nb.tasks.writing.translation import Translation
 from sft_nb.training.tuner import FineTuner
 
-CLDR = Recipe(epochs=3, learning_rate=1e-3, batch_size=32, dropout=0., keep_best=False, methods=(SlowBody(0.3, words=False),))
-UI = Recipe(epochs=2, learning_rate=1e-3, batch_size=16, dropout=0., keep_best=False, methods=(Lora(16, 32),))
+CLDR = Recipe(
+    epochs=3, learning_rate=1e-3, batch_size=32, dropout=0.0, keep_best=False,
+    methods=(SlowBody(0.3, words=False),),
+)
+UI = Recipe(
+    epochs=2, learning_rate=1e-3, batch_size=16, dropout=0.0, keep_best=False,
+    methods=(Lora(16, 32),),
+)
 
 
 def teacher_forced(tuner, rows):
-    "The share of target tokens that are right when the model sees the right ones before, and of rows in which all are."
+    """The share of target tokens that are right when the model sees the right ones before, and
+    of rows in which all are.
+    """
     examples, tokens, whole = Examples(tuner.task, rows, tuner.processor), [], []
     with evaluation_mode(tuner.model):
         for indices in examples.batches(64):
             batch = examples.batch(indices)
             asked = batch.targets["labels"] >= 0
             right = tuner.model(**batch.inputs).logits.argmax(-1) == batch.targets["labels"]
-            tokens += right[asked].tolist(); whole += (right | ~asked).all(1).tolist()
+            tokens += right[asked].tolist()
+            whole += (right | ~asked).all(1).tolist()
     return {"tokens": sum(tokens) / len(tokens), "rows": sum(whole) / len(whole)}
 
 
 def cldr_run(seed, args):
     "One seed on dates, times and amounts."
-    rows, task = cldr_pairs(seed, dates=4500, times=3600, amounts=2400), Translation(max_new_tokens=40)
-    part = {role: rows[rows.role == role].reset_index(drop=True) for role in ("train", "valid", "certify")}
-    part["train"], part["certify"] = part["train"][:args.train], part["certify"][:args.certify or 1200]
+    rows = cldr_pairs(seed, dates=4500, times=3600, amounts=2400)
+    task = Translation(max_new_tokens=40)
+    part = {
+        role: rows[rows.role == role].reset_index(drop=True)
+        for role in ("train", "valid", "certify")
+    }
+    part["train"], part["certify"] = (
+        part["train"][: args.train],
+        part["certify"][: args.certify or 1200],
+    )
     recipe = CLDR.but(seed=seed, epochs=args.epochs or CLDR.epochs)
     start, began = time.perf_counter(), time.process_time()
     tuner = FineTuner(task, "minilm", recipe).fit(part["train"])
-    spent = {"seconds": round(time.perf_counter() - start, 1), "processor_seconds": round(time.process_time() - began, 1)}
+    spent = {
+        "seconds": round(time.perf_counter() - start, 1),
+        "processor_seconds": round(time.process_time() - began, 1),
+    }
     result = tuner.evaluate(part["certify"])
     table, learned = result.table, tuner.task
     groups = {k: {"n": len(g), "exact_match": g.right.mean()} for k, g in table.groupby("held")}
     targets = [learned.target(r) for r in part["certify"].to_dict("records")]
     near = learned.baselines()["nearest"](part["train"], part["valid"], part["certify"])
-    return {"seed": seed, "n": {k: len(v) for k, v in part.items()}, "recipe": recipe.to_dict(), **spent, "loss": result.loss, "metrics": result.metrics, "groups": groups, "teacher_forced": teacher_forced(tuner, part["certify"]),
-            "nearest": learned.metrics(near, targets)["exact_match"], "characters": len(learned.characters), "mistakes": table[table.right < 1][["source", "target", "prediction"]].head(40).values.tolist(), "machine": machine()}
+    return {
+        "seed": seed, "n": {k: len(v) for k, v in part.items()}, "recipe": recipe.to_dict(),
+        **spent, "loss": result.loss, "metrics": result.metrics, "groups": groups,
+        "teacher_forced": teacher_forced(tuner, part["certify"]),
+        "nearest": learned.metrics(near, targets)["exact_match"],
+        "characters": len(learned.characters),
+        "mistakes": table[table.right < 1][["source", "target", "prediction"]]
+        .head(40)
+        .values.tolist(),
+        "machine": machine(),
+    }
 
 
 def strings(seed, train, certify):
-    "French interface strings of up to 16 words in one line. Certify is the same for every seed; strings that differ in case or marks alone are one string."
+    """French interface strings of up to 16 words in one line.
+
+    Certify is the same for every seed; strings that differ in case or marks alone are one string.
+    """
     rows = load_data("ui-strings")
-    rows = rows[(rows.language == "fr") & ~rows.source.str.contains("\n") & (rows.source.str.split().str.len() <= 16)]
-    rows = rows[~rows.source.str.casefold().str.replace(r"\W", "", regex=True).duplicated()].reset_index(drop=True)
+    rows = rows[
+        (rows.language == "fr")
+        & ~rows.source.str.contains("\n")
+        & (rows.source.str.split().str.len() <= 16)
+    ]
+    rows = rows[
+        ~rows.source.str.casefold().str.replace(r"\W", "", regex=True).duplicated()
+    ].reset_index(drop=True)
     parts = split(rows[["source", "target"]], valid_size=0, certify_size=certify, seed=42)
-    return parts.train.sample(min(train, len(parts.train)), random_state=seed).reset_index(drop=True), parts.certify
+    return parts.train.sample(min(train, len(parts.train)), random_state=seed).reset_index(
+        drop=True
+    ), parts.certify
 
 
 def ui_run(seed, args):
     "One seed on interface strings."
-    task = Translation(prompt="Translate to French: {}", max_new_tokens=48, max_length=256, tokenize="13a")
+    task = Translation(
+        prompt="Translate to French: {}", max_new_tokens=48, max_length=256, tokenize="13a"
+    )
     train, certify = strings(seed, args.train or 500, args.certify or 120)
     learned, recipe = task.learn(train), UI.but(seed=seed, epochs=args.epochs or UI.epochs)
     targets = [learned.target(r) for r in certify.to_dict("records")]
@@ -79,17 +120,39 @@ def ui_run(seed, args):
     del model
     start, began = time.perf_counter(), time.process_time()
     tuner = FineTuner(task, "smollm2", recipe).fit(train)
-    spent = {"seconds": round(time.perf_counter() - start, 1), "processor_seconds": round(time.process_time() - began, 1)}
-    said = {"copy": list(certify.source), "nearest": [p.value for p in learned.baselines()["nearest"](train, None, certify)], "untuned": [p.value for p in untuned], "LoRA": [p.value for p in tuner.evaluate(certify, 32).predictions]}
-    return {"seed": seed, "n": {"train": len(train), "certify": len(certify)}, "recipe": recipe.to_dict(), **spent, "metrics": {k: text_metrics(v, targets) for k, v in said.items()}, "signatures": signatures(),
-            "examples": [[s, t, *(said[k][i] for k in ("untuned", "LoRA"))] for i, (s, t) in enumerate(zip(certify.source[:8], targets))], "machine": machine()}
+    spent = {
+        "seconds": round(time.perf_counter() - start, 1),
+        "processor_seconds": round(time.process_time() - began, 1),
+    }
+    said = {
+        "copy": list(certify.source),
+        "nearest": [p.value for p in learned.baselines()["nearest"](train, None, certify)],
+        "untuned": [p.value for p in untuned],
+        "LoRA": [p.value for p in tuner.evaluate(certify, 32).predictions],
+    }
+    return {
+        "seed": seed,
+        "n": {"train": len(train), "certify": len(certify)},
+        "recipe": recipe.to_dict(),
+        **spent,
+        "metrics": {k: text_metrics(v, targets) for k, v in said.items()},
+        "signatures": signatures(),
+        "examples": [
+            [s, t, *(said[k][i] for k in ("untuned", "LoRA"))]
+            for i, (s, t) in enumerate(zip(certify.source[:8], targets))
+        ],
+        "machine": machine(),
+    }
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--part", default="cldr,ui")
     parser.add_argument("--seeds", type=int, default=3)
-    for name in ("train", "certify", "epochs"): parser.add_argument(f"--{name}", type=int)
+    for name in ("train", "certify", "epochs"):
+        parser.add_argument(f"--{name}", type=int)
     parser.add_argument("--out", type=Path, default=RESULTS / "translation.json")
     args = parser.parse_args()
     for part in args.part.split(","):
@@ -99,7 +162,8 @@ def main():
             torch.manual_seed(seed)
             run = {"cldr": cldr_run, "ui": ui_run}[part](seed, args)
             file = stored(args.out, {"cldr": [], "ui": []})
-            file[part].append(run); save(file, args.out)
+            file[part].append(run)
+            save(file, args.out)
             print(part, seed, run["metrics"], run["seconds"], flush=True)
 
 
