@@ -207,7 +207,8 @@ def get(
     name: str,  # one of `names()`
     toml: str | Path | None = None,  # a registry of your own
 ) -> Path:  # the folder with the asset's files
-    """Fetch an asset, once; later calls need no network. What goes wrong is an `AssetError` of one sentence.
+    """Fetch an asset, once; later calls need no network. What goes wrong is an `AssetError` of one
+    sentence.
 
     Parameters
     ----------

@@ -15,7 +15,8 @@ from pathlib import Path
 def flush(
     path: Path,  # a file, or a folder
 ) -> None:
-    """Force a file, or a folder's own entries, onto the disk (Windows has no such call for folders).
+    """Force a file, or a folder's own entries, onto the disk (Windows has no such call for
+    folders).
 
     Parameters
     ----------
@@ -32,7 +33,8 @@ def flush(
 def replacing(
     path: str | Path,  # the file to be; its folder must be there
 ) -> Iterator[Path]:
-    """Inside the block, write to the path that is given; at the end it takes the name `path`, or nothing changes.
+    """Inside the block, write to the path that is given; at the end it takes the name `path`, or
+    nothing changes.
 
     Parameters
     ----------

@@ -98,7 +98,8 @@ def task_class(
 def task_from_dict(
     saved: dict,  # what `Task.to_dict` returned
 ) -> Task:
-    """The task again. A class that no installed package declares must have been imported before: a saved file never imports code.
+    """The task again. A class that no installed package declares must have been imported before: a
+    saved file never imports code.
 
     Parameters
     ----------

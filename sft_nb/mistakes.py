@@ -92,7 +92,8 @@ def reason(
     error: BaseException,  # what was raised
     most: int = 300,  # characters
 ) -> str:
-    """What an exception says, on one line; the name of its kind where it says nothing, or only a name.
+    """What an exception says, on one line; the name of its kind where it says nothing, or only a
+    name.
 
     Parameters
     ----------
@@ -282,7 +283,8 @@ def look_at(
     kwargs: dict,  # and by name
     owner: type | None = None,  # the class, where the function is its `__init__`
 ) -> tuple[list, dict]:  # the arguments, with paths and arrays made of what stood for them
-    """Compare the arguments of a call with the annotations. Raises the kind of SFTError that belongs to the function's module.
+    """Compare the arguments of a call with the annotations. Raises the kind of SFTError that
+    belongs to the function's module.
 
     Parameters
     ----------
@@ -374,7 +376,8 @@ def regular(
     what: str = "file",  # what it should be, in words
     error: type = DataError,  # what is raised
 ) -> Path:
-    """The path, if it leads to an ordinary file. Raises for a folder, a device or a pipe, which might never end.
+    """The path, if it leads to an ordinary file. Raises for a folder, a device or a pipe, which
+    might never end.
 
     Parameters
     ----------

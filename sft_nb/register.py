@@ -56,7 +56,8 @@ class Member:
 
 @dataclass(frozen=True)
 class Source:
-    """A file of the package index that contains all members of an asset: a wheel, or a source archive.
+    """A file of the package index that contains all members of an asset: a wheel, or a source
+    archive.
 
     Parameters
     ----------
@@ -73,7 +74,8 @@ class Source:
     prefix
         put before a member's name, this is its path inside the archive
     zip
-        an archive (zip or tar) inside the file that holds the members, if they are not in the file itself
+        an archive (zip or tar) inside the file that holds the members, if they are not in the file
+        itself
     """
     package: str  # its name in the package index
     version: str  # exactly this one
@@ -193,7 +195,8 @@ def info(
     name: str,  # one of `names()`
     toml: str | Path | None = None,  # a registry of your own
 ) -> AssetInfo:
-    """What is known about an asset. An unknown name raises `AssetError`, with the nearest known one.
+    """What is known about an asset. An unknown name raises `AssetError`, with the nearest known
+    one.
 
     Parameters
     ----------

@@ -104,7 +104,8 @@ Processor, Outputs = Any, Any  # a tokenizer or image processor; whatever the mo
 def learned(
     default: Any = None,  # its value before `learn` has seen any rows
 ) -> Any:
-    """A dataclass field that `Task.learn` fills from training rows; it is no flag on the command line.
+    """A dataclass field that `Task.learn` fills from training rows; it is no flag on the command
+    line.
 
     Parameters
     ----------
@@ -165,7 +166,8 @@ class Task:
         encoding: str | None = None,  # of a text file; None: utf-8
         delimiter: str | None = None,  # between cells of a .csv or .tsv file; None: "," or tab
     ) -> pd.DataFrame:  # index 0 … n-1; what was found on the way stands in its attrs
-        """Read and check a table. Raises DataError with all errors at once; unusable rows are named.
+        """Read and check a table. Raises DataError with all errors at once; unusable rows are
+        named.
 
         Parameters
         ----------
@@ -221,7 +223,8 @@ class Task:
         rows: pd.DataFrame,  # the table
         labelled: bool = True,  # must the target columns be there and filled?
     ) -> list[Finding]:  # what is wrong or doubtful
-        """Look at the rows before anything is trained; add to it with `super().check(rows, labelled) + …`.
+        """Look at the rows before anything is trained; add to it with `super().check(rows,
+        labelled) + …`.
 
         Parameters
         ----------
@@ -262,7 +265,8 @@ class Task:
         self,
         items: list,  # what a person hands over
     ) -> pd.DataFrame:
-        """Items as a table: dictionaries by column; tuples for several input columns; single values for one.
+        """Items as a table: dictionaries by column; tuples for several input columns; single values
+        for one.
 
         Parameters
         ----------
@@ -280,7 +284,8 @@ class Task:
         checkpoint: str,  # an asset, a local folder or a hub id
         **options: Any,  # handed to `models.load`, e.g. fresh=True for random weights
     ) -> tuple[torch.nn.Module, Processor]:
-        """The model with a head for this task, and the processor that feeds it. Calls `models.load`.
+        """The model with a head for this task, and the processor that feeds it. Calls
+        `models.load`.
 
         Parameters
         ----------
@@ -297,7 +302,8 @@ class Task:
         processor: Processor,  # what `build` returned beside the model
         rng: np.random.Generator | None = None,  # dice for augmentation, of (seed, epoch, index); None: no augmentation
     ) -> dict:  # plain numbers and lists; no padding, no batch dimension
-        """One row as the model will see it. A row without its target columns is encoded without targets.
+        """One row as the model will see it. A row without its target columns is encoded without
+        targets.
 
         Parameters
         ----------
@@ -320,7 +326,8 @@ class Task:
         rows: pd.DataFrame,  # rows of the table
         processor: Processor,  # what `build` returned beside the model
     ) -> list[dict]:
-        """All rows of a table, without augmentation. Override it when the processor is faster on many at once.
+        """All rows of a table, without augmentation. Override it when the processor is faster on
+        many at once.
 
         Parameters
         ----------
@@ -401,7 +408,8 @@ class Task:
         self,
         batch: Batch,  # what `collate` returned
     ) -> dict[str, float]:
-        """How many targets (or how much weight) each loss term will sum over: known before any forward pass.
+        """How many targets (or how much weight) each loss term will sum over: known before any
+        forward pass.
 
         Parameters
         ----------
@@ -415,7 +423,8 @@ class Task:
         outputs: Outputs,  # what the model returned for the batch
         batch: Batch,  # what `collate` returned
     ) -> dict[str, torch.Tensor]:
-        """The loss terms as sums over the batch, under the same names as `weigh`; scalars that carry gradients.
+        """The loss terms as sums over the batch, under the same names as `weigh`; scalars that
+        carry gradients.
 
         Parameters
         ----------
@@ -680,7 +689,8 @@ class Task:
         self,
         model: torch.nn.Module,  # afterwards as it was
     ) -> Iterator[str]:
-        """Inside a `with` block, the model in the form in which others will load it; gives a sentence for the model card on how to read its raw outputs, or ''.
+        """Inside a `with` block, the model in the form in which others will load it; gives a
+        sentence for the model card on how to read its raw outputs, or ''.
 
         Parameters
         ----------

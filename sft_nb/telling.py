@@ -39,7 +39,8 @@ if in_notebook() and not LOGGER.handlers: LOGGER.addHandler(Printer())
 
 # %% ../nbs/04_telling.ipynb #4f549135
 class quiet:
-    """No warnings and no lines while training: from now on, or inside a `with` block. `quiet(False)` is the way back.
+    """No warnings and no lines while training: from now on, or inside a `with` block.
+    `quiet(False)` is the way back.
 
     Parameters
     ----------
@@ -66,7 +67,8 @@ _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all control character
 def harmless(
     text: str,  # of a stranger
 ) -> str:
-    """For a terminal: control characters written out, so that no text moves the cursor or renames the window.
+    """For a terminal: control characters written out, so that no text moves the cursor or renames
+    the window.
 
     Parameters
     ----------
@@ -121,7 +123,8 @@ def in_html(
     template: str,  # HTML with the holes and loops of jinja2
     **values: Any,  # what goes into the holes
 ) -> str:  # HTML that a hole of another template takes as it is
-    """For HTML: a template filled in, every text escaped. Raises jinja2.UndefinedError for an empty hole.
+    """For HTML: a template filled in, every text escaped. Raises jinja2.UndefinedError for an empty
+    hole.
 
     Parameters
     ----------

@@ -6,11 +6,13 @@ sections, "Parameters" and "Returns", made of them.
 import ast
 import io
 import re
+import textwrap
 import tokenize
 from inspect import cleandoc
 
 from fold import FUNCTION, Source, edited
 
+COLUMNS = 100
 SECTION = re.compile(r"^[ \t]*(Parameters|Returns|Yields)[ \t]*\n[ \t]*---", re.MULTILINE)
 
 
@@ -112,9 +114,19 @@ def sections(told, kind, returned):
     return lines
 
 
+def narrow(line, width):
+    "A line of prose as lines that fit the page, indented as it is."
+    indent = line[:len(line) - len(line.lstrip())]
+    return textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False) or [""]
+
+
 def literal(lines, by):
     "Lines as a docstring that stands at an indent."
-    text = f"\n{by}".join(lines).replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    width = COLUMNS - len(by)
+    shown = narrow(lines[0], width - len('"""'))
+    for line in lines[1:]:
+        shown += narrow(line, width)
+    text = f"\n{by}".join(shown).replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
     text = "\n".join(line.rstrip() for line in text.split("\n"))
     shown = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
     return f'"""{shown}\n{by}"""'

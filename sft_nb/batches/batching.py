@@ -57,7 +57,8 @@ def order(
     seed: int,  # the run's seed
     epoch: int,  # which pass over the rows, from 0
 ) -> np.ndarray:  # n: the position of every row, once
-    """The order of rows in one epoch: a permutation that depends on (seed, epoch) and on nothing else.
+    """The order of rows in one epoch: a permutation that depends on (seed, epoch) and on nothing
+    else.
 
     Parameters
     ----------
@@ -81,7 +82,8 @@ def cut(
     indices: Any,  # n: anything that can be sliced
     size: int,  # rows in each piece, at least 1
 ) -> list:  # pieces of `size` rows; only the last may be shorter
-    """Cut rows into consecutive pieces: batches, or the micro-batches of a batch. Raises TrainingError for a size below 1.
+    """Cut rows into consecutive pieces: batches, or the micro-batches of a batch. Raises
+    TrainingError for a size below 1.
 
     Parameters
     ----------
@@ -138,7 +140,8 @@ def length_windows(
     window: int = 16,  # batches in a window: rows are sorted by length inside a window only
     rng: np.random.Generator | None = None,  # shuffles the finished batches; None leaves them sorted inside their windows
 ) -> list[np.ndarray]:  # batches of positions; only the last may be short
-    """Batches of rows of similar length that are still drawn at random. Raises TrainingError for sizes below 1.
+    """Batches of rows of similar length that are still drawn at random. Raises TrainingError for
+    sizes below 1.
 
     Parameters
     ----------
@@ -231,7 +234,8 @@ class Examples:
         index: int,  # position of the row
         epoch: int | None = None,  # which pass over the rows; None: without augmentation
     ) -> dict:  # what `task.encode` gives
-        """One example. If the task augments, it depends on (seed, epoch, index), not on the batch it travels in.
+        """One example. If the task augments, it depends on (seed, epoch, index), not on the batch
+        it travels in.
 
         Parameters
         ----------

@@ -39,7 +39,8 @@ def frozen_parts(
     model: nn.Module,  # any transformers model
     batch: Batch,  # a few rows, on the model's device
 ) -> tuple[list[nn.Module], list[nn.Module]]:  # the blocks, from below, and all parts that are done when the last of these is; both empty if something learns beneath
-    """What computes the same in every epoch: the blocks whose outputs need no gradient, and whatever runs before.
+    """What computes the same in every epoch: the blocks whose outputs need no gradient, and
+    whatever runs before.
 
     Parameters
     ----------
@@ -51,7 +52,8 @@ def frozen_parts(
     Returns
     -------
     tuple[list[nn.Module], list[nn.Module]]
-        the blocks, from below, and all parts that are done when the last of these is; both empty if something learns beneath
+        the blocks, from below, and all parts that are done when the last of these is; both empty if
+        something learns beneath
     """
     try: _, stack = blocks(model)
     except CheckpointError: return [], []
@@ -131,7 +133,8 @@ def tokens_read(
     frozen: list[nn.Module],  # blocks from `frozen_parts`
     batch: Batch,  # a few rows of different lengths, with targets
 ) -> str | None:  # "first", "last" or "all"; None: the model cannot be cut there
-    """Which tokens does the loss depend on? The others are poisoned with NaN, which spreads to whatever reads it.
+    """Which tokens does the loss depend on? The others are poisoned with NaN, which spreads to
+    whatever reads it.
 
     Parameters
     ----------
@@ -261,7 +264,8 @@ def _forget(folder, gigabytes):  # what was used longest ago, until the rest fit
 
 # %% ../../nbs/batches/03_frozen.ipynb #64301674
 class FrozenStates:
-    """What frozen blocks say to every row, from the disk. Called in place of the model, it computes only what stands above them.
+    """What frozen blocks say to every row, from the disk. Called in place of the model, it computes
+    only what stands above them.
 
     Parameters
     ----------
@@ -328,7 +332,8 @@ def still_parts(
     model: nn.Module,  # on its device, with its frozen parts frozen
     examples: Examples,  # the rows
 ) -> list[nn.Module]:  # to be kept in evaluation mode while the rest is trained
-    """What runs before anything learns, so that it computes the same in every epoch: dropout would only add noise that nothing can learn from.
+    """What runs before anything learns, so that it computes the same in every epoch: dropout would
+    only add noise that nothing can learn from.
 
     Parameters
     ----------

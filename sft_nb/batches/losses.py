@@ -54,7 +54,8 @@ def cross_entropy(
     class_weights: Any = None,  # c: how much a target of each class counts (tensor or list); None: 1 each
     ignore_index: int = -100,  # targets with this value add nothing
 ) -> torch.Tensor:  # scalar: the sum over all targets that count, in nats
-    """Summed cross-entropy; divide it by `cross_entropy_weight`. Smoothing: Szegedy et al. 2016, section 7. Raises TrainingError when the shapes do not fit.
+    """Summed cross-entropy; divide it by `cross_entropy_weight`. Smoothing: Szegedy et al. 2016,
+    section 7. Raises TrainingError when the shapes do not fit.
 
     Parameters
     ----------
@@ -115,7 +116,8 @@ def focal(
     class_weights: Any = None,  # c: how much a target of each class counts (the paper's alpha); None: 1 each
     ignore_index: int = -100,  # targets with this value add nothing
 ) -> torch.Tensor:  # scalar: the sum over all targets that count
-    """Summed focal loss (Lin et al. 2017, equation 5); divide it by `cross_entropy_weight`. Raises TrainingError when the shapes do not fit.
+    """Summed focal loss (Lin et al. 2017, equation 5); divide it by `cross_entropy_weight`. Raises
+    TrainingError when the shapes do not fit.
 
     Parameters
     ----------
@@ -149,7 +151,8 @@ def binary_cross_entropy(
     pos_weight: Any = None,  # c: how much a 1 counts against a 0, per label (tensor or list); None: 1 each
     ignore_index: float = -100,  # entries with this value add nothing
 ) -> torch.Tensor:  # scalar: the sum over all entries that count, in nats
-    """Summed yes-or-no cross-entropy for several labels a row; divide it by `cross_entropy_weight(targets)`. Raises TrainingError when the shapes differ.
+    """Summed yes-or-no cross-entropy for several labels a row; divide it by
+    `cross_entropy_weight(targets)`. Raises TrainingError when the shapes differ.
 
     Parameters
     ----------
@@ -179,7 +182,8 @@ def mse(
     pred: torch.Tensor,  # b …: predicted numbers, in the unit of the targets
     target: torch.Tensor,  # b …: the right numbers, in the same shape
 ) -> torch.Tensor:  # scalar: the sum of squared differences, in squared units
-    """Summed squared error; divide it by `target.numel()`. Raises TrainingError when the shapes differ.
+    """Summed squared error; divide it by `target.numel()`. Raises TrainingError when the shapes
+    differ.
 
     Parameters
     ----------

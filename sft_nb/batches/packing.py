@@ -30,7 +30,8 @@ def first_fit(
     lengths: Any,  # b: tokens of every example
     capacity: int | None = None,  # tokens in a row; None: as many as the longest example has
 ) -> list[list[int]]:  # per row, the positions of its examples, longest first
-    """Examples into few rows: longest first, each into the first row with room. Raises TrainingError where an example is longer than a row.
+    """Examples into few rows: longest first, each into the first row with room. Raises
+    TrainingError where an example is longer than a row.
 
     Parameters
     ----------
@@ -61,7 +62,8 @@ def row_plan(
     attention_mask: torch.Tensor,  # b t: 1 for a token, 0 for a pad, on either side
     capacity: int | None = None,  # tokens in a row; None: as many as the longest example has
 ) -> torch.Tensor:  # r c: a cell of the padded batch for every cell of the packed rows; -1: none
-    """Where everything goes. Rows are as wide as the fullest. Raises TrainingError where an example is longer than a row.
+    """Where everything goes. Rows are as wide as the fullest. Raises TrainingError where an example
+    is longer than a row.
 
     Parameters
     ----------
@@ -121,7 +123,8 @@ def block_mask(
     causal
         may a token look at itself and backwards only?
     window
-        how far it sees: the `window` latest tokens with itself if causal, else so many to each side; None: all
+        how far it sees: the `window` latest tokens with itself if causal, else so many to each
+        side; None: all
 
     Returns
     -------
@@ -177,7 +180,8 @@ def pack(
     capacity: int | None = None,  # tokens in a row; None: as many as the longest example has
     layout: Layout = Layout(),  # how the model reads a row, from `layout_of`
 ) -> Batch:  # r rows: inputs and targets r c …, attention_mask r 1 c c (or one per kind of layer), position_ids r c; index as before, b
-    """Several examples in a row, apart. Needs targets[t] to be what outputs[t] should say. Raises TrainingError for what has no entry per token.
+    """Several examples in a row, apart. Needs targets[t] to be what outputs[t] should say. Raises
+    TrainingError for what has no entry per token.
 
     Parameters
     ----------
@@ -191,7 +195,8 @@ def pack(
     Returns
     -------
     Batch
-        r rows: inputs and targets r c …, attention_mask r 1 c c (or one per kind of layer), position_ids r c; index as before, b
+        r rows: inputs and targets r c …, attention_mask r 1 c c (or one per kind of layer),
+        position_ids r c; index as before, b
     """
     _must_be_per_token(batch)
     inputs, mask = dict(batch.inputs), batch.inputs["attention_mask"]
@@ -251,7 +256,8 @@ def looks_back_only(
 def first_position(
     model: nn.Module,  # any model with input_ids
 ) -> int | None:  # None: `forward` takes no position_ids
-    """The position of an example's first token: one after the position of pads, where pads have one.
+    """The position of an example's first token: one after the position of pads, where pads have
+    one.
 
     Parameters
     ----------
@@ -273,7 +279,8 @@ def first_position(
 def attention_windows(
     model: nn.Module,  # a transformers model, or any other
 ) -> dict[str, int | None]:  # how far each kind of layer sees, in tokens; None: everything
-    """How far the model's layers see. Raises TrainingError for kinds of layers that packing cannot keep apart.
+    """How far the model's layers see. Raises TrainingError for kinds of layers that packing cannot
+    keep apart.
 
     Parameters
     ----------
@@ -297,7 +304,8 @@ def layout_of(
     model: nn.Module,  # on its device, with the weights in the precision in which it will train
     batch: Batch,  # a few padded examples, on the same device
 ) -> Layout:
-    """All that `pack` has to know of a model. Raises TrainingError for layers that cannot be packed.
+    """All that `pack` has to know of a model. Raises TrainingError for layers that cannot be
+    packed.
 
     Parameters
     ----------
@@ -337,7 +345,8 @@ def check_packing(
     capacity
         tokens in a row; None: twice the longest example, so that any two can share
     tolerance
-        largest gap, as a share of the largest output (or of the loss); 16-bit weights get what 16 bits can hold
+        largest gap, as a share of the largest output (or of the loss); 16-bit weights get what 16
+        bits can hold
     """
     mask = batch.inputs["attention_mask"]
     capacity, tolerance = capacity or 2 * int(mask.sum(1).max()), max(tolerance, 16 * torch.finfo(layout.dtype).eps)
@@ -374,7 +383,8 @@ def packer(
     examples: Examples,  # the training rows
     capacity: int | None = None,  # tokens in a row; None: in each batch as many as its longest example has
 ) -> Callable:  # Batch -> Batch: called on each padded micro-batch, on the model's device
-    """Make the function that packs this task's batches for this model. Raises TrainingError where rows cannot be shared.
+    """Make the function that packs this task's batches for this model. Raises TrainingError where
+    rows cannot be shared.
 
     Parameters
     ----------

@@ -57,7 +57,8 @@ def hb_p_value(
     n: int,  # how many units
     alpha: float,  # a risk in (0, 1)
 ) -> float:  # in [0, 1]
-    """How surprising such a low mean would be if the risk were alpha or more (Hoeffding, 1963; Bentkus, 2004).
+    """How surprising such a low mean would be if the risk were alpha or more (Hoeffding, 1963;
+    Bentkus, 2004).
 
     Parameters
     ----------
@@ -144,7 +145,8 @@ def risk_bound(
     delta: float = 0.05,  # how often the bound may fail
     unit: str = "row",  # what one of them stands for
 ) -> Bound:
-    """An upper bound on the mean loss of units yet to come. Raises DataError for losses outside [0, 1].
+    """An upper bound on the mean loss of units yet to come. Raises DataError for losses outside [0,
+    1].
 
     Parameters
     ----------
@@ -235,7 +237,8 @@ def cluster_bound(
     delta: float = 0.05,  # how often the bound may fail, roughly
     unit: str = "row",  # what one loss stands for
 ) -> Bound:  # with exact=False
-    """An approximate upper bound on the mean over rows, when whole groups were drawn (a ratio estimate with a robust standard error).
+    """An approximate upper bound on the mean over rows, when whole groups were drawn (a ratio
+    estimate with a robust standard error).
 
     Parameters
     ----------
@@ -269,7 +272,8 @@ def units_needed(
     bound: Callable = exact_bound,  # (errors, n, delta) -> bound; for losses in [0, 1], `mean_bound`
     most: int = 10_000_000,  # give up beyond
 ) -> int | None:  # None: not with so many, or never
-    """The smallest n at which the observed risk certifies the claim, and from which on it keeps doing so (up to the staircase's steps).
+    """The smallest n at which the observed risk certifies the claim, and from which on it keeps
+    doing so (up to the staircase's steps).
 
     Parameters
     ----------

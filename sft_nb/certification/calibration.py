@@ -147,7 +147,8 @@ def plot_reliability(
     groups: dict,  # name -> (confidence n, right n)
     bins: int = 15,  # equally wide
 ) -> Any:  # a matplotlib Figure
-    """Share right by score, a line per system, and the diagonal of perfection; the area of a point is its share of the rows.
+    """Share right by score, a line per system, and the diagonal of perfection; the area of a point
+    is its share of the rows.
 
     Parameters
     ----------
@@ -176,7 +177,8 @@ def plot_reliability(
 def class_logits(
     judged: Judged,  # rows of a task whose answers are one of several labels
 ) -> tuple[np.ndarray, np.ndarray]:  # log-probabilities n c, and the right classes n
-    """What a temperature is fitted on. Raises Refused where answers are not one label with probabilities that sum to 1.
+    """What a temperature is fitted on. Raises Refused where answers are not one label with
+    probabilities that sum to 1.
 
     Parameters
     ----------

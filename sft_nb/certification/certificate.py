@@ -56,7 +56,8 @@ def in_order(
 def margin(
     prediction: Any,  # a Prediction
 ) -> float:  # infinite where there are no alternatives
-    """How far the answer is from being another one: the gap between the two likeliest; for probabilities that do not sum to 1, the distance from one half.
+    """How far the answer is from being another one: the gap between the two likeliest; for
+    probabilities that do not sum to 1, the distance from one half.
 
     Parameters
     ----------
@@ -151,7 +152,8 @@ class Certificate:
         rows: pd.DataFrame,  # new rows, without targets
         group: str | None = None,  # their column of groups; None: rows stand alone
     ) -> Shift:  # a small p says no: these rows are unlike the certified ones
-        """Do new rows look like those that were certified? Raises SFTError without a model, or if its task has no features.
+        """Do new rows look like those that were certified? Raises SFTError without a model, or if
+        its task has no features.
 
         Parameters
         ----------
@@ -410,7 +412,8 @@ def verify(
     valid: pd.DataFrame | None = None,  # valid rows, to compare with baselines again (they are fitted anew)
     report: str | None = None,  # the page, as text; None: the file beside a path, if there is one
 ) -> Verification:
-    """Check hashes and compute everything again. Raises DataError for a file that is no certificate, or rows that cannot be used.
+    """Check hashes and compute everything again. Raises DataError for a file that is no
+    certificate, or rows that cannot be used.
 
     Parameters
     ----------

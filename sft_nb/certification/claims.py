@@ -79,7 +79,8 @@ def is_mean(
     predictions: list,  # n answers
     targets: list,  # n right answers
 ) -> bool:
-    """Is this metric the mean of `task.score` over rows? Tried on the rows, on halves, and with answers dealt out at random.
+    """Is this metric the mean of `task.score` over rows? Tried on the rows, on halves, and with
+    answers dealt out at random.
 
     Parameters
     ----------
@@ -183,7 +184,8 @@ def examine(
     delta: float = 0.05,  # how often the whole claim may be certified wrongly
     key: str = "",  # what the random row of each group hangs on: a hash of the data
 ) -> list[Found]:  # one per part and slice
-    """Test a claim. Raises DataError for what is no claim, Refused for what these rows cannot answer.
+    """Test a claim. Raises DataError for what is no claim, Refused for what these rows cannot
+    answer.
 
     Parameters
     ----------
@@ -231,7 +233,8 @@ def rows_needed(
     confidence: float = 0.95,  # that the certificate shall have
     binary: bool = True,  # is a row right or wrong, or is its score anywhere in [0, 1]?
 ) -> int | None:  # units: rows, or groups; None: no number of them
-    """How many certify rows (or groups, if rows were split by group) a claim will need. Raises DataError for a claim of several parts.
+    """How many certify rows (or groups, if rows were split by group) a claim will need. Raises
+    DataError for a claim of several parts.
 
     Parameters
     ----------
@@ -260,7 +263,8 @@ def plot_rows_needed(
     expected: float,  # what the metric will be, you think
     confidence: float = 0.95,  # that the certificate shall have
 ) -> Any:  # a matplotlib Figure
-    """The picture of the plan: the bound on the error comes down with the number of units and meets the claim.
+    """The picture of the plan: the bound on the error comes down with the number of units and meets
+    the claim.
 
     Parameters
     ----------

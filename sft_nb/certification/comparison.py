@@ -178,7 +178,8 @@ def against_baselines(
     rungs: tuple | None = None,  # names of the ladder; None: all that need no fine-tuning
     delta: float = 0.05,  # 1 minus the confidence of the intervals
 ) -> dict[str, Comparison]:  # rung -> ours minus theirs
-    """The run against majority, counted words, frozen features, and itself before tuning. Raises Refused for rows of another role.
+    """The run against majority, counted words, frozen features, and itself before tuning. Raises
+    Refused for rows of another role.
 
     Parameters
     ----------

@@ -64,7 +64,8 @@ def worst_group(
     slices: Slices,  # fixed before
     delta: float = 0.05,  # how often any of the bounds may fail
 ) -> pd.DataFrame:  # a row per slice, worst bound first: n, risk, bound
-    """Bounds on the risk in every slice that hold together. With groups, one random row of each group within the slice counts. Raises Refused for rows of another role, or an empty slice.
+    """Bounds on the risk in every slice that hold together. With groups, one random row of each
+    group within the slice counts. Raises Refused for rows of another role, or an empty slice.
 
     Parameters
     ----------
@@ -190,7 +191,8 @@ def behave(
     delta: float = 0.05,  # how often any of the bounds may fail
     seed: int = 0,  # of the changes' dice
 ) -> pd.DataFrame:  # a row per test: cases, failed, rate, at most; attrs["failures"]: name -> positions
-    """Failure rates with exact bounds that hold together. With groups, one random row of each counts. Raises Refused for rows of another role.
+    """Failure rates with exact bounds that hold together. With groups, one random row of each
+    counts. Raises Refused for rows of another role.
 
     Parameters
     ----------

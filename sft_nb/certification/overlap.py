@@ -137,7 +137,8 @@ def shift_test(
     draws: int = 999,  # how often to shuffle
     seed: int = 0,  # the same seed, the same shuffles
 ) -> Shift:
-    """A permutation test of whole groups on the distance of mean features; exact in the sense that p <= x happens with probability at most x where there is no shift.
+    """A permutation test of whole groups on the distance of mean features; exact in the sense that
+    p <= x happens with probability at most x where there is no shift.
 
     Parameters
     ----------
@@ -183,7 +184,8 @@ def row_features(
     most
         of a longer table, so many rows, evenly spread, are looked at
     group
-        a column of groups: one random row of each is looked at, so that large and small groups are alike
+        a column of groups: one random row of each is looked at, so that large and small groups are
+        alike
 
     Returns
     -------

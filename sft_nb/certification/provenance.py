@@ -84,7 +84,8 @@ def weights_hash(
 def settings_hash(
     tuner: Any,  # a FineTuner
 ) -> str:
-    """A fingerprint of what the run was asked to do: task, what it learned from training rows, checkpoint, recipe.
+    """A fingerprint of what the run was asked to do: task, what it learned from training rows,
+    checkpoint, recipe.
 
     Parameters
     ----------
@@ -172,7 +173,8 @@ class Ledger:
         delta: float,  # how often the certificate may fail, if it were the only one
         enter: bool = True,  # False: only look what it would cost
     ) -> Spent:
-        """Enter a question and say at which delta it is judged. Raises DataError if the books cannot be kept.
+        """Enter a question and say at which delta it is judged. Raises DataError if the books
+        cannot be kept.
 
         Parameters
         ----------

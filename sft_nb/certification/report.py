@@ -255,7 +255,8 @@ _NO_PAGE = (KeyError, TypeError, AttributeError, IndexError, ValueError)  # what
 def report_page(
     body: dict,  # a certificate's content
 ) -> str:  # HTML that needs no network
-    """One page for a person; the same content gives the same page. Raises SFTError for other content.
+    """One page for a person; the same content gives the same page. Raises SFTError for other
+    content.
 
     Parameters
     ----------

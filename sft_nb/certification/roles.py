@@ -128,7 +128,8 @@ def group_of(
     tuner: FineTuner,  # may know from its split
     group: str | None = None,  # a column; None: what `split` or the run noted
 ) -> str | None:
-    """The column whose values were kept on one side of the split. Raises DataError if the rows lack it.
+    """The column whose values were kept on one side of the split. Raises DataError if the rows lack
+    it.
 
     Parameters
     ----------
@@ -154,7 +155,8 @@ def judge(
     group: str | None = None,  # column that the rows were split by; None: what `split` or the run noted
     batch_size: int = 64,  # rows at a time
 ) -> Judged:  # of this kind
-    """Answer rows in fp32, score them, and vouch for their role. Raises Refused for rows that served in another one, DataError for rows that cannot be used.
+    """Answer rows in fp32, score them, and vouch for their role. Raises Refused for rows that
+    served in another one, DataError for rows that cannot be used.
 
     Parameters
     ----------

@@ -87,7 +87,8 @@ class Seeds:
         self,
         confidence: float = 0.95,  # of the interval
     ) -> dict:  # standard deviation between seeds, with its interval
-        """The standard deviation over seeds (interval for normal scores). Raises Refused for fewer than 25 runs.
+        """The standard deviation over seeds (interval for normal scores). Raises Refused for fewer
+        than 25 runs.
 
         Parameters
         ----------
@@ -142,7 +143,8 @@ def over_seeds(
     rows: pd.DataFrame,  # certify rows, touched by none of them
     group: str | None = None,  # column that the rows were split by
 ) -> Seeds:
-    """Judge several runs of one recipe on the same rows. Raises Refused if any has seen them, DataError for fewer than two runs.
+    """Judge several runs of one recipe on the same rows. Raises Refused if any has seen them,
+    DataError for fewer than two runs.
 
     Parameters
     ----------

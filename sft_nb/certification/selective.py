@@ -113,7 +113,8 @@ def learn_threshold(
     delta: float = 0.05,  # how often the promise may be broken
     unit: str = "row",  # what was counted
 ) -> Threshold:
-    """The last threshold of a fixed sequence that passes its test (Learn then Test). Raises Refused if not even the first does.
+    """The last threshold of a fixed sequence that passes its test (Learn then Test). Raises Refused
+    if not even the first does.
 
     Parameters
     ----------
@@ -180,7 +181,8 @@ def abstain_above(
     alpha: float = 0.1,  # the largest mean loss among accepted rows
     confidence: float = 0.95,  # 1 minus how often the promise may be broken
 ) -> Threshold:
-    """Choose and keep the threshold for `predict(…, abstain=True)`. With groups, one random row of each counts. Raises Refused if there is none, or for rows of another role.
+    """Choose and keep the threshold for `predict(…, abstain=True)`. With groups, one random row of
+    each counts. Raises Refused if there is none, or for rows of another role.
 
     Parameters
     ----------

@@ -68,7 +68,8 @@ def coverage_spread(
     alpha: float = 0.1,  # share of rows whose set may lack the right answer
     share: float = 0.9,  # of draws of calibrate rows that the band holds
 ) -> tuple[float, float]:
-    """Between which values the true coverage lies, over draws of n calibrate rows (Vovk, 2012: a Beta distribution).
+    """Between which values the true coverage lies, over draws of n calibrate rows (Vovk, 2012: a
+    Beta distribution).
 
     Parameters
     ----------
@@ -90,7 +91,8 @@ def alpha_for(
     n: int,  # calibrate rows
     delta: float = 0.05,  # how often it may fall short
 ) -> float:  # the alpha to use; Refused if n is too small
-    """The largest alpha whose coverage reaches the goal in 1 - delta of all draws of calibrate rows.
+    """The largest alpha whose coverage reaches the goal in 1 - delta of all draws of calibrate
+    rows.
 
     Parameters
     ----------
@@ -202,7 +204,8 @@ def sets_of(
     calibrate: Calibrate,  # from `judge`
     alpha: float = 0.1,  # share of rows whose set may lack the right label
 ) -> Sets:
-    """Split conformal prediction for a run. With groups, one random row of each counts. Raises Refused for rows of another role, or answers without probabilities.
+    """Split conformal prediction for a run. With groups, one random row of each counts. Raises
+    Refused for rows of another role, or answers without probabilities.
 
     Parameters
     ----------

@@ -117,7 +117,8 @@ def report_page(
     result: Evaluation | None = None,  # on valid; with a ladder, on the ladder's rows
     climb: Ladder | None = None,  # the baselines on the same rows
 ) -> str:  # HTML that needs nothing else
-    """What was done, learning curve, figures, a picture and the most confident mistakes on one page.
+    """What was done, learning curve, figures, a picture and the most confident mistakes on one
+    page.
 
     Parameters
     ----------

@@ -189,7 +189,9 @@ def load_data(
     Returns
     -------
     pd.DataFrame
-        rotten-tomatoes: text, label, movie · tweets-ner: words, labels · rated-sentences: text, rating, spread, raters, source, document · mnist-5k: image, label · ui-strings: source, target, context, language, part
+        rotten-tomatoes: text, label, movie · tweets-ner: words, labels · rated-sentences: text,
+        rating, spread, raters, source, document · mnist-5k: image, label · ui-strings: source,
+        target, context, language, part
     """
     asset = info(name, toml)
     if asset.reader not in _READERS: raise AssetError(f"{name!r} is a {asset.kind}, which is no table: get({name!r}) gives the folder with its files.")

@@ -28,7 +28,8 @@ _TRUTH = {"true": 1., "false": 0.}
 def cell_number(
     value: Any,  # one cell: a number, a truth value, a duration, or a text of one of them
 ) -> float:  # NaN: missing, or no number
-    """A cell as a number, the same whatever file type or dtype it came through. Durations are in seconds.
+    """A cell as a number, the same whatever file type or dtype it came through. Durations are in
+    seconds.
 
     Parameters
     ----------
@@ -119,7 +120,8 @@ def cell_text(
     Parameters
     ----------
     value
-        one cell: text, number, truth value, date, missing; lists, dicts and arrays are written as JSON
+        one cell: text, number, truth value, date, missing; lists, dicts and arrays are written as
+        JSON
 
     Returns
     -------
@@ -145,7 +147,8 @@ json_text: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False).encode  #
 def maybe_picture(
     value: Any,  # one cell
 ) -> bool:
-    """Is it an array of pixels, a PIL image, bytes, or {"bytes": …} as in Parquet files of pictures?
+    """Is it an array of pixels, a PIL image, bytes, or {"bytes": …} as in Parquet files of
+    pictures?
 
     Parameters
     ----------
@@ -209,7 +212,8 @@ _WHOLE = re.compile(r"(-?)(0|[1-9]\d{0,14})\.0+", re.ASCII)  # a whole number wi
 def label_name(
     value: Any,  # one cell of a label column
 ) -> str:  # "" for a missing one
-    """A label as text: whole numbers without a decimal point, accents in one form (NFC), without invisible signs and outer blanks. "007" stays "007".
+    """A label as text: whole numbers without a decimal point, accents in one form (NFC), without
+    invisible signs and outer blanks. "007" stays "007".
 
     Parameters
     ----------

@@ -241,7 +241,8 @@ def check_labels(
     Returns
     -------
     list[Finding]
-        an error for a single class; warnings for labels that look alike, are too many, too rare, or no labels
+        an error for a single class; warnings for labels that look alike, are too many, too rare, or
+        no labels
     """
     if column not in rows: return []
     counts = Counter(name(v) for v in cells(rows[column]) if not is_empty(v))
@@ -359,7 +360,8 @@ def check_lengths(
     pairs
         n second texts, where the model reads two at once
     lengths
-        n: tokens after cutting, where they are known; then only texts that fill the model are looked at
+        n: tokens after cutting, where they are known; then only texts that fill the model are
+        looked at
 
     Returns
     -------
@@ -413,7 +415,8 @@ def read_rows(
     encoding: str | None = None,  # of a text file; None: utf-8
     delimiter: str | None = None,  # between cells of a .csv or .tsv file; None: "," or tab
 ) -> pd.DataFrame:  # index 0 … n-1; attrs: "source" (its path, or None), "target" (column or None), "left_out" (reason -> positions in the source), "classes" where the file declares them
-    """What `Task.read` does. Raises `DataError` with all errors at once; unusable rows are left out and named.
+    """What `Task.read` does. Raises `DataError` with all errors at once; unusable rows are left out
+    and named.
 
     Parameters
     ----------
@@ -431,7 +434,8 @@ def read_rows(
     Returns
     -------
     pd.DataFrame
-        index 0 … n-1; attrs: "source" (its path, or None), "target" (column or None), "left_out" (reason -> positions in the source), "classes" where the file declares them
+        index 0 … n-1; attrs: "source" (its path, or None), "target" (column or None), "left_out"
+        (reason -> positions in the source), "classes" where the file declares them
     """
     source, where = _told(source)
     rows = task.table(source, labelled, **_given(task, encoding=encoding, delimiter=delimiter))
@@ -503,7 +507,8 @@ def plot_rows(
     Returns
     -------
     Any
-        a matplotlib Figure; left: rows per label (the 12 most frequent); right: how long the texts are
+        a matplotlib Figure; left: rows per label (the 12 most frequent); right: how long the texts
+        are
     """
     target = rows.attrs.get("target") if target == "auto" else target
     report(check_columns(rows, [c for c in (text, target) if c]))

@@ -67,7 +67,8 @@ def records(
 def mapped(
     batches: Iterable[pa.RecordBatch],  # all of one schema
 ) -> pa.Table:  # lies on the disk; what is looked at is read
-    """Write columns to a nameless temporary file as they come, and map it into memory. Raises DataError if the disk is full.
+    """Write columns to a nameless temporary file as they come, and map it into memory. Raises
+    DataError if the disk is full.
 
     Parameters
     ----------
@@ -98,7 +99,8 @@ def _narrow(kind):  # Arrow's type, with whole numbers in 32 bits
 
 # %% ../../nbs/data/00_columns.ipynb #f69fc9ab
 class Stored(Sequence):
-    """A list of dictionaries that lies on the disk; each is read when it is asked for. It holds numbers, texts and lists of them.
+    """A list of dictionaries that lies on the disk; each is read when it is asked for. It holds
+    numbers, texts and lists of them.
 
     Parameters
     ----------

@@ -24,7 +24,8 @@ def row_hashes(
     rows: pd.DataFrame,  # the table
     columns: list[str],  # the columns that count, e.g. task.inputs(); their order matters, their names do not
 ) -> list[str]:  # per row 32 hexadecimal digits (16 bytes of SHA-256)
-    """A fingerprint of each row's content: the same in every process, row order, index, file type and dtype.
+    """A fingerprint of each row's content: the same in every process, row order, index, file type
+    and dtype.
 
     Parameters
     ----------

@@ -49,7 +49,8 @@ def near_duplicates(
     new: list[str],  # m texts to look up
     threshold: float = .7,  # Jaccard similarity of word pairs, above 0 and up to 1
 ) -> list[tuple[int, int, float]]:  # (position in old, position in new, similarity): one entry per new text that has a near one
-    """Which new texts are nearly among the old? Exact, by prefix filtering (Chaudhuri and others 2006; Bayardo and others 2007).
+    """Which new texts are nearly among the old? Exact, by prefix filtering (Chaudhuri and others
+    2006; Bayardo and others 2007).
 
     Parameters
     ----------
@@ -139,7 +140,8 @@ def check_splits(
     Returns
     -------
     list[Finding]
-        warnings for rows on two sides and classes that are not tested; an error for a class missing in train
+        warnings for rows on two sides and classes that are not tested; an error for a class missing
+        in train
     """
     found = _met(task, splits, "valid", ["train"], near, limit) + _met(task, splits, "certify", ["train", "valid"], near, limit)
     return found + _absent(task, splits)

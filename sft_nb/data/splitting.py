@@ -164,7 +164,8 @@ class Splits:
         Returns
         -------
         Any
-            a matplotlib Figure; bars: share of each class by role, or rows by role where we did not stratify
+            a matplotlib Figure; bars: share of each class by role, or rows by role where we did not
+            stratify
         """
         classes = list(self.table.columns[2 + bool(self.group):]) or ["rows"]
         fig, ax = new_figure(6, 1 + .6 * len(classes))
@@ -186,7 +187,8 @@ def split(
     group: str | None = None,  # column whose values must not stand on two sides, e.g. "movie"
     stratify: str | None = "auto",  # column whose shares should be alike; "auto": the target, if it has few values; None: no
 ) -> Splits:
-    """Draw train, valid and certify. It hangs on the rows' content and the seed alone: not on their order or index.
+    """Draw train, valid and certify. It hangs on the rows' content and the seed alone: not on their
+    order or index.
 
     Parameters
     ----------

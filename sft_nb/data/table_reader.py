@@ -251,7 +251,8 @@ def find_file(
     path: str | Path,  # as it was typed
     known: Iterable[str] = tuple(TABLE_READERS),  # endings of files that can be read
 ) -> Path:
-    """The path of a file that can be opened. Raises DataError, with what to do, if it leads to none.
+    """The path of a file that can be opened. Raises DataError, with what to do, if it leads to
+    none.
 
     Parameters
     ----------
@@ -292,7 +293,8 @@ def read_table(
     encoding: str | None = None,  # of a text file; None: utf-8. A byte order mark is always allowed
     delimiter: str | None = None,  # between cells of a .csv or .tsv file; None: "," or tab
 ) -> pd.DataFrame:  # a copy with index 0 … n-1; in CSV and TSV every cell is text, and an empty cell is missing
-    """Read a table, or raise a `DataError` that names file and line. `attrs` has "remarks" where something was noticed, and "twice" for names of several columns.
+    """Read a table, or raise a `DataError` that names file and line. `attrs` has "remarks" where
+    something was noticed, and "twice" for names of several columns.
 
     Parameters
     ----------

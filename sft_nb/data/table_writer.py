@@ -51,7 +51,8 @@ def whole_file(
     path: str | Path,  # where the file shall be
     mode: str = "w",  # "w": text in UTF-8; "wb": bytes
 ) -> Iterator[IO]:  # gives an open file
-    """Write under another name, flush, rename: afterwards the old file stands there or the new one, whole. Raises DataError if that cannot be done.
+    """Write under another name, flush, rename: afterwards the old file stands there or the new one,
+    whole. Raises DataError if that cannot be done.
 
     Parameters
     ----------
@@ -197,14 +198,16 @@ def write_table(
     rows: pd.DataFrame,  # the table
     path: str | Path,  # ends in .csv, .tsv, .jsonl or .parquet; pictures in memory become files in a folder beside it, except for Parquet
 ) -> Path:  # of the file
-    """Write a table that `read_table` reads back as the same questions and answers. Raises DataError, and then an old file is still there.
+    """Write a table that `read_table` reads back as the same questions and answers. Raises
+    DataError, and then an old file is still there.
 
     Parameters
     ----------
     rows
         the table
     path
-        ends in .csv, .tsv, .jsonl or .parquet; pictures in memory become files in a folder beside it, except for Parquet
+        ends in .csv, .tsv, .jsonl or .parquet; pictures in memory become files in a folder beside
+        it, except for Parquet
 
     Returns
     -------

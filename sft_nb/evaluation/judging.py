@@ -111,7 +111,8 @@ def predict(
     autocast: Callable | None = None,  # makes a context manager for every batch, e.g. lambda: torch.autocast("cpu", torch.bfloat16)
     progress: Callable | None = None,  # called after every batch with (rows done, rows in all)
 ) -> list[Prediction]:  # n answers, in the order of `rows`
-    """An answer for every row. Raises DataError for an empty table, TrainingError if the model answers NaN.
+    """An answer for every row. Raises DataError for an empty table, TrainingError if the model
+    answers NaN.
 
     Parameters
     ----------
@@ -214,7 +215,8 @@ class Evaluation:
         self,
         n: int = 10,  # how many rows at most
     ) -> pd.DataFrame:  # rows of `table` that are not fully right, most confident first
-        """The answers that were wrong, beginning with those of which the model was surest; of equally sure ones (a task may have no confidence at all), the furthest off.
+        """The answers that were wrong, beginning with those of which the model was surest; of
+        equally sure ones (a task may have no confidence at all), the furthest off.
 
         Parameters
         ----------
@@ -244,7 +246,8 @@ class Evaluation:
         self,
         folder: str | Path,  # made if it is not there; files of the same names are replaced
     ) -> Path:  # the folder
-        """Write metrics.json, predictions.csv, a CSV for each of the task's tables, and plot.svg if the task has a picture. Raises DataError if files of these names are somebody else's.
+        """Write metrics.json, predictions.csv, a CSV for each of the task's tables, and plot.svg if
+        the task has a picture. Raises DataError if files of these names are somebody else's.
 
         Parameters
         ----------
@@ -284,7 +287,8 @@ def evaluate(
     autocast: Callable | None = None,  # makes a context manager for every batch, e.g. lambda: torch.autocast("cpu", torch.bfloat16)
     progress: Callable | None = None,  # called after every batch with (rows done, rows in all)
 ) -> Evaluation:
-    """Answer every row and judge. Raises DataError for rows without targets, TrainingError if answers or loss are not finite.
+    """Answer every row and judge. Raises DataError for rows without targets, TrainingError if
+    answers or loss are not finite.
 
     Parameters
     ----------
@@ -348,7 +352,8 @@ def per_class_table(
     Returns
     -------
     pd.DataFrame
-        c rows: count in the truth, predicted, right, precision, recall and F1 in [0, 1] (NaN where 0/0)
+        c rows: count in the truth, predicted, right, precision, recall and F1 in [0, 1] (NaN where
+        0/0)
     """
     names, true, said = _grid(predictions, targets, labels)
     wide = lambda grid: np.pad(grid, ((0, 0), (0, 1)))  # scikit-learn reads a single column as two classes: add an empty one
@@ -363,7 +368,8 @@ def classification_metrics(
     targets: list,  # n right values, of the same kind
     labels: list,  # the labels that the task knows
 ) -> dict[str, float]:  # accuracy and f1_macro in [0, 1]; f1_micro too where values are lists
-    """Accuracy (all labels of a row right) and F1 over the classes that occur in truth or predictions.
+    """Accuracy (all labels of a row right) and F1 over the classes that occur in truth or
+    predictions.
 
     Parameters
     ----------
@@ -392,7 +398,8 @@ def confusion_table(
     labels: list,  # c labels in the order to show them; others that turn up are added at the end
     shares: bool = False,  # divide each row by its sum (NaN for a class that does not occur)
 ) -> pd.DataFrame:  # c c: rows are the truth, columns the prediction
-    """What was taken for what. Raises DataError for lists of labels, where no answer stands against one truth.
+    """What was taken for what. Raises DataError for lists of labels, where no answer stands against
+    one truth.
 
     Parameters
     ----------
@@ -450,7 +457,8 @@ def plot_confusion(
     Returns
     -------
     Any
-        a matplotlib Figure; rows are the truth, columns the prediction, each row shaded by its shares
+        a matplotlib Figure; rows are the truth, columns the prediction, each row shaded by its
+        shares
     """
     counts, shares = [confusion_table(predictions, targets, labels, s) for s in (False, True)]
     c, roomy, size = len(counts), len(counts) <= 5, min(8.5, 130 / len(counts))  # size in points
@@ -538,7 +546,8 @@ def paired_bootstrap(
     seed: int = 0,  # the same seed draws the same rows
     confidence: float = 0.95,  # of the interval, in (0, 1)
 ) -> Difference:  # metric(ours) minus metric(theirs), with a percentile interval
-    """How much two systems differ on the same rows (Efron, 1979; percentile interval). Raises DataError for lists that do not fit, or a metric that some draw leaves undefined.
+    """How much two systems differ on the same rows (Efron, 1979; percentile interval). Raises
+    DataError for lists that do not fit, or a metric that some draw leaves undefined.
 
     Parameters
     ----------

@@ -18,7 +18,8 @@ from ..task import TrainingError
 # %% ../../nbs/methods/00_lora.ipynb #41274a93
 @dataclass(frozen=True)
 class Lora(Method):
-    """Low-rank adaptation (Hu et al. 2021): the weights stay, and a small product of two matrices learns beside each.
+    """Low-rank adaptation (Hu et al. 2021): the weights stay, and a small product of two matrices
+    learns beside each.
 
     Parameters
     ----------
@@ -29,7 +30,8 @@ class Lora(Method):
     dropout
         of what the adapters read, in [0, 1)
     layers
-        which layers get one: all of the body, or names with commas between them, e.g. "q_proj,v_proj"
+        which layers get one: all of the body, or names with commas between them, e.g.
+        "q_proj,v_proj"
     seed
         of the adapters' first values
     """

@@ -24,7 +24,8 @@ class SlowBody(Method):
     share
         of the learning rate, above 0
     words
-        do the pretrained word embeddings learn? They are half of a small encoder, and cost time in every update
+        do the pretrained word embeddings learn? They are half of a small encoder, and cost time in
+        every update
     weight_decay
         of matrices
     """

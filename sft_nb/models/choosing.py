@@ -27,7 +27,8 @@ class Known:
     name
         a bundled name or a hub id
     kind
-        "text encoder", "text decoder", "chat decoder" (trained to answer), "translator" (encoder and decoder), "image encoder" or "image detector"
+        "text encoder", "text decoder", "chat decoder" (trained to answer), "translator" (encoder
+        and decoder), "image encoder" or "image detector"
     language
         "en", "zh" …, or "many"
     parameters
@@ -95,7 +96,8 @@ def training_operations(
     texts: int,  # in one epoch
     tokens: float,  # mean length
 ) -> float:
-    """Additions and multiplications of one epoch: 6 per token and parameter (2 forward, 4 backward), and attention's.
+    """Additions and multiplications of one epoch: 6 per token and parameter (2 forward, 4
+    backward), and attention's.
 
     Parameters
     ----------
@@ -206,7 +208,8 @@ def suggest_checkpoint(
     batch_size: int = 32,  # rows at a time
     speed: float | None = None,  # operations per second; None: `SPEED` of the device
 ) -> pd.DataFrame:  # a row per checkpoint, the first one to try on top
-    """Which checkpoints suit a task, and what they cost. On a CPU the fastest comes first, else the table's order. Raises DataError for a task without `suited`.
+    """Which checkpoints suit a task, and what they cost. On a CPU the fastest comes first, else the
+    table's order. Raises DataError for a task without `suited`.
 
     Parameters
     ----------

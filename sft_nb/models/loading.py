@@ -75,7 +75,8 @@ def missing_body_keys(
 def converted(
     name: str,  # an asset of the kind "checkpoint"
 ) -> Path:  # a folder that transformers reads
-    """The asset's own folder; or, where the registry names a converter, what that has made of it, once. Raises CheckpointError if it cannot be written.
+    """The asset's own folder; or, where the registry names a converter, what that has made of it,
+    once. Raises CheckpointError if it cannot be written.
 
     Parameters
     ----------
@@ -143,7 +144,8 @@ HEADS = {
 def load_processor(
     path: str | Path,  # a local folder or hub id
 ) -> Any:  # a tokenizer, image processor or both
-    """The processor that belongs to a checkpoint; a tokenizer without a padding token pads with its end token.
+    """The processor that belongs to a checkpoint; a tokenizer without a padding token pads with its
+    end token.
 
     Parameters
     ----------
@@ -223,7 +225,8 @@ def load(
     processor: Callable = load_processor,  # (path) -> processor: how it is read
     **config: Any,  # changes to the configuration, e.g. num_labels=3
 ) -> tuple[nn.Module, object]:  # the model, in evaluation mode, and its processor
-    """Load a checkpoint with a head. Raises CheckpointError if anything but the head would be random.
+    """Load a checkpoint with a head. Raises CheckpointError if anything but the head would be
+    random.
 
     Parameters
     ----------

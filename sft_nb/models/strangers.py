@@ -122,7 +122,8 @@ def check_tokenizer(
     folder: Path,  # of a checkpoint
     most: int = 1_000,  # times longer than it was
 ) -> None:
-    """Raise CheckpointError for a tokenizer.json that is no JSON, or whose replacements grow without measure.
+    """Raise CheckpointError for a tokenizer.json that is no JSON, or whose replacements grow
+    without measure.
 
     Parameters
     ----------
@@ -143,7 +144,8 @@ def described(
     path: str | Path,  # a local folder, or the id of a checkpoint on the hub
     **changes: Any,  # to the configuration, e.g. num_labels=3
 ) -> Any:  # a transformers configuration
-    """What a checkpoint says of its architecture, without what chooses code. Raises CheckpointError, and whatever transformers raises.
+    """What a checkpoint says of its architecture, without what chooses code. Raises
+    CheckpointError, and whatever transformers raises.
 
     Parameters
     ----------

@@ -19,7 +19,8 @@ def keep_mask(
     p: float,  # probability of dropping, taken to the nearest 65536th, below 1
     dtype: torch.dtype = torch.float32,  # of the mask
 ) -> torch.Tensor:  # 0 where a value is dropped, 1/(1-p) where it is kept
-    """Dropout's mask on the CPU, four decisions from each 64-bit draw. Seeded by torch's default generator.
+    """Dropout's mask on the CPU, four decisions from each 64-bit draw. Seeded by torch's default
+    generator.
 
     Parameters
     ----------
@@ -45,7 +46,8 @@ def drop(
     x: torch.Tensor,  # values, of any shape
     p: float,  # probability of dropping, above 0 and below 1
 ) -> torch.Tensor:  # like x
-    """Dropout in training. On many cores torch may draw in parallel, and numpy does not, so there it is torch's own.
+    """Dropout in training. On many cores torch may draw in parallel, and numpy does not, so there
+    it is torch's own.
 
     Parameters
     ----------

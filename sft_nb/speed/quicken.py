@@ -23,7 +23,8 @@ from .untouched_rows import TouchedRows, rows_asked_for
 
 # %% ../../nbs/speed/03_quicken.ipynb #9f47765e
 class RaggedBlocks:
-    """Hooks that make a model's blocks work on tokens only, in training, when it is asked with ids and mask alone.
+    """Hooks that make a model's blocks work on tokens only, in training, when it is asked with ids
+    and mask alone.
 
     Parameters
     ----------
@@ -273,7 +274,8 @@ def quicken(
     autocast: Callable = nullcontext,  # makes a context for the forward pass
     watched: bool = False,  # somebody else looks at parameters, layers or rows: all is computed
 ) -> Quick:  # train with its `forward`, call its `follow` with the optimiser, and its `undo` after training
-    """Leave out what a training step computes for nobody; `skipped` says why a shortcut is not used.
+    """Leave out what a training step computes for nobody; `skipped` says why a shortcut is not
+    used.
 
     Parameters
     ----------
@@ -291,7 +293,8 @@ def quicken(
     Returns
     -------
     Quick
-        train with its `forward`, call its `follow` with the optimiser, and its `undo` after training
+        train with its `forward`, call its `follow` with the optimiser, and its `undo` after
+        training
     """
     fewer_pieces()
     quick, cpu = Quick(model), next(model.parameters()).device.type == "cpu"

@@ -94,7 +94,8 @@ def rows_asked_for(
     examples: Examples,  # the training rows
     most: float = 0.5,  # pointless when a larger share of the table occurs
 ) -> torch.Tensor:  # k: ids that training will ask for, sorted
-    """Which rows of the word embedding a run touches. Raises LeftOut with the reason if the table stays whole.
+    """Which rows of the word embedding a run touches. Raises LeftOut with the reason if the table
+    stays whole.
 
     Parameters
     ----------

@@ -161,7 +161,8 @@ def ridge_words(
     y_valid: np.ndarray,  # their numbers
     texts: list[str],  # to answer
 ) -> np.ndarray:  # m k
-    """TF-IDF and ridge regression, tuned over strength and n-grams on valid, a model per column of numbers.
+    """TF-IDF and ridge regression, tuned over strength and n-grams on valid, a model per column of
+    numbers.
 
     Parameters
     ----------
@@ -192,7 +193,8 @@ def ridge_probe(
     y_valid: np.ndarray,  # their numbers
     features: np.ndarray,  # to answer, m d
 ) -> np.ndarray:  # m k
-    """Ridge regression on frozen features, tuned over its strength on valid, a model per column of numbers.
+    """Ridge regression on frozen features, tuned over its strength on valid, a model per column of
+    numbers.
 
     Parameters
     ----------
@@ -358,7 +360,8 @@ def ladder(
     device: str | torch.device | None = None,  # None: the best there is
     tell: Callable = lambda rung, metrics: None,  # called after every rung
 ) -> Ladder:
-    """Every baseline and the fine-tuned model on the same rows. Raises DataError for rows that cannot be used, or an unknown rung.
+    """Every baseline and the fine-tuned model on the same rows. Raises DataError for rows that
+    cannot be used, or an unknown rung.
 
     Parameters
     ----------

@@ -123,7 +123,8 @@ def _fill(folder, state):
 def discard(
     folder: Path,  # a checkpoint
 ) -> None:
-    """Delete a checkpoint: first its name, then its files. Raises CheckpointError if the disk refuses.
+    """Delete a checkpoint: first its name, then its files. Raises CheckpointError if the disk
+    refuses.
 
     Parameters
     ----------
@@ -148,7 +149,8 @@ def write_checkpoint(
     folder: Path,  # appears whole or not at all
     state: dict,  # nested dicts of tensors and plain values
 ) -> Path:  # the folder
-    """Write a checkpoint atomically, with a manifest of hashes. Raises CheckpointError if the disk refuses.
+    """Write a checkpoint atomically, with a manifest of hashes. Raises CheckpointError if the disk
+    refuses.
 
     Parameters
     ----------
@@ -173,7 +175,8 @@ def write_checkpoint(
 def read_checkpoint(
     folder: Path,  # what `write_checkpoint` wrote
 ) -> dict:  # the state
-    """Read a checkpoint. Raises CheckpointError if anything is missing or changed; unpickles nothing.
+    """Read a checkpoint. Raises CheckpointError if anything is missing or changed; unpickles
+    nothing.
 
     Parameters
     ----------
@@ -201,7 +204,8 @@ OURS = {"checkpoints", ".saving", ".lock", ".DS_Store"}  # what an unfinished ru
 def claim(
     folder: str | Path,  # of a run
 ) -> Path:  # the same; it exists now
-    """Make the folder of a run. Raises CheckpointError if that cannot be, or if it holds files that are not a run's.
+    """Make the folder of a run. Raises CheckpointError if that cannot be, or if it holds files that
+    are not a run's.
 
     Parameters
     ----------
@@ -233,7 +237,8 @@ def held(
     folder: str | Path,  # of a run; it exists
     wait: float = 0,  # seconds to wait for another one to finish
 ) -> Iterator[None]:
-    """Be alone in a run's folder for the length of a block. Raises CheckpointError if another process or thread is at work there.
+    """Be alone in a run's folder for the length of a block. Raises CheckpointError if another
+    process or thread is at work there.
 
     Parameters
     ----------
@@ -266,7 +271,8 @@ READY = "ready.json"  # in .saving: the list of what is to be moved, and what ha
 def settle(
     folder: Path,  # of a run
 ) -> None:
-    """Finish a save whose files are whole: the old run's files go, `sft_nb.json` first, the new ones come, `sft_nb.json` last.
+    """Finish a save whose files are whole: the old run's files go, `sft_nb.json` first, the new
+    ones come, `sft_nb.json` last.
 
     Parameters
     ----------
@@ -319,7 +325,8 @@ def _move(staged, folder, name):
 def finish_save(
     folder: Path,  # of a run
 ) -> None:
-    """`settle` for whoever comes by: waits for somebody who is just doing it. Most often there is nothing to do.
+    """`settle` for whoever comes by: waits for somebody who is just doing it. Most often there is
+    nothing to do.
 
     Parameters
     ----------
@@ -374,7 +381,8 @@ class Checkpointer(Listener):
         self,
         run: Any,  # in the middle, between two updates
     ) -> None:
-        """Write a checkpoint, and delete all but the last of this run. Of several ranks, rank 0 alone writes.
+        """Write a checkpoint, and delete all but the last of this run. Of several ranks, rank 0
+        alone writes.
 
         Parameters
         ----------
@@ -443,7 +451,8 @@ def _keepable(out, resume, keep_last, every):
 def forget(
     out: str | Path,  # folder of a run
 ) -> None:
-    """Delete the checkpoints of a run that is finished and saved. Raises CheckpointError while somebody trains there.
+    """Delete the checkpoints of a run that is finished and saved. Raises CheckpointError while
+    somebody trains there.
 
     Parameters
     ----------

@@ -56,7 +56,8 @@ def rate_factor(
 # %% ../../nbs/training/00_recipe.ipynb #7f5287bd
 @dataclass(frozen=True)
 class Recipe:
-    """Every choice of a training run. Frozen: make a variant with `dataclasses.replace` or `recipe.but(...)`.
+    """Every choice of a training run. Frozen: make a variant with `dataclasses.replace` or
+    `recipe.but(...)`.
 
     Parameters
     ----------
@@ -87,7 +88,8 @@ class Recipe:
     patience
         stop after this many epochs without a better valid metric
     keep_best
-        end with the best epoch on valid: True; the last: False; None: the best, if it is better than the last by more than chance
+        end with the best epoch on valid: True; the last: False; None: the best, if it is better
+        than the last by more than chance
     precision
         "auto", "fp32" or "bf16"
     length_window
@@ -140,7 +142,8 @@ class Recipe:
         updates: int = 100,  # that the task needs to learn from few rows: see `Task.pace`
         learning_rate: float = 1e-4,  # where the recipe names none
     ) -> "Recipe":  # with `epochs`, `learning_rate` and `batch_size`
-        """Fill what was left open: batches of 8 to 32 rows, and enough epochs for so many updates, 3 to 60.
+        """Fill what was left open: batches of 8 to 32 rows, and enough epochs for so many updates,
+        3 to 60.
 
         Parameters
         ----------
@@ -266,7 +269,8 @@ class Method:
         self,
         model: nn.Module,  # as the task built it
     ) -> nn.Module:  # the model to train
-        """Called first in every fit: forget the last run, and change the model before the optimiser is made.
+        """Called first in every fit: forget the last run, and change the model before the optimiser
+        is made.
 
         Parameters
         ----------
@@ -334,7 +338,8 @@ class Method:
         model
             in training mode
         grad
-            to be called at least once; () -> sums and weights: computes the gradient of the batch anew, with the same dropout
+            to be called at least once; () -> sums and weights: computes the gradient of the batch
+            anew, with the same dropout
         opt
             () -> None: clips the gradient and moves
         """

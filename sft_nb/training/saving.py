@@ -140,7 +140,8 @@ def files_of(
 def finished(
     folder: str | Path,  # of a run
 ) -> dict | None:  # what `sft_nb.json` says; None: there is no finished run
-    """The finished run of a folder. Raises CheckpointError for a file of this name that is none of ours.
+    """The finished run of a folder. Raises CheckpointError for a file of this name that is none of
+    ours.
 
     Parameters
     ----------
@@ -162,7 +163,8 @@ def may_replace(
     names: Iterable[str],  # files that are to be written, relative to the folder
     overwrite: bool = False,  # may a finished run be replaced?
 ) -> dict:  # the old run's files and their hashes; empty if there is none
-    """May these files be written? Raises CheckpointError if one is not ours, or if a finished run would be lost.
+    """May these files be written? Raises CheckpointError if one is not ours, or if a finished run
+    would be lost.
 
     Parameters
     ----------

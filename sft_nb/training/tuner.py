@@ -271,7 +271,8 @@ class FineTuner:
         beside: Callable | None = None,  # f(folder) writes further files, which become part of the run
         forget: bool = False,  # also delete the checkpoints in the folder
     ) -> Path:  # the folder
-        """Save model, processor, task, recipe, history and card; plain transformers loads the folder.
+        """Save model, processor, task, recipe, history and card; plain transformers loads the
+        folder.
         Of several ranks, rank 0 alone writes. Raises CheckpointError.
 
         Parameters
@@ -301,7 +302,8 @@ class FineTuner:
         folder: str | Path,  # what `save` wrote
         device: str | torch.device | None = None,  # None: the best there is
     ) -> "FineTuner":
-        """A saved run, ready to predict and evaluate. Raises CheckpointError for a folder that is none.
+        """A saved run, ready to predict and evaluate. Raises CheckpointError for a folder that is
+        none.
 
         Parameters
         ----------

@@ -243,7 +243,8 @@ def place_rows(
     Returns
     -------
     tuple[np.ndarray, list[int], np.ndarray]
-        features (m d), labels (m; -1 for nothing), boxes (k 4): offset from the place in places, and log of the size
+        features (m d), labels (m; -1 for nothing), boxes (k 4): offset from the place in places,
+        and log of the size
     """
     n = int(np.sqrt(len(features)))
     full = bells(boxes, (n, n)).argmax(1).numpy() if len(boxes) else np.zeros(0, int)

@@ -240,7 +240,8 @@ def given_part(
     places: dict[str, Any],  # name of the part -> where it lies
     part: str,  # the one that was asked for; "": none
 ) -> Any:  # one of the places
-    """The part that was asked for, or the only one; it may stay unused only where the path itself names a part.
+    """The part that was asked for, or the only one; it may stay unused only where the path itself
+    names a part.
 
     Parameters
     ----------

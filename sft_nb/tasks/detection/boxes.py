@@ -86,7 +86,8 @@ FORMATS = {"xyxy": "left, top, right, bottom", "xywh": "left, top, width, height
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Boxes:
-    """Boxes of one picture that know how their numbers are meant. They are read through `to`, which names a format.
+    """Boxes of one picture that know how their numbers are meant. They are read through `to`, which
+    names a format.
 
     Parameters
     ----------
@@ -343,7 +344,8 @@ def giou(
     a: torch.Tensor,  # k 4, xyxy; or Boxes of any format
     b: torch.Tensor,  # k 4, in the same unit
 ) -> torch.Tensor:  # k: above -1, at most 1
-    """Generalised IoU (Rezatofighi and others 2019) of each box of `a` with the box of `b` in the same row.
+    """Generalised IoU (Rezatofighi and others 2019) of each box of `a` with the box of `b` in the
+    same row.
 
     Parameters
     ----------
@@ -463,7 +465,8 @@ def coco_figures(
     Returns
     -------
     dict[str, float]
-        ap (mean over IoU 0.50 to 0.95), ap50, ap75; ap_small (below 32² pixels), ap_medium, ap_large (from 96²); NaN without targets
+        ap (mean over IoU 0.50 to 0.95), ap50, ap75; ap_small (below 32² pixels), ap_medium,
+        ap_large (from 96²); NaN without targets
     """
     p = _precisions(predictions, targets, labels)
     of_size = {f"ap_{name}": _mean(p[..., i]) for i, name in enumerate(("small", "medium", "large"), 1)}

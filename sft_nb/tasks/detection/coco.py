@@ -123,7 +123,8 @@ def read_coco(
     pictures: str | Path | None = None,  # folder from which `file_name` counts; None: looked for near the JSON
     part: str = "",  # which JSON of a folder, e.g. "train"
 ) -> pd.DataFrame:  # image (path), boxes (list of {"label", "xyxy" in pixels}), size (width, height); attrs: noted (what to tell), left_out (reason -> count), classes, ids (path -> image_id), numbers (label -> category_id)
-    """COCO's layout. Crowds and boxes without area are left out and counted. Raises DataError with the entry.
+    """COCO's layout. Crowds and boxes without area are left out and counted. Raises DataError with
+    the entry.
 
     Parameters
     ----------
@@ -137,7 +138,9 @@ def read_coco(
     Returns
     -------
     pd.DataFrame
-        image (path), boxes (list of {"label", "xyxy" in pixels}), size (width, height); attrs: noted (what to tell), left_out (reason -> count), classes, ids (path -> image_id), numbers (label -> category_id)
+        image (path), boxes (list of {"label", "xyxy" in pixels}), size (width, height); attrs:
+        noted (what to tell), left_out (reason -> count), classes, ids (path -> image_id), numbers
+        (label -> category_id)
     """
     path = Path(path).expanduser().absolute()
     if path.is_dir() and (parts := coco_files(path)): path = given_part(path, parts, part)

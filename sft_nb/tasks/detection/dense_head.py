@@ -281,7 +281,8 @@ def heat_focal(
     logits: torch.Tensor,  # … c: raw scores
     heat: torch.Tensor,  # … c, from `heat_map`
 ) -> torch.Tensor:  # scalar: the sum over all places and classes
-    """Summed focal loss of a heat map (Zhou and others 2019, equation 1); divide it by the number of objects.
+    """Summed focal loss of a heat map (Zhou and others 2019, equation 1); divide it by the number
+    of objects.
 
     Parameters
     ----------

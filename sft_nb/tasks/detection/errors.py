@@ -81,7 +81,8 @@ def found_scores(
     answers: list[dict],  # as in `sort_answers`
     truths: list[dict],  # as in `sort_answers`
 ) -> list[float]:  # per object, in [0, 1]; 0 for an object that no answer finds
-    """The score of the answer that finds each object: with a threshold above it, the object is missed.
+    """The score of the answer that finds each object: with a threshold above it, the object is
+    missed.
 
     Parameters
     ----------

@@ -76,7 +76,8 @@ def match(
 def answers(
     outputs: Any,  # of a detection transformer
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:  # logits (b q c) and boxes (b q 4) of the last layer, and of those before it that answer too
-    """Everything that was said. Where an encoder proposes the queries, its proposals are answers as well.
+    """Everything that was said. Where an encoder proposes the queries, its proposals are answers as
+    well.
 
     Parameters
     ----------

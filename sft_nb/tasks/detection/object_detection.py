@@ -91,7 +91,8 @@ class ObjectDetection(Images):
         encoding: str | None = None,  # of a text file
         delimiter: str | None = None,  # between the cells of a .csv or .tsv file
     ) -> pd.DataFrame:  # unchecked
-        """COCO's JSON, a folder of Pascal VOC or of YOLO, a folder of pictures, or a table with a column of boxes.
+        """COCO's JSON, a folder of Pascal VOC or of YOLO, a folder of pictures, or a table with a
+        column of boxes.
 
         Parameters
         ----------
@@ -188,12 +189,14 @@ class ObjectDetection(Images):
         checkpoint: str,  # an asset, a folder or a hub id of an architecture with an object detection head and a sigmoid per class
         **options: Any,  # for `loading.load`: fresh, seed, configuration
     ) -> tuple[Any, Any]:
-        """A detector for the labels, and its image processor, set to squares of `size` that hold the whole picture.
+        """A detector for the labels, and its image processor, set to squares of `size` that hold
+        the whole picture.
 
         Parameters
         ----------
         checkpoint
-            an asset, a folder or a hub id of an architecture with an object detection head and a sigmoid per class
+            an asset, a folder or a hub id of an architecture with an object detection head and a
+            sigmoid per class
         **options
             for `loading.load`: fresh, seed, configuration
         """
@@ -210,7 +213,8 @@ class ObjectDetection(Images):
         self,
         model: Any,  # what `build` returned
     ) -> dict[str, float]:  # `updates` and `learning_rate`
-        """What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`.
+        """What the default recipe takes; what it reaches is measured by
+        `tests/bench/small_data.py`.
 
         Parameters
         ----------
@@ -368,7 +372,8 @@ def moved(
     Returns
     -------
     tuple[np.ndarray, np.ndarray]
-        which boxes are left (k), and all of them (k 4) as centre x, centre y, width, height, in shares of the new picture
+        which boxes are left (k), and all of them (k 4) as centre x, centre y, width, height, in
+        shares of the new picture
     """
     left, top, right, bottom = change.cut(size)
     unit = np.array([right - left, bottom - top] * 2)

@@ -25,7 +25,8 @@ from ...words import how_many, short
 def safe_xml(
     path: Path,  # of an XML file
 ) -> Any:  # its root element
-    """XML of strangers: definitions of entities and links to other files are refused. Raises DataError with the line.
+    """XML of strangers: definitions of entities and links to other files are refused. Raises
+    DataError with the line.
 
     Parameters
     ----------
@@ -125,7 +126,8 @@ def read_voc(
     part: str = "",  # a folder of XML files, or a list in ImageSets/Main, such as "train"; "": all there are
     pictures: str | Path | None = None,  # folder with the pictures; None: looked for
 ) -> pd.DataFrame:  # as `read_coco` gives it; `classes`: all labels of the XML files
-    """Pascal VOC's layout; pixels counted from 1 become edges counted from 0. Raises DataError with the file.
+    """Pascal VOC's layout; pixels counted from 1 become edges counted from 0. Raises DataError with
+    the file.
 
     Parameters
     ----------

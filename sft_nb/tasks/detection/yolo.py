@@ -218,12 +218,14 @@ def read_yolo(
     part: str = "",  # which part, where there are several, such as "train"
     pictures: str | Path | None = None,  # folder with the pictures; None: looked for
 ) -> pd.DataFrame:  # as `read_coco` gives it; attrs["unlabelled"]: pictures without a label file
-    """YOLO's layout. A picture without a label file has no objects, and is kept. Raises DataError with file and line.
+    """YOLO's layout. A picture without a label file has no objects, and is kept. Raises DataError
+    with file and line.
 
     Parameters
     ----------
     folder
-        with images/, labels/, and data.yaml or classes.txt (which may also lie above); or the YAML file
+        with images/, labels/, and data.yaml or classes.txt (which may also lie above); or the YAML
+        file
     part
         which part, where there are several, such as "train"
     pictures

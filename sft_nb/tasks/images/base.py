@@ -92,7 +92,8 @@ class Images(Task):
         encoding: str | None = None,  # of a text file
         delimiter: str | None = None,  # between the cells of a .csv or .tsv file
     ) -> pd.DataFrame:  # unchecked
-        """A folder per class, a folder of pictures, CIFAR-10's files, or a table. Every file is looked into once.
+        """A folder per class, a folder of pictures, CIFAR-10's files, or a table. Every file is
+        looked into once.
 
         Parameters
         ----------
@@ -172,7 +173,8 @@ class Images(Task):
         model: Any,  # the network
         processor: Any,  # its image processor; not changed
     ) -> tuple:  # the processor to use, and what the network says to an empty picture
-        """The processor with `size`, or with the size that suits the pictures. Raises CheckpointError where the network cannot see it.
+        """The processor with `size`, or with the size that suits the pictures. Raises
+        CheckpointError where the network cannot see it.
 
         Parameters
         ----------

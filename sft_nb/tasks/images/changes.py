@@ -68,7 +68,8 @@ def draw_change(
     rng: np.random.Generator,  # of (seed, epoch, index)
     least: float = .6,  # share of the picture that a cut-out keeps, at least
 ) -> Change:
-    """Draw a change. The same numbers are drawn whatever is named, so that a name more does not change the others.
+    """Draw a change. The same numbers are drawn whatever is named, so that a name more does not
+    change the others.
 
     Parameters
     ----------

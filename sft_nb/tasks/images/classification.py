@@ -68,7 +68,8 @@ class ImageClassification(Labels, Images):
         self,
         model: Any,  # what `build` returned
     ) -> dict[str, float]:  # `updates` and `learning_rate`
-        """What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`.
+        """What the default recipe takes; what it reaches is measured by
+        `tests/bench/small_data.py`.
 
         Parameters
         ----------
@@ -105,7 +106,8 @@ def top_k(
     targets: list[str],  # n right labels
     k: int = 5,  # how many answers count
 ) -> float:  # in [0, 1]
-    """How often the right label is among the k likeliest; of equally likely ones, the first named. A label without a probability is not among them.
+    """How often the right label is among the k likeliest; of equally likely ones, the first named.
+    A label without a probability is not among them.
 
     Parameters
     ----------

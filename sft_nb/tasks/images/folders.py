@@ -139,7 +139,8 @@ def read_folder(
     folder: Path,  # with a folder per class, or with pictures
     part: str = "",  # which folder, where they are train, val, test
 ) -> tuple[list[Path], list[str] | None, list[str]]:  # files; the class of each, or None without folders; what to tell
-    """Pictures of a folder per class, or of one folder. Raises DataError for a mixture, and where there are none.
+    """Pictures of a folder per class, or of one folder. Raises DataError for a mixture, and where
+    there are none.
 
     Parameters
     ----------
@@ -185,7 +186,8 @@ class _OnlyArrays(pickle.Unpickler):
 def read_cifar(
     path: Path,  # data_batch_1 … data_batch_5, or test_batch
 ) -> tuple[list[np.ndarray], list[int]]:  # pictures (32 32 3, uint8) and class numbers
-    """One file of CIFAR-10's Python version. Nothing in it is run; raises DataError for anything but numbers.
+    """One file of CIFAR-10's Python version. Nothing in it is run; raises DataError for anything
+    but numbers.
 
     Parameters
     ----------

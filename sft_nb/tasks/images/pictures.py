@@ -49,7 +49,8 @@ def _readers():  # those of `FORMATS` that this Pillow was built with
 def opened_picture(
     file: Any,  # a path, or an open file
 ) -> Iterator[Image.Image]:  # yields a picture that is not decoded yet
-    """For a `with` line: a picture file. Whatever goes wrong with it is a DataError with the reason.
+    """For a `with` line: a picture file. Whatever goes wrong with it is a DataError with the
+    reason.
 
     Parameters
     ----------
@@ -121,7 +122,8 @@ def open_picture(
     Parameters
     ----------
     source
-        a path, bytes, an array (h w, or h w 3; 0 to 255), a PIL image, or {"bytes": …} as in Parquet files of pictures
+        a path, bytes, an array (h w, or h w 3; 0 to 255), a PIL image, or {"bytes": …} as in
+        Parquet files of pictures
     upright
         turn a photograph as its EXIF data say; False: refuse it
 

@@ -59,7 +59,8 @@ def conll_sentences(
     encoding: str = "utf-8",  # of the file
     delimiter: str | None = None,  # between columns; None: tabs where the first line has one, else blanks
 ) -> Iterator[list]:  # yields sentences: lists of (line number from 1, cells)
-    """The rows of a file in columns, sentence by sentence. Raises DataError for a row with a missing or empty column.
+    """The rows of a file in columns, sentence by sentence. Raises DataError for a row with a
+    missing or empty column.
 
     Parameters
     ----------
@@ -129,9 +130,11 @@ def read_conll(
     path
         see `conll_sentences`
     word_column
-        which column holds the word, from 0; negative: from the end; None: the first that is no numbering; in CoNLL-U, FORM
+        which column holds the word, from 0; negative: from the end; None: the first that is no
+        numbering; in CoNLL-U, FORM
     tag_column
-        which holds the tag; the word's own column: there are no tags; None: the last; in CoNLL-U, UPOS
+        which holds the tag; the word's own column: there are no tags; None: the last; in CoNLL-U,
+        UPOS
     encoding
         of the file
     delimiter
@@ -140,7 +143,8 @@ def read_conll(
     Returns
     -------
     tuple[pd.DataFrame, list[list[int]], list[str]]
-        columns "words" and "tags" of lists; the line of every word; what was decided, a sentence each
+        columns "words" and "tags" of lists; the line of every word; what was decided, a sentence
+        each
     """
     file = _layout(Path(path), encoding, delimiter)
     sentences = list(_sentences(path, file))
@@ -299,7 +303,8 @@ def list_cell(
     Parameters
     ----------
     value
-        a list, an array, or text: JSON, Python's or NumPy's way of writing a list, or words with blanks between them
+        a list, an array, or text: JSON, Python's or NumPy's way of writing a list, or words with
+        blanks between them
     """
     if isinstance(value, str): value = _literal(value)
     if isinstance(value, np.ndarray): value = value.tolist()

@@ -179,7 +179,8 @@ def to_iob2(
     tags: list[str],  # of one sentence, with letters of their scheme
     scheme: str,  # a key of SCHEMES
 ) -> list[str]:  # correct IOB2
-    """The same entities, written in IOB2. What contradicts the scheme is read mildly, as the script of the CoNLL tasks reads it.
+    """The same entities, written in IOB2. What contradicts the scheme is read mildly, as the script
+    of the CoNLL tasks reads it.
 
     Parameters
     ----------
@@ -210,7 +211,8 @@ def contradictions(
     Parameters
     ----------
     pairs
-        (a tag, the next one) -> how often they are neighbours; "O" stands before and after each sentence
+        (a tag, the next one) -> how often they are neighbours; "O" stands before and after each
+        sentence
     scheme
         a key of SCHEMES
 
@@ -365,7 +367,8 @@ def read_tags(
     sentences
         lists of tags; None where a sentence has none
     scheme
-        a key of SCHEMES, "plain", or "auto": the spelling that fits most words, and the fewest contradictions
+        a key of SCHEMES, "plain", or "auto": the spelling that fits most words, and the fewest
+        contradictions
     """
     counts = Counter(tag for tags in sentences if tags for tag in tags)
     known = scheme in SCHEMES

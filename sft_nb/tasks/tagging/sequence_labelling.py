@@ -60,11 +60,13 @@ class SequenceLabelling(Task):
     spans
         column with marked spans of the text, where there is no list of tags
     scheme
-        how tags are written: IOB1, IOB2, IOE1, IOE2, BIOES, BILOU, BMES, BMEWO, plain (each word by itself), or auto: the scheme that they contradict least
+        how tags are written: IOB1, IOB2, IOE1, IOE2, BIOES, BILOU, BMES, BMEWO, plain (each word by
+        itself), or auto: the scheme that they contradict least
     unit
         what a text is cut into: "word", or "character"
     word_column
-        of a file with a word per line: which column is the word, from 0. None: the first; in CoNLL-U, FORM
+        of a file with a word per line: which column is the word, from 0. None: the first; in
+        CoNLL-U, FORM
     tag_column
         and which its tag; -1 is the last. None: the last; in CoNLL-U, UPOS
     pieces
@@ -74,9 +76,11 @@ class SequenceLabelling(Task):
     stride
         tokens that two windows of a longer text share. None: no windows, the rest is cut off
     sentence
-        column that tells sentences apart in a table with a word per row. None: one with such a name (sentence_id, "Sentence #")
+        column that tells sentences apart in a table with a word per row. None: one with such a name
+        (sentence_id, "Sentence #")
     tag_names
-        tag set of tags that are class numbers, in their order: a list, or a text with commas (O,B-PER,I-PER)
+        tag set of tags that are class numbers, in their order: a list, or a text with commas
+        (O,B-PER,I-PER)
     labels
         tags in IOB2 or plain; class k is labels[k]
     """
@@ -147,7 +151,8 @@ class SequenceLabelling(Task):
         encoding: str | None = None,  # of a text file; None: UTF-8
         delimiter: str | None = None,  # between columns of a text file; None: what its ending says
     ) -> pd.DataFrame:
-        """Lists of words and, if `labelled`, of tags in IOB2 (or plain). What was decided is told. Raises DataError with line or row for what cannot be read.
+        """Lists of words and, if `labelled`, of tags in IOB2 (or plain). What was decided is told.
+        Raises DataError with line or row for what cannot be read.
 
         Parameters
         ----------
@@ -250,7 +255,8 @@ class SequenceLabelling(Task):
         checkpoint: str,  # an asset, a folder or a hub id of any architecture with a token classification head
         **options: Any,  # for `loading.load`: fresh, seed, configuration
     ) -> tuple[Any, Any]:
-        """An encoder with one output per tag on every token, and its tokenizer. Raises CheckpointError for a tokenizer that cannot say which piece belongs to which word.
+        """An encoder with one output per tag on every token, and its tokenizer. Raises
+        CheckpointError for a tokenizer that cannot say which piece belongs to which word.
 
         Parameters
         ----------
@@ -269,7 +275,8 @@ class SequenceLabelling(Task):
         self,
         model: Any,  # what `build` returned
     ) -> dict[str, float]:  # `updates` and `learning_rate`
-        """What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`.
+        """What the default recipe takes; what it reaches is measured by
+        `tests/bench/small_data.py`.
 
         Parameters
         ----------
@@ -365,7 +372,8 @@ class SequenceLabelling(Task):
         tags: list[str],  # one per word
         probs: list[float] | None = None,  # how sure each is
     ) -> Prediction:  # value: {"tags": […], "spans": [{"start", "end", "label", "text"}, …]}
-        """Tags as an answer: with spans of the text, and the least of the words' probabilities as its score.
+        """Tags as an answer: with spans of the text, and the least of the words' probabilities as
+        its score.
 
         Parameters
         ----------

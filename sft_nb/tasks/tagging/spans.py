@@ -22,7 +22,8 @@ def split_words(
     text: str,  # any text
     unit: str = "word",  # "word", or "character": each visible sign by itself
 ) -> list[tuple[int, int]]:  # where each word begins and ends, in characters (Unicode code points, as Python counts)
-    """Words: letters, digits and marks in a row; any other visible sign, and every Chinese or Japanese one, by itself.
+    """Words: letters, digits and marks in a row; any other visible sign, and every Chinese or
+    Japanese one, by itself.
 
     Parameters
     ----------
@@ -92,14 +93,16 @@ def spans_to_tags(
     spans: list,  # {"start": 0, "end": 4, "label": "PER"} or [0, 4, "PER"] each; characters, the end is not part of it
     places: list[tuple[int, int]],  # where the words stand, from `split_words` or `locate`
 ) -> list[str]:  # IOB2, one per word
-    """Tags that say the same as spans. Raises DataError for a span that is empty, out of range, overlaps, or cuts a character or a word.
+    """Tags that say the same as spans. Raises DataError for a span that is empty, out of range,
+    overlaps, or cuts a character or a word.
 
     Parameters
     ----------
     text
         the whole text
     spans
-        {"start": 0, "end": 4, "label": "PER"} or [0, 4, "PER"] each; characters, the end is not part of it
+        {"start": 0, "end": 4, "label": "PER"} or [0, 4, "PER"] each; characters, the end is not
+        part of it
     places
         where the words stand, from `split_words` or `locate`
 

@@ -51,7 +51,8 @@ def sentences_of_rows(
     Returns
     -------
     tuple | None
-        a row per sentence; for each, its rows' positions; what was decided. None: nothing says where a sentence ends
+        a row per sentence; for each, its rows' positions; what was decided. None: nothing says
+        where a sentence ends
     """
     empty = [all(map(is_empty, row)) for row in zip(*(cells(rows[c]) for c in lists))]
     groups = runs(list(cells(rows[by]))) if by else _between_gaps(empty, path, how)
@@ -89,7 +90,8 @@ def joined_rows(
     path: Path | None,  # the file that the rows come from; None: a table
     how: dict,  # its encoding and delimiter
 ) -> tuple[pd.DataFrame, Callable, list[str]]:  # the table; (row, word) -> its place; what was decided
-    """A table with a word per row gets a row per sentence; any other stays. Raises DataError where there is no such column.
+    """A table with a word per row gets a row per sentence; any other stays. Raises DataError where
+    there is no such column.
 
     Parameters
     ----------
@@ -188,7 +190,8 @@ def words_of(
     text: Any,  # cell with a whole text; or empty
     unit: str = "word",  # what a text is cut into, see `split_words`
 ) -> list[str] | None:  # None: both are empty
-    """Words from the list, or else from the text. Raises DataError for words that do not stand in their text.
+    """Words from the list, or else from the text. Raises DataError for words that do not stand in
+    their text.
 
     Parameters
     ----------

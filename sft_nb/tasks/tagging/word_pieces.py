@@ -77,7 +77,8 @@ def best_window(
     reads: list[tuple[int, int]],  # from `windows`
     n: int,  # pieces of the text
 ) -> int | None:  # number of a window; None: no window reads it
-    """The window in which a piece stands furthest from an edge; the earlier one, if two are as good.
+    """The window in which a piece stands furthest from an edge; the earlier one, if two are as
+    good.
 
     Parameters
     ----------
@@ -125,7 +126,8 @@ def in_windows(
     stride: int | None = None,  # see `windows`
     asked: Callable | None = None,  # (word, which of its pieces) -> class; None: nothing is asked
 ) -> dict[str, list]:  # flat: input_ids; place, the word answered there, or -1; asked, the class, or -100; windows, their lengths
-    """A text's windows one after the other. Each word is answered, and asked for, in its best window.
+    """A text's windows one after the other. Each word is answered, and asked for, in its best
+    window.
 
     Parameters
     ----------
@@ -143,7 +145,8 @@ def in_windows(
     Returns
     -------
     dict[str, list]
-        flat: input_ids; place, the word answered there, or -1; asked, the class, or -100; windows, their lengths
+        flat: input_ids; place, the word answered there, or -1; asked, the class, or -100; windows,
+        their lengths
     """
     before, after = marks
     flat = [(w, k, token) for w, word in enumerate(pieces) for k, token in enumerate(word)]
@@ -187,7 +190,8 @@ def vectors_of_words(
     hidden
         w t d, of a batch of windows
     about
-        of the batch: "row" of each window, "place" (w t), "texts": (text, places of its words) per row
+        of the batch: "row" of each window, "place" (w t), "texts": (text, places of its words) per
+        row
 
     Returns
     -------

@@ -144,7 +144,8 @@ def read_length(
     processor: Any,  # a tokenizer
     limit: int | None = None,  # a shorter limit of one's own
 ) -> int:  # tokens
-    """How many tokens are read: the tokenizer's own limit (some say 10**30 for 'unknown': then 512), or less.
+    """How many tokens are read: the tokenizer's own limit (some say 10**30 for 'unknown': then
+    512), or less.
 
     Parameters
     ----------

@@ -59,7 +59,8 @@ class TextClassification(Labels, Texts):
 
 # %% ../../../nbs/tasks/text/02_classification.ipynb #298dec97
 def film_reviews() -> pd.DataFrame:  # text, label ("fresh" or "rotten"), movie
-    """The asset rotten-tomatoes, with the one film that has two titles joined and repeated texts dropped.
+    """The asset rotten-tomatoes, with the one film that has two titles joined and repeated texts
+    dropped.
 
     Returns
     -------

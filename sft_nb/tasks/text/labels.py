@@ -32,7 +32,8 @@ from ...words import first_few, is_empty, name_rows, rows_where, short
 # %% ../../../nbs/tasks/text/01_labels.ipynb #3cdf752a
 @dataclass
 class Labels(Task):
-    """What tasks have in common that answer with one or several labels. A child has a field `label`, the column.
+    """What tasks have in common that answer with one or several labels. A child has a field
+    `label`, the column.
 
     Parameters
     ----------
@@ -96,7 +97,8 @@ class Labels(Task):
         self,
         rows: pd.DataFrame,  # with the column of labels
     ) -> list[Finding]:
-        """Cells that are no labels, missing labels, a single label, strong imbalance, look-alikes; after training, labels that are new.
+        """Cells that are no labels, missing labels, a single label, strong imbalance, look-alikes;
+        after training, labels that are new.
 
         Parameters
         ----------
@@ -128,7 +130,8 @@ class Labels(Task):
         self,
         target: str | list[str],  # what `target` returned
     ) -> list[int]:
-        """Numbers of one row's label or labels. Raises DataError for a label that training has not seen.
+        """Numbers of one row's label or labels. Raises DataError for a label that training has not
+        seen.
 
         Parameters
         ----------
@@ -140,7 +143,8 @@ class Labels(Task):
         return [self.labels.index(n) for n in names]
 
     def head_options(self) -> dict:  # for `models.load`
-        """What the configuration of a network with one output per label needs. Raises DataError before `learn`.
+        """What the configuration of a network with one output per label needs. Raises DataError
+        before `learn`.
 
         Returns
         -------
@@ -268,7 +272,8 @@ _NUMPY = re.compile(rf"\[\s*{_ENTRY}(?:\s+{_ENTRY})+\s*\]")  # as numpy prints a
 def unwrapped(
     value: Any,  # one cell
 ) -> Any:  # a list, tuple, set or dictionary, if that is what its text says; else the cell as it is
-    """What a cell of text means that was a list or a dictionary before it was written to a file of text.
+    """What a cell of text means that was a list or a dictionary before it was written to a file of
+    text.
 
     Parameters
     ----------
@@ -441,7 +446,8 @@ def declared_labels(
     rows: pd.DataFrame,  # training rows
     found: Any,  # labels that stand in them
 ) -> list[str]:  # [] if nothing was declared
-    """All classes there are, as the setting or the table says. Raises DataError for a label outside of the setting.
+    """All classes there are, as the setting or the table says. Raises DataError for a label outside
+    of the setting.
 
     Parameters
     ----------

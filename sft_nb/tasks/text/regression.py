@@ -190,7 +190,8 @@ class TextRegression(Texts):
         self,
         model: Any,  # what `build` returned
     ) -> dict[str, float]:  # `updates` and `learning_rate`
-        """What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`.
+        """What the default recipe takes; what it reaches is measured by
+        `tests/bench/small_data.py`.
 
         Parameters
         ----------
@@ -325,7 +326,8 @@ def regression_figures(
     said: Any,  # n numbers
     true: Any,  # n right numbers; pairs with a NaN are left out
 ) -> dict[str, float]:  # r2, rmse, mae, pearson, spearman; NaN where undefined
-    """RMSE and MAE in the unit of the target, R², Pearson's and Spearman's correlation (scikit-learn, scipy).
+    """RMSE and MAE in the unit of the target, R², Pearson's and Spearman's correlation (scikit-
+    learn, scipy).
 
     Parameters
     ----------

@@ -35,7 +35,8 @@ def check_messages(
     messages: Any,  # a list of {"role": …, "content": …}, or of {"from": …, "value": …}
     answered: bool = True,  # must the last word be the assistant's? False: the user's
 ) -> list[dict]:  # role and content; and "weight": 0, where an answer is not to be learned
-    """A conversation as it should be: perhaps a system message, then user and assistant in turn. Raises DataError.
+    """A conversation as it should be: perhaps a system message, then user and assistant in turn.
+    Raises DataError.
 
     Parameters
     ----------
@@ -142,7 +143,8 @@ def rendered(
     messages: list[dict],  # a conversation
     ask: bool = False,  # add what stands before an answer of the assistant?
 ) -> str:
-    """A conversation as one text. Raises CheckpointError for a tokenizer without a template or with a broken one, DataError if the template refuses.
+    """A conversation as one text. Raises CheckpointError for a tokenizer without a template or with
+    a broken one, DataError if the template refuses.
 
     Parameters
     ----------
@@ -227,7 +229,8 @@ def check_template_file(
 def check_template(
     tokenizer: Any,  # of a checkpoint that should chat
 ) -> str:  # one of them, as the template writes it, up to where the assistant is asked
-    """Raise CheckpointError unless a few small conversations can be written, in reasonable time, with the user's words in them.
+    """Raise CheckpointError unless a few small conversations can be written, in reasonable time,
+    with the user's words in them.
 
     Parameters
     ----------
@@ -257,7 +260,8 @@ def parts(
     messages: list[dict],  # a conversation
     ask: bool = False,  # does it end with the user, and the assistant is asked?
 ) -> list[tuple[str, bool]]:  # texts that make up the whole, and whether they are learned: the assistant says them, and their weight is not 0
-    """Cut a conversation where somebody else speaks. Raises DataError if the template writes a beginning differently once the talk goes on.
+    """Cut a conversation where somebody else speaks. Raises DataError if the template writes a
+    beginning differently once the talk goes on.
 
     Parameters
     ----------
@@ -271,7 +275,8 @@ def parts(
     Returns
     -------
     list[tuple[str, bool]]
-        texts that make up the whole, and whether they are learned: the assistant says them, and their weight is not 0
+        texts that make up the whole, and whether they are learned: the assistant says them, and
+        their weight is not 0
     """
     text, out, at = rendered(tokenizer, messages, ask), [], 0
     for n, m in enumerate(messages):
@@ -409,7 +414,8 @@ class Chat:
 
     @property
     def marks(self) -> tuple:  # two compiled patterns: for questions, for answers
-        """The tokenizer's marks, and what the template writes before an answer, where that is more than a letter or two.
+        """The tokenizer's marks, and what the template writes before an answer, where that is more
+        than a letter or two.
 
         Returns
         -------
@@ -548,7 +554,8 @@ def positions(
 
 # %% ../../../nbs/tasks/writing/01_chat.ipynb #34f6cc89
 class Talk:
-    """A conversation with a fine-tuned model: call it with what you say; the answer appears while it is written.
+    """A conversation with a fine-tuned model: call it with what you say; the answer appears while
+    it is written.
 
     Parameters
     ----------

@@ -218,6 +218,7 @@ def cldr_pairs(
     Returns
     -------
     pd.DataFrame
-        source (English), target (Chinese), kind, form, role ("train", "valid", "certify"), held (what is new about a certify row)
+        source (English), target (Chinese), kind, form, role ("train", "valid", "certify"), held
+        (what is new about a certify row)
     """
     return _cldr(seed, dates, times, amounts).copy()

@@ -69,7 +69,8 @@ def sacrebleu() -> Any:  # its metrics: BLEU and CHRF
 def cutter(
     tokenize: str,  # as for `text_metrics`
 ) -> Any:  # a BLEU
-    """A BLEU that cuts texts so. Raises DataError for a name that sacrebleu does not know, or whose package is missing.
+    """A BLEU that cuts texts so. Raises DataError for a name that sacrebleu does not know, or whose
+    package is missing.
 
     Parameters
     ----------
@@ -166,9 +167,11 @@ class Generating(Task):
     beams
         answers that are followed side by side; 1: greedy
     tokenize
-        how sacrebleu cuts a text into words: "13a" for languages with blanks, "zh", "ja-mecab", "char"
+        how sacrebleu cuts a text into words: "13a" for languages with blanks, "zh", "ja-mecab",
+        "char"
     max_length
-        tokens that are read; a longer question or answer is refused, not cut. None: what the model reads
+        tokens that are read; a longer question or answer is refused, not cut. None: what the model
+        reads
     """
     per_token: ClassVar[bool] = True
     writes: ClassVar[bool] = True
@@ -379,7 +382,8 @@ def must_have_room(
     task: Generating,  # says how much it wants to write
     limit: int,  # tokens that the model writes, or reads and writes, at most
 ) -> None:
-    """Raise CheckpointError if more is asked for than the model has; the default may be more, and means all that there is.
+    """Raise CheckpointError if more is asked for than the model has; the default may be more, and
+    means all that there is.
 
     Parameters
     ----------
@@ -513,7 +517,8 @@ def continuations(
     Returns
     -------
     tuple[list[list[int]], list[float]]
-        b answers as token ids up to their end, and how sure each is: the geometric mean of its tokens' probabilities
+        b answers as token ids up to their end, and how sure each is: the geometric mean of its
+        tokens' probabilities
     """
     listen, device = Sureness(), next(model.parameters()).device
     asked = {k: v.to(device) for k, v in asked.items()}
@@ -534,7 +539,8 @@ def nearest(
     answers: list[str],  # n
     asked: list[str],  # m questions
 ) -> list[Prediction]:  # m
-    """A translation memory: the answer to the known question that shares most with the one asked, by groups of 1 to 4 characters.
+    """A translation memory: the answer to the known question that shares most with the one asked,
+    by groups of 1 to 4 characters.
 
     Parameters
     ----------

@@ -19,7 +19,8 @@ def convert_gguf(
     folder: Path,  # with one .gguf file
     out: Path,  # a new folder for transformers
 ) -> None:
-    """Take the weights out of their blocks and write them with 16 bits, with the tokenizer beside them.
+    """Take the weights out of their blocks and write them with 16 bits, with the tokenizer beside
+    them.
 
     Parameters
     ----------

@@ -93,7 +93,8 @@ class InstructionTuning(Generating):
         encoding: str | None = None,  # of a text file; None: UTF-8
         delimiter: str | None = None,  # between cells of a .csv or .tsv file; None: "," or tab
     ) -> pd.DataFrame:  # index 0 … n-1, unchecked
-        """A table with questions and answers, whichever form it comes in. Raises DataError with file and line for a conversation that is none.
+        """A table with questions and answers, whichever form it comes in. Raises DataError with
+        file and line for a conversation that is none.
 
         Parameters
         ----------
@@ -153,7 +154,8 @@ class InstructionTuning(Generating):
         checkpoint: str,  # an asset, a folder or a hub id of a language model
         **options: Any,  # for `loading.load`: fresh, seed
     ) -> tuple[Any, Any]:
-        """A language model and its tokenizer. Raises CheckpointError if nothing says how a conversation is written.
+        """A language model and its tokenizer. Raises CheckpointError if nothing says how a
+        conversation is written.
 
         Parameters
         ----------
@@ -174,7 +176,8 @@ class InstructionTuning(Generating):
         self,
         model: Any,  # what `build` returned
     ) -> dict[str, float]:  # `updates` and `learning_rate`
-        """What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`.
+        """What the default recipe takes; what it reaches is measured by
+        `tests/bench/small_data.py`.
 
         Parameters
         ----------
@@ -279,7 +282,8 @@ def bundled_instructions(
     seed: int = 0,  # draws the rows
     each: int = 200,  # rows of each of the three kinds
 ) -> pd.DataFrame:  # prompt, completion, kind, source (what must not be on both sides of a split)
-    """Three small tasks as instructions: judge a review, list the names in a tweet, translate a date.
+    """Three small tasks as instructions: judge a review, list the names in a tweet, translate a
+    date.
 
     Parameters
     ----------
@@ -302,7 +306,8 @@ def token_f1(
     said: str,  # an answer
     true: str,  # the right one
 ) -> float:  # in [0, 1]
-    """F1 of words, each as often as it occurs (Rajpurkar et al. 2016): 1 for two answers without any.
+    """F1 of words, each as often as it occurs (Rajpurkar et al. 2016): 1 for two answers without
+    any.
 
     Parameters
     ----------
@@ -352,7 +357,8 @@ def text_loss(
     texts: list[str],  # of each, the first 128 tokens are read
     batch_size: int = 16,  # texts at a time; does not change the figure
 ) -> float:  # nats per token
-    """How well a model foresees other text: looked at before and after, it shows what was forgotten.
+    """How well a model foresees other text: looked at before and after, it shows what was
+    forgotten.
 
     Parameters
     ----------

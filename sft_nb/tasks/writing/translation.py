@@ -75,7 +75,8 @@ class Translation(Generating):
         checkpoint: str,  # an asset, a folder or a hub id: of an encoder, a decoder, or both
         **options,  # for `loading.load`: fresh, seed
     ):
-        """A model that writes the translation. An encoder gets a small new decoder, with its own characters.
+        """A model that writes the translation. An encoder gets a small new decoder, with its own
+        characters.
 
         Parameters
         ----------
@@ -94,7 +95,8 @@ class Translation(Generating):
         self,
         model,  # what `build` returned
     ) -> dict[str, float]:  # `updates` and `learning_rate`
-        """What the default recipe takes; what it reaches is measured by `tests/bench/small_data.py`.
+        """What the default recipe takes; what it reaches is measured by
+        `tests/bench/small_data.py`.
 
         Parameters
         ----------
@@ -158,7 +160,8 @@ class Translation(Generating):
         Parameters
         ----------
         source
-            two columns of a table; two aligned files, as a pair of paths or with a comma between them; or a gettext catalogue
+            two columns of a table; two aligned files, as a pair of paths or with a comma between
+            them; or a gettext catalogue
         labelled
             False: rows to predict, whose targets do not matter
         encoding
@@ -224,7 +227,8 @@ def digits_apart(
 
 # %% ../../../nbs/tasks/writing/03_translation.ipynb #0289d7cd
 class Pair:
-    """Two tokenizers, one to read with and one to write with: the processor of models with an encoder and a decoder.
+    """Two tokenizers, one to read with and one to write with: the processor of models with an
+    encoder and a decoder.
 
     Parameters
     ----------
@@ -370,7 +374,8 @@ def small_decoder(
     tokenizer,  # to write with
     layers: int = 2,  # how many blocks
 ) -> GPT2LMHeadModel:  # random weights
-    """A decoder that looks at an encoder: norms before each part, and first weights that keep the size of what they are given.
+    """A decoder that looks at an encoder: norms before each part, and first weights that keep the
+    size of what they are given.
 
     Parameters
     ----------
@@ -420,7 +425,8 @@ def read_aligned(
     targets: Path,  # text file, the translation of each line in the same line
     encoding: str | None = None,  # of both files; None: UTF-8
 ) -> list[tuple[str, str]]:  # lines that are empty in both are left out
-    """Two files side by side. Raises DataError for files of unequal length and for a line that is empty in one of them.
+    """Two files side by side. Raises DataError for files of unequal length and for a line that is
+    empty in one of them.
 
     Parameters
     ----------
@@ -452,7 +458,8 @@ def read_po(
     path: Path,  # a .po file
     encoding: str | None = None,  # None: the one in its head, or UTF-8
 ) -> list[tuple[str, str]]:  # source and translation; of plural forms the first
-    """A gettext catalogue without what is fuzzy. Raises DataError with the line of what is no entry.
+    """A gettext catalogue without what is fuzzy. Raises DataError with the line of what is no
+    entry.
 
     Parameters
     ----------
