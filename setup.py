@@ -45,6 +45,7 @@ setup(
         "console_scripts": cfg["console_scripts"].split(),
         "nbdev": [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"],
         "sft_nb.tasks": cfg["task_entry_points"].split(),
+        "sft_nb.methods": cfg["method_entry_points"].split(),
     },
     zip_safe=False,
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import sft_nb.tasks
-from sft_nb import finding
+from sft_nb import entry_points, finding
 from sft_nb.task import SFTError, Task
 
 ROOT = Path(__file__).parents[1]
@@ -46,8 +46,8 @@ def python(tmp_path):
 def declared(monkeypatch):
     "declared(name=value, …): what other packages declare, in this process."
     def say(**values):
-        points = [EntryPoint(k.replace("_", "-"), v, finding.GROUP) for k, v in values.items()]
-        monkeypatch.setattr(finding, "entry_points", lambda group: points)
+        points = [EntryPoint(k.replace("_", "-"), v, entry_points.TASKS) for k, v in values.items()]
+        monkeypatch.setattr(entry_points, "entry_points", lambda group: points)
     return say
 
 
@@ -120,7 +120,7 @@ def test_a_broken_declaration_is_a_warning(name, value, words, tmp_path, python)
 
 def test_metadata_that_nobody_can_read(monkeypatch, caplog):
     def broken(group): raise ValueError("not enough values to unpack")
-    monkeypatch.setattr(finding, "entry_points", broken)
+    monkeypatch.setattr(entry_points, "entry_points", broken)
     assert "translation" in finding.task_names()
     assert "cannot be listed" in caplog.text
 
@@ -138,12 +138,21 @@ def test_our_own_tasks_are_found_without_any_installation(monkeypatch, declared)
         assert finding.task_class(task.name) is task
 
 
-def test_the_package_declares_what_its_list_says():
+@pytest.mark.parametrize("group, option", [
+    (entry_points.TASKS, "task_entry_points"), (entry_points.METHODS, "method_entry_points"),
+])
+def test_the_package_declares_what_its_list_says(group, option):
     config = ConfigParser(delimiters=["="])
     config.read(ROOT / "settings.ini", encoding="utf-8")
-    told = [words.partition("=")[::2] for words in config["DEFAULT"]["task_entry_points"].split()]
-    assert told == [(point.name, point.value) for point in finding.OWN]
-    assert [t.name for t in sft_nb.tasks.ALL] == [point.name for point in finding.OWN]
+    told = [words.partition("=")[::2] for words in config["DEFAULT"][option].split()]
+    own = entry_points.own_points(group)
+    assert told == [(point.name, point.value) for point in own]
+    for point in own:
+        assert isinstance(point.load(), type)
+
+
+def test_the_table_of_tasks_has_all():
+    assert [t.name for t in sft_nb.tasks.ALL] == list(entry_points.OWN[entry_points.TASKS])
 
 
 def test_names_are_listed_without_importing_tasks(python):

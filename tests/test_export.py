@@ -12,6 +12,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import export  # noqa: E402
 from fold import FUNCTION, FoldError, classes, fold  # noqa: E402
+from head import narrowed  # noqa: E402
 from hover import explained  # noqa: E402
 
 HEAD = """
@@ -507,3 +508,20 @@ def test_the_index_names_every_method():
         for name, owner in classes(ast.parse(path.read_text(encoding="utf-8")).body).items():
             members = [n.name for n in owner.body if isinstance(n, FUNCTION)]
             assert all(f"{module}.{name}.{m}" in known for m in members if "." not in name)
+
+
+def test_the_head_of_a_module_fits_the_page():
+    names = [f"a_name_of_some_length_{i}" for i in range(9)]
+    said = "A sentence that is longer than the page is wide, " * 3
+    made = narrowed(f'"""{said}"""\n\n__all__ = {names}\n\nx = 1\n')
+    assert max(map(len, made.splitlines())) <= 100
+    space = {}
+    exec(made, space)
+    assert space["__all__"] == names and space["x"] == 1
+    assert space["__doc__"].split() == said.split()
+    assert narrowed(made) == made
+
+
+def test_a_short_head_stays_as_it_is():
+    text = '"""Short."""\n\n__all__ = [\'a\', \'b\']\n'
+    assert narrowed(text) == text

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from fold import FoldError, fold
+from head import narrowed
 from hover import explained
 
 ROOT = Path(__file__).parents[1]
@@ -35,7 +36,7 @@ def finish(paths):
             whole = fold(path.read_text(encoding="utf-8"))
         except FoldError as e:
             raise SystemExit(f"{path.relative_to(ROOT)}, {e}") from e
-        path.write_text(explained(whole.text), encoding="utf-8")
+        path.write_text(narrowed(explained(whole.text)), encoding="utf-8")
         moved += whole.moved
         left += [f"{path.relative_to(ROOT)}: {name}" for name in whole.left]
     return moved, left

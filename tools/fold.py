@@ -267,8 +267,10 @@ def fixed_lines(text):
 def indented(text, by):
     fixed = fixed_lines(text)
     lines = text.split("\n")
-    inside = (line.strip() and number not in fixed for number, line in enumerate(lines, 1))
-    return "\n".join(by + line if moves else line for line, moves in zip(lines, inside))
+    for number, line in enumerate(lines, 1):
+        if line.strip() and number not in fixed:
+            lines[number - 1] = by + line
+    return "\n".join(lines)
 
 
 def opened(source, owner):
