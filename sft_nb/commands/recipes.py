@@ -12,11 +12,12 @@ import json
 import tomllib
 from ast import literal_eval
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from .declared import Setting, settings
+from .options import NONE
 from ..entry_points import METHODS, declared
 
 # %% ../../nbs/commands/04_recipes.ipynb #2095813a
@@ -89,9 +90,9 @@ def prefix(
 # %% ../../nbs/commands/04_recipes.ipynb #61a27dc6
 def _toml_line(setting, value):
     "NAME = VALUE  # what it means; an open value is a comment."
-    shown = "" if value is None else json.dumps(value)
-    line = f"{setting.name} = {shown}".rstrip()
-    line = f"# {line}" if value is None else line
+    if value is None:
+        value = NONE if setting.default != "None" else ""
+    line = f"{setting.name} = {json.dumps(value)}" if value != "" else f"# {setting.name} ="
     return f"{line:<26}  # {setting.comment}"
 
 def _toml_lines(every, values):
@@ -125,6 +126,7 @@ def _known(where, given, own):
     "Raises DataError for a name that is no setting."
     from sft_nb.task import DataError
     names = [s.name for s in own]
+    names += ["methods"] if own == recipe_settings() else []
     for word in given:
         if word not in names:
             raise DataError(f"{where} has no setting {word!r}. {nearest(word, names)}")
@@ -152,8 +154,20 @@ def make_methods(
     for name, own in chosen.items():
         point = _point(name, where)
         _known(f"{where}The method {name}", own, method_settings(name))
-        made.append(point.load()(**own))
+        kind = point.load()
+        _check_types(f"{where}The method {name}", kind, own)
+        made.append(kind(**own))
     return tuple(made)
+
+def _check_types(where, kind, given):
+    "Raises DataError for a value that does not fit its field."
+    from sft_nb.mistakes import shown, unfit
+    from sft_nb.task import DataError
+
+    types = {f.name: f.type for f in fields(kind)}
+    for name, value in given.items():
+        if words := unfit(value, types[name]):
+            raise DataError(f"{where}: {name}={shown(value)}: {words}.")
 
 # %% ../../nbs/commands/04_recipes.ipynb #b683dd92
 def read_recipe(
@@ -183,6 +197,8 @@ def read_recipe(
     _known(f"{name}: a recipe", given, recipe_settings())
     if not isinstance(chosen, dict) or not all(isinstance(m, dict) for m in chosen.values()):
         raise DataError(f"{name}: methods stand in tables of their own, such as [methods.lora].")
+    optional = {s.name for s in recipe_settings() if s.type.endswith("None")}
+    given = {k: None if k in optional and v == NONE else v for k, v in given.items()}
     return Recipe(**given, methods=make_methods(chosen, f"{name}: "))
 
 def _read_toml(path):
