@@ -21,7 +21,9 @@ from ...data.columns import cells, records
 from ...figures import COLORS
 from ...chance import rng_for
 from ...task import Batch, CheckpointError, DataError, Finding, Prediction, SFTError, learned
-from .boxes import listed_boxes, read_boxes, box_entries, box_patches, coco_figures, coco_table, coco_tools, draw_boxes, edge_note, nms
+from .average_precision import coco_figures, coco_table, coco_tools
+from .boxes import box_entries, box_patches, draw_boxes, edge_note
+from .boxes import listed_boxes, nms, read_boxes
 from .coco import write_coco_results
 from .dense_head import corners, dense_terms
 from .baselines import blobs, place_features, place_probe, place_rows
