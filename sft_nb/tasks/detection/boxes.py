@@ -41,8 +41,8 @@ def box_patches(
         for truths, whose label stands below the box
     """
     from matplotlib.patches import Rectangle
-    line = {"fill": False, "edgecolor": color, "linewidth": 1.8}
-    if dashed: line["linestyle"] = "--"
+    style = "--" if dashed else "-"
+    line = {"fill": False, "edgecolor": color, "linewidth": 1.8, "linestyle": style}
     ground = {"facecolor": color, "edgecolor": "none", "pad": 1}
     letters = {"fontsize": 8, "color": "white", "va": "top" if dashed else "bottom", "bbox": ground}
     for box in boxes:

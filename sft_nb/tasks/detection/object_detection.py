@@ -57,7 +57,7 @@ class ObjectDetection(Images):
     pictures
         folder with the pictures; None: looked for near the boxes
     classes
-        all classes, with commas between; None: those that the file lists
+        all, with commas between; None: those that the file lists
     labels
         all classes, sorted
     numbers
@@ -68,23 +68,36 @@ class ObjectDetection(Images):
     suited: ClassVar[tuple[str, ...]] = ("image detector",)
     upright: ClassVar[bool] = False  # boxes count pixels as the file has them
     formats: ClassVar[tuple[str, ...]] = (".json", ".yaml", ".yml")
-    loss_name: ClassVar[str] = "focal loss for the classes, since nearly every place is empty, and GIoU for the boxes, since it counts by a box's own size"
+    loss_name: ClassVar[str] = (
+        "focal loss for the classes, since nearly every place is empty, and GIoU for the boxes, "
+        "since it counts by a box's own size"
+    )
     boxes: str = "boxes"  # column with a list of {"label", "xyxy"} a picture
     least: float = .05  # answers below this score are not given
     sure: float = .3  # answers from this score on are drawn, and count for F1
     pictures: str | None = None  # folder with the pictures; None: looked for near the boxes
-    classes: str | list | None = None  # all classes, with commas between; None: those that the file lists
+    classes: str | list | None = None  # all, with commas between; None: those that the file lists
     labels: list = learned()  # all classes, sorted
     numbers: dict = learned()  # label -> its category_id in a COCO file
 
     @property
-    def declared(self) -> list[str]: "The names in `classes`."; return class_list(self.classes)
+    def declared(self) -> list[str]:
+        "The names in `classes`."
+        return class_list(self.classes)
+
     def targets(self) -> list[str]: return [self.boxes]
 
     def _rules(self):
-        return Images._rules(self) + [(not isinstance(self.pictures, str | Path | None), f"pictures={short(self.pictures)}: a folder, or None"),
-                (not isinstance(self.classes, str | list | tuple | None), f"classes={short(self.classes)}: names with commas between, or a list of them"),
-                (not 0 <= self.least <= self.sure <= 1, f"least={self.least}, sure={self.sure}: shares from 0 to 1, sure not below least")]
+        no_folder = not isinstance(self.pictures, str | Path | None)
+        no_list = not isinstance(self.classes, str | list | tuple | None)
+        no_shares = not 0 <= self.least <= self.sure <= 1
+        given = short(self.pictures), short(self.classes)
+        shares = f"least={self.least}, sure={self.sure}"
+        return Images._rules(self) + [
+            (no_folder, f"pictures={given[0]}: a folder, or None"),
+            (no_list, f"classes={given[1]}: names with commas between, or a list of them"),
+            (no_shares, f"{shares}: shares from 0 to 1, sure not below least"),
+        ]
 
     def table(
         self,
@@ -93,8 +106,9 @@ class ObjectDetection(Images):
         encoding: str | None = None,  # of a text file
         delimiter: str | None = None,  # between the cells of a .csv or .tsv file
     ) -> pd.DataFrame:  # unchecked
-        """COCO's JSON, a folder of Pascal VOC or of YOLO, a folder of pictures, or a table with a
-        column of boxes.
+        """COCO's JSON, a folder of Pascal VOC or of YOLO, or of pictures, or a table.
+
+        A table has a column of boxes.
 
         Parameters
         ----------
@@ -112,87 +126,125 @@ class ObjectDetection(Images):
         pd.DataFrame
             unchecked
         """
-        is_path = isinstance(source, (str, Path))
+        is_path = isinstance(source, str | Path)
         layout = is_path and (labelled or not _only_pictures(Path(source)))
         reader = detection_layout(source) if layout else None
-        if reader is None and is_path: _no_coco(Path(source).expanduser())
-        if reader is None: return self._with_classes(Images.table(self, source, labelled, encoding, delimiter))
-        found = reader(source, part=self.part, pictures=self.pictures)
+        if reader is not None:
+            return self._in_our_columns(reader(source, part=self.part, pictures=self.pictures))
+        if is_path: _refuse_other_json(Path(source).expanduser())
+        return self._with_classes(Images.table(self, source, labelled, encoding, delimiter))
+
+    def _in_our_columns(self, found):  # the table of a reader
         rows = found.drop(columns="size").rename(columns={"image": self.image, "boxes": self.boxes})
         ids, numbers = found.attrs.get("ids"), found.attrs.get("numbers")
         if ids: rows["image_id"] = [ids[path] for path in rows[self.image]]
-        if numbers: rows[self.boxes] = [[b | {"category_id": numbers[b["label"]]} for b in boxes] for boxes in rows[self.boxes]]
+        if numbers: rows[self.boxes] = [_numbered(boxes, numbers) for boxes in rows[self.boxes]]
         rows[self.image] = self._looked_into(rows[self.image], Path())
-        rows.attrs = {name: found.attrs[name] for name in ("noted", "classes", "numbers") if name in found.attrs}
+        kept = "noted", "classes", "numbers"
+        rows.attrs = {name: found.attrs[name] for name in kept if name in found.attrs}
         return rows
 
-    def _with_classes(self, rows):  # a table lists no classes: they are those that stand in it
+    def _entries(self, rows):  # every box of a table, as it was written
+        return [entry for cell in cells(rows[self.boxes]) for entry in listed_boxes(cell)]
+
+    def _with_classes(self, rows):
         if rows.attrs.get("classes") or self.boxes not in rows: return rows
-        try: names = {cell_text(entry["label"]) for cell in cells(rows[self.boxes]) for entry in listed_boxes(cell)}
-        except (DataError, KeyError, TypeError): return rows  # `check` will say what is wrong
+        try:
+            names = {cell_text(entry["label"]) for entry in self._entries(rows)}
+        except (DataError, KeyError, TypeError):
+            return rows  # `check` will say what is wrong
         rows.attrs["classes"] = sorted(name for name in names if name)
         return rows
 
     def _open(self, path: Path):  # pictures to predict
         if not path.is_dir(): return None
         pictures, others = pictures_below(path)
-        if not pictures: raise DataError(f"{path} holds no pictures that we can read, and no file of boxes that we know." + "".join(f" {note}." for note in left_out_note(others)))
-        return pictures, None, left_out_note([p for p in others if p.suffix.lower() not in _BESIDE])
+        if not pictures:
+            notes = "".join(f" {note}." for note in left_out_note(others))
+            raise DataError(f"{path} holds no pictures that we can read, and no file of boxes that "
+                            f"we know.{notes}")
+        odd = [p for p in others if p.suffix.lower() not in _BESIDE]
+        return pictures, None, left_out_note(odd)
 
     def _as_table(self, path, pictures, labels, notes, labelled):
-        if labelled: raise DataError(f"{path} holds pictures without boxes. Give COCO's JSON file, a folder with Annotations/ (Pascal VOC) or with images/ and labels/ (YOLO), or a table with a column of boxes.")
+        if labelled:
+            raise DataError(f"{path} holds pictures without boxes. Give COCO's JSON file, a folder "
+                            "with Annotations/ (Pascal VOC) or with images/ and labels/ (YOLO), or a "
+                            "table with a column of boxes.")
         rows = pd.DataFrame({self.image: self._looked_into(pictures, Path())})
         rows.attrs["noted"] = notes
         return rows
 
     def check_answers(self, rows: pd.DataFrame) -> list[Finding]:
-        "Boxes that are missing, impossible, or of a class that nobody has learned; and boxes that reach a little over an edge."
+        """Boxes that are missing, impossible, or of a class that nobody has learned.
+
+        And boxes that reach a little over an edge."""
         found = check_missing(rows, self.targets())
-        without, bad, cut = {i for f in found for i in f.rows}, {}, []
-        for i, (picture, cell) in enumerate(zip(cells(rows[self.image]), cells(rows[self.boxes]))):
+        without = {i for f in found for i in f.rows}
+        bad, cut = {}, []
+        pairs = zip(cells(rows[self.image]), cells(rows[self.boxes]), strict=True)
+        for i, (picture, cell) in enumerate(pairs):
             if i in without or self._wrong(picture): continue  # said already
-            try: cut += self._usable_boxes(picture, cell)
-            except DataError as e: bad[i] = (f"{shown_path(picture)}: " if isinstance(picture, str) else "") + str(e)
-        if bad: found.append(Finding(self.unreadable, f"{how_many(len(bad), 'row')} with boxes that cannot be used ({name_rows(tuple(bad))}, counting from 0). {next(iter(bad.values()))}", tuple(bad)))
-        alike = [] if self.labels else check_look_alikes(self.boxes, class_list(rows.attrs.get("classes")))
+            try:
+                cut += self._usable_boxes(picture, cell)
+            except DataError as e:
+                where = f"{shown_path(picture)}: " if isinstance(picture, str) else ""
+                bad[i] = f"{where}{e}"
+        if bad: found.append(self._unusable(bad))
+        listed = class_list(rows.attrs.get("classes"))
+        alike = [] if self.labels else check_look_alikes(self.boxes, listed)
         return found + alike + [Finding("warning", f"{note}.") for note in edge_note(cut)]
 
-    def _usable_boxes(self, picture, cell):  # pixels of each box that are cut off at an edge; raises DataError
+    def _unusable(self, bad):  # number of a row -> what is wrong with its boxes
+        many, which = how_many(len(bad), "row"), name_rows(tuple(bad))
+        first = next(iter(bad.values()))
+        said = f"{many} with boxes that cannot be used ({which}, counting from 0). {first}"
+        return Finding(self.unreadable, said, tuple(bad))
+
+    def _usable_boxes(self, picture, cell):  # of each, pixels cut off at an edge
         read = read_boxes(cell, picture_size(picture))
-        unknown = next((label for label, _, _ in read if self.labels and label not in self.labels), None)
-        if unknown: raise DataError(f"the label {unknown!r} is none of the {len(self.labels)} that were learned ({short(self.labels)}). Mend it, train with rows that have it, or name it in `classes` before training")
+        unknown = [label for label, _, _ in read if label not in self.labels]
+        if self.labels and unknown:
+            raise DataError(f"the label {unknown[0]!r} is none of the {len(self.labels)} that were "
+                            f"learned ({short(self.labels)}). Mend it, train with rows that have it, "
+                            "or name it in `classes` before training")
         return [pixels for _, _, pixels in read]
 
     def target(self, row: dict) -> list[dict]:
         "All boxes of a row: {\"label\", \"xyxy\" in pixels}."
         labels, boxes = box_entries(row[self.boxes], picture_size(row[self.image]))
-        return [{"label": l, "xyxy": four} for l, four in zip(labels, boxes.to("xyxy").values.tolist())]
+        places = boxes.to("xyxy").values.tolist()
+        return [{"label": name, "xyxy": four} for name, four in zip(labels, places, strict=True)]
 
     def learn(self, rows: pd.DataFrame) -> "ObjectDetection":
-        "All classes that the file lists, and their numbers in COCO's file where the rows come from one."
+        "All classes that the file lists, and their numbers in COCO's file where rows come from one."
         coco_tools()  # whoever lacks them should hear so before the training, not after
-        entries = [e for cell in cells(rows[self.boxes]) for e in listed_boxes(cell)]
-        given = {cell_text(e["label"]): e.get("category_id") for e in entries}
-        if not given: raise DataError(f"No row has a box in column {self.boxes!r}: there is nothing to learn.")
+        given = {cell_text(e["label"]): e.get("category_id") for e in self._entries(rows)}
+        if not given:
+            raise DataError(f"No row has a box in column {self.boxes!r}: there is nothing to learn.")
         listed = declared_labels(self, rows, given)
         labels = listed if self.declared else sorted(listed or given)
         given |= rows.attrs.get("numbers") or {}
-        known = all(given.get(l) is not None for l in labels)
-        numbers = {l: given[l] if known else k for k, l in enumerate(labels, 1)}
-        return replace(self, labels=labels, numbers=numbers, side=median_side(list(cells(rows[self.image]))), part="", pictures=None)
+        numbers = {name: given.get(name) for name in labels}
+        if None in numbers.values(): numbers = {name: k for k, name in enumerate(labels, 1)}
+        side = median_side(list(cells(rows[self.image])))
+        return replace(self, labels=labels, numbers=numbers, side=side, part="", pictures=None)
 
-    def check_lengths(self, rows: pd.DataFrame, processor: Any, lengths: Any = None) -> list[Finding]:
+    def check_lengths(
+        self, rows: pd.DataFrame, processor: Any, lengths: Any = None
+    ) -> list[Finding]:
         "Classes without a training row."
         if not (self.declared or rows.attrs.get("classes")): return []
-        return untaught(self.labels, {cell_text(e["label"]) for cell in cells(rows[self.boxes]) for e in listed_boxes(cell)})
+        return untaught(self.labels, {cell_text(e["label"]) for e in self._entries(rows)})
 
     def build(
         self,
-        checkpoint: str,  # an asset, a folder or a hub id of an architecture with an object detection head and a sigmoid per class
+        # an asset, a folder or a hub id of an architecture with an object detection head and a
+        # sigmoid per class
+        checkpoint: str,
         **options: Any,  # for `loading.load`: fresh, seed, configuration
     ) -> tuple[Any, Any]:
-        """A detector for the labels, and its image processor, set to squares of `size` that hold
-        the whole picture.
+        """A detector for the labels, and its image processor: squares of `size`, the whole picture.
 
         Parameters
         ----------
@@ -203,12 +255,19 @@ class ObjectDetection(Images):
             for `loading.load`: fresh, seed, configuration
         """
         names = dict(enumerate(self.labels))
-        model, processor = loading.load(checkpoint, "object-detection", num_labels=len(names), id2label=names, label2id={l: i for i, l in names.items()}, **options)
+        classes = {"num_labels": len(names), "id2label": names}
+        classes["label2id"] = {name: i for i, name in names.items()}
+        model, processor = loading.load(checkpoint, "object-detection", **classes, **options)
         check_processor(processor)
         side = own_size(processor)
         processor.do_center_crop = processor.do_pad = False
         processor, out = self.set_size(model, resize_to(processor, side))
-        if out.logits.shape[-1] != len(names): raise CheckpointError(f"{type(model).__name__} answers {out.logits.shape[-1]} classes for {len(names)} labels: it has a class for \"nothing\". Take a detector with a yes or no per class, such as Conditional DETR, RT-DETR or efficientnet-lite0.")
+        width = out.logits.shape[-1]
+        if width != len(names):
+            raise CheckpointError(f"{type(model).__name__} answers {width} classes for {len(names)} "
+                                  'labels: it has a class for "nothing". Take a detector with a yes '
+                                  "or no per class, such as Conditional DETR, RT-DETR or "
+                                  "efficientnet-lite0.")
         return model, processor
 
     def pace(
@@ -235,21 +294,27 @@ class ObjectDetection(Images):
         across = {"across": [list(size) for _, _, size in seen]}
         if self.boxes not in rows: return across
         classes, places = [], []
-        for cell, (_, change, size) in zip(cells(rows[self.boxes]), seen):
+        for cell, (_, change, size) in zip(cells(rows[self.boxes]), seen, strict=True):
             labels, boxes = box_entries(cell, size)
             kept, new = moved(boxes.to("xyxy").values, change, size)
-            classes.append(np.array([self.labels.index(l) for l, k in zip(labels, kept) if k], dtype=np.int64))
+            numbers = [self.labels.index(name) for name, k in zip(labels, kept, strict=True) if k]
+            classes.append(np.array(numbers, dtype=np.int64))
             places.append(new[kept].astype(np.float32).ravel())
         return across | {"classes": classes, "places": places}
 
     def _targets(self, examples: list[dict]) -> dict:
         if "classes" not in examples[0]: return {}
-        return {"labels": [torch.tensor(np.asarray(e["classes"]), dtype=torch.long) for e in examples],
-                "boxes": [torch.tensor(np.asarray(e["places"]), dtype=torch.float32).view(-1, 4) for e in examples]}
+        labels, boxes = [], []
+        for e in examples:
+            labels.append(torch.tensor(np.asarray(e["classes"]), dtype=torch.long))
+            places = torch.tensor(np.asarray(e["places"]), dtype=torch.float32)
+            boxes.append(places.view(-1, 4))
+        return {"labels": labels, "boxes": boxes}
 
     def collate(self, examples: list[dict], processor: Any) -> Batch:
-        "Pixels, and of each picture its labels, its boxes (centre and size, in shares), and its size before."
-        return replace(Images.collate(self, examples, processor), about=[tuple(e["across"]) for e in examples])
+        "Pixels, and of each picture its labels, its boxes (centre, size, in shares), its size before."
+        batch = Images.collate(self, examples, processor)
+        return replace(batch, about=[tuple(e["across"]) for e in examples])
 
     def weigh(self, batch: Batch) -> dict[str, float]:
         "The number of objects, for both terms: known before any forward pass."
@@ -265,102 +330,158 @@ class ObjectDetection(Images):
 
     def decode(self, outputs: Any, batch: Batch) -> list[Prediction]:
         "All boxes of each picture; a picture's score is that of its surest box."
-        found = [best_boxes(l, b, size, self.labels, self.least) for l, b, size in zip(outputs.logits.detach(), outputs.pred_boxes.detach(), batch.about)]
-        return [Prediction(f, f[0]["score"] if f else None) for f in found]
+        said = outputs.logits.detach(), outputs.pred_boxes.detach(), batch.about
+        found = [best_boxes(*one, self.labels, self.least) for one in zip(*said, strict=True)]
+        return [_prediction(boxes) for boxes in found]
 
-    def _counted(self, predictions): return [[b for b in p.value if b["score"] >= self.sure] for p in predictions]
+    def _sure_boxes(self, predictions):  # per picture, those that count for F1
+        return [[box for box in p.value if box["score"] >= self.sure] for p in predictions]
 
     def score(self, prediction: Prediction, target: list[dict]) -> float:
         "F1 of the picture at IoU 0.5, over the answers that are sure."
-        return picture_f1(self._counted([prediction])[0], target)
+        return picture_f1(self._sure_boxes([prediction])[0], target)
 
     def same(self, one: Prediction, other: Prediction) -> bool:
         "Do both see the same objects, with an IoU of at least 0.5? Only answers that are sure count."
-        return picture_f1(*self._counted([one, other])) == 1
+        return picture_f1(*self._sure_boxes([one, other])) == 1
 
-    def metrics(self, predictions: list[Prediction], targets: list) -> dict[str, float]:
+    def metrics(
+        self, predictions: list[Prediction], targets: list
+    ) -> dict[str, float]:
         "COCO's average precision over all answers, and the mean F1 of a picture."
         figures = coco_figures([p.value for p in predictions], targets, self.labels)
-        return figures | {"f1": float(np.mean([self.score(p, t) for p, t in zip(predictions, targets)]))}
+        f1 = [self.score(p, t) for p, t in zip(predictions, targets, strict=True)]
+        return figures | {"f1": float(np.mean(f1))}
 
     def tables(self, predictions: list[Prediction], targets: list) -> dict:
         "Average precision per class, and what went wrong."
-        return {"per class": coco_table([p.value for p in predictions], targets, self.labels), "errors": error_table(self._counted(predictions), targets, self.labels)}
+        per_class = coco_table([p.value for p in predictions], targets, self.labels)
+        errors = error_table(self._sure_boxes(predictions), targets, self.labels)
+        return {"per class": per_class, "errors": errors}
 
     def plot(self, predictions: list[Prediction], targets: list) -> Any:
         "Objects found and missed, and the kinds of error."
-        return plot_errors(self._counted(predictions), targets, self.labels)
+        return plot_errors(self._sure_boxes(predictions), targets, self.labels)
 
-    def show(self, rows: pd.DataFrame, predictions: list | None = None, most: int = 8) -> Any:
+    def show(
+        self, rows: pd.DataFrame, predictions: list | None = None, most: int = 8
+    ) -> Any:
         "Pictures with true boxes (dashed) and answers; a single picture is drawn large."
         rows = rows.iloc[:most]
         pictures = [open_picture(v, upright=False) for v in cells(rows[self.image])]
-        truths = [self.target(r) for r in records(rows)] if self.boxes in rows else [[]] * len(rows)
-        said = self._counted(predictions[:most]) if predictions is not None else [[]] * len(rows)
+        truths = said = [[]] * len(rows)
+        if self.boxes in rows: truths = [self.target(row) for row in records(rows)]
+        if predictions is not None: said = self._sure_boxes(predictions[:most])
         if len(rows) == 1: return draw_boxes(pictures[0], said[0], truths[0])
-        edges = lambda boxes: [b | {"xyxy": np.array(b["xyxy"]) - .5} for b in boxes]  # matplotlib counts from the middle of a pixel
-        def draw(ax, i): box_patches(ax, edges(truths[i]), COLORS["certify"], dashed=True); box_patches(ax, edges(said[i]))
+
+        def draw(ax, i):
+            box_patches(ax, _from_pixel_middles(truths[i]), COLORS["certify"], dashed=True)
+            box_patches(ax, _from_pixel_middles(said[i]))
+
         return plot_pictures(pictures, columns=4, side=1.9, draw=draw)
+
+    def _box_lines(self, table):  # a dict for each box
+        for i, row in enumerate(records(table)):
+            path = {self.image: row[self.image]} if isinstance(row[self.image], str) else {}
+            for box in row["prediction"]:
+                sides = dict(zip(_SIDES, box["xyxy"], strict=True))
+                yield {"row": i, **path, "label": box["label"], "score": box["score"], **sides}
 
     def writers(self) -> dict:
         "A line per box, and COCO's results."
         def boxes(table, path):
-            lines = [{"row": i, **({self.image: row[self.image]} if isinstance(row[self.image], str) else {}), "label": b["label"], "score": b["score"], **dict(zip(("left", "top", "right", "bottom"), b["xyxy"]))}
-                     for i, row in enumerate(records(table)) for b in row["prediction"]]
-            pd.DataFrame(lines, columns=list(lines[0]) if lines else ["row", "label", "score", "left", "top", "right", "bottom"]).to_csv(path, index=False)
+            lines = list(self._box_lines(table))
+            columns = list(lines[0]) if lines else ["row", "label", "score", *_SIDES]
+            pd.DataFrame(lines, columns=columns).to_csv(path, index=False)
+
         def coco(table, path):
-            ids = list(table["image_id"]) if "image_id" in table else list(range(1, len(table) + 1))
-            write_coco_results(list(table["prediction"]), ids, self.numbers, path)
+            ids = table["image_id"] if "image_id" in table else range(1, len(table) + 1)
+            write_coco_results(list(table["prediction"]), list(ids), self.numbers, path)
+
         return {".boxes.csv": boxes, ".coco.json": coco}
 
     def baselines(self) -> dict:
-        "No box at all; and spots that stand out, named by a straight line through their pixels, tuned on valid."
+        """No box at all; and spots that stand out.
+
+        They are named by a straight line through their pixels, tuned on valid."""
         def spots(train, valid, rows):
-            pictures, (true, right) = [list(cells(r[self.image])) for r in (train, valid, rows)], [[self.target(r) for r in records(part)] for part in (train, valid)]
-            found = blobs(pictures, true, lambda said: coco_figures(said, right, self.labels)["ap"])
-            return [Prediction(f, max((b["score"] for b in f), default=None)) for f in found]
+            pictures = [list(cells(part[self.image])) for part in (train, valid, rows)]
+            taught, right = ([self.target(r) for r in records(part)] for part in (train, valid))
+
+            def judge(said): return coco_figures(said, right, self.labels)["ap"]
+
+            return [_prediction(found) for found in blobs(pictures, taught, judge)]
+
         def nothing(train, valid, rows): return [Prediction([]) for _ in range(len(rows))]
+
         return {"nothing": nothing, "blobs": spots}
 
     def features(self, model: Any, batch: Batch) -> list[torch.Tensor]:
         "What the body says of each place; in the last two columns, width and height of the picture."
-        if not hasattr(model, "maps"): raise SFTError(f"{type(model).__name__} has no maps of features: leave the rung 'frozen' out of the ladder.")
+        if not hasattr(model, "maps"):
+            raise SFTError(f"{type(model).__name__} has no maps of features: leave the rung 'frozen' "
+                           "out of the ladder.")
         said = place_features(model.maps(**batch.inputs))
         across = said.new_tensor(batch.about)[:, None].expand(-1, said.shape[1], -1)
         return list(torch.cat([said, across], -1))
 
-    def probe(self, train: tuple, valid: tuple, features: list) -> list[Prediction]:
+    def probe(
+        self, train: tuple, valid: tuple, features: list
+    ) -> list[Prediction]:
         "A linear dense head on frozen features."
-        def examples(part):
-            return [place_rows(f[:, :-2], *self._shares(row), rng_for("empty places", i)) for i, (f, row) in enumerate(zip(part[0], records(part[1])))]
-        answers = place_probe(examples(train), examples(valid), [f[:, :-2] for f in features], len(self.labels))
-        found = [best_boxes(l, b, tuple(f[0, -2:].tolist()), self.labels, self.least) for (l, b), f in zip(answers, features)]
-        return [Prediction(f, f[0]["score"] if f else None) for f in found]
+        said = [f[:, :-2] for f in features]
+        sizes = [tuple(f[0, -2:].tolist()) for f in features]
+        examples = self._place_examples(*train), self._place_examples(*valid)
+        answers = place_probe(*examples, said, len(self.labels))
+        found = [best_boxes(*answer, size, self.labels, self.least)
+                 for answer, size in zip(answers, sizes, strict=True)]
+        return [_prediction(boxes) for boxes in found]
 
-    def _shares(self, row):  # class numbers, and boxes as centre and size in shares
+    def _place_examples(self, features, rows):
+        examples = []
+        for i, (f, row) in enumerate(zip(features, records(rows), strict=True)):
+            examples.append(place_rows(f[:, :-2], *self._shares(row), rng_for("empty places", i)))
+        return examples
+
+    def _shares(self, row):  # class numbers; centres and sizes in shares
         labels, boxes = box_entries(row[self.boxes], picture_size(row[self.image]))
-        return [self.labels.index(l) for l in labels], torch.tensor(boxes.to("cxcywh", relative=True).values, dtype=torch.float32)
+        shares = boxes.to("cxcywh", relative=True).values
+        numbers = [self.labels.index(name) for name in labels]
+        return numbers, torch.tensor(shares, dtype=torch.float32)
 
 # %% ../../../nbs/tasks/detection/11_object_detection.ipynb #455672f1
-def _no_coco(path):  # raise for a JSON object that is no COCO file; a list of rows is a table
+def _refuse_other_json(path):  # a JSON object that is no COCO file; a list of rows is a table
     if path.suffix.lower() != ".json" or not path.is_file(): return
-    if path.read_bytes()[:100].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{": raise DataError(f"{path} is no COCO file: it needs the lists images, annotations and categories.")
+    first = path.read_bytes()[:100].lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    if first == b"{":
+        raise DataError(f"{path} is no COCO file: it needs the lists images, annotations and "
+                        "categories.")
 
-def _only_pictures(path):  # a folder of pictures to predict: what is written about them does not matter
+def _only_pictures(path):  # to predict: what is written about them does not matter
     path = path.expanduser()
     return path.is_dir() and bool(pictures_below(path, deep=False)[0])
 
-_BESIDE = (".xml", ".txt", ".json", ".yaml", ".yml", ".csv", ".cache")  # what is written about pictures lies beside them
+# %% ../../../nbs/tasks/detection/11_object_detection.ipynb #732ff9b0
+def _numbered(boxes, numbers):
+    return [box | {"category_id": numbers[box["label"]]} for box in boxes]
+
+# %% ../../../nbs/tasks/detection/11_object_detection.ipynb #7b70af8c
+# what is written about pictures lies beside them
+_BESIDE = (".xml", ".txt", ".json", ".yaml", ".yml", ".csv", ".cache")
 
 # %% ../../../nbs/tasks/detection/11_object_detection.ipynb #894ff609
 LEFT = .3  # share of a box that must be left in a cut-out, or the box is dropped
+
+def _areas(boxes): return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 def moved(
     boxes: np.ndarray,  # k 4: left, top, right, bottom, in pixels of the picture as it was
     change: Change,  # what was done to the picture
     size: tuple[int, int],  # its width and height before, in pixels
-) -> tuple[np.ndarray, np.ndarray]:  # which boxes are left (k), and all of them (k 4) as centre x, centre y, width, height, in shares of the new picture
+) -> tuple[np.ndarray, np.ndarray]:  # which boxes are left (k); all of them (k 4)
     """Boxes that follow their picture.
+
+    They come back as centre x, centre y, width, height, in shares of the new picture.
 
     Parameters
     ----------
@@ -374,22 +495,21 @@ def moved(
     Returns
     -------
     tuple[np.ndarray, np.ndarray]
-        which boxes are left (k), and all of them (k 4) as centre x, centre y, width, height, in
-        shares of the new picture
+        which boxes are left (k); all of them (k 4)
     """
     left, top, right, bottom = change.cut(size)
     unit = np.array([right - left, bottom - top] * 2)
     new = ((boxes - [left, top, left, top]) / unit).clip(0, 1)
-    area = lambda b: (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
     if change.flip: new = np.stack([1 - new[:, 2], new[:, 1], 1 - new[:, 0], new[:, 3]], 1)
-    kept = area(new) * unit[0] * unit[1] >= LEFT * area(boxes)
-    return kept, np.hstack([(new[:, :2] + new[:, 2:]) / 2, new[:, 2:] - new[:, :2]])
+    kept = _areas(new) * unit[0] * unit[1] >= LEFT * _areas(boxes)
+    start, end = new[:, :2], new[:, 2:]
+    return kept, np.hstack([(start + end) / 2, end - start])
 
 # %% ../../../nbs/tasks/detection/11_object_detection.ipynb #c6bf5589
 BOX = 2.  # how much a dense detector's box counts against its class
 
 # %% ../../../nbs/tasks/detection/11_object_detection.ipynb #fca7a431
-MOST, COPIES = 100, .5  # answers of a picture; IoU from which two answers of a class mean the same object
+MOST, COPIES = 100, .5  # answers of a picture; IoU from which two of a class mean the same object
 
 def best_boxes(
     logits: torch.Tensor,  # q c: one picture's answers
@@ -420,9 +540,26 @@ def best_boxes(
     """
     score, at = logits.float().sigmoid().flatten().topk(min(3 * MOST, logits.numel()))
     score, at = score[score >= least], at[score >= least]
+    query, label = at // logits.shape[-1], at % logits.shape[-1]
     unit = torch.tensor([*size, *size], dtype=torch.float32, device=boxes.device)
-    places = (corners(boxes.float()[at // logits.shape[-1]]) * unit).clamp(min=torch.zeros_like(unit), max=unit)
+    places = corners(boxes.float()[query]) * unit
+    places = places.clamp(min=torch.zeros_like(unit), max=unit)
     solid = (places[:, 2:] > places[:, :2]).all(-1)
-    score, at, places = score[solid], at[solid] % logits.shape[-1], places[solid]
-    kept = nms(places, score, COPIES, at.tolist())[:MOST].tolist()
-    return [{"label": labels[int(at[i])], "xyxy": [round(v, 2) for v in places[i].tolist()], "score": score[i].item()} for i in kept]
+    score, label, places = score[solid], label[solid].tolist(), places[solid]
+    kept = nms(places, score, COPIES, label)[:MOST].tolist()
+    return [_answer(labels[label[i]], places[i], score[i]) for i in kept]
+
+def _answer(label, place, score):
+    four = [round(v, 2) for v in place.tolist()]
+    return {"label": label, "xyxy": four, "score": score.item()}
+
+# %% ../../../nbs/tasks/detection/11_object_detection.ipynb #9b71c709
+def _prediction(boxes):  # of one picture
+    return Prediction(boxes, max((box["score"] for box in boxes), default=None))
+
+# %% ../../../nbs/tasks/detection/11_object_detection.ipynb #39922f72
+def _from_pixel_middles(boxes):  # matplotlib counts from the middle of a pixel
+    return [box | {"xyxy": np.array(box["xyxy"]) - .5} for box in boxes]
+
+# %% ../../../nbs/tasks/detection/11_object_detection.ipynb #9d9dcf3a
+_SIDES = ("left", "top", "right", "bottom")
