@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Collected', 'checked_box', 'measured', 'box_table', 'first_numbers', 'text_of', 'some_names', 'folders_in',
-           'folder_called', 'given_part']
+           'has_pictures', 'folder_called', 'given_part']
 
 # %% ../../../nbs/tasks/detection/06_box_files.ipynb #235fc288
 import re
@@ -17,11 +17,11 @@ import pandas as pd
 
 from ...task import DataError
 from .boxes import box_entry, edge_note
-from ..images.folders import PARTS, choose_part
+from ..images.folders import PARTS, choose_part, pictures_below
 from ..images.pictures import no_file, picture_size
 from ...words import how_many
 
-# %% ../../../nbs/tasks/detection/06_box_files.ipynb #0ad15727
+# %% ../../../nbs/tasks/detection/06_box_files.ipynb #ab70199a
 @dataclass
 class Collected:
     """What a reader collects on its way, to be told at the end.
@@ -73,13 +73,16 @@ def checked_box(
     found.cut.append(cut)
     return {"label": label, "xyxy": place.tolist()}
 
+# %% ../../../nbs/tasks/detection/06_box_files.ipynb #0ad15727
 def measured(
     path: Path,  # of a picture file
     where: Any,  # what speaks of it, for messages
     found: Collected,  # counts pictures without a size
     told: tuple[int, int] | None = None,  # width and height as the annotation says
 ) -> tuple[int, int]:  # width and height in pixels
-    """The size of a picture, from its own file. Raises DataError where the annotation says another.
+    """The size of a picture, from its own file.
+
+    Raises DataError where the annotation says another.
 
     Parameters
     ----------
@@ -97,22 +100,28 @@ def measured(
     tuple[int, int]
         width and height in pixels
     """
+    size = _own_size(path, where)
+    if told is None: return size
+    if not any(told):
+        found.sizeless += 1
+        return size
+    if tuple(told) != size:
+        raise DataError(
+            f"{where} says that the picture has {told[0]} × {told[1]} pixels (width × height), "
+            f"but {path.name} has {size[0]} × {size[1]}. Boxes of a picture that was resized "
+            "or turned must be changed with it."
+        )
+    return size
+
+def _own_size(path, where):
     reason = no_file(path)
     if reason == "there is no such file":
         raise DataError(f"{where}: there is no picture {path}. Put it there, or remove the entry.")
     if reason: raise DataError(f"{where}: {path} is no picture: {reason}.")
     try:
-        size = picture_size(path)
+        return picture_size(path)
     except DataError as e:
         raise DataError(f"{where}: {path}: {e}.") from None
-    if told is not None and not any(told):
-        found.sizeless += 1
-        return size
-    if told is not None and tuple(told) != size:
-        raise DataError(f"{where} says that the picture has {told[0]} × {told[1]} pixels (width × height), "
-                        f"but {path.name} has {size[0]} × {size[1]}. Boxes of a picture that was resized or "
-                        "turned must be changed with it.")
-    return size
 
 # %% ../../../nbs/tasks/detection/06_box_files.ipynb #808c7e32
 def box_table(
@@ -138,16 +147,18 @@ def box_table(
     """
     if not rows: raise DataError(f"{where}: there are no pictures in it.")
     rows = sorted(((str(path), boxes, size) for path, boxes, size in rows), key=lambda row: row[0])
-    columns = zip(("image", "boxes", "size"), zip(*rows))
+    columns = zip(("image", "boxes", "size"), zip(*rows, strict=True), strict=True)
     table = pd.DataFrame({name: pd.Series(list(column), dtype=object) for name, column in columns})
     left_out = {reason: n for reason, n in found.left_out.items() if n}
     notes = [f"{n} {reason} left out" for reason, n in left_out.items()]
     if found.sizeless:
-        notes.append(f"The annotations give 0 × 0 as the size of {how_many(found.sizeless, 'picture')}: "
+        which = how_many(found.sizeless, "picture")
+        notes.append(f"The annotations give 0 × 0 as the size of {which}: "
                      "that of the picture was taken")
     table.attrs |= {"left_out": left_out, "noted": notes + edge_note(found.cut) + found.notes}
     return table
 
+# %% ../../../nbs/tasks/detection/06_box_files.ipynb #cf066f4d
 def first_numbers(
     names: dict,  # number of a class -> its name
     found: Collected,  # notes names that have several numbers
@@ -167,7 +178,8 @@ def first_numbers(
         name -> its first number
     """
     numbers = {}
-    for number, name in names.items(): numbers.setdefault(name, []).append(number)
+    for number, name in names.items():
+        numbers.setdefault(name, []).append(number)
     for name, several in list(numbers.items())[:1000]:
         if len(several) == 1: continue
         some = ", ".join(map(str, several[:5]))
@@ -219,6 +231,18 @@ def folders_in(
     """
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
+def has_pictures(
+    folder: Path,  # to look into, but no deeper
+) -> bool:
+    """Are there files that look like pictures?
+
+    Parameters
+    ----------
+    folder
+        to look into, but no deeper
+    """
+    return bool(pictures_below(folder, deep=False)[0])
+
 def folder_called(
     folder: Path,  # to look into
     names: tuple[str, ...],  # in small letters, the likelier first
@@ -240,8 +264,9 @@ def given_part(
     places: dict[str, Any],  # name of the part -> where it lies
     part: str,  # the one that was asked for; "": none
 ) -> Any:  # one of the places
-    """The part that was asked for, or the only one; it may stay unused only where the path itself
-    names a part.
+    """The part that was asked for, or the only one.
+
+    It may stay unused only where the path itself names a part.
 
     Parameters
     ----------
@@ -258,7 +283,8 @@ def given_part(
         one of the places
     """
     if len(places) > 1 or part in places: return choose_part(where, places, part)
-    words = [*where.parts[-2:], *(re.split("[^a-z]+", where.stem.lower()) if where.suffix else [])]
-    if part and not {re.sub(r"\d+$", "", w.lower()) for w in words} & set(PARTS):
+    words = list(where.parts[-2:])
+    if where.suffix: words += re.split("[^a-z]+", where.stem.lower())
+    if part and not {re.sub(r"\d+$", "", word.lower()) for word in words} & set(PARTS):
         raise DataError(f"{where} has no parts, such as train and val: leave part={part!r} out.")
     return next(iter(places.values()))
