@@ -117,10 +117,12 @@ def coco_figures(
     dict[str, float]
         ap, ap50, ap75, ap_small, ap_medium, ap_large; NaN without targets
     """
-    p = _precisions(predictions, targets, labels)
-    of_all = {"ap": _mean(p[..., 0]), "ap50": _mean(p[0, ..., 0]), "ap75": _mean(p[5, ..., 0])}
-    sizes = enumerate(("small", "medium", "large"), 1)
-    return of_all | {f"ap_{name}": _mean(p[..., i]) for i, name in sizes}
+    precisions = _precisions(predictions, targets, labels)
+    every, *by_size = (precisions[..., i] for i in range(4))
+    figures = {"ap": _mean(every), "ap50": _mean(every[0]), "ap75": _mean(every[5])}
+    for name, some in zip(("small", "medium", "large"), by_size, strict=True):
+        figures[f"ap_{name}"] = _mean(some)
+    return figures
 
 def coco_table(
     predictions: list[list[dict]],  # as in `coco_figures`
@@ -145,7 +147,8 @@ def coco_table(
     """
     p = _precisions(predictions, targets, labels)[..., 0]
     count = Counter(t["label"] for many in targets for t in many)
-    rows = [(count[label], _mean(p[:, :, k]), _mean(p[0, :, k]), _mean(p[5, :, k]))
-            for k, label in enumerate(labels)]
-    columns = ["boxes", "ap", "ap50", "ap75"]
-    return pd.DataFrame(rows, columns=columns, index=pd.Index(labels, name="label"))
+    table = pd.DataFrame({"boxes": [count[label] for label in labels]})
+    classes = range(len(labels))
+    for name, part in (("ap", p), ("ap50", p[0]), ("ap75", p[5])):
+        table[name] = [_mean(part[..., k]) for k in classes]
+    return table.set_index(pd.Index(labels, name="label"))

@@ -163,7 +163,8 @@ def fit_spots(
     x = [features for features, _ in examples]
     y = [name for _, names in examples for name in names]
     model = make_pipeline(StandardScaler(), LogisticRegression(C=strength / 100, max_iter=500))
-    return model.fit(np.vstack([*x, np.zeros((1, 256))]), [*y, ""])
+    x.append(np.zeros((1, 256)))  # what is empty has no name
+    return model.fit(np.vstack(x), [*y, ""])
 
 # %% ../../../nbs/tasks/detection/05_baselines.ipynb #bbf4fa06
 def name_spots(
@@ -193,7 +194,8 @@ def name_spots(
     answers = []
     probs = model.predict_proba(cut_outs(contrast, found))[:, is_name]
     for box, p in zip(found, probs, strict=True):
-        answers.append({"label": str(names[p.argmax()]), "xyxy": box, "score": float(p.max())})
+        label = str(names[p.argmax()])
+        answers.append({"label": label, "xyxy": box, "score": float(p.max())})
     return answers
 
 # %% ../../../nbs/tasks/detection/05_baselines.ipynb #eaf7e402
@@ -283,17 +285,21 @@ def place_rows(
         features m d; labels m; boxes k 4
     """
     n = int(np.sqrt(len(features)))
-    full = bells(boxes, (n, n)).argmax(1).numpy() if len(boxes) else np.zeros(0, int)
+    full = np.zeros(0, int)
+    if len(boxes): full = bells(boxes, (n, n)).argmax(1).numpy()
     empty = rng.permutation(np.setdiff1d(np.arange(len(features)), full))
     empty = empty[:EMPTY * max(1, len(full))]
     true = boxes.numpy().reshape(-1, 4)
     offset = (true[:, :2] - _middles(n)[full]) * n
     target = np.hstack([offset, np.log(true[:, 2:])])
-    return features[np.concatenate([full, empty])], [*labels, *[-1] * len(empty)], target
+    drawn = features[np.concatenate([full, empty])]
+    return drawn, [*labels, *[-1] * len(empty)], target
 
 # %% ../../../nbs/tasks/detection/05_baselines.ipynb #3690c263
 def _named_places(examples):  # features and labels of all pictures
-    return np.vstack([e[0] for e in examples]), np.concatenate([e[1] for e in examples])
+    features = [features for features, _, _ in examples]
+    labels = [labels for _, labels, _ in examples]
+    return np.vstack(features), np.concatenate(labels)
 
 def _name_regression(strength):
     model = LogisticRegression(C=strength / 1000, max_iter=300)
@@ -339,6 +345,7 @@ def _place_answers(names, places, features, classes):
     probs = np.full((len(features), classes), 1e-6)
     probs[:, names.classes_[known]] = said.clip(1e-6, 1 - 1e-6)
     off = places.predict(features)
-    middle, size = _middles(n) + off[:, :2] / n, np.exp(off[:, 2:].clip(-6, 0))
+    middle = _middles(n) + off[:, :2] / n
+    size = np.exp(off[:, 2:].clip(-6, 0))
     boxes = torch.from_numpy(np.hstack([middle, size]))
     return torch.logit(torch.from_numpy(probs)).float(), boxes.float()

@@ -146,7 +146,8 @@ def box_table(
         image (path), boxes, size; attrs: left_out, noted
     """
     if not rows: raise DataError(f"{where}: there are no pictures in it.")
-    rows = sorted(((str(path), boxes, size) for path, boxes, size in rows), key=lambda row: row[0])
+    rows = [(str(path), boxes, size) for path, boxes, size in rows]
+    rows.sort(key=lambda row: row[0])
     columns = zip(("image", "boxes", "size"), zip(*rows, strict=True), strict=True)
     table = pd.DataFrame({name: pd.Series(list(column), dtype=object) for name, column in columns})
     left_out = {reason: n for reason, n in found.left_out.items() if n}
@@ -217,7 +218,8 @@ def some_names(
     most
         names that are written out
     """
-    return ", ".join(p.name for p in paths[:most]) + (" …" if len(paths) > most else "")
+    names = ", ".join(p.name for p in paths[:most])
+    return names + " …" if len(paths) > most else names
 
 def folders_in(
     folder: Path,  # to look into, but no deeper

@@ -49,7 +49,8 @@ def box_patches(
         left, top, right, bottom = box["xyxy"]
         ax.add_patch(Rectangle((left, top), right - left, bottom - top, **line))
         score = box.get("score")
-        text = str(box["label"]) if score is None else f"{box['label']} {score:.2f}"
+        text = str(box["label"])
+        if score is not None: text += f" {score:.2f}"
         ax.text(left, bottom if dashed else top, text, parse_math=False, **letters)
 
 # %% ../../../nbs/tasks/detection/00_boxes.ipynb #ebc15e01
@@ -194,13 +195,15 @@ class Boxes:
 # %% ../../../nbs/tasks/detection/00_boxes.ipynb #1764baac
 def _to_corners(v, format):  # n 4
     a, b = v[:, :2], v[:, 2:]
-    if format == "xyxy": return v
-    return np.hstack([a, a + b] if format == "xywh" else [a - b / 2, a + b / 2])
+    if format == "xywh": return np.hstack([a, a + b])
+    if format == "cxcywh": return np.hstack([a - b / 2, a + b / 2])
+    return v
 
 def _from_corners(v, format):
     a, b = v[:, :2], v[:, 2:]
-    if format == "xyxy": return v
-    return np.hstack([a, b - a] if format == "xywh" else [(a + b) / 2, b - a])
+    if format == "xywh": return np.hstack([a, b - a])
+    if format == "cxcywh": return np.hstack([(a + b) / 2, b - a])
+    return v
 
 # %% ../../../nbs/tasks/detection/00_boxes.ipynb #a9b388ff
 # which of them a box has, says what its numbers mean
@@ -240,7 +243,8 @@ def _format_key(entry):  # the one of `KEYS` that a box has
     raise DataError(f"{count} among its keys ({given}). Exactly one is needed of {', '.join(KEYS)}")
 
 def _is_finite_number(n):  # False for NaN too
-    return isinstance(n, int | float | np.number) and not isinstance(n, bool) and -1e9 < n < 1e9
+    is_number = isinstance(n, int | float | np.number) and not isinstance(n, bool)
+    return is_number and -1e9 < n < 1e9
 
 def _four_numbers(entry):  # the key of their format, and the numbers
     key = _format_key(entry)
@@ -266,16 +270,19 @@ def _cut_off_at(size):  # pixels over each edge that are cut off
 def _inside_picture(key, four, size):  # its corners in pixels, and how far it reached over an edge
     format, _, relative = key.partition("_")
     box = Boxes([four], format, bool(relative), size).to("xyxy").values[0]
-    if wrong := _reversal(box, format): raise DataError(f"{key} {four} {wrong}")
+    wrong = _reversal(box, format)
+    if wrong: raise DataError(f"{key} {four} {wrong}")
     if not relative and all(0 <= n <= 1 for n in four):
         raise DataError(f"{key} {four}: all four lie between 0 and 1, so they are shares of the "
                         f"picture, not pixels. Write {key}_relative")
     inside = box.clip(0, (*size, *size))
     over = abs(inside - box)  # pixels, on each side
-    if (over > _cut_off_at(size)).any() or not (inside[:2] < inside[2:]).all():
+    is_left = (inside[:2] < inside[2:]).all()
+    if (over > _cut_off_at(size)).any() or not is_left:
         meant = FORMATS[format] + (", as shares from 0 to 1" if relative else "")
-        raise DataError(f"{key} {four} lies outside of the picture, which is {size[0]} pixels wide "
-                        f"and {size[1]} high. {format} is {meant}")
+        width, height = size
+        raise DataError(f"{key} {four} lies outside of the picture, which is {width} pixels wide "
+                        f"and {height} high. {format} is {meant}")
     return inside, float(over.max())
 
 # %% ../../../nbs/tasks/detection/00_boxes.ipynb #c0f7ec25
@@ -371,8 +378,9 @@ def edge_note(
     one = "box reaches", "its", "was"
     many = "boxes reach", "their", "were"
     reach, whose, were = one if len(over) == 1 else many
-    return [f"{len(over):,} {reach} over the edge of {whose} picture, by up to {max(over):.2g} "
-            f"pixels, and {were} cut off there "
+    most = max(over)
+    return [f"{len(over):,} {reach} over the edge of {whose} picture, "
+            f"by up to {most:.2g} pixels, and {were} cut off there "
             "(up to 1 pixel or 1 % of a side is taken for rounding)"]
 
 # %% ../../../nbs/tasks/detection/00_boxes.ipynb #2380d444
@@ -445,8 +453,9 @@ def giou(
 
 # %% ../../../nbs/tasks/detection/00_boxes.ipynb #d861cfa6
 def _check_answers(boxes, scores, labels):
-    as_many = len(boxes) == len(scores) and (labels is None or len(labels) == len(boxes))
-    if not as_many:
+    lengths = {len(boxes), len(scores)}
+    if labels is not None: lengths.add(len(labels))
+    if len(lengths) > 1:
         end = "." if labels is None else f" and {len(labels)} labels."
         raise DataError(f"nms: {len(boxes)} boxes, but {len(scores)} scores{end}")
     if not torch.isfinite(scores).all():

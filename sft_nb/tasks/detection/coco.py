@@ -76,7 +76,9 @@ def _part_names(stem):  # instances_train2017: train2017, train, …
     return [word for word in dict.fromkeys(words) if word]
 
 def _picture_folder(path, files):  # from which folder the names of the pictures count
-    named = [place for n in _part_names(path.stem) for place in (n, f"images/{n}", f"{n}/images")]
+    named = []
+    for part in _part_names(path.stem):
+        named += [part, f"images/{part}", f"{part}/images"]
     usual = ["", "images", "JPEGImages", "data", "imgs", "img"]
     near, some = (path.parent, path.parent.parent), files[:100]
     places = [above / place for place in [*named, *usual] for above in near]
@@ -103,12 +105,13 @@ def _check_references(where, entry, images, names):
 def _left_out(entry):  # why an annotation is no box of one object; "" if it is one
     if entry.get("iscrowd"): return "crowds (iscrowd)"
     four = entry["bbox"]
-    if isinstance(four, list) and len(four) == 4 and 0 in four[2:]: return "boxes without area"
-    return ""
+    is_four = isinstance(four, list) and len(four) == 4
+    return "boxes without area" if is_four and 0 in four[2:] else ""
 
 # %% ../../../nbs/tasks/detection/07_coco.ipynb #2d5142d6
 def _is_name(name):
-    return isinstance(name, str | int | float) and not isinstance(name, bool) and str(name).strip()
+    is_plain = isinstance(name, str | int | float) and not isinstance(name, bool)
+    return is_plain and str(name).strip()
 
 def _categories(path, content):  # id -> name
     entries = _entries_by_id(path, content, "categories", ["name"])
@@ -172,7 +175,8 @@ def _coco_boxes(path, content, sizes, names, found):  # id of each picture -> it
     boxes = {i: [] for i in sizes}
     for n, entry in enumerate(content["annotations"]):
         where = f"{path}, annotations[{n}]"
-        if isinstance(entry, dict) and "id" in entry: where += f" (id {short(entry['id'])})"
+        if isinstance(entry, dict) and "id" in entry:
+            where += f" (id {short(entry['id'])})"
         _check_keys(entry, ("image_id", "category_id", "bbox"), where)
         _check_references(where, entry, sizes, names)
         if reason := _left_out(entry):
@@ -221,7 +225,8 @@ def read_coco(
     sizes = _coco_sizes(path, images, files, found)
     boxes = _coco_boxes(path, content, sizes, names, found)
     numbers = first_numbers(names, found)
-    table = box_table([(files[i], boxes[i], sizes[i]) for i in images], found, path)
+    rows = [(files[i], boxes[i], sizes[i]) for i in images]
+    table = box_table(rows, found, path)
     ids = {str(file): i for i, file in files.items()}
     table.attrs |= {"ids": ids, "numbers": numbers, "classes": list(numbers)}
     return table

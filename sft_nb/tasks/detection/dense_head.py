@@ -21,10 +21,12 @@ from transformers.utils import ModelOutput
 
 from ...batches.losses import full_precision
 from .boxes import giou
-from ..images.efficientnet import EfficientNetLiteConfig, EfficientNetLiteModel, EfficientNetLitePreTrainedModel, block_sizes
+from ..images.efficientnet import EfficientNetLiteConfig, EfficientNetLiteModel
+from ..images.efficientnet import EfficientNetLitePreTrainedModel, block_sizes
 
 # %% ../../../nbs/tasks/detection/02_dense_head.ipynb #475a8135
-DEEPEST, FINEST = 16, 4  # pixels per place of the map where the body ends, and of that which answers
+# pixels per place of the map where the body ends, and of the map that answers
+DEEPEST, FINEST = 16, 4
 
 def map_ends(
     config: EfficientNetLiteConfig,  # with its stages
@@ -160,8 +162,9 @@ def boxes_around(
     left, top, right, bottom = (sides / unit[:, None, None]).unbind(1)
     x = (torch.arange(w, device=sides.device) + .5) / w
     y = (torch.arange(h, device=sides.device)[:, None] + .5) / h
-    boxes = [x + (right - left) / 2, y + (bottom - top) / 2, left + right, top + bottom]
-    return torch.stack(boxes, -1).flatten(1, 2)
+    x, y = x + (right - left) / 2, y + (bottom - top) / 2
+    boxes = torch.stack([x, y, left + right, top + bottom], -1)
+    return boxes.flatten(1, 2)
 
 def corners(
     boxes: torch.Tensor,  # … 4: centre x, centre y, width, height
@@ -228,7 +231,8 @@ class EfficientNetLiteForObjectDetection(EfficientNetLitePreTrainedModel):
     def forward(self, pixel_values: Any, **kwargs: Any) -> Any:
         logits, sides = self.head(self.maps(pixel_values))
         boxes = boxes_around(sides, pixel_values.shape[-2:])
-        return DenseOutput(logits.flatten(2).transpose(1, 2), boxes, tuple(sides.shape[-2:]))
+        logits = logits.flatten(2).transpose(1, 2)
+        return DenseOutput(logits, boxes, tuple(sides.shape[-2:]))
 
 # %% ../../../nbs/tasks/detection/02_dense_head.ipynb #2970821a
 AutoModelForObjectDetection.register(
@@ -264,7 +268,8 @@ def bells(
     x, y = (torch.arange(n, device=boxes.device) for n in (w, h))
     off_x = (x - middle[:, :1]) / deviation[:, :1]  # k w
     off_y = (y - middle[:, 1:]) / deviation[:, 1:]  # k h
-    return (-(off_x[:, None]**2 + off_y[:, :, None]**2) / 2).exp().flatten(1)
+    off = off_x[:, None]**2 + off_y[:, :, None]**2  # k h w
+    return (-off / 2).exp().flatten(1)
 
 # %% ../../../nbs/tasks/detection/02_dense_head.ipynb #6ecf7277
 def heat_map(
@@ -297,8 +302,9 @@ def heat_focal(
     logits: torch.Tensor,  # … c: raw scores
     heat: torch.Tensor,  # … c, from `heat_map`
 ) -> torch.Tensor:  # scalar: the sum over all places and classes
-    """Summed focal loss of a heat map (Zhou and others 2019, equation 1); divide it by the number
-    of objects.
+    """Summed focal loss of a heat map (Zhou and others 2019, equation 1).
+
+    Divide it by the number of objects.
 
     Parameters
     ----------

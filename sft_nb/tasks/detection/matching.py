@@ -98,8 +98,9 @@ def answers(
     said = [(outputs.logits, outputs.pred_boxes)]
     early = getattr(outputs, "intermediate_logits", None)
     if early is not None:
-        places = outputs.intermediate_reference_points
-        said += zip(early[:, :-1].unbind(1), places[:, :-1].unbind(1), strict=True)
+        early = early[:, :-1].unbind(1)
+        places = outputs.intermediate_reference_points[:, :-1].unbind(1)
+        said += zip(early, places, strict=True)
     if getattr(outputs, "enc_topk_logits", None) is not None:
         said.append((outputs.enc_topk_logits, outputs.enc_topk_bboxes))
     return [(full_precision(logits), full_precision(boxes)) for logits, boxes in said]
@@ -138,7 +139,8 @@ def layer_terms(
         shift = (mine - true).abs().sum()
         apart = (1 - giou(corners(mine), corners(true))).sum()
         off.append(L1 * shift + GIOU * apart)
-    return CLASS * torch.where(matched == 1, yes, no).sum(), torch.stack(off).sum()
+    class_loss = CLASS * torch.where(matched == 1, yes, no).sum()
+    return class_loss, torch.stack(off).sum()
 
 # %% ../../../nbs/tasks/detection/03_matching.ipynb #1477466d
 def set_terms(

@@ -420,7 +420,8 @@ class ObjectDetection(Images):
             raise SFTError(f"{type(model).__name__} has no maps of features: leave the rung "
                            "'frozen' out of the ladder.")
         said = place_features(model.maps(**batch.inputs))
-        across = said.new_tensor(batch.about)[:, None].expand(-1, said.shape[1], -1)
+        sizes = said.new_tensor(batch.about)[:, None]
+        across = sizes.expand(-1, said.shape[1], -1)
         return list(torch.cat([said, across], -1))
 
     def probe(
@@ -438,7 +439,9 @@ class ObjectDetection(Images):
     def _place_examples(self, features, rows):
         examples = []
         for i, (f, row) in enumerate(zip(features, records(rows), strict=True)):
-            examples.append(place_rows(f[:, :-2], *self._shares(row), rng_for("empty places", i)))
+            numbers, boxes = self._shares(row)
+            rng = rng_for("empty places", i)
+            examples.append(place_rows(f[:, :-2], numbers, boxes, rng))
         return examples
 
     def _shares(self, row):  # class numbers; centres and sizes in shares

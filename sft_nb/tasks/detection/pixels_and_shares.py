@@ -20,7 +20,7 @@ from ..images.changes import Change
 # %% ../../../nbs/tasks/detection/10b_pixels_and_shares.ipynb #894ff609
 LEFT = .3  # share of a box that must be left in a cut-out, or the box is dropped
 
-def _areas(boxes): return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+def _areas(boxes): return (boxes[:, 2:] - boxes[:, :2]).prod(1)
 
 def moved(
     boxes: np.ndarray,  # k 4: left, top, right, bottom, in pixels of the picture as it was
@@ -48,7 +48,9 @@ def moved(
     left, top, right, bottom = change.cut(size)
     unit = np.array([right - left, bottom - top] * 2)
     new = ((boxes - [left, top, left, top]) / unit).clip(0, 1)
-    if change.flip: new = np.stack([1 - new[:, 2], new[:, 1], 1 - new[:, 0], new[:, 3]], 1)
+    if change.flip:
+        x0, y0, x1, y1 = new.T
+        new = np.stack([1 - x1, y0, 1 - x0, y1], 1)
     kept = _areas(new) * unit[0] * unit[1] >= LEFT * _areas(boxes)
     start, end = new[:, :2], new[:, 2:]
     return kept, np.hstack([(start + end) / 2, end - start])
@@ -83,9 +85,11 @@ def best_boxes(
     list[dict]
         {"label", "xyxy" in pixels, "score"}, the surest first
     """
-    score, at = logits.float().sigmoid().flatten().topk(min(3 * MOST, logits.numel()))
-    score, at = score[score >= least], at[score >= least]
-    query, label = at // logits.shape[-1], at % logits.shape[-1]
+    many = min(3 * MOST, logits.numel())
+    score, at = logits.float().sigmoid().flatten().topk(many)
+    at, score = at[score >= least], score[score >= least]
+    classes = logits.shape[-1]
+    query, label = at // classes, at % classes
     unit = torch.tensor([*size, *size], dtype=torch.float32, device=boxes.device)
     places = corners(boxes.float()[query]) * unit
     places = places.clamp(min=torch.zeros_like(unit), max=unit)

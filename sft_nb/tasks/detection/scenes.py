@@ -49,8 +49,9 @@ ROLES = {"train": (0, 4000), "valid": (4000, 4500), "certify": (4500, 5000)}
 
 def _ink(picture):  # cut to what is not background
     there = picture > 40
-    y, x = np.flatnonzero(there.any(1)), np.flatnonzero(there.any(0))
-    return picture[y[0]:y[-1] + 1, x[0]:x[-1] + 1]
+    y, x = (np.flatnonzero(there.any(axis)) for axis in (1, 0))
+    height, width = slice(y[0], y[-1] + 1), slice(x[0], x[-1] + 1)
+    return picture[height, width]
 
 @lru_cache
 def _digits(role):
@@ -67,12 +68,14 @@ def _area(box): return (box[2] - box[0]) * (box[3] - box[1])
 def _covered(one, other):  # share of the smaller of two boxes that lies in both
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
-    return max(0, width) * max(0, height) / min(_area(one), _area(other))
+    shared = max(0, width) * max(0, height)
+    return shared / min(_area(one), _area(other))
 
 def _free_place(rng, w, h, boxes):
     "Left and top of a box of this size among others; None if there is no room."
     for _ in range(30):
-        x, y = int(rng.integers(0, SIDE - w + 1)), int(rng.integers(0, SIDE - h + 1))
+        x = int(rng.integers(0, SIDE - w + 1))
+        y = int(rng.integers(0, SIDE - h + 1))
         here = x, y, x + w, y + h
         if all(_covered(here, box) <= COVERED for box in boxes): return x, y
 

@@ -156,7 +156,8 @@ def _class_names(folder):  # number -> name
 # %% ../../../nbs/tasks/detection/09_yolo.ipynb #4983aaf3
 def _class_of(where, text, names):
     if text.isdecimal() and int(text) in names: return names[int(text)]
-    some = ", ".join(map(str, list(names)[:9])) + (" …" if len(names) > 9 else "")
+    some = ", ".join(map(str, list(names)[:9]))
+    if len(names) > 9: some += " …"
     raise DataError(f"{where}: class {text!r} has no name. There are the numbers {some}.")
 
 def _four_shares(where, parts):
@@ -182,7 +183,9 @@ def _yolo_row(file, notes, names, found):
     size = measured(file, "images", found)
     lines = text_of(notes).splitlines() if notes.exists() else []
     written = [(n, line) for n, line in enumerate(lines, 1) if line.strip()]
-    boxes = [_yolo_box(f"{notes}, line {n}", line, names, size, found) for n, line in written]
+    boxes = []
+    for n, line in written:
+        boxes.append(_yolo_box(f"{notes}, line {n}", line, names, size, found))
     return file, boxes, size
 
 # %% ../../../nbs/tasks/detection/09_yolo.ipynb #81408a24
@@ -254,7 +257,8 @@ def _check_files(images, files, labels):  # each picture its own label file, and
         raise DataError(f"{images}: several pictures are called {twice[0]!r}, with different "
                         "endings, and would share a label file. Rename all but one.")
     if labels == images: return
-    lost = sorted(p for p in labels.glob("*.txt") if p.stem not in {*count, "classes"})
+    known = {*count, "classes"}
+    lost = sorted(p for p in labels.glob("*.txt") if p.stem not in known)
     if lost:
         raise DataError(f"{lost[0]}: there is no picture {lost[0].stem} in {images}. "
                         "Put it there, or remove the label file.")
