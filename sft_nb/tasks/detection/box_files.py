@@ -261,6 +261,7 @@ def folder_called(
     there = {p.name.lower(): p for p in folders_in(folder)}
     return next((there[name] for name in names if name in there), None)
 
+# %% ../../../nbs/tasks/detection/06_box_files.ipynb #f62cb8e9
 def given_part(
     where: Path,  # what was to be read
     places: dict[str, Any],  # name of the part -> where it lies

@@ -41,6 +41,7 @@ def _yaml_node(path):  # the file as nodes; None: there is nothing in it
         why = ": ".join(part for part in (e.context, e.problem) if part)
         raise DataError(f"{path}{line}: this is not YAML ({why}).{advice}") from None
 
+# %% ../../../nbs/tasks/detection/09_yolo.ipynb #ed3d1535
 def _line(path, node):
     return f"{path}, line {node.start_mark.line + 1}"
 
@@ -109,6 +110,7 @@ def _numbered_nodes(path, node):  # (number, node of the name)
         found[int(text)] = value
     return found.items()
 
+# %% ../../../nbs/tasks/detection/09_yolo.ipynb #ed53ba76
 def _class_name(path, number, node):
     where = _line(path, node)
     if not isinstance(node, yaml.ScalarNode):
