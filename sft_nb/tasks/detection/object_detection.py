@@ -192,12 +192,12 @@ class ObjectDetection(Images):
             except DataError as e:
                 where = f"{shown_path(picture)}: " if isinstance(picture, str) else ""
                 bad[i] = f"{where}{e}"
-        if bad: found.append(self._unusable(bad))
+        if bad: found.append(self._bad_boxes(bad))
         listed = class_list(rows.attrs.get("classes"))
         alike = [] if self.labels else check_look_alikes(self.boxes, listed)
         return found + alike + [Finding("warning", f"{note}.") for note in edge_note(cut)]
 
-    def _unusable(self, bad):  # number of a row -> what is wrong with its boxes
+    def _bad_boxes(self, bad):  # number of a row -> what is wrong with its boxes
         many, which = how_many(len(bad), "row"), name_rows(tuple(bad))
         first = next(iter(bad.values()))
         said = f"{many} with boxes that cannot be used ({which}, counting from 0). {first}"
