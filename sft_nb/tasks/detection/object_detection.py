@@ -205,8 +205,8 @@ class ObjectDetection(Images):
 
     def _usable_boxes(self, picture, cell):  # of each, pixels cut off at an edge
         read = read_boxes(cell, picture_size(picture))
-        unknown = [label for label, _, _ in read if label not in self.labels]
-        if self.labels and unknown:
+        unknown = [label for label, _, _ in read if self.labels and label not in self.labels]
+        if unknown:
             raise DataError(
                 f"the label {unknown[0]!r} is none of the {len(self.labels)} that were learned "
                 f"({short(self.labels)}). Mend it, train with rows that have it, or name it in "
