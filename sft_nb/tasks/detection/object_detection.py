@@ -57,7 +57,7 @@ class ObjectDetection(Images):
     pictures
         folder with the pictures; None: looked for near the boxes
     classes
-        all, with commas between; None: those that the file lists
+        all classes, with commas between; None: those that the file lists
     labels
         all classes, sorted
     numbers
@@ -76,7 +76,8 @@ class ObjectDetection(Images):
     least: float = .05  # answers below this score are not given
     sure: float = .3  # answers from this score on are drawn, and count for F1
     pictures: str | None = None  # folder with the pictures; None: looked for near the boxes
-    classes: str | list | None = None  # all, with commas between; None: those that the file lists
+    # all classes, with commas between; None: those that the file lists
+    classes: str | list | None = None
     labels: list = learned()  # all classes, sorted
     numbers: dict = learned()  # label -> its category_id in a COCO file
 
