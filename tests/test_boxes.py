@@ -16,9 +16,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from sft_nb.task import DataError
-from sft_nb.tasks.detection.boxes import (
-    FORMATS, Boxes, box_entries, coco_figures, coco_table, draw_boxes, giou, iou, nms,
-)
+from sft_nb.tasks.detection.average_precision import coco_figures, coco_table
+from sft_nb.tasks.detection.boxes import FORMATS, Boxes, box_entries, draw_boxes, giou, iou, nms
 from sft_nb.tasks.detection.coco import read_coco, write_coco_results
 from sft_nb.tasks.detection.formats import detection_layout
 from sft_nb.tasks.detection.voc import read_voc

@@ -22,7 +22,7 @@ from sft_nb.task import Batch, CheckpointError, Prediction
 from sft_nb.tasks.detection.dense_head import DenseOutput
 from sft_nb.tasks.detection.errors import KINDS, sort_answers
 from sft_nb.tasks.images.changes import Change
-from sft_nb.tasks.detection.object_detection import moved
+from sft_nb.tasks.detection.pixels_and_shares import moved
 from sft_nb.training.gradient import effective_gradient
 
 SHORT = Recipe(epochs=1, learning_rate=1e-3, batch_size=4, precision="fp32", keep_best=False)

@@ -44,8 +44,10 @@ def contrast(
     np.ndarray
         h w: how much lighter than the neighbourhood, in grey levels
     """
-    grey = np.asarray(open_picture(picture, upright=False).convert("L"), dtype=np.float32)
-    return ndimage.gaussian_filter(grey, 1) - ndimage.gaussian_filter(grey, max(grey.shape) / 8)
+    grey = open_picture(picture, upright=False).convert("L")
+    grey = np.asarray(grey, dtype=np.float32)
+    around = ndimage.gaussian_filter(grey, max(grey.shape) / 8)
+    return ndimage.gaussian_filter(grey, 1) - around
 
 def spots(
     contrast: np.ndarray,  # h w
@@ -65,10 +67,23 @@ def spots(
     list[list[int]]
         left, top, right, bottom of each
     """
-    found = [s for sign in (1, -1) for s in ndimage.find_objects(ndimage.label(sign * contrast > threshold)[0])]
-    return [[x.start, y.start, x.stop, y.stop] for y, x in found if y.stop - y.start >= SMALLEST]
+    found = []
+    for lighter in (contrast, -contrast):
+        numbered, _ = ndimage.label(lighter > threshold)
+        found += ndimage.find_objects(numbered)
+    tall = [(y, x) for y, x in found if y.stop - y.start >= SMALLEST]
+    return [[x.start, y.start, x.stop, y.stop] for y, x in tall]
 
 # %% ../../../nbs/tasks/detection/05_baselines.ipynb #1bf08571
+def _cut_out(contrast, box):  # 256, from 0 to 1; at least a pixel wide and high
+    left, top, right, bottom = map(int, box)
+    inside = contrast[top:max(bottom, top + 1), left:max(right, left + 1)]
+    piece = np.abs(inside)
+    small = F.interpolate(
+        torch.from_numpy(piece)[None, None], (16, 16), mode="bilinear", antialias=True
+    )
+    return small.numpy().ravel() / max(piece.max(), 1)
+
 def cut_outs(
     contrast: np.ndarray,  # h w
     boxes: list,  # n of left, top, right, bottom, in pixels
@@ -87,10 +102,10 @@ def cut_outs(
     np.ndarray
         n 256, from 0 to 1
     """
-    pieces = [np.abs(contrast[int(t):max(int(b), int(t) + 1), int(l):max(int(r), int(l) + 1)]) for l, t, r, b in boxes]
-    small = [F.interpolate(torch.from_numpy(p)[None, None], (16, 16), mode="bilinear", antialias=True).numpy().ravel() / max(p.max(), 1) for p in pieces]
-    return np.stack(small) if small else np.zeros((0, 256), np.float32)
+    if not boxes: return np.zeros((0, 256), np.float32)
+    return np.stack([_cut_out(contrast, box) for box in boxes])
 
+# %% ../../../nbs/tasks/detection/05_baselines.ipynb #f5c6b62a
 def named(
     found: list,  # n boxes
     truths: list[dict],  # {"label", "xyxy"}
@@ -110,11 +125,17 @@ def named(
         n labels; "" for nothing
     """
     if not (found and truths): return [""] * len(found)
-    best, which = iou(found, [t["xyxy"] for t in truths]).max(1)
-    return [truths[j]["label"] if s >= .5 else "" for s, j in zip(best.tolist(), which.tolist())]
+    share, nearest = iou(found, [t["xyxy"] for t in truths]).max(1)
+    labels = [truths[j]["label"] for j in nearest.tolist()]
+    return [name if s >= .5 else "" for name, s in zip(labels, share.tolist(), strict=True)]
 
 # %% ../../../nbs/tasks/detection/05_baselines.ipynb #4d806c63
 THRESHOLDS = (15., 25., 35.)  # grey levels
+
+def _spot_examples(contrast, truths, threshold):  # features, names: of spots and of true boxes
+    found = spots(contrast, threshold)
+    names = named(found, truths) + [t["label"] for t in truths]
+    return cut_outs(contrast, found + [t["xyxy"] for t in truths]), names
 
 def fit_spots(
     seen: list[np.ndarray],  # contrasts of the training pictures
@@ -140,12 +161,15 @@ def fit_spots(
     Any
         a scikit-learn classifier
     """
-    found = [spots(c, threshold) for c in seen]
-    x = [cut_outs(c, f + [t["xyxy"] for t in true]) for c, f, true in zip(seen, found, truths)]
-    y = [n for f, true in zip(found, truths) for n in named(f, true) + [t["label"] for t in true]]
+    pairs = zip(seen, truths, strict=True)
+    examples = [_spot_examples(c, true, threshold) for c, true in pairs]
+    x = [features for features, _ in examples]
+    y = [name for _, names in examples for name in names]
     model = make_pipeline(StandardScaler(), LogisticRegression(C=strength / 100, max_iter=500))
-    return model.fit(np.vstack([*x, np.zeros((1, 256))]), [*y, ""])
+    x.append(np.zeros((1, 256)))  # what is empty has no name
+    return model.fit(np.vstack(x), [*y, ""])
 
+# %% ../../../nbs/tasks/detection/05_baselines.ipynb #bbf4fa06
 def name_spots(
     model: Any,  # from `fit_spots`
     contrast: np.ndarray,  # h w
@@ -167,10 +191,15 @@ def name_spots(
     list[dict]
         {"label", "xyxy", "score"}
     """
-    found, kinds = spots(contrast, threshold), model.classes_ != ""
+    found, is_name = spots(contrast, threshold), model.classes_ != ""
     if not found: return []
-    probs = model.predict_proba(cut_outs(contrast, found))[:, kinds]
-    return [{"label": str(model.classes_[kinds][p.argmax()]), "xyxy": box, "score": float(p.max())} for box, p in zip(found, probs)]
+    names = model.classes_[is_name]
+    answers = []
+    probs = model.predict_proba(cut_outs(contrast, found))[:, is_name]
+    for box, p in zip(found, probs, strict=True):
+        label = str(names[p.argmax()])
+        answers.append({"label": label, "xyxy": box, "score": float(p.max())})
+    return answers
 
 # %% ../../../nbs/tasks/detection/05_baselines.ipynb #eaf7e402
 def blobs(
@@ -194,12 +223,18 @@ def blobs(
     list[list[dict]]
         answers
     """
-    seen = [[contrast(p) for p in some] for some in pictures]
-    tried = [(t, fit_spots(seen[0], train, t, s)) for t in THRESHOLDS for s in STRENGTHS[::2]]
-    t, model = max(tried, key=lambda way: judge([name_spots(way[1], c, way[0]) for c in seen[1]]))
-    return [name_spots(model, c, t) for c in seen[2]]
+    seen, tuning, asked = ([contrast(p) for p in part] for part in pictures)
 
-# %% ../../../nbs/tasks/detection/05_baselines.ipynb #59375853
+    def figure(way):
+        threshold, model = way
+        return judge([name_spots(model, c, threshold) for c in tuning])
+
+    settings = [(t, s) for t in THRESHOLDS for s in STRENGTHS[::2]]
+    tried = [(t, fit_spots(seen, train, t, s)) for t, s in settings]
+    threshold, model = max(tried, key=figure)
+    return [name_spots(model, c, threshold) for c in asked]
+
+# %% ../../../nbs/tasks/detection/05_baselines.ipynb #be7c5200
 EMPTY = 3  # places without an object that are drawn for each with one
 
 def place_features(
@@ -224,13 +259,17 @@ def _middles(n):  # of the places of a grid: q 2, as shares
     at = (np.arange(n) + .5) / n
     return np.stack(np.meshgrid(at, at), -1).reshape(-1, 2)
 
+# %% ../../../nbs/tasks/detection/05_baselines.ipynb #59375853
 def place_rows(
     features: np.ndarray,  # q d: of one picture
     labels: list[int],  # k
     boxes: torch.Tensor,  # k 4: centre x, centre y, width, height, as shares
     rng: np.random.Generator,  # draws the empty places
-) -> tuple[np.ndarray, list[int], np.ndarray]:  # features (m d), labels (m; -1 for nothing), boxes (k 4): offset from the place in places, and log of the size
+) -> tuple[np.ndarray, list[int], np.ndarray]:  # features m d; labels m; boxes k 4
     """Examples for the two regressions.
+
+    The label of an empty place is -1. A box is the offset of its middle from its place, in
+    places, and the logarithm of its size.
 
     Parameters
     ----------
@@ -246,24 +285,38 @@ def place_rows(
     Returns
     -------
     tuple[np.ndarray, list[int], np.ndarray]
-        features (m d), labels (m; -1 for nothing), boxes (k 4): offset from the place in places,
-        and log of the size
+        features m d; labels m; boxes k 4
     """
     n = int(np.sqrt(len(features)))
-    full = bells(boxes, (n, n)).argmax(1).numpy() if len(boxes) else np.zeros(0, int)
-    empty = rng.permutation(np.setdiff1d(np.arange(len(features)), full))[:EMPTY * max(1, len(full))]
+    full = np.zeros(0, int)
+    if len(boxes): full = bells(boxes, (n, n)).argmax(1).numpy()
+    empty = rng.permutation(np.setdiff1d(np.arange(len(features)), full))
+    empty = empty[:EMPTY * max(1, len(full))]
     true = boxes.numpy().reshape(-1, 4)
-    target = np.hstack([(true[:, :2] - _middles(n)[full]) * n, np.log(true[:, 2:])])
-    return features[np.concatenate([full, empty])], [*labels, *[-1] * len(empty)], target
+    offset = (true[:, :2] - _middles(n)[full]) * n
+    target = np.hstack([offset, np.log(true[:, 2:])])
+    drawn = features[np.concatenate([full, empty])]
+    return drawn, [*labels, *[-1] * len(empty)], target
 
 # %% ../../../nbs/tasks/detection/05_baselines.ipynb #3690c263
+def _named_places(examples):  # features and labels of all pictures
+    features = [features for features, _, _ in examples]
+    labels = [labels for _, labels, _ in examples]
+    return np.vstack(features), np.concatenate(labels)
+
+def _name_regression(strength):
+    model = LogisticRegression(C=strength / 1000, max_iter=300)
+    return make_pipeline(StandardScaler(), model)
+
 def place_probe(
     train: list[tuple],  # from `place_rows`, per picture
     valid: list[tuple],  # the same, to tune on
     features: list[np.ndarray],  # q d each: to answer
     classes: int,  # how many
-) -> list[tuple[torch.Tensor, torch.Tensor]]:  # per picture: logits (q c), boxes (q 4: centre x, centre y, width, height, as shares)
+) -> list[tuple[torch.Tensor, torch.Tensor]]:  # per picture: logits (q c), boxes (q 4)
     """A linear dense head on frozen features.
+
+    Its boxes are centre x, centre y, width, height, as shares.
 
     Parameters
     ----------
@@ -279,19 +332,23 @@ def place_probe(
     Returns
     -------
     list[tuple[torch.Tensor, torch.Tensor]]
-        per picture: logits (q c), boxes (q 4: centre x, centre y, width, height, as shares)
+        per picture: logits (q c), boxes (q 4)
     """
-    (x, y), (xv, yv) = ((np.vstack([p[0] for p in part]), np.concatenate([p[1] for p in part])) for part in (train, valid))
-    make = lambda c: make_pipeline(StandardScaler(), LogisticRegression(C=c / 1000, max_iter=300))
-    names = tuned(make, STRENGTHS[::2], x, y, xv, yv)
-    full = [p[0][:len(p[2])] for p in train]
-    places = make_pipeline(StandardScaler(), Ridge(alpha=100.)).fit(np.vstack(full), np.vstack([p[2] for p in train]))
+    learned, tuning = _named_places(train), _named_places(valid)
+    names = tuned(_name_regression, STRENGTHS[::2], *learned, *tuning)
+    full = np.vstack([x[:len(boxes)] for x, _, boxes in train])
+    places = make_pipeline(StandardScaler(), Ridge(alpha=100.))
+    places.fit(full, np.vstack([boxes for _, _, boxes in train]))
     return [_place_answers(names, places, f, classes) for f in features]
 
+# %% ../../../nbs/tasks/detection/05_baselines.ipynb #3ffb920b
 def _place_answers(names, places, features, classes):
     n, known = int(np.sqrt(len(features))), names.classes_ >= 0
+    said = names.predict_proba(features)[:, known]
     probs = np.full((len(features), classes), 1e-6)
-    probs[:, names.classes_[known]] = names.predict_proba(features)[:, known].clip(1e-6, 1 - 1e-6)
+    probs[:, names.classes_[known]] = said.clip(1e-6, 1 - 1e-6)
     off = places.predict(features)
-    boxes = np.hstack([_middles(n) + off[:, :2] / n, np.exp(off[:, 2:].clip(-6, 0))])
-    return torch.logit(torch.from_numpy(probs)).float(), torch.from_numpy(boxes).float()
+    middle = _middles(n) + off[:, :2] / n
+    size = np.exp(off[:, 2:].clip(-6, 0))
+    boxes = torch.from_numpy(np.hstack([middle, size]))
+    return torch.logit(torch.from_numpy(probs)).float(), boxes.float()

@@ -21,67 +21,107 @@ from .box_files import folders_in, given_part, measured
 from ..images.pictures import no_file
 from ...words import short
 
-# %% ../../../nbs/tasks/detection/07_coco.ipynb #3d87889a
-def _need(thing, keys, where):  # raise unless it is a dict with these keys
-    if not isinstance(thing, dict): raise DataError(f"{where} is {short(thing)}, where an object with {', '.join(keys)} belongs.")
-    if missing := [k for k in keys if thing.get(k) is None]: raise DataError(f"{where} has no {' and no '.join(map(repr, missing))}. It needs {', '.join(keys)}.")
+# %% ../../../nbs/tasks/detection/07_coco.ipynb #6c9b79c1
+def _check_keys(thing, keys, where):  # raise unless it is a dict with these keys
+    wanted = ", ".join(keys)
+    if not isinstance(thing, dict):
+        raise DataError(f"{where} is {short(thing)}, where an object with {wanted} belongs.")
+    if missing := [repr(key) for key in keys if thing.get(key) is None]:
+        raise DataError(f"{where} has no {' and no '.join(missing)}. It needs {wanted}.")
 
-def _load(path, keys):
-    if path.exists() and not path.is_dir() and (reason := no_file(path)): raise DataError(f"{path} cannot be read: {reason}.")
-    try: content = json.loads(path.read_bytes())
-    except FileNotFoundError: raise DataError(f"There is no file {path}.") from None
-    except json.JSONDecodeError as e: raise DataError(f"{path}, line {e.lineno}: this is not JSON ({e.msg}). Was the file copied whole?") from None
-    except (ValueError, RecursionError): raise DataError(f"{path}: this is not JSON in UTF-8.") from None
-    except OSError as e: raise DataError(f"{path} cannot be read ({type(e).__name__}). The JSON file itself is needed.") from None
-    _need(content, keys, f"{path}: the file")
+def _json(path):
+    is_there = path.exists() and not path.is_dir()
+    if is_there and (reason := no_file(path)):
+        raise DataError(f"{path} cannot be read: {reason}.")
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"There is no file {path}.") from None
+    except json.JSONDecodeError as e:
+        raise DataError(f"{path}, line {e.lineno}: this is not JSON ({e.msg}). "
+                        "Was the file copied whole?") from None
+    except (ValueError, RecursionError):
+        raise DataError(f"{path}: this is not JSON in UTF-8.") from None
+    except OSError as e:
+        raise DataError(f"{path} cannot be read ({type(e).__name__}). "
+                        "The JSON file itself is needed.") from None
+
+# %% ../../../nbs/tasks/detection/07_coco.ipynb #3d87889a
+def _three_lists(path):
+    keys = "images", "annotations", "categories"
+    content = _json(path)
+    _check_keys(content, keys, f"{path}: the file")
     for key in keys:
-        if not isinstance(content[key], list): raise DataError(f"{path}: {key} is {short(content[key])}, where a list belongs.")
+        if not isinstance(content[key], list):
+            raise DataError(f"{path}: {key} is {short(content[key])}, where a list belongs.")
     return content
 
-def _by_id(path, content, kind, keys):
+def _entries_by_id(path, content, kind, keys):
     found = {}
     for i, entry in enumerate(content[kind]):
-        _need(entry, ("id", *keys), f"{path}, {kind}[{i}]")
-        if not isinstance(entry["id"], (int, str)): raise DataError(f"{path}, {kind}[{i}] has the id {short(entry['id'])}. An id is a whole number.")
-        if entry["id"] in found: raise DataError(f"{path}, {kind}[{i}] has the id {entry['id']}, which another entry has already. Each needs its own.")
-        found[entry["id"]] = entry
+        where = f"{path}, {kind}[{i}]"
+        _check_keys(entry, ("id", *keys), where)
+        number = entry["id"]
+        if not isinstance(number, int | str):
+            raise DataError(f"{where} has the id {short(number)}. An id is a whole number.")
+        if number in found:
+            raise DataError(f"{where} has the id {number}, which another entry has already. "
+                            "Each needs its own.")
+        found[number] = entry
     return found
 
-# %% ../../../nbs/tasks/detection/07_coco.ipynb #93696e9d
+# %% ../../../nbs/tasks/detection/07_coco.ipynb #79840b5a
 def _part_names(stem):  # instances_train2017: train2017, train, …
     whole = re.sub("^(instances|person_keypoints|annotations?)[_-]", "", stem)
     words = [whole, *re.split(r"[\W_]+", stem)]
-    return [name for name in dict.fromkeys([*words, *(re.sub(r"\d+$", "", w) for w in words)]) if name]
+    words += [re.sub(r"\d+$", "", word) for word in words]
+    return [word for word in dict.fromkeys(words) if word]
 
 def _picture_folder(path, files):  # from which folder the names of the pictures count
-    named = [place for n in _part_names(path.stem) for place in (n, f"images/{n}", f"{n}/images")]
+    named = []
+    for part in _part_names(path.stem):
+        named += [part, f"images/{part}", f"{part}/images"]
     usual = ["", "images", "JPEGImages", "data", "imgs", "img"]
-    places = [above / place for place in [*named, *usual] for above in (path.parent, path.parent.parent)]
+    near, some = (path.parent, path.parent.parent), files[:100]
+    places = [above / place for place in [*named, *usual] for above in near]
     places = [place for place in dict.fromkeys(places) if place.is_dir()]
-    some = files[:100]
     found = {place: sum((place / file).is_file() for file in some) for place in places}
     best = max(places, key=found.get)
     if found[best]: return best
     looked = ", ".join(dict.fromkeys([*named[:3], *usual[1:4]]))
-    raise DataError(f"{path}: the first picture, {short(files[0])}, lies in no place where we looked: {path.parent}, {path.parent.parent}, and there in {looked}. Put the pictures into {path.parent / 'images'}, or say where they are: pictures=… (fine-tune: --pictures FOLDER).")
+    raise DataError(
+        f"{path}: the first picture, {short(files[0])}, lies in no place where we looked: "
+        f"{near[0]}, {near[1]}, and there in {looked}. Put the pictures into "
+        f"{near[0] / 'images'}, or say where they are: pictures=… "
+        "(fine-tune: --pictures FOLDER)."
+    )
 
-def _annotation(where, entry, images, names, sizes, found):  # -> id of the picture, box; a reason instead of a box that is left out
-    _need(entry, ("image_id", "category_id", "bbox"), where)
-    for key, known in (("image_id", images), ("category_id", names)):
-        if not isinstance(entry[key], (int, str)) or entry[key] not in known: raise DataError(f"{where} has {key} {short(entry[key])}, but no entry of {'images' if key == 'image_id' else 'categories'} has this id.")
-    if entry.get("iscrowd"): return entry["image_id"], "crowds (iscrowd)"
-    if isinstance(entry["bbox"], list) and len(entry["bbox"]) == 4 and 0 in entry["bbox"][2:]: return entry["image_id"], "boxes without area"
-    return entry["image_id"], checked_box(where, {"label": names[entry["category_id"]], "xywh": entry["bbox"]}, sizes[entry["image_id"]], found)
+# %% ../../../nbs/tasks/detection/07_coco.ipynb #93696e9d
+def _check_references(where, entry, images, names):
+    for key, kind, known in (("image_id", "images", images), ("category_id", "categories", names)):
+        number = entry[key]
+        if not isinstance(number, int | str) or number not in known:
+            raise DataError(f"{where} has {key} {short(number)}, but no entry of {kind} "
+                            "has this id.")
+
+def _left_out(entry):  # why an annotation is no box of one object; "" if it is one
+    if entry.get("iscrowd"): return "crowds (iscrowd)"
+    four = entry["bbox"]
+    is_four = isinstance(four, list) and len(four) == 4
+    return "boxes without area" if is_four and 0 in four[2:] else ""
 
 # %% ../../../nbs/tasks/detection/07_coco.ipynb #2d5142d6
+def _is_name(name):
+    is_plain = isinstance(name, str | int | float) and not isinstance(name, bool)
+    return is_plain and str(name).strip()
+
 def _categories(path, content):  # id -> name
-    names = {}
-    for i, (number, entry) in enumerate(_by_id(path, content, "categories", ["name"]).items()):
-        name = entry["name"]
-        is_text = isinstance(name, (str, int, float)) and not isinstance(name, bool) and str(name).strip()
-        if not is_text: raise DataError(f"{path}, categories[{i}] has the name {short(name)}. A name is a text with at least one letter.")
-        names[number] = cell_text(name)
-    return names
+    entries = _entries_by_id(path, content, "categories", ["name"])
+    for i, entry in enumerate(entries.values()):
+        if not _is_name(entry["name"]):
+            raise DataError(f"{path}, categories[{i}] has the name {short(entry['name'])}. "
+                            "A name is a text with at least one letter.")
+    return {number: cell_text(entry["name"]) for number, entry in entries.items()}
 
 # %% ../../../nbs/tasks/detection/07_coco.ipynb #12b7d0ea
 def is_coco(
@@ -96,7 +136,7 @@ def is_coco(
     """
     if path.suffix.lower() != ".json" or not path.is_file(): return False
     content = path.read_bytes()
-    return all(f'"{key}"'.encode() in content for key in ("annotations", "images", "categories"))
+    return all(key in content for key in (b'"annotations"', b'"images"', b'"categories"'))
 
 def coco_files(
     folder: Path,  # with such files, or folders with such files
@@ -115,59 +155,83 @@ def coco_files(
     """
     places = [folder, *folders_in(folder)]
     files = [f for place in places for f in sorted(place.glob("*.json")) if is_coco(f)]
-    files = [f for f in files if f.stem.startswith("instances")] or files  # beside them lie keypoints, of the same pictures
-    apart = lambda f: f.parent == folder or f.parent.name.lower() in ("annotations", "annotation", "labels")
-    return {re.sub("^instances_", "", f.stem) if apart(f) else f.parent.name: f for f in files}
+    # beside them lie keypoints, of the same pictures
+    files = [f for f in files if f.stem.startswith("instances")] or files
+    return {_part_of(file, folder): file for file in files}
+
+def _part_of(file, folder):  # files lie together, or each in the folder of its part
+    together = file.parent.name.lower() in ("annotations", "annotation", "labels")
+    if file.parent == folder or together: return re.sub("^instances_", "", file.stem)
+    return file.parent.name
+
+# %% ../../../nbs/tasks/detection/07_coco.ipynb #7ff5181b
+def _coco_sizes(path, images, files, found):  # id of each picture -> its width and height
+    sizes = {}
+    for i, image in images.items():
+        told = image.get("width"), image.get("height")
+        told = None if None in told else told
+        sizes[i] = measured(files[i], f"{path}, image {i}", found, told)
+    return sizes
+
+def _coco_boxes(path, content, sizes, names, found):  # id of each picture -> its boxes
+    boxes = {i: [] for i in sizes}
+    for n, entry in enumerate(content["annotations"]):
+        where = f"{path}, annotations[{n}]"
+        if isinstance(entry, dict) and "id" in entry:
+            where += f" (id {short(entry['id'])})"
+        _check_keys(entry, ("image_id", "category_id", "bbox"), where)
+        _check_references(where, entry, sizes, names)
+        if reason := _left_out(entry):
+            found.left_out[reason] += 1
+            continue
+        image, label = entry["image_id"], names[entry["category_id"]]
+        box = {"label": label, "xywh": entry["bbox"]}
+        boxes[image].append(checked_box(where, box, sizes[image], found))
+    return boxes
 
 # %% ../../../nbs/tasks/detection/07_coco.ipynb #be6f000e
 def read_coco(
     path: str | Path,  # JSON with images, annotations and categories, or a folder with it
-    pictures: str | Path | None = None,  # folder from which `file_name` counts; None: looked for near the JSON
+    pictures: str | Path | None = None,  # folder of `file_name`; None: looked for near the JSON
     part: str = "",  # which JSON of a folder, e.g. "train"
-) -> pd.DataFrame:  # image (path), boxes (list of {"label", "xyxy" in pixels}), size (width, height); attrs: noted (what to tell), left_out (reason -> count), classes, ids (path -> image_id), numbers (label -> category_id)
-    """COCO's layout. Crowds and boxes without area are left out and counted. Raises DataError with
-    the entry.
+) -> pd.DataFrame:  # image (path), boxes ({"label", "xyxy" in pixels}), size (width, height)
+    """COCO's layout. Crowds and boxes without area are left out and counted.
+
+    The table's `attrs` hold noted (what to tell), left_out (reason -> count), classes, ids
+    (path -> image_id) and numbers (label -> category_id). Raises DataError with the entry.
 
     Parameters
     ----------
     path
         JSON with images, annotations and categories, or a folder with it
     pictures
-        folder from which `file_name` counts; None: looked for near the JSON
+        folder of `file_name`; None: looked for near the JSON
     part
         which JSON of a folder, e.g. "train"
 
     Returns
     -------
     pd.DataFrame
-        image (path), boxes (list of {"label", "xyxy" in pixels}), size (width, height); attrs:
-        noted (what to tell), left_out (reason -> count), classes, ids (path -> image_id), numbers
-        (label -> category_id)
+        image (path), boxes ({"label", "xyxy" in pixels}), size (width, height)
     """
     path = Path(path).expanduser().absolute()
     if path.is_dir() and (parts := coco_files(path)): path = given_part(path, parts, part)
-    content, found = _load(path, ("images", "annotations", "categories")), Collected()
-    images, names = _by_id(path, content, "images", ["file_name"]), _categories(path, content)
+    content, found = _three_lists(path), Collected()
+    images = _entries_by_id(path, content, "images", ["file_name"])
+    names = _categories(path, content)
     if not images: raise DataError(f"{path}: `images` is empty.")
     inside = {i: str(image["file_name"]).replace("\\", "/") for i, image in images.items()}
-    folder = Path(pictures).expanduser().absolute() if pictures else _picture_folder(path, list(inside.values()))
+    folder = Path(pictures).expanduser().absolute() if pictures else None
+    if folder is None: folder = _picture_folder(path, list(inside.values()))
     files = {i: folder / name for i, name in inside.items()}
-    told = {i: tuple(image.get(k) for k in ("width", "height")) for i, image in images.items()}
-    sizes = {i: measured(files[i], f"{path}, image {i}", found, told[i] if None not in told[i] else None) for i in images}
-    boxes = _coco_boxes(path, content, images, names, sizes, found)
+    sizes = _coco_sizes(path, images, files, found)
+    boxes = _coco_boxes(path, content, sizes, names, found)
     numbers = first_numbers(names, found)
-    table = box_table([(files[i], boxes[i], sizes[i]) for i in images], found, path)
-    table.attrs |= {"ids": {str(files[i]): i for i in images}, "numbers": numbers, "classes": list(numbers)}
+    rows = [(files[i], boxes[i], sizes[i]) for i in images]
+    table = box_table(rows, found, path)
+    ids = {str(file): i for i, file in files.items()}
+    table.attrs |= {"ids": ids, "numbers": numbers, "classes": list(numbers)}
     return table
-
-def _coco_boxes(path, content, images, names, sizes, found):  # id of each picture -> its boxes
-    boxes = {i: [] for i in images}
-    for n, entry in enumerate(content["annotations"]):
-        where = f"{path}, annotations[{n}]" + (f" (id {short(entry['id'])})" if isinstance(entry, dict) and "id" in entry else "")
-        image, box = _annotation(where, entry, images, names, sizes, found)
-        if isinstance(box, str): found.left_out[box] += 1
-        else: boxes[image].append(box)
-    return boxes
 
 # %% ../../../nbs/tasks/detection/07_coco.ipynb #1a97e1c6
 def write_coco_results(
@@ -189,11 +253,22 @@ def write_coco_results(
     path
         of the JSON to write
     """
-    if len(predictions) != len(ids): raise DataError(f"{len(predictions)} lists of predictions, but {len(ids)} ids: one for each picture is needed.")
-    numbers, results = labels if isinstance(labels, dict) else {label: k for k, label in enumerate(labels, 1)}, []
-    for i, found in zip(ids, predictions):
-        for answer in found:
-            if answer["label"] not in numbers: raise DataError(f"A prediction for picture {i} has the label {answer['label']!r}, which is not among the {len(labels)} labels.")
-            left, top, right, bottom = map(float, answer["xyxy"])
-            results.append({"image_id": i.item() if isinstance(i, np.generic) else i, "category_id": numbers[answer["label"]], "bbox": [left, top, right - left, bottom - top], "score": float(answer["score"])})
+    if len(predictions) != len(ids):
+        raise DataError(f"{len(predictions)} lists of predictions, but {len(ids)} ids: "
+                        "one for each picture is needed.")
+    numbers = labels
+    if not isinstance(labels, dict): numbers = {label: k for k, label in enumerate(labels, 1)}
+    results = []
+    for image, found in zip(ids, predictions, strict=True):
+        number = image.item() if isinstance(image, np.generic) else image
+        results += [{"image_id": number} | _result(box, numbers, image) for box in found]
     Path(path).write_text(json.dumps(results), encoding="utf-8")
+
+def _result(box, numbers, image):
+    label = box["label"]
+    if label not in numbers:
+        raise DataError(f"A prediction for picture {image} has the label {label!r}, which is "
+                        f"not among the {len(numbers)} labels.")
+    left, top, right, bottom = map(float, box["xyxy"])
+    four = [left, top, right - left, bottom - top]
+    return {"category_id": numbers[label], "bbox": four, "score": float(box["score"])}

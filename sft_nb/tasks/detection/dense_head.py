@@ -23,14 +23,16 @@ from transformers.utils import ModelOutput
 
 from ...batches.losses import full_precision
 from .boxes import giou
-from ..images.efficientnet import EfficientNetLiteConfig, EfficientNetLiteModel, EfficientNetLitePreTrainedModel, block_sizes
+from ..images.efficientnet import EfficientNetLiteConfig, EfficientNetLiteModel
+from ..images.efficientnet import EfficientNetLitePreTrainedModel, block_sizes
 
 # %% ../../../nbs/tasks/detection/02_dense_head.ipynb #475a8135
-DEEPEST, FINEST = 16, 4  # pixels of the picture per place: of the map where the body ends, and of the map that answers
+# pixels per place of the map where the body ends, and of the map that answers
+DEEPEST, FINEST = 16, 4
 
 def map_ends(
     config: EfficientNetLiteConfig,  # with its stages
-) -> dict[int, tuple[int, int]]:  # pixels per place -> (number of the last block with such a map, its channels), finest first
+) -> dict[int, tuple[int, int]]:  # pixels per place -> (its last block, channels), finest first
     """Where the body's maps of each size end, from `FINEST` to `DEEPEST`.
 
     Parameters
@@ -41,7 +43,7 @@ def map_ends(
     Returns
     -------
     dict[int, tuple[int, int]]
-        pixels per place -> (number of the last block with such a map, its channels), finest first
+        pixels per place -> (its last block, channels), finest first
     """
     stride, ends = 2, {}
     for i, (_, write, _, step, _) in enumerate(block_sizes(config)):
@@ -60,7 +62,8 @@ def smooth(
     channels
         read and written; a multiple of 8
     """
-    return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.GroupNorm(8, channels), nn.ReLU())
+    convolution = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.GroupNorm(8, channels), nn.ReLU())
 
 class Answer(nn.Conv2d):
     """The last convolution of a branch; before any training it answers `start` everywhere.
@@ -113,8 +116,10 @@ class DenseHead(nn.Module):
         maps: list[torch.Tensor],  # b d h w each, coarsest first
     ) -> tuple:
         x = self.laterals[0](maps[0])
-        for lateral, merge, finer in zip(self.laterals[1:], self.merge, maps[1:]):
-            x = merge(lateral(finer) + F.interpolate(x, size=finer.shape[-2:]))
+        finer = zip(self.laterals[1:], self.merge, maps[1:], strict=True)
+        for lateral, merge, detail in finer:
+            wide = F.interpolate(x, size=detail.shape[-2:])
+            x = merge(lateral(detail) + wide)
         return self.label(x), full_precision(self.sides(x)).exp()  # b c h w; b 4 h w, in pixels
 
 # %% ../../../nbs/tasks/detection/02_dense_head.ipynb #8e682242
@@ -132,7 +137,8 @@ class DenseOutput(ModelOutput):
         h and w
     """
     logits: torch.Tensor | None = None  # b q c
-    pred_boxes: torch.Tensor | None = None  # b q 4: centre x, centre y, width, height, as shares of the picture
+    # b q 4: centre x, centre y, width, height, as shares of the picture
+    pred_boxes: torch.Tensor | None = None
     grid: tuple[int, int] | None = None  # h and w
 
 def boxes_around(
@@ -153,11 +159,14 @@ def boxes_around(
     torch.Tensor
         b q 4: centre x, centre y, width, height, as shares
     """
-    (h, w), unit = sides.shape[-2:], sides.new_tensor([size[1], size[0], size[1], size[0]])
+    h, w = sides.shape[-2:]
+    unit = sides.new_tensor([size[1], size[0], size[1], size[0]])
     left, top, right, bottom = (sides / unit[:, None, None]).unbind(1)
-    y, x = (torch.arange(h, device=sides.device)[:, None] + .5) / h, (torch.arange(w, device=sides.device) + .5) / w
-    boxes = [x + (right - left) / 2, y + (bottom - top) / 2, left + right, top + bottom]
-    return torch.stack(boxes, -1).flatten(1, 2)
+    x = (torch.arange(w, device=sides.device) + .5) / w
+    y = (torch.arange(h, device=sides.device)[:, None] + .5) / h
+    x, y = x + (right - left) / 2, y + (bottom - top) / 2
+    boxes = torch.stack([x, y, left + right, top + bottom], -1)
+    return boxes.flatten(1, 2)
 
 def corners(
     boxes: torch.Tensor,  # … 4: centre x, centre y, width, height
@@ -180,7 +189,8 @@ def corners(
 # %% ../../../nbs/tasks/detection/02_dense_head.ipynb #7316d004
 class EfficientNetLiteForObjectDetection(EfficientNetLitePreTrainedModel):
     "An EfficientNet-Lite whose maps are read by a dense head."
-    _keys_to_ignore_on_load_unexpected = [r"^efficientnet\.blocks\."]  # those after the coarsest map are left in the file
+    # blocks after the coarsest map are left in the file
+    _keys_to_ignore_on_load_unexpected = [r"^efficientnet\.blocks\."]
 
     def __init__(self, config: Any):
         ends = list(map_ends(config).values())[::-1]  # coarsest first
@@ -193,8 +203,9 @@ class EfficientNetLiteForObjectDetection(EfficientNetLitePreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module):
-        if isinstance(module, Answer): init.normal_(module.weight, std=.01); init.constant_(module.bias, module.start)
-        else: super()._init_weights(module)
+        if not isinstance(module, Answer): return super()._init_weights(module)
+        init.normal_(module.weight, std=.01)
+        init.constant_(module.bias, module.start)
 
     def maps(
         self,
@@ -212,16 +223,23 @@ class EfficientNetLiteForObjectDetection(EfficientNetLitePreTrainedModel):
         list[torch.Tensor]
             b d h w each, coarsest first
         """
-        x, said = self.efficientnet.embeddings(pixel_values.contiguous(memory_format=torch.channels_last)), []
-        for block in self.efficientnet.blocks: x = block(x); said.append(x)
+        pixels = pixel_values.contiguous(memory_format=torch.channels_last)
+        x, said = self.efficientnet.embeddings(pixels), []
+        for block in self.efficientnet.blocks:
+            x = block(x)
+            said.append(x)
         return [said[i] for i in self.ends]
 
     def forward(self, pixel_values: Any, **kwargs: Any) -> Any:
         logits, sides = self.head(self.maps(pixel_values))
-        return DenseOutput(logits.flatten(2).transpose(1, 2), boxes_around(sides, pixel_values.shape[-2:]), tuple(sides.shape[-2:]))
+        boxes = boxes_around(sides, pixel_values.shape[-2:])
+        logits = logits.flatten(2).transpose(1, 2)
+        return DenseOutput(logits, boxes, tuple(sides.shape[-2:]))
 
 # %% ../../../nbs/tasks/detection/02_dense_head.ipynb #2970821a
-AutoModelForObjectDetection.register(EfficientNetLiteConfig, EfficientNetLiteForObjectDetection, exist_ok=True)
+AutoModelForObjectDetection.register(
+    EfficientNetLiteConfig, EfficientNetLiteForObjectDetection, exist_ok=True
+)
 
 # %% ../../../nbs/tasks/detection/02_dense_head.ipynb #cd974ec5
 SPREAD = .09  # standard deviation of a bell, as a share of the box's side
@@ -246,12 +264,14 @@ def bells(
     """
     h, w = grid
     unit = boxes.new_tensor([w, h])
-    middle = (boxes[:, :2] * unit).floor().clamp(min=torch.zeros_like(unit), max=unit - 1)  # k 2: column and line
+    middle = (boxes[:, :2] * unit).floor()  # k 2: column and line
+    middle = middle.clamp(min=torch.zeros_like(unit), max=unit - 1)
     deviation = (SPREAD * boxes[:, 2:] * unit).clamp(min=.3)  # in places
     x, y = (torch.arange(n, device=boxes.device) for n in (w, h))
     off_x = (x - middle[:, :1]) / deviation[:, :1]  # k w
     off_y = (y - middle[:, 1:]) / deviation[:, 1:]  # k h
-    return (-(off_x[:, None]**2 + off_y[:, :, None]**2) / 2).exp().flatten(1)
+    off = off_x[:, None]**2 + off_y[:, :, None]**2  # k h w
+    return (-off / 2).exp().flatten(1)
 
 # %% ../../../nbs/tasks/detection/02_dense_head.ipynb #6ecf7277
 def heat_map(
@@ -275,16 +295,18 @@ def heat_map(
     torch.Tensor
         q c, from 0 to 1; exactly 1 at the middle of an object of this class
     """
+    if not len(bells): return bells.new_zeros(bells.shape[1], classes)
     each = bells[..., None] * F.one_hot(labels, classes)[:, None]  # k q c
-    return torch.cat([each, torch.zeros_like(each[:1]) if len(each) else bells.new_zeros(1, bells.shape[1], classes)]).amax(0)
+    return each.amax(0)
 
 # %% ../../../nbs/tasks/detection/02_dense_head.ipynb #f9429aad
 def heat_focal(
     logits: torch.Tensor,  # … c: raw scores
     heat: torch.Tensor,  # … c, from `heat_map`
 ) -> torch.Tensor:  # scalar: the sum over all places and classes
-    """Summed focal loss of a heat map (Zhou and others 2019, equation 1); divide it by the number
-    of objects.
+    """Summed focal loss of a heat map (Zhou and others 2019, equation 1).
+
+    Divide it by the number of objects.
 
     Parameters
     ----------
@@ -330,7 +352,7 @@ def box_shares(
 def dense_terms(
     outputs: DenseOutput,  # of b pictures
     labels: list[torch.Tensor],  # b of k: class numbers
-    boxes: list[torch.Tensor],  # b of k 4: centre x, centre y, width, height, as shares of the picture
+    boxes: list[torch.Tensor],  # b of k 4: centre x, centre y, width, height, as shares
 ) -> dict[str, torch.Tensor]:  # "class" and "box": sums, to be divided by the number of objects
     """The loss terms of a dense detector. A picture without objects adds to the first alone.
 
@@ -341,17 +363,19 @@ def dense_terms(
     labels
         b of k: class numbers
     boxes
-        b of k 4: centre x, centre y, width, height, as shares of the picture
+        b of k 4: centre x, centre y, width, height, as shares
 
     Returns
     -------
     dict[str, torch.Tensor]
         "class" and "box": sums, to be divided by the number of objects
     """
-    near = [bells(b, outputs.grid) for b in boxes]
-    heat = torch.stack([heat_map(l, n, outputs.logits.shape[-1]) for l, n in zip(labels, near)])
+    near = [bells(true, outputs.grid) for true in boxes]
+    classes = outputs.logits.shape[-1]
+    heat = [heat_map(c, n, classes) for c, n in zip(labels, near, strict=True)]
     off = []
-    for shares, said, true in zip(map(box_shares, near), outputs.pred_boxes, boxes):
+    for shares, said, true in zip(map(box_shares, near), outputs.pred_boxes, boxes, strict=True):
         k, q = shares.nonzero(as_tuple=True)
-        off.append((shares[k, q] * (1 - giou(corners(said[q]), corners(true[k])))).sum())
-    return {"class": heat_focal(outputs.logits, heat), "box": torch.stack(off).sum()}
+        agreement = giou(corners(said[q]), corners(true[k]))
+        off.append((shares[k, q] * (1 - agreement)).sum())
+    return {"class": heat_focal(outputs.logits, torch.stack(heat)), "box": torch.stack(off).sum()}

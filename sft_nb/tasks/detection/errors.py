@@ -16,7 +16,7 @@ import pandas as pd
 from ...figures import COLORS, new_figure
 from .boxes import iou
 
-# %% ../../../nbs/tasks/detection/04_errors.ipynb #defb2930
+# %% ../../../nbs/tasks/detection/04_errors.ipynb #4d8a88ee
 KINDS = ("right", "doubled", "wrong class", "poorly placed", "nothing there")
 FITS, TOUCHES = .5, .1  # IoU from which a box fits an object, and from which it was at least meant
 
@@ -26,13 +26,16 @@ def _kind(answer, truths, shares, free):  # kind, and the position of the object
     if best is not None and shares[best] >= FITS: return "right", best
     if any(shares[j] >= FITS for j in same): return "doubled", None
     if any(s >= FITS for s in shares): return "wrong class", None
-    return ("poorly placed" if any(shares[j] >= TOUCHES for j in same) else "nothing there"), None
+    if any(shares[j] >= TOUCHES for j in same): return "poorly placed", None
+    return "nothing there", None
 
-def _assigned(answers, truths):  # the kind of each answer, and the answer that found each object or None
+# %% ../../../nbs/tasks/detection/04_errors.ipynb #defb2930
+def _kinds_and_finders(answers, truths):  # of each answer; of each object, an answer or None
     kinds, finder = [""] * len(answers), [None] * len(truths)
     shares = iou([a["xyxy"] for a in answers], [t["xyxy"] for t in truths]).tolist()
     for i in sorted(range(len(answers)), key=lambda i: -answers[i]["score"]):
-        kinds[i], found = _kind(answers[i], truths, shares[i], [f is None for f in finder])
+        free = [f is None for f in finder]
+        kinds[i], found = _kind(answers[i], truths, shares[i], free)
         if found is not None: finder[found] = answers[i]
     return kinds, finder
 
@@ -54,7 +57,7 @@ def sort_answers(
     tuple[list[str], list[bool]]
         the kind of each answer, and whether each object was found
     """
-    kinds, finder = _assigned(answers, truths)
+    kinds, finder = _kinds_and_finders(answers, truths)
     return kinds, [f is not None for f in finder]
 
 # %% ../../../nbs/tasks/detection/04_errors.ipynb #6ce8ff3f
@@ -77,15 +80,17 @@ def picture_f1(
         in [0, 1]
     """
     if not (answers or truths): return 1.
-    return 2 * sort_answers(answers, truths)[0].count("right") / (len(answers) + len(truths))
+    kinds, _ = sort_answers(answers, truths)
+    return 2 * kinds.count("right") / (len(answers) + len(truths))
 
 # %% ../../../nbs/tasks/detection/04_errors.ipynb #1c362f2a
 def found_scores(
     answers: list[dict],  # as in `sort_answers`
     truths: list[dict],  # as in `sort_answers`
 ) -> list[float]:  # per object, in [0, 1]; 0 for an object that no answer finds
-    """The score of the answer that finds each object: with a threshold above it, the object is
-    missed.
+    """The score of the answer that finds each object.
+
+    With a threshold above it, the object is missed.
 
     Parameters
     ----------
@@ -99,14 +104,15 @@ def found_scores(
     list[float]
         per object, in [0, 1]; 0 for an object that no answer finds
     """
-    return [0. if f is None else f["score"] for f in _assigned(answers, truths)[1]]
+    _, finder = _kinds_and_finders(answers, truths)
+    return [0. if f is None else f["score"] for f in finder]
 
 # %% ../../../nbs/tasks/detection/04_errors.ipynb #776e7bbe
 def error_table(
     answers: list[list[dict]],  # per picture
     truths: list[list[dict]],  # per picture
     labels: list[str],  # all classes
-) -> pd.DataFrame:  # a row per class and one for all: objects, found, missed, and answers of each kind
+) -> pd.DataFrame:  # a row per class and one for all: objects, found, missed, and each kind
     """Every answer sorted, by the class that it names.
 
     Parameters
@@ -121,13 +127,15 @@ def error_table(
     Returns
     -------
     pd.DataFrame
-        a row per class and one for all: objects, found, missed, and answers of each kind
+        a row per class and one for all: objects, found, missed, and each kind
     """
-    table = pd.DataFrame(0, index=pd.Index([*labels, "all"], name="label"), columns=["objects", "found", "missed", *KINDS[1:]])
-    for said, true in zip(answers, truths):
+    index = pd.Index([*labels, "all"], name="label")
+    table = pd.DataFrame(0, index=index, columns=["objects", "found", "missed", *KINDS[1:]])
+    for said, true in zip(answers, truths, strict=True):
         kinds, found = sort_answers(said, true)
-        for t, ok in zip(true, found): table.loc[t["label"], ["objects", "found" if ok else "missed"]] += 1
-        for a, kind in zip(said, kinds):
+        for t, ok in zip(true, found, strict=True):
+            table.loc[t["label"], ["objects", "found" if ok else "missed"]] += 1
+        for a, kind in zip(said, kinds, strict=True):
             if kind != "right": table.loc[a["label"], kind] += 1
     table.loc["all"] = table.sum()
     return table
@@ -155,9 +163,12 @@ def plot_errors(
         a matplotlib Figure
     """
     total = error_table(answers, truths, labels).loc["all"].drop("objects")
-    fig, ax = new_figure(5, 2.4)
     colors = [COLORS["certify"] if name == "found" else COLORS["valid"] for name in total.index]
-    ax.barh(total.index, total, color=colors); ax.invert_yaxis()
-    for y, n in enumerate(total): ax.text(n, y, f" {n:,}", va="center")
-    ax.set(xlabel=f"objects and answers ({sum(map(len, truths)):,} objects)"); ax.margins(x=.12)
+    fig, ax = new_figure(5, 2.4)
+    ax.barh(total.index, total, color=colors)
+    ax.invert_yaxis()
+    for y, n in enumerate(total):
+        ax.text(n, y, f" {n:,}", va="center")
+    ax.set(xlabel=f"objects and answers ({sum(map(len, truths)):,} objects)")
+    ax.margins(x=.12)
     return fig

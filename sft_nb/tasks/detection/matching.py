@@ -21,11 +21,12 @@ from .dense_head import corners
 
 # %% ../../../nbs/tasks/detection/03_matching.ipynb #54be835a
 CLASS, L1, GIOU = 2., 5., 2.  # how much each part counts, in the loss and in the matching
-ALPHA, GAMMA = .25, 2.  # of the focal loss: what a yes counts against a no, and how easy answers are turned down
+# of the focal loss: what a yes counts against a no, and how easy answers are turned down
+ALPHA, GAMMA = .25, 2.
 
 def yes_and_no(
     logits: torch.Tensor,  # … c: raw scores
-) -> tuple[torch.Tensor, torch.Tensor]:  # … c each: the focal loss if the answer is yes, and if it is no
+) -> tuple[torch.Tensor, torch.Tensor]:  # … c each: the focal loss if it is yes, and if it is no
     """Both faces of the sigmoid focal loss (Lin and others 2017, equation 5).
 
     Parameters
@@ -36,10 +37,12 @@ def yes_and_no(
     Returns
     -------
     tuple[torch.Tensor, torch.Tensor]
-        … c each: the focal loss if the answer is yes, and if it is no
+        … c each: the focal loss if it is yes, and if it is no
     """
     p = logits.sigmoid()
-    return -ALPHA * (1 - p)**GAMMA * F.logsigmoid(logits), -(1 - ALPHA) * p**GAMMA * F.logsigmoid(-logits)
+    yes = -ALPHA * (1 - p)**GAMMA * F.logsigmoid(logits)
+    no = -(1 - ALPHA) * p**GAMMA * F.logsigmoid(-logits)
+    return yes, no
 
 # %% ../../../nbs/tasks/detection/03_matching.ipynb #42080aa0
 @torch.no_grad()
@@ -69,18 +72,21 @@ def match(
     """
     logits, said = full_precision(logits), full_precision(said)
     yes, no = yes_and_no(logits)
-    shift, overlap = torch.cdist(said, boxes, p=1), giou(corners(said)[:, None], corners(boxes)[None])  # q k each
+    shift = torch.cdist(said, boxes, p=1)  # q k
+    overlap = giou(corners(said)[:, None], corners(boxes)[None])  # q k
     cost = CLASS * (yes - no)[:, labels] + L1 * shift - GIOU * overlap
-    cost = cost.nan_to_num(nan=1e9, posinf=1e9, neginf=-1e9)  # a broken network's loss is NaN, and that is told where losses are
+    # a broken network's loss is NaN, and that is told where losses are
+    cost = cost.nan_to_num(nan=1e9, posinf=1e9, neginf=-1e9)
     q, k = linear_sum_assignment(cost.cpu().numpy())
     return torch.as_tensor(q, device=said.device), torch.as_tensor(k, device=said.device)
 
-# %% ../../../nbs/tasks/detection/03_matching.ipynb #2542bd7d
+# %% ../../../nbs/tasks/detection/03_matching.ipynb #b6106c14
 def answers(
     outputs: Any,  # of a detection transformer
-) -> list[tuple[torch.Tensor, torch.Tensor]]:  # logits (b q c) and boxes (b q 4) of the last layer, and of those before it that answer too
-    """Everything that was said. Where an encoder proposes the queries, its proposals are answers as
-    well.
+) -> list[tuple[torch.Tensor, torch.Tensor]]:  # logits (b q c), boxes (b q 4): the last layer first
+    """Everything that was said, by the last layer and by those before it that answer too.
+
+    Where an encoder proposes the queries, its proposals are answers as well.
 
     Parameters
     ----------
@@ -90,13 +96,19 @@ def answers(
     Returns
     -------
     list[tuple[torch.Tensor, torch.Tensor]]
-        logits (b q c) and boxes (b q 4) of the last layer, and of those before it that answer too
+        logits (b q c), boxes (b q 4): the last layer first
     """
-    said, early = [(outputs.logits, outputs.pred_boxes)], getattr(outputs, "intermediate_logits", None)
-    if early is not None: said += list(zip(early[:, :-1].unbind(1), outputs.intermediate_reference_points[:, :-1].unbind(1)))
-    if getattr(outputs, "enc_topk_logits", None) is not None: said.append((outputs.enc_topk_logits, outputs.enc_topk_bboxes))
+    said = [(outputs.logits, outputs.pred_boxes)]
+    early = getattr(outputs, "intermediate_logits", None)
+    if early is not None:
+        early = early[:, :-1].unbind(1)
+        places = outputs.intermediate_reference_points[:, :-1].unbind(1)
+        said += zip(early, places, strict=True)
+    if getattr(outputs, "enc_topk_logits", None) is not None:
+        said.append((outputs.enc_topk_logits, outputs.enc_topk_bboxes))
     return [(full_precision(logits), full_precision(boxes)) for logits, boxes in said]
 
+# %% ../../../nbs/tasks/detection/03_matching.ipynb #2542bd7d
 def layer_terms(
     logits: torch.Tensor,  # b q c
     said: torch.Tensor,  # b q 4
@@ -123,16 +135,19 @@ def layer_terms(
     """
     yes, no = yes_and_no(logits)
     matched, off = torch.zeros_like(no), []
-    for i, (l, true) in enumerate(zip(labels, boxes)):
-        q, k = match(logits[i], said[i], l, true)
-        matched[i, q, l[k]] = 1
+    for i, (classes, true) in enumerate(zip(labels, boxes, strict=True)):
+        q, k = match(logits[i], said[i], classes, true)
+        matched[i, q, classes[k]] = 1
         mine, true = said[i, q], true[k]
-        off.append(L1 * (mine - true).abs().sum() + GIOU * (1 - giou(corners(mine), corners(true))).sum())
-    return CLASS * torch.where(matched == 1, yes, no).sum(), torch.stack(off).sum()
+        shift = (mine - true).abs().sum()
+        apart = (1 - giou(corners(mine), corners(true))).sum()
+        off.append(L1 * shift + GIOU * apart)
+    class_loss = CLASS * torch.where(matched == 1, yes, no).sum()
+    return class_loss, torch.stack(off).sum()
 
 # %% ../../../nbs/tasks/detection/03_matching.ipynb #1477466d
 def set_terms(
-    outputs: Any,  # with logits (b q c) and pred_boxes (b q 4: centre x, centre y, width, height, as shares)
+    outputs: Any,  # logits (b q c), pred_boxes (b q 4: centre x, centre y, width, height: shares)
     labels: list[torch.Tensor],  # b of k: class numbers
     boxes: list[torch.Tensor],  # b of k 4, as the answers
 ) -> dict[str, torch.Tensor]:  # "class" and "box": sums, to be divided by the number of objects
@@ -141,7 +156,7 @@ def set_terms(
     Parameters
     ----------
     outputs
-        with logits (b q c) and pred_boxes (b q 4: centre x, centre y, width, height, as shares)
+        logits (b q c), pred_boxes (b q 4: centre x, centre y, width, height: shares)
     labels
         b of k: class numbers
     boxes
@@ -153,4 +168,5 @@ def set_terms(
         "class" and "box": sums, to be divided by the number of objects
     """
     each = [layer_terms(logits, said, labels, boxes) for logits, said in answers(outputs)]
-    return {name: torch.stack(terms).sum() for name, terms in zip(("class", "box"), zip(*each))}
+    classes, places = zip(*each, strict=True)
+    return {"class": torch.stack(classes).sum(), "box": torch.stack(places).sum()}

@@ -41,10 +41,19 @@ def ground(
     np.ndarray
         SIDE SIDE, float: around a level between 90 and 165
     """
-    return rng.uniform(90, 165) + _blotches(rng, 4, 18) + _blotches(rng, 16, 10) + rng.normal(0, 6, (SIDE, SIDE))
+    level = rng.uniform(90, 165)
+    wide, narrow = _blotches(rng, 4, 18), _blotches(rng, 16, 10)
+    return level + wide + narrow + rng.normal(0, 6, (SIDE, SIDE))
 
 # %% ../../../nbs/tasks/detection/01_scenes.ipynb #be7019f6
-ROLES = {"train": (0, 4000), "valid": (4000, 4500), "certify": (4500, 5000)}  # which of the shuffled digits
+# which of the shuffled digits a role may use
+ROLES = {"train": (0, 4000), "valid": (4000, 4500), "certify": (4500, 5000)}
+
+def _ink(picture):  # cut to what is not background
+    there = picture > 40
+    y, x = (np.flatnonzero(there.any(axis)) for axis in (1, 0))
+    height, width = slice(y[0], y[-1] + 1), slice(x[0], x[-1] + 1)
+    return picture[height, width]
 
 @lru_cache
 def _digits(role):
@@ -52,26 +61,40 @@ def _digits(role):
     order = rng_for("scenes", "digits").permutation(len(rows))[slice(*ROLES[role])]
     return [(_ink(rows.image[i]), str(rows.label[i])) for i in order]
 
-def _ink(picture):  # cut to what is not background
-    there = picture > 40
-    y, x = np.flatnonzero(there.any(1)), np.flatnonzero(there.any(0))
-    return picture[y[0]:y[-1] + 1, x[0]:x[-1] + 1]
-
-# %% ../../../nbs/tasks/detection/01_scenes.ipynb #9065c23e
+# %% ../../../nbs/tasks/detection/01_scenes.ipynb #27bdf4d1
 LOW, HIGH = 14, 56  # pixels: height of a digit
 COVERED = .25  # of the smaller of two boxes, at most
 
-def _place(rng, w, h, boxes):
+def _area(box): return (box[2] - box[0]) * (box[3] - box[1])
+
+def _covered(one, other):  # share of the smaller of two boxes that lies in both
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    shared = max(0, width) * max(0, height)
+    return shared / min(_area(one), _area(other))
+
+def _free_place(rng, w, h, boxes):
     "Left and top of a box of this size among others; None if there is no room."
     for _ in range(30):
-        x, y = int(rng.integers(0, SIDE - w + 1)), int(rng.integers(0, SIDE - h + 1))
-        shared = [max(0, min(x + w, b[2]) - max(x, b[0])) * max(0, min(y + h, b[3]) - max(y, b[1])) / min(w * h, (b[2] - b[0]) * (b[3] - b[1])) for b in boxes]
-        if max(shared, default=0) <= COVERED: return x, y
+        x = int(rng.integers(0, SIDE - w + 1))
+        y = int(rng.integers(0, SIDE - h + 1))
+        here = x, y, x + w, y + h
+        if all(_covered(here, box) <= COVERED for box in boxes): return x, y
+
+# %% ../../../nbs/tasks/detection/01_scenes.ipynb #9065c23e
+def _drawn_size(rng, ink):  # width and height in pixels
+    h = int(round(LOW * (HIGH / LOW) ** rng.uniform()))
+    w = round(h * ink.shape[1] / ink.shape[0])
+    return max(4, min(SIDE, w)), h
+
+def _scaled(ink, w, h):  # h w, from 0 to 1
+    scaled = Image.fromarray(ink).resize((w, h), Image.Resampling.BILINEAR)
+    return np.asarray(scaled) / 255
 
 def make_scene(
     rng: np.random.Generator,  # draws everything
     digits: list,  # (ink, label) to choose from
-) -> tuple[np.ndarray, list[dict]]:  # picture (SIDE SIDE 3, uint8) and its boxes: {"label", "xyxy"} in pixels
+) -> tuple[np.ndarray, list[dict]]:  # SIDE SIDE 3, uint8; its boxes: {"label", "xyxy"} in pixels
     """One scene.
 
     Parameters
@@ -84,26 +107,27 @@ def make_scene(
     Returns
     -------
     tuple[np.ndarray, list[dict]]
-        picture (SIDE SIDE 3, uint8) and its boxes: {"label", "xyxy"} in pixels
+        SIDE SIDE 3, uint8; its boxes: {"label", "xyxy"} in pixels
     """
     scene, boxes = ground(rng), []
     for _ in range(rng.integers(1, 7)):
         ink, label = digits[rng.integers(len(digits))]
-        h = int(round(LOW * (HIGH / LOW) ** rng.uniform())); w = max(4, min(SIDE, round(h * ink.shape[1] / ink.shape[0])))
-        where = _place(rng, w, h, [b["xyxy"] for b in boxes])
+        w, h = _drawn_size(rng, ink)
+        place = _free_place(rng, w, h, [box["xyxy"] for box in boxes])
         depth = rng.choice([-1, 1]) * rng.uniform(60, 110)  # dark or light ink
-        if where is None: continue
-        (x, y), mask = where, np.asarray(Image.fromarray(ink).resize((w, h), Image.Resampling.BILINEAR)) / 255
-        scene[y:y + h, x:x + w] += depth * mask
+        if place is None: continue
+        x, y = place
+        scene[y:y + h, x:x + w] += depth * _scaled(ink, w, h)
         boxes.append({"label": label, "xyxy": [x, y, x + w, y + h]})
-    return np.repeat(scene.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2), boxes
+    grey = scene.clip(0, 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2), boxes
 
 # %% ../../../nbs/tasks/detection/01_scenes.ipynb #03404633
 def digit_scenes(
     n: int,  # how many
     role: str = "train",  # whose digits: train, valid or certify
     seed: int = 0,  # another seed, other scenes
-) -> pd.DataFrame:  # image (SIDE SIDE 3, uint8), boxes (a list of {"label", "xyxy"}), scene (its number)
+) -> pd.DataFrame:  # image (SIDE SIDE 3, uint8), boxes (list of {"label", "xyxy"}), scene (number)
     """Scenes of handwritten digits. Scene i is the same however many are asked for.
 
     Parameters
@@ -118,8 +142,9 @@ def digit_scenes(
     Returns
     -------
     pd.DataFrame
-        image (SIDE SIDE 3, uint8), boxes (a list of {"label", "xyxy"}), scene (its number)
+        image (SIDE SIDE 3, uint8), boxes (list of {"label", "xyxy"}), scene (number)
     """
     if role not in ROLES: raise DataError(f"No role is called {role!r}: {', '.join(ROLES)}.")
     made = [make_scene(rng_for("scene", role, seed, i), _digits(role)) for i in range(n)]
-    return pd.DataFrame({"image": [m[0] for m in made], "boxes": [m[1] for m in made], "scene": range(n)})
+    pictures, boxes = [picture for picture, _ in made], [boxes for _, boxes in made]
+    return pd.DataFrame({"image": pictures, "boxes": boxes, "scene": range(n)})

@@ -17,8 +17,9 @@ import pandas as pd
 
 from ...mistakes import needed
 from ...task import DataError
-from .box_files import Collected, box_table, checked_box, folder_called, folders_in
-from .box_files import given_part, measured, some_names, text_of
+from .box_files import Collected, box_table, checked_box, folder_called
+from .box_files import folders_in, given_part, has_pictures, measured
+from .box_files import some_names, text_of
 from ..images.folders import PARTS, pictures_below
 from ..images.pictures import no_file
 from ...words import how_many, short
@@ -27,8 +28,9 @@ from ...words import how_many, short
 def safe_xml(
     path: Path,  # of an XML file
 ) -> Any:  # its root element
-    """XML of strangers: definitions of entities and links to other files are refused. Raises
-    DataError with the line.
+    """XML of strangers: definitions of entities and links to other files are refused.
+
+    Raises DataError with the line.
 
     Parameters
     ----------
@@ -44,41 +46,59 @@ def safe_xml(
         from defusedxml import DefusedXmlException
         from defusedxml.ElementTree import ParseError, parse
     if reason := no_file(path): raise DataError(f"{path} cannot be read: {reason}.")
-    try: return parse(path).getroot()
-    except ParseError as e: raise DataError(f"{path}, line {e.position[0]}: this is not XML ({e}). Was the file copied whole?") from None
-    except DefusedXmlException as e: raise DataError(f"{path} defines XML entities or points to other files ({type(e).__name__}), which can fill the memory. It was not read. Remove the <!DOCTYPE …> lines.") from None
-    except (LookupError, ValueError): raise DataError(f"{path}: its encoding cannot be read. Save it as UTF-8.") from None
+    try:
+        return parse(path).getroot()
+    except ParseError as e:
+        raise DataError(f"{path}, line {e.position[0]}: this is not XML ({e}). "
+                        "Was the file copied whole?") from None
+    except DefusedXmlException as e:
+        raise DataError(f"{path} defines XML entities or points to other files "
+                        f"({type(e).__name__}), which can fill the memory. It was not read. "
+                        "Remove the <!DOCTYPE …> lines.") from None
+    except (LookupError, ValueError):
+        raise DataError(f"{path}: its encoding cannot be read. Save it as UTF-8.") from None
 
-def _said(node, tags, where):  # the texts of tags one inside another; raise if there is none
+# %% ../../../nbs/tasks/detection/08_voc.ipynb #bf5e0789
+def _tag_text(node, tags, where):  # of tags one inside another; raise if there is none
     text = node.findtext("/".join(tags))
-    if text is None or not text.strip(): raise DataError(f"{where} has no <{'><'.join(tags)}>, or an empty one.")
+    if text is None or not text.strip():
+        raise DataError(f"{where} has no <{'><'.join(tags)}>, or an empty one.")
     return text.strip()
 
-def _number(node, tags, where):
-    try: number = float(_said(node, tags, where))
-    except ValueError: number = float("nan")
+def _tag_number(node, tags, where):
+    text = _tag_text(node, tags, where)
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
     if np.isfinite(number): return number
-    raise DataError(f"{where}: <{'><'.join(tags)}> is {short(_said(node, tags, where))}, where a number belongs.")
+    raise DataError(f"{where}: <{'><'.join(tags)}> is {short(text)}, where a number belongs.")
 
 def _voc_object(node, where):  # label, and the four numbers as they stand
-    label = _said(node, ["name"], where)
-    return label, [_number(node, ["bndbox", tag], where) for tag in ("xmin", "ymin", "xmax", "ymax")]
+    label = _tag_text(node, ["name"], where)
+    sides = "xmin", "ymin", "xmax", "ymax"
+    return label, [_tag_number(node, ["bndbox", side], where) for side in sides]
 
 # %% ../../../nbs/tasks/detection/08_voc.ipynb #9017923e
 def _first_pixel(objects, found):  # 1, or 0 where a box begins there
-    at_zero = sum(any(0 <= n < 1 for n in four[:2]) for _, _, four in objects)
-    if at_zero: found.notes.append(f"Boxes are counted from 0 here ({at_zero:,} of {len(objects):,} begin there; Pascal VOC counts from 1), so the numbers are taken as edges, as they stand")
-    return 0 if at_zero else 1
+    starts = [four[:2] for _, _, four in objects]
+    at_zero = sum(any(0 <= n < 1 for n in start) for start in starts)
+    if not at_zero: return 1
+    found.notes.append(f"Boxes are counted from 0 here ({at_zero:,} of {len(objects):,} begin "
+                       "there; Pascal VOC counts from 1), so the numbers are taken as edges, "
+                       "as they stand")
+    return 0
 
 # %% ../../../nbs/tasks/detection/08_voc.ipynb #bf027a2b
-_NOTES, _PICTURES = ("annotations", "annotation", "xml", "xmls", "labels"), ("jpegimages", "images", "image", "imgs", "img")
+_NOTES = "annotations", "annotation", "xml", "xmls", "labels"
+_PICTURES = "jpegimages", "images", "image", "imgs", "img"
 
 def _has_xml(folder): return folder is not None and any(folder.glob("*.xml"))
 
 def voc_places(
     folder: Path,  # to look into
     deep: bool = True,  # and into its folders
-) -> dict[str, tuple[Path, Path]]:  # name of the part ("" if there is one alone) -> folders of XML files, of pictures
+) -> dict[str, tuple[Path, Path]]:  # part ("" if there is one) -> folders of XML, of pictures
     """Where XML files and pictures lie; empty where there are none.
 
     Parameters
@@ -91,54 +111,104 @@ def voc_places(
     Returns
     -------
     dict[str, tuple[Path, Path]]
-        name of the part ("" if there is one alone) -> folders of XML files, of pictures
+        part ("" if there is one) -> folders of XML, of pictures
     """
-    notes, above = folder_called(folder, _NOTES), folder.parent if folder.name.lower() in _NOTES else folder
+    notes = folder_called(folder, _NOTES)
+    above = folder.parent if folder.name.lower() in _NOTES else folder
     pictures = folder_called(above, _PICTURES)
-    if _has_xml(notes): return {"": (notes, pictures or (folder if pictures_below(folder, deep=False)[0] else notes))}
+    if _has_xml(notes):
+        beside = folder if has_pictures(folder) else notes
+        return {"": (notes, pictures or beside)}
     if _has_xml(folder): return {"": (folder, pictures or folder)}
-    below = lambda name: pictures / name if pictures and (pictures / name).is_dir() else pictures
-    parts = {f.name: (f, below(f.name) or f) for f in folders_in(notes) if _has_xml(f)} if notes else {}
+    parts = _parts_of_notes(notes, pictures) if notes else {}
     if parts or not deep: return parts
     inner = {f.name: voc_places(f, deep=False).get("") for f in folders_in(folder)}
     return {name: place for name, place in inner.items() if place}
 
+def _parts_of_notes(notes, pictures):  # a folder of XML files for each part
+    parts = {}
+    for folder in filter(_has_xml, folders_in(notes)):
+        own = pictures / folder.name if pictures else None
+        parts[folder.name] = folder, own if own and own.is_dir() else pictures or folder
+    return parts
+
 # %% ../../../nbs/tasks/detection/08_voc.ipynb #6caefda2
-def _voc_picture(pictures, by_stem, said, where):
+def _named_picture(pictures, by_stem, said, where):
     name = re.split(r"[\\/]", said)[-1]
     if (pictures / name).is_file(): return pictures / name
-    near = by_stem.get(name) or by_stem.get(Path(name).stem, [])
-    if len(near) > 1: raise DataError(f"{where}: several pictures are called {Path(name).stem!r} ({some_names(near)}). Write the one that is meant into <filename>.")
+    stem = Path(name).stem
+    near = by_stem.get(name) or by_stem.get(stem, [])
+    if len(near) > 1:
+        raise DataError(f"{where}: several pictures are called {stem!r} ({some_names(near)}). "
+                        "Write the one that is meant into <filename>.")
     return near[0] if near else pictures / name
 
-def _stems(files):  # stem -> files
+def _files_by_stem(files):
     found = {}
-    for file in files: found.setdefault(file.stem, []).append(file)
+    for file in files:
+        found.setdefault(file.stem, []).append(file)
     return found
 
-def _image_sets(folder, part, found):  # names of the pictures that a list in ImageSets gives to this part; None: all
-    lists = {f.stem: f for f in sorted(folder.glob("ImageSets/Main/*.txt")) if f.stem.lower() in (*PARTS, "trainval")}
-    if part in lists: return {line.split()[0] for line in text_of(lists[part]).splitlines() if line.strip()}
-    if lists and not part: found.notes.append(f"ImageSets lists parts ({', '.join(lists)}), and all were read: part={next(iter(lists))!r} reads one (fine-tune: --part {next(iter(lists))})")
+# %% ../../../nbs/tasks/detection/08_voc.ipynb #e19772a5
+def _listed_names(folder, part, found):  # of the pictures of this part; None: all
+    every = sorted(folder.glob("ImageSets/Main/*.txt"))
+    lists = {f.stem: f for f in every if f.stem.lower() in (*PARTS, "trainval")}
+    if part in lists:
+        lines = text_of(lists[part]).splitlines()
+        return {line.split()[0] for line in lines if line.strip()}
+    if lists and not part:
+        first = next(iter(lists))
+        found.notes.append(f"ImageSets lists parts ({', '.join(lists)}), and all were read: "
+                           f"part={first!r} reads one (fine-tune: --part {first})")
+
+# %% ../../../nbs/tasks/detection/08_voc.ipynb #a3ec96e4
+def _voc_file(path, pictures, by_stem, difficult, found):
+    "Its picture, the picture's size, and its objects as (where, label, four numbers)."
+    root = safe_xml(path)
+    file = _named_picture(pictures, by_stem, _tag_text(root, ["filename"], path), path)
+    width, height = (int(_tag_number(root, ["size", s], path)) for s in ("width", "height"))
+    size = measured(file, path, found, (width, height))
+    objects = []
+    for i, node in enumerate(root.findall("object")):
+        hard = (node.findtext("difficult") or "0").strip() == "1"
+        if hard and not difficult:
+            found.left_out["difficult objects"] += 1
+            continue
+        where = f"{path}, object {i} (counting from 0)"
+        objects.append((where, *_voc_object(node, where)))
+    return file, size, objects
+
+def _voc_box(seen, first, size, found):
+    where, label, (left, top, right, bottom) = seen
+    box = {"label": label, "xyxy": [left - first, top - first, right, bottom]}
+    return checked_box(f"{where}, <bndbox> as edges counted from 0", box, size, found)
+
+def _note_bare_pictures(files, read, names, found):  # those without an XML file
+    bare = [f for f in files if f not in read and (names is None or f.stem in names)]
+    if bare:
+        found.notes.append(f"{how_many(len(bare), 'picture')} without an XML file left out "
+                           f"({some_names(bare)}): in Pascal VOC's layout a picture without "
+                           "objects has a file too")
 
 # %% ../../../nbs/tasks/detection/08_voc.ipynb #41fc4cf4
 def read_voc(
-    folder: str | Path,  # with Annotations/ and JPEGImages/, or with .xml files beside their pictures
+    folder: str | Path,  # with Annotations/ and JPEGImages/, or .xml files beside their pictures
     difficult: bool = False,  # keep objects that are marked as difficult
-    part: str = "",  # a folder of XML files, or a list in ImageSets/Main, such as "train"; "": all there are
+    part: str = "",  # a folder of XML files, or a list in ImageSets/Main, e.g. "train"; "": all
     pictures: str | Path | None = None,  # folder with the pictures; None: looked for
 ) -> pd.DataFrame:  # as `read_coco` gives it; `classes`: all labels of the XML files
-    """Pascal VOC's layout; pixels counted from 1 become edges counted from 0. Raises DataError with
-    the file.
+    """Pascal VOC's layout; pixels counted from 1 become edges counted from 0.
+
+    Raises DataError with the file.
 
     Parameters
     ----------
     folder
-        with Annotations/ and JPEGImages/, or with .xml files beside their pictures
+        with Annotations/ and JPEGImages/, or .xml files beside their pictures
     difficult
         keep objects that are marked as difficult
     part
-        a folder of XML files, or a list in ImageSets/Main, such as "train"; "": all there are
+        a folder of XML files, or a list in ImageSets/Main, e.g. "train"; "": all
     pictures
         folder with the pictures; None: looked for
 
@@ -148,33 +218,19 @@ def read_voc(
         as `read_coco` gives it; `classes`: all labels of the XML files
     """
     folder, found = Path(folder).expanduser().absolute(), Collected()
-    names = _image_sets(folder, part, found)
+    names = _listed_names(folder, part, found)
     places = voc_places(folder) or {"": (folder, folder)}
     notes, place = given_part(folder, places, "" if names is not None else part)
-    place = Path(pictures).expanduser().absolute() if pictures else place
+    if pictures: place = Path(pictures).expanduser().absolute()
     files = pictures_below(place, deep=False)[0] if place.is_dir() else []
+    by_stem = _files_by_stem(files)
     paths = [p for p in sorted(notes.glob("*.xml")) if names is None or p.stem in names]
-    read = [_voc_file(path, place, _stems(files), difficult, found) for path in paths]
+    read = [_voc_file(path, place, by_stem, difficult, found) for path in paths]
     first = _first_pixel([o for _, _, objects in read for o in objects], found)
-    rows = [(file, [_voc_box(o, first, size, found) for o in objects], size) for file, size, objects in read]
-    _bare_pictures(files, {file for file, _, _ in rows}, names, found)
+    rows = []
+    for file, size, objects in read:
+        rows.append((file, [_voc_box(o, first, size, found) for o in objects], size))
+    _note_bare_pictures(files, {file for file, _, _ in rows}, names, found)
     table = box_table(rows, found, f"{notes}/*.xml")
     table.attrs["classes"] = sorted({b["label"] for boxes in table.boxes for b in boxes})
     return table
-
-def _voc_file(path, pictures, by_stem, difficult, found):  # its picture, the size of it, objects as (where, label, four numbers)
-    root = safe_xml(path)
-    file = _voc_picture(pictures, by_stem, _said(root, ["filename"], path), path)
-    size = measured(file, path, found, tuple(int(_number(root, ["size", side], path)) for side in ("width", "height")))
-    objects = [(f"{path}, object {i} (counting from 0)", node) for i, node in enumerate(root.findall("object"))]
-    kept = [(where, node) for where, node in objects if difficult or (node.findtext("difficult") or "0").strip() != "1"]
-    found.left_out["difficult objects"] += len(objects) - len(kept)
-    return file, size, [(where, *_voc_object(node, where)) for where, node in kept]
-
-def _voc_box(seen, first, size, found):
-    where, label, (left, top, right, bottom) = seen
-    return checked_box(f"{where}, <bndbox> as edges counted from 0", {"label": label, "xyxy": [left - first, top - first, right, bottom]}, size, found)
-
-def _bare_pictures(files, read, names, found):  # tell of pictures without an XML file
-    bare = [f for f in files if f not in read and (names is None or f.stem in names)]
-    if bare: found.notes.append(f"{how_many(len(bare), 'picture')} without an XML file left out ({some_names(bare)}): in Pascal VOC's layout a picture without objects has a file too")

@@ -17,8 +17,8 @@ import yaml
 
 from ...task import DataError
 from .box_files import Collected, box_table, checked_box, first_numbers
-from .box_files import folder_called, folders_in, given_part, measured
-from .box_files import some_names, text_of
+from .box_files import folder_called, folders_in, given_part, has_pictures
+from .box_files import measured, some_names, text_of
 from ..images.folders import pictures_below
 from ...words import how_many, short
 
@@ -43,25 +43,27 @@ def _yaml_node(path):  # the file as nodes; None: there is nothing in it
         why = ": ".join(part for part in (e.context, e.problem) if part)
         raise DataError(f"{path}{line}: this is not YAML ({why}).{advice}") from None
 
+# %% ../../../nbs/tasks/detection/09_yolo.ipynb #ed3d1535
 def _line(path, node):
     return f"{path}, line {node.start_mark.line + 1}"
 
-def _pairs(path, node):  # (key, its text, value) of a mapping
+def _keys_and_values(path, node):  # (key, its text, value) of a mapping
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
             raise DataError(f"{_line(path, key)}: a key is a word or a number.")
         if key.tag == "tag:yaml.org,2002:merge":
-            raise DataError(f"{_line(path, key)}: we do not follow <<. Write out what it stands for.")
+            raise DataError(f"{_line(path, key)}: we do not follow <<. "
+                            "Write out what it stands for.")
         yield key, key.value, value
 
-def _yaml(path):  # the keys of the file -> nodes
+def _yaml_keys(path):  # the keys of the file -> nodes
     node, found = _yaml_node(path), {}
     if node is None:
         return found
     if not isinstance(node, yaml.MappingNode):
         raise DataError(f"{_line(path, node)}: the file begins with a {_kind(node)}, "
                         f"where keys belong. {_ADVICE}")
-    for key, text, value in _pairs(path, node):
+    for key, text, value in _keys_and_values(path, node):
         if text in found:
             raise DataError(f"{_line(path, key)}: {text!r} stands there a second time. Keep one.")
         found[text] = value
@@ -86,23 +88,23 @@ def yaml_names(
     dict[int, str]
         number -> name
     """
-    node, names = _yaml(path).get("names"), {}
+    node, names = _yaml_keys(path).get("names"), {}
     if node is None:
         raise DataError(f"{path}: there is no `names:` in it. {_ADVICE}")
-    for number, value in _entries(path, node):
+    for number, value in _numbered_nodes(path, node):
         names[number] = _class_name(path, number, value)
     if names:
         return names
     raise DataError(f"{_line(path, node)}: `names:` is empty, or written in a way "
                     f"that we do not know. {_ADVICE}")
 
-def _entries(path, node):  # (number, node of the name)
+def _numbered_nodes(path, node):  # (number, node of the name)
     if isinstance(node, yaml.SequenceNode):
         return enumerate(node.value)
     if not isinstance(node, yaml.MappingNode):
         return []
     found = {}
-    for key, text, value in _pairs(path, node):
+    for key, text, value in _keys_and_values(path, node):
         if not (text.isascii() and text.isdecimal() and len(text) < 10):
             raise DataError(f"{_line(path, key)}: {short(text)} is no class number. Write 0: cat")
         if int(text) in found:
@@ -110,6 +112,7 @@ def _entries(path, node):  # (number, node of the name)
         found[int(text)] = value
     return found.items()
 
+# %% ../../../nbs/tasks/detection/09_yolo.ipynb #ed53ba76
 def _class_name(path, number, node):
     where = _line(path, node)
     if not isinstance(node, yaml.ScalarNode):
@@ -134,7 +137,7 @@ def _has_names(path):  # or would have, if it were whole
     if b"names" not in text:
         return False
     try:
-        return "names" in _yaml(path)
+        return "names" in _yaml_keys(path)
     except DataError:
         return re.search(rb"^names\s*:", text, re.M) is not None
 
@@ -155,19 +158,39 @@ def _class_names(folder):  # number -> name
                     "classes.txt (with a name per line), so class numbers have no names.")
 
 # %% ../../../nbs/tasks/detection/09_yolo.ipynb #4983aaf3
-def _yolo_line(where, line, names, size, found):
-    parts = line.split()
-    if len(parts) != 5: raise DataError(f"{where}: {len(parts)} columns, where 5 belong: class, centre x, centre y, width, height. (Outlines and scores have more.)")
-    if not parts[0].isdecimal() or int(parts[0]) not in names: raise DataError(f"{where}: class {parts[0]!r} has no name. There are the numbers {', '.join(map(str, list(names)[:9]))}{' …' if len(names) > 9 else ''}.")
-    try: four = [float(p) for p in parts[1:]]
-    except ValueError: raise DataError(f"{where}: {' '.join(parts[1:])} are not four numbers.") from None
-    if not all(-.01 <= n <= 1.01 for n in four): raise DataError(f"{where}: {' '.join(parts[1:])} are not all between 0 and 1. They are shares of the picture's width and height, not pixels.")
-    return checked_box(where, {"label": names[int(parts[0])], "cxcywh_relative": four}, size, found)
+def _class_of(where, text, names):
+    if text.isdecimal() and int(text) in names: return names[int(text)]
+    some = ", ".join(map(str, list(names)[:9]))
+    if len(names) > 9: some += " …"
+    raise DataError(f"{where}: class {text!r} has no name. There are the numbers {some}.")
+
+def _four_shares(where, parts):
+    text = " ".join(parts)
+    try:
+        four = [float(part) for part in parts]
+    except ValueError:
+        raise DataError(f"{where}: {text} are not four numbers.") from None
+    if all(-.01 <= n <= 1.01 for n in four): return four
+    raise DataError(f"{where}: {text} are not all between 0 and 1. They are shares of the "
+                    "picture's width and height, not pixels.")
+
+def _yolo_box(where, line, names, size, found):
+    number, *four = line.split()
+    if len(four) != 4:
+        raise DataError(f"{where}: {len(four) + 1} columns, where 5 belong: class, centre x, "
+                        "centre y, width, height. (Outlines and scores have more.)")
+    label = _class_of(where, number, names)
+    box = {"label": label, "cxcywh_relative": _four_shares(where, four)}
+    return checked_box(where, box, size, found)
 
 def _yolo_row(file, notes, names, found):
     size = measured(file, "images", found)
     lines = text_of(notes).splitlines() if notes.exists() else []
-    return file, [_yolo_line(f"{notes}, line {n}", line, names, size, found) for n, line in enumerate(lines, 1) if line.strip()], size
+    written = [(n, line) for n, line in enumerate(lines, 1) if line.strip()]
+    boxes = []
+    for n, line in written:
+        boxes.append(_yolo_box(f"{notes}, line {n}", line, names, size, found))
+    return file, boxes, size
 
 # %% ../../../nbs/tasks/detection/09_yolo.ipynb #81408a24
 def _labels_of(images):  # the folder of labels that belongs to a folder of pictures
@@ -176,29 +199,44 @@ def _labels_of(images):  # the folder of labels that belongs to a folder of pict
     return images
 
 def _yaml_places(path):  # name of the part -> folder of pictures, as a data.yaml says
-    found = _yaml(path)
-    base = path.parent / _yaml_value(found, "path")
-    base, places = base if base.is_dir() else path.parent, {}
+    keys = _yaml_keys(path)
+    base = path.parent / _yaml_value(keys, "path")
+    if not base.is_dir(): base = path.parent
+    places = {}
     for part in ("train", "val", "test"):
-        said = _yaml_value(found, part)
-        tries = [base / said, path.parent / said, path.parent / re.sub(r"^(\.\./)+", "", said)] if said else []
-        if folder := next((f for f in tries if f.is_dir()), None): places[part] = folder
+        said = _yaml_value(keys, part)
+        if not said: continue
+        below = path.parent / re.sub(r"^(\.\./)+", "", said)
+        folders = [f for f in (base / said, path.parent / said, below) if f.is_dir()]
+        if folders: places[part] = folders[0]
     return places
 
-def _labelled(folder):  # pictures with a label file beside them
+def _has_labels_beside(folder):  # pictures with a label file beside them
     pictures = pictures_below(folder, deep=False)[0]
     return any(p.with_suffix(".txt").is_file() for p in pictures[:100])
 
+# %% ../../../nbs/tasks/detection/09_yolo.ipynb #5e0bb40e
 def _yolo_places(folder):  # name of the part ("" if there is one alone) -> folder of pictures
     if folder.is_file(): return _yaml_places(folder) or _yolo_places(folder.parent)
-    images = folder_called(folder, ("images",))
-    if images:
-        inner = {f.name: f for f in folders_in(images) if pictures_below(f, deep=False)[0]}
-        return inner if inner and not pictures_below(images, deep=False)[0] else {"": images}
-    parts = {f.name: folder_called(f, ("images",)) for f in folders_in(folder) if folder_called(f, ("images",)) and folder_called(f, ("labels",))}
-    if parts: return parts
-    if _labels_of(folder) != folder and _labels_of(folder).is_dir() or _labelled(folder): return {"": folder}
-    return {name: place for file in _yaml_files(folder) for name, place in _yaml_places(file).items()}
+    if images := folder_called(folder, ("images",)): return _places_in(images)
+    if parts := _parts_with_labels(folder): return parts
+    labels = _labels_of(folder)
+    if labels != folder and labels.is_dir() or _has_labels_beside(folder): return {"": folder}
+    places = {}
+    for file in _yaml_files(folder):
+        places |= _yaml_places(file)
+    return places
+
+def _places_in(images):  # a folder of pictures, or of a folder for each part
+    inner = {f.name: f for f in folders_in(images) if has_pictures(f)}
+    return inner if inner and not has_pictures(images) else {"": images}
+
+def _parts_with_labels(folder):  # folders that hold images and labels
+    parts = {}
+    for inner in folders_in(folder):
+        images = folder_called(inner, ("images",))
+        if images and folder_called(inner, ("labels",)): parts[inner.name] = images
+    return parts
 
 # %% ../../../nbs/tasks/detection/09_yolo.ipynb #8450d8be
 def has_labels(
@@ -211,17 +249,50 @@ def has_labels(
     folder
         of a set, or of its pictures
     """
-    places = [(place, _labels_of(place)) for place in _yolo_places(folder).values()]
-    return any(labels.is_dir() and (labels != place or _labelled(place)) for place, labels in places)
+    for images in _yolo_places(folder).values():
+        labels = _labels_of(images)
+        if labels.is_dir() and (labels != images or _has_labels_beside(images)): return True
+    return False
+
+# %% ../../../nbs/tasks/detection/09_yolo.ipynb #5307f77d
+def _check_files(images, files, labels):  # each picture its own label file, and the reverse
+    count = Counter(file.stem for file in files)
+    if twice := [stem for stem, n in count.items() if n > 1]:
+        raise DataError(f"{images}: several pictures are called {twice[0]!r}, with different "
+                        "endings, and would share a label file. Rename all but one.")
+    if labels == images: return
+    known = {*count, "classes"}
+    lost = sorted(p for p in labels.glob("*.txt") if p.stem not in known)
+    if lost:
+        raise DataError(f"{lost[0]}: there is no picture {lost[0].stem} in {images}. "
+                        "Put it there, or remove the label file.")
+
+def _bare_note(bare):  # what to tell of pictures without a label file
+    kept = "a picture" if len(bare) == 1 else "pictures"
+    return (f"{how_many(len(bare), 'picture')} without a label file ({some_names(bare)}): "
+            f"kept as {kept} without objects, which is YOLO's convention")
 
 # %% ../../../nbs/tasks/detection/09_yolo.ipynb #1505743d
+def _image_folder(folder, part, pictures):
+    places = _yolo_places(folder) if folder.exists() else {}
+    images = folder / "images"
+    if pictures:
+        images = Path(pictures).expanduser().absolute()
+    elif places:
+        images = given_part(folder, places, part)
+    if images.is_dir(): return images
+    raise DataError(f"There is no folder {images}.")
+
 def read_yolo(
-    folder: str | Path,  # with images/, labels/, and data.yaml or classes.txt (which may also lie above); or the YAML file
+    # with images/, labels/, and data.yaml or classes.txt (which may also lie above); or the
+    # YAML file
+    folder: str | Path,
     part: str = "",  # which part, where there are several, such as "train"
     pictures: str | Path | None = None,  # folder with the pictures; None: looked for
-) -> pd.DataFrame:  # as `read_coco` gives it; attrs["unlabelled"]: pictures without a label file
-    """YOLO's layout. A picture without a label file has no objects, and is kept. Raises DataError
-    with file and line.
+) -> pd.DataFrame:  # as `read_coco`; attrs["unlabelled"]: pictures without a label file
+    """YOLO's layout. A picture without a label file has no objects, and is kept.
+
+    Raises DataError with file and line.
 
     Parameters
     ----------
@@ -236,22 +307,17 @@ def read_yolo(
     Returns
     -------
     pd.DataFrame
-        as `read_coco` gives it; attrs["unlabelled"]: pictures without a label file
+        as `read_coco`; attrs["unlabelled"]: pictures without a label file
     """
     folder, found = Path(folder).expanduser().absolute(), Collected()
-    places = _yolo_places(folder) if folder.exists() else {}
-    images = Path(pictures).expanduser().absolute() if pictures else given_part(folder, places, part) if places else folder / "images"
-    if not images.is_dir(): raise DataError(f"There is no folder {images}.")
+    images = _image_folder(folder, part, pictures)
     names = yaml_names(folder) if folder.is_file() else _class_names(folder)
     labels, files = _labels_of(images), pictures_below(images, deep=False)[0]
-    if twice := [s for s, n in Counter(p.stem for p in files).items() if n > 1]: raise DataError(f"{images}: several pictures are called {twice[0]!r}, with different endings, and would share a label file. Rename all but one.")
-    stems = {p.stem for p in files} | {"classes"}
-    lost = sorted(p for p in labels.glob("*.txt") if p.stem not in stems) if labels != images else []
-    if lost: raise DataError(f"{lost[0]}: there is no picture {lost[0].stem} in {images}. Put it there, or remove the label file.")
-    notes = [labels / f"{file.stem}.txt" for file in files]
-    rows = [_yolo_row(file, note, names, found) for file, note in zip(files, notes)]
-    bare = [file for file, note in zip(files, notes) if not note.exists()]
-    if bare: found.notes.append(f"{how_many(len(bare), 'picture')} without a label file ({some_names(bare)}): kept as {'a picture' if len(bare) == 1 else 'pictures'} without objects, which is YOLO's convention")
+    _check_files(images, files, labels)
+    notes = {file: labels / f"{file.stem}.txt" for file in files}
+    rows = [_yolo_row(file, note, names, found) for file, note in notes.items()]
+    bare = [file for file, note in notes.items() if not note.exists()]
+    if bare: found.notes.append(_bare_note(bare))
     classes = list(first_numbers(names, found))
     table = box_table(rows, found, images)
     table.attrs |= {"unlabelled": len(bare), "classes": classes}
