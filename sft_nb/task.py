@@ -336,7 +336,8 @@ class Task:
         processor
             what `build` returned beside the model
         """
-        return [self.encode(row, processor) for row in rows.to_dict("records")]
+        from sft_nb.data.columns import records
+        return [self.encode(row, processor) for row in records(rows)]
 
     def check_lengths(
         self,

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['blank_cells', 'check_columns', 'check_missing', 'check_rows', 'is_torn', 'rows_hold', 'check_text', 'check_numbers',
-           'check_labels', 'check_names', 'alike_key', 'told_apart', 'check_look_alikes', 'check_lengths', 'report',
+           'check_names', 'check_labels', 'alike_key', 'told_apart', 'check_look_alikes', 'check_lengths', 'report',
            'read_rows', 'class_counts', 'plot_rows']
 
 # %% ../../nbs/data/04_checks.ipynb #2d068d7a
@@ -23,7 +23,7 @@ from .cell_values import NUMERAL, cell_text, column_numbers
 from .columns import STEP, cells
 from ..figures import COLORS, new_figure
 from ..mistakes import DataError, checked
-from .table_reader import expand_home
+from .text_files import expand_home
 from ..task import Finding, Task
 from ..telling import warn
 from ..words import how_many, is_empty, name_rows, nearest_name, rows_where, short
@@ -51,8 +51,8 @@ def blank_cells(
 def check_columns(
     rows: pd.DataFrame,  # the table
     columns: list[str],  # columns it must have
-) -> list[Finding]:  # an error per column that is not there, with the nearest name, or that is there twice
-    """Are the columns there, once each?
+) -> list[Finding]:  # an error per column that is not there, or that is there twice
+    """Are the columns there, once each? One that is not is told with the nearest name.
 
     Parameters
     ----------
@@ -64,14 +64,24 @@ def check_columns(
     Returns
     -------
     list[Finding]
-        an error per column that is not there, with the nearest name, or that is there twice
+        an error per column that is not there, or that is there twice
     """
     several = {*rows.attrs.get("twice", ()), *rows.columns[rows.columns.duplicated()]}
     found = []
     for c in dict.fromkeys(columns):
-        if c not in rows: found.append(Finding("error", f"There is no column {short(c)}. {nearest_name(c, rows.columns)}"))
-        elif c in several: found.append(Finding("error", f"several columns are called {short(c)}. Rename or remove all but one."))
-    return found
+        if c not in rows:
+            found.append(f"There is no column {short(c)}. {nearest_name(c, rows.columns)}")
+        elif c in several:
+            found.append(f"several columns are called {short(c)}. Rename or remove all but one.")
+    return [Finding("error", message) for message in found]
+
+# %% ../../nbs/data/04_checks.ipynb #e347edb6
+def _unquoted(column): return short(column)[1:-1]
+
+def _unfilled(column, at):
+    rows = how_many(len(at), "row")
+    where = f"{name_rows(at)}, counting from 0"
+    return Finding("skip", f"{rows} without {_unquoted(column)} ({where})", at)
 
 @checked
 def check_missing(
@@ -92,10 +102,9 @@ def check_missing(
     list[Finding]
         a "skip" per column with missing cells, or texts without a visible character
     """
-    empty = {c: rows_where(blank_cells(rows[c])) for c in dict.fromkeys(columns) if c in rows}
-    return [Finding("skip", f"{how_many(len(at), 'row')} without {_name(c)} ({name_rows(at)}, counting from 0)", at) for c, at in empty.items() if at]
-
-def _name(column): return short(column)[1:-1]  # a column's name without quotes
+    there = [c for c in dict.fromkeys(columns) if c in rows]
+    empty = {c: rows_where(blank_cells(rows[c])) for c in there}
+    return [_unfilled(c, at) for c, at in empty.items() if at]
 
 # %% ../../nbs/data/04_checks.ipynb #e72802c1
 def check_rows(
@@ -133,8 +142,10 @@ def is_torn(
     text
         one cell
     """
-    try: text.encode()
-    except UnicodeEncodeError: return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
     return False
 
 def rows_hold(
@@ -154,6 +165,29 @@ def rows_hold(
     """
     return f"{name_rows(at)} (counting from 0) {'holds' if len(at) == 1 else 'hold'}"
 
+# %% ../../nbs/data/04_checks.ipynb #18c2e9ce
+def _is_no_text(value): return not isinstance(value, str) and not is_empty(value)
+def _is_half(value): return isinstance(value, str) and is_torn(value)
+def _has_lost(value): return isinstance(value, str) and "\ufffd" in value
+
+_TEXT_FAULTS = [
+    (_is_no_text, "error", "{column} should hold text, but {rows_hold} {first}. Name another "
+     "column, or turn it into text first: rows[{column}].astype(str)."),
+    (_is_half, "error", "{column}: {rows_hold} half of a character, a lone \\ud800 to \\udfff, "
+     "which no text may hold. Correct it where the text was made."),
+    (_has_lost, "warning", "{texts} in {column} with the sign \ufffd ({rows}, counting from 0): "
+     "characters were lost when the file was made. Make it again, in UTF-8."),
+]
+
+def _text_fault(values, at, level, sentence):
+    "The finding that these cells of a column have a fault."
+    about = {
+        "column": short(values.name), "rows": name_rows(at), "rows_hold": rows_hold(at),
+        "first": short(values.iloc[at[0]]), "texts": how_many(len(at), "text"),
+    }
+    return Finding(level, sentence.format(**about), at)
+
+# %% ../../nbs/data/04_checks.ipynb #c9dd4b96
 @checked
 def check_text(
     rows: pd.DataFrame,  # the table
@@ -174,16 +208,29 @@ def check_text(
         errors for cells that are no text; warnings for damaged characters
     """
     found = []
-    for c in [c for c in columns if c in rows]:
-        other = rows_where([not isinstance(v, str) and not is_empty(v) for v in cells(rows[c])])
-        if other: found.append(Finding("error", f"{short(c)} should hold text, but {rows_hold(other)} {short(rows[c].iloc[other[0]])}. Name another column, or turn it into text first: rows[{short(c)}].astype(str).", other))
-        torn = rows_where([isinstance(v, str) and is_torn(v) for v in cells(rows[c])])
-        if torn: found.append(Finding("error", f"{short(c)}: {rows_hold(torn)} half of a character, a lone \\ud800 to \\udfff, which no text may hold. Correct it where the text was made.", torn))
-        broken = rows_where([isinstance(v, str) and "\ufffd" in v for v in cells(rows[c])])
-        if broken: found.append(Finding("warning", f"{how_many(len(broken), 'text')} in {short(c)} with the sign \ufffd ({name_rows(broken)}, counting from 0): characters were lost when the file was made. Make it again, in UTF-8.", broken))
+    for values in [rows[c] for c in columns if c in rows]:
+        for is_wrong, level, sentence in _TEXT_FAULTS:
+            at = rows_where([is_wrong(v) for v in cells(values)])
+            if at: found.append(_text_fault(values, at, level, sentence))
     return found
 
 # %% ../../nbs/data/04_checks.ipynb #03af0217
+_NO_NUMBERS = [
+    ((date, np.datetime64), "A date is no number: take the days since the first one, "
+     "(rows[{column}] - rows[{column}].min()).dt.days, or another column."),
+    ((complex, np.complexfloating), "A complex number is two numbers: put each in a column of its "
+     "own."),
+    ((list, tuple, dict, set, np.ndarray), "Put each number in a column of its own."),
+    (object, "Write 3.5 rather than 3,5, without units."),
+]
+
+def _no_number(values, at):
+    "The finding that these cells of a column are filled, but no numbers."
+    column, first = short(values.name), values.iloc[at[0]]
+    advice = next(said for kinds, said in _NO_NUMBERS if isinstance(first, kinds))
+    told = f"{column} should hold numbers, but {rows_hold(at)} {short(first)}."
+    return Finding("error", f"{told} {advice.format(column=column)}", at)
+
 @checked
 def check_numbers(
     rows: pd.DataFrame,  # the table
@@ -204,56 +251,26 @@ def check_numbers(
         an error per column with cells that are filled, but no finite number
     """
     found = []
-    for c in [c for c in columns if c in rows]:
-        bad = rows_where(~np.isfinite(column_numbers(rows[c])) & ~blank_cells(rows[c]))
-        if not bad: continue
-        first = rows[c].iloc[bad[0]]
-        found.append(Finding("error", f"{short(c)} should hold numbers, but {rows_hold(bad)} {short(first)}. {_as_number(first, c)}", bad))
+    for values in [rows[c] for c in columns if c in rows]:
+        at = rows_where(~np.isfinite(column_numbers(values)) & ~blank_cells(values))
+        if at: found.append(_no_number(values, at))
     return found
-
-def _as_number(value, column):  # how to make a number of it
-    if isinstance(value, (date, np.datetime64)): return f"A date is no number: take the days since the first one, (rows[{short(column)}] - rows[{short(column)}].min()).dt.days, or another column."
-    if isinstance(value, (complex, np.complexfloating)): return "A complex number is two numbers: put each in a column of its own."
-    if isinstance(value, (list, tuple, dict, set, np.ndarray)): return "Put each number in a column of its own."
-    return "Write 3.5 rather than 3,5, without units."
 
 # %% ../../nbs/data/04_checks.ipynb #972e48c3
-@checked
-def check_labels(
-    rows: pd.DataFrame,  # the table
-    column: str,  # the column with one label per row; where it is not there, nothing is found
-    severe: float = 20.,  # how many times the most frequent label may outnumber the rarest before we warn
-    name: Callable = cell_text,  # makes a label of a filled cell
-) -> list[Finding]:  # an error for a single class; warnings for labels that look alike, are too many, too rare, or no labels
-    """Is there something to tell apart, and enough of each?
+def _one_class(column, label):
+    return Finding("error", f"Every row has the same {_unquoted(column)}, {short(label)}: there is "
+                   "nothing to tell apart. Add rows of another class, or name another column.")
 
-    Parameters
-    ----------
-    rows
-        the table
-    column
-        the column with one label per row; where it is not there, nothing is found
-    severe
-        how many times the most frequent label may outnumber the rarest before we warn
-    name
-        makes a label of a filled cell
+def _imbalance(column, counts):
+    (top, most), *_, (low, least) = counts.most_common()
+    told = f"{most:,} rows of {short(top)}, {least:,} of {short(low)}"
+    return Finding("warning", f"Severe imbalance in {short(column)}: {told}. Answering "
+                   f"{short(top)} every time is right in {most / counts.total():.1%}: look at F1 "
+                   "and the rows per class too, or weigh the classes.")
 
-    Returns
-    -------
-    list[Finding]
-        an error for a single class; warnings for labels that look alike, are too many, too rare, or
-        no labels
-    """
-    if column not in rows: return []
-    counts = Counter(name(v) for v in cells(rows[column]) if not is_empty(v))
-    if not counts: return []
-    (top, most), (low, least) = counts.most_common()[0], counts.most_common()[-1]
-    if len(counts) == 1: return [Finding("error", f"Every row has the same {_name(column)}, {short(top)}: there is nothing to tell apart. Add rows of another class, or name another column.")]
-    found, n = check_names(column, counts, counts.total()), counts.total()
-    if len(counts) <= _most_labels(n) and most >= severe * least: found.append(Finding("warning", f"Severe imbalance in {short(column)}: {most:,} rows of {short(top)}, {least:,} of {short(low)}. Answering {short(top)} every time is right in {most / n:.1%}: look at F1 and the rows per class too, or weigh the classes."))
-    return found
-
-def _most_labels(n): return n - 1 if 5 < n <= 20 else max(20, n / 2)  # more than this, in n rows, are suspicious
+def _too_many(counts, n):
+    "Are there more labels in n rows than one would expect?"
+    return len(counts) > (n - 1 if 5 < n <= 20 else max(20, n / 2))
 
 def check_names(
     column: str,  # where they stand
@@ -276,10 +293,52 @@ def check_names(
     list[Finding]
         warnings for labels that are too many, look alike, or look like missing cells
     """
-    if len(counts) > _most_labels(n): return [Finding("warning", f"{short(column)} has {len(counts):,} different labels in {n:,} rows: is it the right column?")]
-    return check_look_alikes(column, counts) + _placeholders(column, counts)
+    if not _too_many(counts, n):
+        return check_look_alikes(column, counts) + _placeholders(column, counts)
+    told = f"{short(column)} has {len(counts):,} different labels in {n:,} rows"
+    return [Finding("warning", f"{told}: is it the right column?")]
+
+# %% ../../nbs/data/04_checks.ipynb #a03ff017
+@checked
+def check_labels(
+    rows: pd.DataFrame,  # the table
+    column: str,  # the column with one label per row; where it is not there, nothing is found
+    severe: float = 20.,  # how many times the rarest label's rows the most frequent may have
+    name: Callable = cell_text,  # makes a label of a filled cell
+) -> list[Finding]:  # an error for a single class; warnings for doubtful labels
+    """Is there something to tell apart, and enough of each?
+
+    Warns of labels that look alike, are too many, too rare, or no labels.
+
+    Parameters
+    ----------
+    rows
+        the table
+    column
+        the column with one label per row; where it is not there, nothing is found
+    severe
+        how many times the rarest label's rows the most frequent may have
+    name
+        makes a label of a filled cell
+
+    Returns
+    -------
+    list[Finding]
+        an error for a single class; warnings for doubtful labels
+    """
+    if column not in rows: return []
+    counts = Counter(name(v) for v in cells(rows[column]) if not is_empty(v))
+    if not counts: return []
+    if len(counts) == 1: return [_one_class(column, *counts)]
+    n, sizes = counts.total(), counts.values()
+    found = check_names(column, counts, n)
+    if not _too_many(counts, n) and max(sizes) >= severe * min(sizes):
+        found.append(_imbalance(column, counts))
+    return found
 
 # %% ../../nbs/data/04_checks.ipynb #ef273ad8
+def _is_printed(sign): return unicodedata.category(sign) not in ("Cf", "Cc") or sign.isspace()
+
 def alike_key(
     label: str,  # one label
 ) -> str:
@@ -290,8 +349,7 @@ def alike_key(
     label
         one label
     """
-    text = unicodedata.normalize("NFKC", label)
-    text = "".join(c for c in text if unicodedata.category(c) not in ("Cf", "Cc") or c.isspace()).strip().casefold()
+    text = "".join(filter(_is_printed, unicodedata.normalize("NFKC", label))).strip().casefold()
     if NUMERAL.fullmatch(text): return repr(float(text) + 0.)  # -0.0 is 0.0
     return re.sub(r"(?<=\w)[\s_\-\u2010-\u2015]+(?=[^\W_])", " ", text)
 
@@ -326,26 +384,59 @@ def check_look_alikes(
         a warning, if there are any
     """
     plain = {}
-    for label in labels: plain.setdefault(alike_key(label), []).append(label)
+    for label in labels:
+        plain.setdefault(alike_key(label), []).append(label)
     alike = [" and ".join(map(told_apart, same[:6])) for same in plain.values() if len(same) > 1]
-    return [Finding("warning", f"Labels in {short(column)} that look alike count as different classes: {'; '.join(alike[:5])}. If they mean the same, write them alike.")] if alike else []
+    if not alike: return []
+    return [Finding("warning", f"Labels in {short(column)} that look alike count as different "
+                    f"classes: {'; '.join(alike[:5])}. If they mean the same, write them alike.")]
 
-_NO_LABELS = {"", "-", "--", "---", ".", "?", "??", "???", "#n/a", "#na", "#null!", "#ref!", "#value!", "(none)", "<na>", "<none>", "<null>", "[null]", "missing",
-              "n.a.", "n/a", "na", "nan", "-nan", "nat", "nil", "none", "not available", "null", "undefined", "unknown", "tbd"}
+# %% ../../nbs/data/04_checks.ipynb #82bb1176
+_NO_LABELS = {
+    "", "-", "--", "---", ".", "?", "??", "???", "#n/a", "#na", "#null!", "#ref!", "#value!",
+    "(none)", "<na>", "<none>", "<null>", "[null]", "missing", "n.a.", "n/a", "na", "nan", "-nan",
+    "nat", "nil", "none", "not available", "null", "undefined", "unknown", "tbd",
+}
+
+def _is_placeholder(label):
+    return unicodedata.normalize("NFKC", label).strip().casefold() in _NO_LABELS
 
 def _placeholders(column, counts):
-    odd = {label: n for label, n in counts.items() if unicodedata.normalize("NFKC", label).strip().casefold() in _NO_LABELS}
+    "A warning, if labels look like empty cells."
+    odd = [label for label in counts if _is_placeholder(label)]
     if not odd: return []
-    told = ", ".join(f"{short(label)} ({how_many(n, 'row')})" for label, n in list(odd.items())[:5])
-    return [Finding("warning", f"Labels in {short(column)} that look like missing cells count as classes: {told}. If nothing is known of these rows, leave the cell empty; if it is a class, all is well.")]
+    told = ", ".join(f"{short(label)} ({how_many(counts[label], 'row')})" for label in odd[:5])
+    return [Finding("warning", f"Labels in {short(column)} that look like missing cells count as "
+                    f"classes: {told}. If nothing is known of these rows, leave the cell empty; "
+                    "if it is a class, all is well.")]
 
 # %% ../../nbs/data/04_checks.ipynb #6825c48f
+def _pieces(column, at): return [str(v) for v in column.iloc[at].tolist()]
+
+def _whole_lengths(texts, at, processor):
+    "How many tokens the texts at these rows have, before anything is cut off."
+    lengths = []
+    for some in np.split(at, range(STEP, len(at), STEP)):
+        if not len(some): continue
+        tokens = processor(*(_pieces(t, some) for t in texts), truncation=False, verbose=False)
+        lengths += map(len, tokens["input_ids"])
+    return lengths
+
+def _too_long(lengths, at, most):
+    lost = (lengths - most).clip(0).sum() / lengths.sum()
+    told = f"{len(at):,} of {how_many(len(lengths), 'text')} {'is' if len(at) == 1 else 'are'}"
+    where = f"{name_rows(at)}, counting from 0; the longest has {lengths.max():,}"
+    return Finding("warning", f"{told} longer than the {most:,} tokens that the model reads "
+                   f"({where}). What comes after is not seen: {lost:.1%} of all tokens.", at)
+
+# %% ../../nbs/data/04_checks.ipynb #d702920c
 def check_lengths(
     texts: list[str],  # n texts
     processor: Any,  # a tokenizer
     max_length: int,  # tokens that the model reads, special ones included
     pairs: list[str] | None = None,  # n second texts, where the model reads two at once
-    lengths: np.ndarray | None = None,  # n: tokens after cutting, where they are known; then only texts that fill the model are looked at
+    # n: tokens after cutting, where they are known; then only texts that fill the model are read
+    lengths: np.ndarray | None = None,
 ) -> list[Finding]:  # a warning, where texts are longer
     """How many texts are longer than the model reads, and how much of them is lost?
 
@@ -360,23 +451,19 @@ def check_lengths(
     pairs
         n second texts, where the model reads two at once
     lengths
-        n: tokens after cutting, where they are known; then only texts that fill the model are
-        looked at
+        n: tokens after cutting, where they are known; then only texts that fill the model are read
 
     Returns
     -------
     list[Finding]
         a warning, where texts are longer
     """
+    lengths = np.full(len(texts), max_length) if lengths is None else np.array(lengths)
+    at = np.flatnonzero(lengths >= max_length)
     both = [pd.Series(t) for t in ([texts] if pairs is None else [texts, pairs])]
-    at = np.arange(len(texts)) if lengths is None else np.flatnonzero(np.asarray(lengths) >= max_length)
-    lengths = np.zeros(len(texts), dtype=int) if lengths is None else np.array(lengths)
-    for some in np.split(at, range(STEP, len(at), STEP)):
-        if len(some): lengths[some] = [len(ids) for ids in processor(*([str(v) for v in t.iloc[some].tolist()] for t in both), truncation=False, verbose=False)["input_ids"]]
+    lengths[at] = _whole_lengths(both, at, processor)
     over = rows_where(lengths > max_length)
-    if not over: return []
-    lost = (lengths - max_length).clip(0).sum() / lengths.sum()
-    return [Finding("warning", f"{len(over):,} of {how_many(len(lengths), 'text')} {'is' if len(over) == 1 else 'are'} longer than the {max_length:,} tokens that the model reads ({name_rows(over)}, counting from 0; the longest has {lengths.max():,}). What comes after is not seen: {lost:.1%} of all tokens.", over)]
+    return [_too_long(lengths, over, max_length)] if over else []
 
 # %% ../../nbs/data/04_checks.ipynb #eabd6d31
 def report(
@@ -405,18 +492,45 @@ def _leave_out(rows, findings):  # the rows without those of the "skip" findings
     told = "; ".join(f.message for f in skips)
     if len(at) == len(rows): raise DataError(f"No row is left: {told}.")
     warn(f"left out: {len(at):,} of {how_many(len(rows), 'row')}: {told}")
-    return rows.drop(index=at).reset_index(drop=True), {f.message: list(f.rows) for f in skips}
+    left_out = {f.message: list(f.rows) for f in skips}
+    return rows.drop(index=at).reset_index(drop=True), left_out
 
 # %% ../../nbs/data/04_checks.ipynb #2409828c
+def _given(task, **options):
+    "The options that were given; raises if the task's own way of reading knows nothing of them."
+    options = {k: v for k, v in options.items() if v is not None}
+    known = inspect.signature(task.table).parameters.values()
+    strange = set(options) - {p.name for p in known}
+    if not strange or any(p.kind is p.VAR_KEYWORD for p in known): return options
+    told = ", ".join(f"{k}={short(options[k])}" for k in sorted(strange))
+    raise DataError(f"{task.name or type(task).__name__} reads its files without {told}. Save the "
+                    f"table as UTF-8 with commas; or in Python, pass read_table(path, {told}).")
+
+def _begin(source):
+    "The source, with the home folder instead of ~, and how messages about it begin."
+    if not isinstance(source, (str, Path)): return source, ""
+    if str(source).startswith("~"): source = type(source)(expand_home(source))
+    return source, f"{source}: "
+
+def _as_error(finding):
+    "A row without a question may be left out before training, but not before predicting."
+    advice = "Every row gets a prediction: fill it in, or take it out first."
+    return replace(finding, level="error", message=f"{finding.message}. {advice}")
+
+# %% ../../nbs/data/04_checks.ipynb #39a1d191
 def read_rows(
     task: Task,  # whose columns are read
     source: Any,  # a path, a DataFrame or a list of dicts
-    labelled: bool = True,  # False: rows to predict; target columns may be absent, and no row may be left out
+    # False: rows to predict; target columns may be absent, and no row may be left out
+    labelled: bool = True,
     encoding: str | None = None,  # of a text file; None: utf-8
     delimiter: str | None = None,  # between cells of a .csv or .tsv file; None: "," or tab
-) -> pd.DataFrame:  # index 0 … n-1; attrs: "source" (its path, or None), "target" (column or None), "left_out" (reason -> positions in the source), "classes" where the file declares them
-    """What `Task.read` does. Raises `DataError` with all errors at once; unusable rows are left out
-    and named.
+) -> pd.DataFrame:  # index 0 … n-1; attrs: "source", "target", "left_out", "classes"
+    """What `Task.read` does. Unusable rows are left out and named.
+
+    Raises `DataError` with all errors at once. The attrs of the table are "source" (its path, or
+    None), "target" (column or None), "left_out" (reason -> positions in the source), and "classes"
+    where the file declares them.
 
     Parameters
     ----------
@@ -434,33 +548,20 @@ def read_rows(
     Returns
     -------
     pd.DataFrame
-        index 0 … n-1; attrs: "source" (its path, or None), "target" (column or None), "left_out"
-        (reason -> positions in the source), "classes" where the file declares them
+        index 0 … n-1; attrs: "source", "target", "left_out", "classes"
     """
-    source, where = _told(source)
+    source, where = _begin(source)
     rows = task.table(source, labelled, **_given(task, encoding=encoding, delimiter=delimiter))
-    remarks = [Finding("warning", remark) for remark in rows.attrs.get("remarks", ())]
-    findings = remarks + task.check(rows, labelled)
-    if not labelled: findings = [replace(f, level="error", message=f"{f.message}. Every row gets a prediction: fill it in, or take it out first.") if f.level == "skip" else f for f in findings]
+    findings = [Finding("warning", remark) for remark in rows.attrs.get("remarks", ())]
+    findings += task.check(rows, labelled)
+    if not labelled: findings = [_as_error(f) if f.level == "skip" else f for f in findings]
     report([f for f in findings if f.level != "skip"], where)
+    declared = {k: rows.attrs[k] for k in ("classes", "numbers") if k in rows.attrs}
     rows, left_out = _leave_out(rows, findings)
     target = next((c for c in task.targets() if c in rows), None)
-    declared = {k: rows.attrs[k] for k in ("classes", "numbers") if k in rows.attrs}  # what the file says of its classes
-    rows.attrs = {"source": str(source) if where else None, "target": target, "left_out": left_out} | declared
+    about = {"source": str(source) if where else None, "target": target, "left_out": left_out}
+    rows.attrs = about | declared
     return rows
-
-def _given(task, **options):  # those that were given; raise if the task's own way of reading knows nothing of them
-    options = {k: v for k, v in options.items() if v is not None}
-    known = inspect.signature(task.table).parameters.values()
-    strange = set(options) - {p.name for p in known}
-    if not strange or any(p.kind is p.VAR_KEYWORD for p in known): return options
-    told = ", ".join(f"{k}={short(options[k])}" for k in sorted(strange))
-    raise DataError(f"{task.name or type(task).__name__} reads its files without {told}. Save the table as UTF-8 with commas; or in Python, pass read_table(path, {told}).")
-
-def _told(source):  # the source, with the home folder instead of ~, and how messages about it begin
-    if not isinstance(source, (str, Path)): return source, ""
-    source = type(source)(expand_home(source)) if str(source).startswith("~") else source
-    return source, f"{source}: "
 
 # %% ../../nbs/data/04_checks.ipynb #c4d5e025
 def class_counts(
@@ -487,13 +588,28 @@ def class_counts(
     names = pd.Series([cell_text(v) or "(none)" for v in cells(rows[column])])
     return names.value_counts().iloc[:most]
 
+def _draw_lengths(ax, rows, column):
+    lengths = [len(t) for t in cells(rows[column]) if isinstance(t, str)]
+    ax.hist(lengths, bins=30, color=COLORS["reference"], alpha=.6)
+    ax.set(xlabel=f"characters in {column}", ylabel="rows")
+
+def _draw_counts(ax, rows, column):
+    counts = class_counts(rows, column)[::-1]
+    bars = ax.barh(counts.index, counts, color=COLORS["reference"], alpha=.6)
+    ax.bar_label(bars, fmt="{:,.0f}", padding=3)
+    ax.set(xlabel="rows", title=column)
+    ax.margins(x=.15)
+
 @checked
 def plot_rows(
     rows: pd.DataFrame,  # the table, best from `task.read`
     text: str,  # column whose lengths are counted, in characters
-    target: str | None = "auto",  # column with one label per row; "auto": the target that `task.read` noted; None: lengths only
-) -> Any:  # a matplotlib Figure; left: rows per label (the 12 most frequent); right: how long the texts are
+    # column with one label per row; "auto": the target that `task.read` noted; None: lengths only
+    target: str | None = "auto",
+) -> Any:  # a matplotlib Figure
     """A picture of the data: label balance and text lengths.
+
+    Left: rows per label (the 12 most frequent); right: how long the texts are.
 
     Parameters
     ----------
@@ -507,17 +623,14 @@ def plot_rows(
     Returns
     -------
     Any
-        a matplotlib Figure; left: rows per label (the 12 most frequent); right: how long the texts
-        are
+        a matplotlib Figure
     """
-    target = rows.attrs.get("target") if target == "auto" else target
+    if target == "auto": target = rows.attrs.get("target")
     report(check_columns(rows, [c for c in (text, target) if c]))
-    fig, axes = new_figure(4 if target is None else 8, 2.6, 1 if target is None else 2)
-    right, color = np.ravel(axes)[-1], COLORS["reference"]
-    right.hist([len(t) for t in cells(rows[text]) if isinstance(t, str)], bins=30, color=color, alpha=.6)
-    right.set(xlabel=f"characters in {text}", ylabel="rows")
-    if target is not None:
-        counts = class_counts(rows, target)[::-1]
-        axes[0].bar_label(axes[0].barh(counts.index, counts, color=color, alpha=.6), fmt="{:,.0f}", padding=3)
-        axes[0].set(xlabel="rows", title=target); axes[0].margins(x=.15)
+    if target is None:
+        fig, right = new_figure(4, 2.6)
+    else:
+        fig, (left, right) = new_figure(8, 2.6, 2)
+        _draw_counts(left, rows, target)
+    _draw_lengths(right, rows, text)
     return fig
