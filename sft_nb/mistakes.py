@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['limited', 'SFTError', 'DataError', 'AssetError', 'CheckpointError', 'TrainingError', 'MissingError', 'shown',
-           'reason', 'unfit', 'look_at', 'checked', 'regular', 'deeper_than', 'read_json', 'needed']
+           'reason', 'unfit', 'look_at', 'checked', 'needed']
 
 # %% ../nbs/00_mistakes.ipynb #29f0e27b
-import functools, inspect, json, math, os, types, typing
+import functools, inspect, math, os, types, typing
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,9 +58,17 @@ class TrainingError(SFTError):
     "Training was asked for something impossible, or went wrong (a loss that is not a number)."
 
 class MissingError(SFTError):
-    "A library that this piece of work needs is not installed. The message ends with the line to type."
+    "A library that this work needs is not installed. The message ends with the line to type."
 
 # %% ../nbs/00_mistakes.ipynb #cb66b830
+def _beginning(value, most):
+    "Of what is long, so that nobody waits for the rest."
+    return value[:most] if isinstance(value, (str, bytes, list, tuple)) else value
+
+def _last_name(thing):
+    "Of a function or a class, without those that it stands in."
+    return getattr(thing, "__qualname__", type(thing).__name__).split(".")[-1]
+
 def shown(
     value: Any,  # anything at all
     most: int = 60,  # characters
@@ -77,23 +85,22 @@ def shown(
     if isinstance(value, np.generic): value = value.item()
     if hasattr(value, "shape") and hasattr(value, "dtype") or isinstance(value, pd.DataFrame):
         return f"a {type(value).__name__} of shape {tuple(value.shape)}"
-    if inspect.isroutine(value) or inspect.isclass(value): return getattr(value, "__qualname__", type(value).__name__).split(".")[-1]
-    try: text = repr(_cut(value, most))
-    except Exception: text = " object at "  # a number with too many digits, a list that holds itself too deep
+    if inspect.isroutine(value) or inspect.isclass(value): return _last_name(value)
+    try:
+        text = repr(_beginning(value, most))
+    except Exception:  # a number with too many digits, a list that holds itself too deep
+        text = " object at "
     if " object at " in text: return f"an object of the type {type(value).__name__}"
     return text if len(text) <= most else f"{text[:most - 1]}…"
 
-def _cut(value, most):
-    "The beginning of what is long, so that nobody waits for the rest."
-    return value[:most] if isinstance(value, (str, bytes, list, tuple)) else value
-
 # %% ../nbs/00_mistakes.ipynb #6290f8d7
+_ONLY_A_NAME = LookupError, AttributeError, TypeError, AssertionError  # is what many of them say
+
 def reason(
     error: BaseException,  # what was raised
     most: int = 300,  # characters
 ) -> str:
-    """What an exception says, on one line; the name of its kind where it says nothing, or only a
-    name.
+    """What an exception says, on one line; its kind too where it says nothing, or only a name.
 
     Parameters
     ----------
@@ -103,44 +110,61 @@ def reason(
         characters
     """
     said = " ".join(str(getattr(error, "strerror", None) or error).split())
-    if not said or isinstance(error, (LookupError, AttributeError, TypeError, AssertionError)): said = f"{type(error).__name__}: {said}".rstrip(": ")
-    return (said if len(said) <= most else f"{said[:most - 1]}…").rstrip(".")
+    kind = type(error).__name__
+    if not said or isinstance(error, _ONLY_A_NAME): said = f"{kind}: {said}".rstrip(": ")
+    if len(said) > most: said = f"{said[:most - 1]}…"
+    return said.rstrip(".")
 
 # %% ../nbs/00_mistakes.ipynb #8153d17f
 _LOOKED_AT = 1000  # entries of a long list: the check must not cost more than the work
+_REAL = float, int, np.floating, np.integer
 
 def _is_bool(v): return isinstance(v, (bool, np.bool_))
-def _is_int(v): return isinstance(v, (int, np.integer)) and not _is_bool(v) and -2**63 <= v < 2**63
+def _is_number(v): return isinstance(v, _REAL) and not _is_bool(v)
 
-def _is_number(v): return isinstance(v, (float, int, np.floating, np.integer)) and not _is_bool(v)
+def _is_int(v):
+    return isinstance(v, (int, np.integer)) and not _is_bool(v) and -2**63 <= v < 2**63
 
 def _is_float(v):
     if not _is_number(v): return False
-    try: return math.isfinite(v)
-    except OverflowError: return False  # a whole number of 400 digits
+    try:
+        return math.isfinite(v)
+    except OverflowError:  # a whole number of 400 digits
+        return False
 
 def _is_str(v):
     if not isinstance(v, str): return False
     if v.isascii(): return True
-    try: v.encode()
-    except UnicodeEncodeError: return False
+    try:
+        v.encode()
+    except UnicodeEncodeError:
+        return False
     return True
 
 def _is_path(v):
     if not isinstance(v, (str, os.PathLike)): return False
-    try: return b"\0" not in os.fsencode(v)
-    except UnicodeEncodeError: return False  # half of a character
+    try:
+        return b"\0" not in os.fsencode(v)
+    except UnicodeEncodeError:  # half of a character
+        return False
 
 # %% ../nbs/00_mistakes.ipynb #59a5e1a8
-def _is_listed(v): return hasattr(v, "__len__") and hasattr(v, "__iter__") and not isinstance(v, (str, bytes, Mapping, pd.DataFrame))
+_NO_LIST = str, bytes, Mapping, pd.DataFrame
+_NO_TENSOR = str, bytes, int, float, Mapping, type(None)
+
+def _is_listed(v):
+    return hasattr(v, "__len__") and hasattr(v, "__iter__") and not isinstance(v, _NO_LIST)
 
 def _is_array(v):
     if isinstance(v, np.ndarray): return v.dtype.kind != "O"
     if not _is_listed(v): return False
-    try: return np.asarray(v).dtype.kind in "biuf"
-    except (ValueError, TypeError, OverflowError, RuntimeError): return False
+    try:
+        return np.asarray(v).dtype.kind in "biuf"
+    except (ValueError, TypeError, OverflowError, RuntimeError):
+        return False
 
-def _is_tensor(v): return not (v is None or isinstance(v, (str, bytes, int, float, Mapping)) or inspect.isroutine(v))  # boxes and fakes may stand in
+def _is_tensor(v):  # boxes and fakes may stand in
+    return not (isinstance(v, _NO_TENSOR) or inspect.isroutine(v))
 
 # %% ../nbs/00_mistakes.ipynb #64aaf694
 _KINDS = {  # annotation -> (does a value fit?, what is wanted, in words)
@@ -160,50 +184,73 @@ _KINDS = {  # annotation -> (does a value fit?, what is wanted, in words)
     tuple: (_is_listed, "a tuple"),
     set: (_is_listed, "a set"),
 }
-_ENTRY = (_is_number, "a number")  # inside a list: a result, say, which may be NaN; alone it is a setting
-_MANY = {int: "whole numbers", float: "numbers", str: "texts", dict: "dictionaries", list: "lists", bool: "truth values", Path: "paths"}
+_ENTRY = _is_number, "a number"  # inside a list, such as a result, which may be NaN
+_MANY = {
+    int: "whole numbers", float: "numbers", bool: "truth values", str: "texts", Path: "paths",
+    list: "lists", dict: "dictionaries",
+}
 
 # %% ../nbs/00_mistakes.ipynb #57de2212
 def _anything(v): return True
 
+def _one_of(rules):
+    tests, words = zip(*rules, strict=True)
+    def fits(v): return any(test(v) for test in tests)
+    return fits, " or ".join(dict.fromkeys(words))
+
+def _literal(values):
+    def fits(v): return any(v is p or type(v) is type(p) and v == p for p in values)
+    return fits, f"one of {', '.join(map(repr, values))}"
+
+def _instance_of(kind):
+    is_protocol = getattr(kind, "_is_protocol", False)
+    if not isinstance(kind, type) or kind in (object, typing.Any) or is_protocol:
+        return _anything, "anything"
+    def fits(v): return isinstance(v, kind)
+    article = "an" if kind.__name__[0] in "AEIOU" else "a"
+    return fits, f"{article} {kind.__name__}"
+
+# %% ../nbs/00_mistakes.ipynb #89a768c6
 @functools.cache
 def _rule(kind):
     "(does a value fit?, what is wanted) for one annotation."
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
-    if kind is typing.Any: return _anything, "anything"
-    if kind is None: return _KINDS[type(None)]
+    if kind is None: kind = type(None)
     if origin is typing.Annotated: return _rule(parts[0])
     if origin in (types.UnionType, typing.Union): return _one_of([_rule(p) for p in parts])
-    if origin is typing.Literal: return (lambda v: any(v is p or type(v) is type(p) and v == p for p in parts)), f"one of {', '.join(map(repr, parts))}"
+    if origin is typing.Literal: return _literal(parts)
     if origin in (Callable, type): return _KINDS[origin]
     if origin is dict and len(parts) == 2: return _table_of(*parts)
     if origin in (list, tuple, set): return _row_of(origin, parts)
-    if kind in _KINDS: return _KINDS[kind]
-    if isinstance(kind, type) and kind is not object and not getattr(kind, "_is_protocol", False): return (lambda v: isinstance(v, kind)), f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}"
-    return _anything, "anything"
-
-def _one_of(rules):
-    tests = [test for test, _ in rules]
-    return (lambda v: any(test(v) for test in tests)), " or ".join(dict.fromkeys(words for _, words in rules))
+    return _KINDS[kind] if kind in _KINDS else _instance_of(kind)
 
 # %% ../nbs/00_mistakes.ipynb #b0e12a94
+def _places(parts):
+    "A tuple with a kind for each place."
+    tests, words = zip(*map(_rule, parts), strict=True)
+    def every(v):
+        if not _is_listed(v) or len(v) != len(tests): return False
+        return all(test(x) for test, x in zip(tests, v, strict=True))
+    return every, f"{len(parts)} values ({', '.join(words)})"
+
 def _row_of(origin, parts):
-    "A list or tuple of one kind, or a tuple with a kind for each place."
+    "A list or tuple of one kind."
+    if origin is tuple and parts[1:] != (...,): return _places(parts)
     fits, word = _KINDS[origin]
-    if origin is tuple and parts[1:] != (...,):
-        tests, words = zip(*map(_rule, parts))
-        return (lambda v: fits(v) and len(v) == len(tests) and all(t(x) for t, x in zip(tests, v))), f"{len(parts)} values ({', '.join(words)})"
     test, single = _ENTRY if parts[0] is float else _rule(parts[0])
-    if test is _anything: return _KINDS[origin]
+    if test is _anything: return fits, word
     def every(v):
         if not fits(v): return False
-        return all(map(test, v[:_LOOKED_AT])) if isinstance(v, (list, tuple)) else True
-    return every, f"{word} of {_MANY.get(typing.get_origin(parts[0]) or parts[0], f'entries ({single})')}"
+        return not isinstance(v, (list, tuple)) or all(map(test, v[:_LOOKED_AT]))
+    entries = _MANY.get(typing.get_origin(parts[0]) or parts[0], f"entries ({single})")
+    return every, f"{word} of {entries}"
 
 def _table_of(key, value):
-    (key_fits, _), (value_fits, _) = _rule(key), _ENTRY if value is float else _rule(value)
-    def every(v): return isinstance(v, Mapping) and all(key_fits(k) and value_fits(x) for k, x in v.items())
-    return every, "a dictionary" + (f" of {_MANY[value]}" if value in _MANY else "")
+    key_fits, _ = _rule(key)
+    value_fits, _ = _ENTRY if value is float else _rule(value)
+    def every(v):
+        return isinstance(v, Mapping) and all(key_fits(k) and value_fits(x) for k, x in v.items())
+    return every, f"a dictionary of {_MANY[value]}" if value in _MANY else "a dictionary"
 
 # %% ../nbs/00_mistakes.ipynb #b78e50a1
 def unfit(
@@ -224,16 +271,20 @@ def unfit(
     str
         what is wanted, in words; "" if the value fits
     """
-    try: fits, words = _rule(kind)
-    except TypeError: return ""  # an annotation that cannot be looked up
+    try:
+        fits, words = _rule(kind)
+    except TypeError:  # an annotation that cannot be looked up
+        return ""
     return "" if fits(value) else words
 
 # %% ../nbs/00_mistakes.ipynb #80b5f616
-_AT_LEAST = {"batch_size": 1, "max_new_tokens": 1, "beams": 1}  # of settings that mean the same everywhere
+# of settings that mean the same everywhere
+_AT_LEAST = {"batch_size": 1, "max_new_tokens": 1, "beams": 1}
 
 _RAISES = {  # what a module's mistakes are called; elsewhere, DataError
-    "register": AssetError, "assets": AssetError, "reading": AssetError, "models": CheckpointError, "layers": CheckpointError, "checkpoints": CheckpointError, "saving": CheckpointError,
-    "training": TrainingError, "recipe": TrainingError, "speed": TrainingError, "lora": TrainingError, "rates": TrainingError, "agreement": TrainingError,
+    **dict.fromkeys(("register", "assets", "reading"), AssetError),
+    **dict.fromkeys(("models", "layers", "checkpoints", "saving"), CheckpointError),
+    **dict.fromkeys(("training", "recipe", "speed", "lora", "rates", "agreement"), TrainingError),
 }
 
 class _Parameter:
@@ -249,42 +300,56 @@ class _Parameter:
         "What was wanted, or nothing."
         if value is self.default: return ""
         if not self.fits(value): return self.words
-        return f"{self.least} or more" if self.least is not None and value is not None and value < self.least else ""
+        too_low = self.least is not None and value is not None and value < self.least
+        return f"{self.least} or more" if too_low else ""
 
 # %% ../nbs/00_mistakes.ipynb #c8fb07ab
+def _looked_up(f):
+    "Annotations that were written as text."
+    try:
+        return typing.get_type_hints(f, include_extras=True)
+    except (NameError, TypeError, AttributeError):
+        return None
+
+def _parameter(p, kind):
+    "What is looked at; None where there is no annotation, or none that can be looked up."
+    if isinstance(kind, str): return None
+    try:
+        return _Parameter(p, kind)
+    except TypeError:
+        return None
+
 @functools.cache
 def _plan(f):
-    "The parameters of a function in their order, None for those that nobody looks at; and all by name."
+    "The parameters in their order, None for those that nobody looks at; all by name; and *args."
     kinds = dict(inspect.get_annotations(f))
     if any(isinstance(k, str) for k in kinds.values()): kinds = _looked_up(f) or kinds
     order, by_name, rest = [], {}, None
     for i, p in enumerate(inspect.signature(f).parameters.values()):
-        free = p.name not in kinds or isinstance(kinds[p.name], str) or i == 0 and p.name in ("self", "cls")
-        one = None if free else _parameter(p, kinds[p.name])
+        is_self = i == 0 and p.name in ("self", "cls")
+        one = None if is_self else _parameter(p, kinds.get(p.name, ""))
         if p.kind is p.VAR_POSITIONAL: rest = one
-        elif p.kind is not p.VAR_KEYWORD:
-            if p.kind is not p.KEYWORD_ONLY: order.append(one)
-            if one is not None: by_name[p.name] = one
+        elif p.kind is not p.VAR_KEYWORD: by_name[p.name] = one
+        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD): order.append(one)
     return order, by_name, rest
 
-def _parameter(p, kind):
-    try: return _Parameter(p, kind)
-    except TypeError: return None  # an annotation that cannot be looked up
-
-def _looked_up(f):
-    "Annotations that were written as text."
-    try: return typing.get_type_hints(f, include_extras=True)
-    except (NameError, TypeError, AttributeError): return None
-
 # %% ../nbs/00_mistakes.ipynb #02f71e3c
+def _accepted(f, owner, p, value):
+    "The value as the function takes it; raises if it does not fit."
+    if p is None: return value
+    wrong = p.wrong(value)
+    if wrong: _refuse(f, owner, p.name, wrong, value)
+    return p.change(value) if p.change and value is not p.default else value
+
 def look_at(
     f: Callable,  # the function that is called
     args: tuple,  # its arguments by position, as a list
     kwargs: dict,  # and by name
     owner: type | None = None,  # the class, where the function is its `__init__`
 ) -> tuple[list, dict]:  # the arguments, with paths and arrays made of what stood for them
-    """Compare the arguments of a call with the annotations. Raises the kind of SFTError that
-    belongs to the function's module.
+    """Compare the arguments of a call with the annotations.
+
+    Raises the kind of SFTError that belongs to the function's module.
 
     Parameters
     ----------
@@ -303,32 +368,18 @@ def look_at(
         the arguments, with paths and arrays made of what stood for them
     """
     order, by_name, rest = _plan(f)
-    args = list(args)
-    for i, value in enumerate(args):
-        p = order[i] if i < len(order) else rest
-        if p is None: continue
-        if wrong := p.wrong(value): _refuse(f, owner, p.name, wrong, value)
-        if p.change and value is not p.default: args[i] = p.change(value)
-    for key, value in kwargs.items():
-        p = by_name.get(key)
-        if p is None: continue
-        if wrong := p.wrong(value): _refuse(f, owner, key, wrong, value)
-        if p.change and value is not p.default: kwargs[key] = p.change(value)
+    places = order[:len(args)] + [rest] * (len(args) - len(order))
+    args = [_accepted(f, owner, p, value) for p, value in zip(places, args, strict=True)]
+    kwargs = {key: _accepted(f, owner, by_name.get(key), value) for key, value in kwargs.items()}
     return args, kwargs
 
 # %% ../nbs/00_mistakes.ipynb #78d85927
-def _refuse(f, owner, key, wrong, value):
-    comment = next((c for thing in (owner.__mro__ if owner else [f]) if (c := _comment(thing, key))), "")
-    error = _RAISES.get((f.__module__ or "").rpartition(".")[2], DataError)
-    raise error(f"{owner.__name__ if owner else _called(f)}: {key} should be {wrong}{f' ({comment})' if comment else ''}, not {shown(value)}.{_advice(wrong, value)}") from None
-
-def _advice(wrong, value):
-    return " Read the file first: rows = task.read(path)." if "a DataFrame" in wrong and isinstance(value, (str, Path)) else ""
-
 @functools.cache
 def _comments(thing):
-    try: return docments(thing)
-    except Exception: return {}  # nothing to read: no source
+    try:
+        return docments(thing)
+    except Exception:  # nothing to read: no source
+        return {}
 
 def _comment(thing, key):
     "What the author says about a parameter or a field, where there is such a comment."
@@ -337,10 +388,27 @@ def _comment(thing, key):
 
 def _called(f):
     "A method is named with its class."
-    if "." in f.__qualname__ and "<locals>" not in f.__qualname__: return f.__qualname__.removesuffix(".__init__")
-    first = next(iter(f.__annotations__.values()), None) if next(iter(inspect.signature(f).parameters), "") in ("self", "cls") else None
-    return f"{first.__name__}.{f.__name__}" if isinstance(first, type) else f.__name__
+    if "." in f.__qualname__ and "<locals>" not in f.__qualname__:
+        return f.__qualname__.removesuffix(".__init__")
+    patched = next(iter(inspect.signature(f).parameters), "") in ("self", "cls")
+    owner = next(iter(f.__annotations__.values()), None) if patched else None
+    return f"{owner.__name__}.{f.__name__}" if isinstance(owner, type) else f.__name__
 
+def _advice(wrong, value):
+    is_path = isinstance(value, (str, Path))
+    if not ("a DataFrame" in wrong and is_path): return ""
+    return " Read the file first: rows = task.read(path)."
+
+def _refuse(f, owner, key, wrong, value):
+    comments = (_comment(thing, key) for thing in (owner.__mro__ if owner else [f]))
+    comment = next(filter(None, comments), "")
+    meant = f"{wrong} ({comment})" if comment else wrong
+    called = owner.__name__ if owner else _called(f)
+    error = _RAISES.get((f.__module__ or "").rpartition(".")[2], DataError)
+    told = f"{called}: {key} should be {meant}, not {shown(value)}."
+    raise error(f"{told}{_advice(wrong, value)}") from None
+
+# %% ../nbs/00_mistakes.ipynb #ea310bc2
 _Checked = typing.TypeVar("_Checked", bound=Callable)  # so that an editor knows it is the same
 
 def checked(
@@ -370,97 +438,10 @@ def _guarded(f, owner=None):
         return f(*args, **kwargs)
     return call
 
-# %% ../nbs/00_mistakes.ipynb #df7f3568
-def regular(
-    path: str | Path,  # of a file that is there
-    what: str = "file",  # what it should be, in words
-    error: type = DataError,  # what is raised
-) -> Path:
-    """The path, if it leads to an ordinary file. Raises for a folder, a device or a pipe, which
-    might never end.
-
-    Parameters
-    ----------
-    path
-        of a file that is there
-    what
-        what it should be, in words
-    error
-        what is raised
-    """
-    path = Path(path).expanduser()
-    try:
-        if not path.exists(): raise error(f"There is no {what} {path}.")
-        if path.is_dir(): raise error(f"{path} is a folder, not a {what}.")
-        if not path.is_file(): raise error(f"{path} is a device or a pipe, not an ordinary file: save the {what} as a file first.")
-    except (OSError, ValueError) as e: raise error(f"{shown(str(path), 200)} cannot be read: {getattr(e, 'strerror', None) or e}.") from e
-    return path
-
-# %% ../nbs/00_mistakes.ipynb #90f60886
-_DEPTH = 100  # brackets inside brackets: whoever walks through the content has a limit too
-
-def deeper_than(
-    tree: Any,  # nested lists and dictionaries
-    most: int,  # levels
-) -> bool:
-    """Are there more levels than that?
-
-    Parameters
-    ----------
-    tree
-        nested lists and dictionaries
-    most
-        levels
-    """
-    level = [tree]
-    for _ in range(most):
-        level = [v for x in level if isinstance(x, (list, dict)) for v in (x.values() if isinstance(x, dict) else x) if isinstance(v, (list, dict))]
-        if not level: return False
-    return True
-
-def read_json(
-    path: str | Path,  # the file
-    kind: type = dict,  # dict or list: what it should hold
-    what: str = "file",  # what it is, in words, for the message
-    error: type = DataError,  # what is raised
-    most: int = 500_000_000,  # bytes
-) -> Any:  # what the file holds, of this kind
-    """Read JSON that somebody else may have written. Whatever is wrong with it is one sentence.
-
-    Parameters
-    ----------
-    path
-        the file
-    kind
-        dict or list: what it should hold
-    what
-        what it is, in words, for the message
-    error
-        what is raised
-    most
-        bytes
-
-    Returns
-    -------
-    Any
-        what the file holds, of this kind
-    """
-    path = regular(path, what, error)
-    try:
-        if path.stat().st_size > most: raise error(f"{path}: {path.stat().st_size / 1e6:,.0f} MB are too many for a {what}.")
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if deeper_than(found, _DEPTH): raise RecursionError
-    except PermissionError as e: raise error(f"{path} may not be read: you have no permission.") from e
-    except OSError as e: raise error(f"{path} cannot be read: {e.strerror or e}.") from e
-    except RecursionError: raise error(f"{path} cannot be read as a {what}: its JSON is nested too deeply.") from None
-    except ValueError as e: raise error(f"{path} cannot be read as a {what}: it is no JSON in UTF-8 ({e}).") from e
-    if not isinstance(found, kind): raise error(f"{path} cannot be read as a {what}: it holds {shown(found)}, where {_rule(kind)[1]} was expected.")
-    return found
-
 # %% ../nbs/00_mistakes.ipynb #29ce12a2
 @contextmanager
 def needed(
-    extra: str,  # the portion that brings the libraries: "tagging", "detection", "writing" or "lora"
+    extra: str,  # the portion that brings them: "tagging", "detection", "writing" or "lora"
     what: str = "This",  # who needs them, as the first words of the message
 ) -> Iterator[None]:
     """For imports of libraries that may be missing. Raises MissingError with the line to type.
@@ -468,7 +449,7 @@ def needed(
     Parameters
     ----------
     extra
-        the portion that brings the libraries: "tagging", "detection", "writing" or "lora"
+        the portion that brings them: "tagging", "detection", "writing" or "lora"
     what
         who needs them, as the first words of the message
     """

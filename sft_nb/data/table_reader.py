@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from .columns import STEP, mapped
+from ..files import deeper_than
 from ..mistakes import DataError, checked
 from .text_files import find_file, open_text, way_out
 from ..words import first_few, how_many, short
@@ -195,17 +196,8 @@ def _is_half(record):
         return True
     return False
 
-def _is_too_deep(found):
-    "Are there more than DEEPEST lists and dictionaries, one inside the other?"
-    level = [found]
-    for _ in range(DEEPEST):
-        nested = [v for v in level if isinstance(v, (dict, list))]
-        inside = [v.values() if isinstance(v, dict) else v for v in nested]
-        level = [v for some in inside for v in some]
-    return any(isinstance(v, (dict, list)) for v in level)
-
 def _fault(text, found):  # of what was found in a text of JSON; None: it can stand in a table
-    if text.count("[") + text.count("{") > DEEPEST and _is_too_deep(found): return _TOO_DEEP
+    if text.count("[") + text.count("{") > DEEPEST and deeper_than(found, DEEPEST): return _TOO_DEEP
     if "\\ud" in text.lower() and _is_half(found): return _HALF
 
 # %% ../../nbs/data/02_table_reader.ipynb #ecd4f077

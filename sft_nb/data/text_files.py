@@ -26,7 +26,8 @@ def _codec(data):
             continue
         foreign = "".join(re.findall(r"[^\x00-\x7f]", text)[:9999])
         if len(foreign.encode("gb2312", "ignore")) > len(foreign): return "GBK", codec
-    return ("Windows-1252", "cp1252") if re.search(rb"[\x80-\x9f]", data) else ("Latin-1", "latin-1")
+    windows = re.search(rb"[\x80-\x9f]", data)  # in Latin-1, these are no letters
+    return ("Windows-1252", "cp1252") if windows else ("Latin-1", "latin-1")
 
 # %% ../../nbs/data/01_text_files.ipynb #cbf63068
 _BINARY = (
