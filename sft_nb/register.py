@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from .files import sha256
 from .mistakes import AssetError, checked
 
 # %% ../nbs/08_register.ipynb #666afe91

@@ -353,7 +353,7 @@ class Task:
         self,
         rows: pd.DataFrame,  # rows of the table
         processor: Any,  # what `build` returned beside the model
-        lengths: Sequence[int] | None = None,  # n: `length` of every example, where it is known already
+        lengths: Sequence[int] | None = None,  # n: `length` of every example, where it is known
     ) -> list[Finding]:
         """What of the rows the model cannot read; asked once, before training.
 
@@ -364,7 +364,7 @@ class Task:
         processor
             what `build` returned beside the model
         lengths
-            n: `length` of every example, where it is known already
+            n: `length` of every example, where it is known
         """
         return []
 
@@ -468,7 +468,7 @@ class Task:
         self,
         outputs: Outputs,  # what the model returned for the batch
         batch: Batch,  # what `collate` returned
-    ) -> torch.Tensor | None:  # n … c: logits whose softmax is the answer; None: answers are no choices
+    ) -> torch.Tensor | None:  # n … c: logits whose softmax is the answer; None: no choices
         """What the model believes of every choice that it was asked to make.
 
         Parameters
@@ -481,7 +481,7 @@ class Task:
         Returns
         -------
         torch.Tensor | None
-            n … c: logits whose softmax is the answer; None: answers are no choices
+            n … c: logits whose softmax is the answer; None: no choices
         """
         return None
 
