@@ -59,6 +59,7 @@ def cell_number(
         pass  # a signalling NaN
     return np.nan
 
+# %% ../../nbs/data/03_cell_values.ipynb #c43f5ba1
 def is_duration(
     value: Any,  # one cell
 ) -> bool:

@@ -50,6 +50,7 @@ def _bytes_of(path):  # the bytes of a file, a piece at a time; the last one is 
             yield piece
     yield b""
 
+# %% ../../nbs/data/01_text_files.ipynb #b89343e7
 def _texts_of(path, encoding):  # the text of a file, a piece at a time
     decoder, line = _decoder(encoding), 1
     for piece in _bytes_of(path):
@@ -187,6 +188,7 @@ def _not_there(path):
         return f"{name} is an address, and nothing is fetched from one: download the file first."
     return f"There is no file {name}. {_hint(path)}"
 
+# %% ../../nbs/data/01_text_files.ipynb #3d33369b
 _ELSEWHERE = {  # ending -> what to do with such a file
     **dict.fromkeys((".xlsx", ".xls", ".ods"), "Save it as CSV in UTF-8."),
     **dict.fromkeys((".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".7z"), "Unpack it first."),
