@@ -234,6 +234,7 @@ _ARRAY = (
     "or one object per line."
 )
 
+# %% ../../nbs/data/02_table_reader.ipynb #50313545
 def _read_jsonl(path, encoding, delimiter):
     with open_text(path, encoding, "\n") as file:
         lines = ((n, line) for n, line in enumerate(file, 1) if line.strip())
@@ -394,6 +395,7 @@ def _without_empty_ends(rows):
     told = f"{how_many(gone, 'column')} without a name and without content left out"
     return with_remark(rows.iloc[:, :width].copy(), told)
 
+# %% ../../nbs/data/02_table_reader.ipynb #cb75b071
 def _free_name(name, taken):
     "The name with the first number behind it, from 2 on, that makes it a new one."
     numbered = (f"{name} ({k})".strip() for k in count(2))
