@@ -25,8 +25,7 @@ from ...training.baselines import STRENGTHS
 from ...batches.batching import pad
 from ...data.checks import report
 from ...data.columns import STEP, Stored, cells, records
-from ...data.table_reader import TABLE_READERS, read_table
-from ...data.text_files import find_file
+from ...data.table_reader import TABLE_READERS, find_file, read_table
 from ...task import Batch, CheckpointError, DataError, Finding, Prediction, Task, learned
 from .entity_figures import UNSEEN, answered_tags, entity_f1, entity_metrics
 from .entity_figures import entity_table, plot_entities, seqeval_judges
