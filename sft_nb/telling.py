@@ -31,7 +31,8 @@ def warn(
 class Printer(logging.Handler):
     "Prints warnings where the cell's own output goes, unless logging has been set up by somebody."
     def emit(self, record: logging.LogRecord) -> None:
-        if not logging.getLogger().handlers: print(f"{record.levelname.lower()}: {record.getMessage()}")
+        if logging.getLogger().handlers: return
+        print(f"{record.levelname.lower()}: {record.getMessage()}")
 
 def in_notebook() -> bool:
     "Are we inside a notebook's shell?"
@@ -43,6 +44,7 @@ if in_notebook() and not LOGGER.handlers: LOGGER.addHandler(Printer())
 # %% ../nbs/04_telling.ipynb #4f549135
 class quiet:
     """No warnings and no lines while training: from now on, or inside a `with` block.
+
     `quiet(False)` is the way back.
 
     Parameters
@@ -65,13 +67,13 @@ def is_quiet() -> bool:
     return not LOGGER.isEnabledFor(logging.WARNING)
 
 # %% ../nbs/04_telling.ipynb #b612e55a
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all control characters but tab and line feed
+# all control characters but tab and line feed
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 def harmless(
     text: str,  # of a stranger
 ) -> str:
-    """For a terminal: control characters written out, so that no text moves the cursor or renames
-    the window.
+    """For a terminal: control characters written out, so that no text moves the cursor.
 
     Parameters
     ----------
@@ -126,8 +128,9 @@ def in_html(
     template: str,  # HTML with the holes and loops of jinja2
     **values: Any,  # what goes into the holes
 ) -> str:  # HTML that a hole of another template takes as it is
-    """For HTML: a template filled in, every text escaped. Raises jinja2.UndefinedError for an empty
-    hole.
+    """For HTML: a template filled in, every text escaped.
+
+    Raises jinja2.UndefinedError for an empty hole.
 
     Parameters
     ----------

@@ -18,7 +18,8 @@ import sft_nb
 from sft_nb import assets, register
 from sft_nb.data import asset_tables
 from sft_nb.all import FineTuner, Recipe, SFTError, TextClassification, read_table
-from sft_nb.training.checkpoints import read_checkpoint, sha256
+from sft_nb.files import sha256
+from sft_nb.training.checkpoints import read_checkpoint
 from sft_nb.models.loading import load
 
 ROWS = pd.DataFrame({"text": SENTENCES, "label": ["good", "bad"] * 4})

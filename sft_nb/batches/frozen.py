@@ -25,6 +25,7 @@ from torch import nn
 
 from ..assets import own_folder
 from .batching import Examples
+from ..files import sha256
 from ..models.layers import blocks, evaluation_mode
 from ..task import Batch, CheckpointError, Task, TrainingError
 
@@ -240,10 +241,9 @@ def _write(path, model, frozen, read, examples, autocast):  # every row's states
             writer.write_batch(pa.RecordBatch.from_arrays([pa.array(indices), lists], schema=schema))
 
 # %% ../../nbs/batches/03_frozen.ipynb #c58c5e40
-def _sha256(path):
-    with open(path, "rb") as file: return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+def _mark(path): return sha256(path)[:16]
 
-def _whole(path): return _sha256(path) == path.name.split(".")[1]  # is the file what its name says?
+def _whole(path): return _mark(path) == path.name.split(".")[1]  # is the file what its name says?
 
 def _kept(folder, key, write):  # the file of this key; computed if there is none, or none that is whole
     temporary = folder / f".{key}.{uuid.uuid4().hex}"
@@ -252,7 +252,7 @@ def _kept(folder, key, write):  # the file of this key; computed if there is non
         for path in folder.glob(f"{key}.*.arrow"):
             if _whole(path): os.utime(path); return path
         write(temporary)
-        return temporary.replace(folder / f"{key}.{_sha256(temporary)}.arrow")
+        return temporary.replace(folder / f"{key}.{_mark(temporary)}.arrow")
     except OSError as e: raise TrainingError(f"What the frozen blocks computed cannot be kept in {folder}: {e.strerror or e}. Free some space, or set SFT_NB_HOME to a folder on another disk.") from e
     finally: temporary.unlink(missing_ok=True)
 

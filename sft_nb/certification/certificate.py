@@ -23,9 +23,9 @@ from .report import card_section, free_for_certificate, report_page, sentence, s
 from .roles import Certify, Refused, group_of, judge
 from ..training.saving import rewrite
 from .schema import FORMAT, canonical, misfits, unshowable
-from ..files import write_file
+from ..files import read_json, regular, write_file
 from ..data.hashes import row_hashes
-from ..mistakes import checked, read_json, reason, regular, shown
+from ..mistakes import checked, reason, shown
 from ..training.guards import versions
 from ..training.guards import usable
 from ..chance import rng_for

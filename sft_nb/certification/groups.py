@@ -19,6 +19,7 @@ import pandas as pd
 from .bounds import one_per_group, risk_bound
 from .provenance import digest
 from .roles import Certify, Refused, only
+from ..data.columns import records
 from ..mistakes import checked
 from ..chance import rng_for
 
@@ -218,7 +219,7 @@ def behave(
     only(Certify, certify, "A test of behaviour")
     at = np.arange(len(certify)) if certify.groups is None else one_per_group(certify.groups, "behaviour", *sorted(certify.hashes))
     plain = certify.rows.drop(columns=[c for c in certify.task.targets() if c not in certify.task.inputs()])
-    rows, out, failures = plain.iloc[at].to_dict("records"), {}, {}
+    rows, out, failures = list(records(plain.iloc[at])), {}, {}
     for test in tests:
         changed = [test.change(dict(row), rng_for("behaviour", seed, test.name, i)) for i, row in enumerate(rows)]
         after = tuner.predict([{c: r[c] for c in tuner.task.inputs()} for r in changed])

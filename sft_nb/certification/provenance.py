@@ -21,7 +21,8 @@ from filelock import FileLock, Timeout
 import sft_nb
 from ..assets import own_folder
 from ..data.hashes import row_hashes
-from ..mistakes import checked, read_json, reason, shown, unfit
+from ..files import read_json
+from ..mistakes import checked, reason, shown, unfit
 from ..task import DataError, Task
 
 # %% ../../nbs/certification/05_provenance.ipynb #c293fc93

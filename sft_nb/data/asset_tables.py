@@ -24,21 +24,28 @@ from ..register import info
 def _reviews(paths):
     "text, label (fresh or rotten), movie; plot summaries have no verdict and are left out."
     rows = pd.read_csv(paths[0], keep_default_na=False)
-    rows = rows[rows.category.isin(["fresh", "rotten"])].rename(columns={"category": "label", "movie_name": "movie"})
-    return rows[["text", "label", "movie"]].reset_index(drop=True)
+    judged = rows[rows.category.isin(["fresh", "rotten"])]
+    named = judged.rename(columns={"category": "label", "movie_name": "movie"})
+    return named[["text", "label", "movie"]].reset_index(drop=True)
 
 # %% ../../nbs/data/09_asset_tables.ipynb #6df2bbc7
 def _conll(paths):
     "words and labels, two lists of equal length per row."
-    blocks = re.split(r"\n\s*\n", paths[0].read_text(encoding="utf-8").strip())
-    pairs = [[line.split("\t") for line in block.splitlines()] for block in blocks]
-    return pd.DataFrame({"words": [[w for w, _ in p] for p in pairs], "labels": [[label for _, label in p] for p in pairs]})
+    rows = []
+    for block in re.split(r"\n\s*\n", paths[0].read_text(encoding="utf-8").strip()):
+        lines = [line.split("\t") for line in block.splitlines()]
+        rows.append([list(column) for column in zip(*lines, strict=True)])
+    return pd.DataFrame(rows, columns=["words", "labels"])
 
 # %% ../../nbs/data/09_asset_tables.ipynb #2f698a26
 def _digits(paths):
-    "image (28 28, uint8, 0 is background) and label (0 to 9). The file is sorted by label: shuffle before you cut."
+    """image (28 28, uint8, 0 is background) and label (0 to 9).
+
+    The file is sorted by label: shuffle before you cut.
+    """
     values = pd.read_csv(paths[0], header=None).to_numpy(np.uint8)  # b 785
-    return pd.DataFrame({"image": list(values[:, :-1].reshape(-1, 28, 28)), "label": values[:, -1].astype(int)})
+    images, labels = values[:, :-1].reshape(-1, 28, 28), values[:, -1].astype(int)
+    return pd.DataFrame({"image": list(images), "label": labels})
 
 # %% ../../nbs/data/09_asset_tables.ipynb #159e7052
 _KEYWORD = r"msgctxt|msgid|msgid_plural|msgstr|msgstr\[\d+\]"
@@ -54,7 +61,8 @@ def _look_at_line(line, before, where):  # the keyword that it belongs to; befor
     found = _ENTRY_LINE.fullmatch(line)
     if not found:
         raise DataError(f"{where}: no entry of a gettext catalogue. {_GO_ON}")
-    if strange := re.search(r'\\[^trn"\\]', re.sub(r"\\\\", "", found[2])):
+    strange = re.search(r'\\[^trn"\\]', re.sub(r"\\\\", "", found[2]))
+    if strange:
         raise DataError(f"{where}: {strange[0]} is no sign of a catalogue. Write the sign itself.")
     word = "[" if (found[1] or "").endswith("]") else found[1]
     if word is None and not before:
@@ -106,10 +114,12 @@ class _Entries(list):
     "A list in the place of Babel's catalogue."
     num_plurals = 100  # forms, whatever the head says; no language has more than six
     def __setitem__(self, text, message):
-        if text != "":  # the head is no entry
-            first = lambda texts: texts[0] if message.pluralizable else texts
-            self.append(Entry(first(message.id), first(message.string), message.context or "",
-                              message.pluralizable, message.fuzzy, message.lineno))
+        if text == "": return  # the head is no entry
+        plural = message.pluralizable
+        source, target = message.id, message.string
+        if plural: source, target = source[0], target[0]
+        context = message.context or ""
+        self.append(Entry(source, target, context, plural, message.fuzzy, message.lineno))
 
 def read_gettext(
     lines: Iterable[str],  # of a .po file
@@ -147,7 +157,10 @@ def _lines_of(path):  # ended by line feeds alone
     return path.read_text(encoding="utf-8").split("\n")
 
 def _gettext(paths):
-    "source (English), target, context (a hint for translators, often empty), language, part (of the framework)."
+    """source (English), target, context (a hint, often empty), language, part (of the framework).
+
+    What has plural forms or was guessed is left out.
+    """
     rows = []
     for path in paths:
         language, part = path.parts[-3], path.parts[-5]
@@ -158,28 +171,55 @@ def _gettext(paths):
 
 # %% ../../nbs/data/09_asset_tables.ipynb #4944f18b
 _KINDS = {"movieReviewSnippets": "films", "amazonReviewSnippets": "products"}  # shorter names
+_TABS = {"sep": "\t", "header": None, "encoding": "utf-8-sig", "dtype": {"id": str}}
+
+def _rated_texts(path):
+    names = ["id", "stated", "text"]
+    as_is = {"quoting": csv.QUOTE_NONE, "keep_default_na": False}
+    rows = pd.read_csv(path, names=names, **as_is, **_TABS)
+    return rows.assign(id=rows["id"].str.strip(), text=rows["text"].str.strip())
+
+def _single_ratings(path):  # id -> one rating per rater
+    rows = pd.read_csv(path, names=["id", "mean", "sd", "all"], **_TABS)
+    return rows.set_index("id")["all"].map(ast.literal_eval)
+
+def _source(texts, ratings):
+    "The rows of one source; those on which its two files disagree are left out."
+    rows, single = _rated_texts(texts), _single_ratings(ratings)
+    stem = texts.stem.split("_")[0]
+    each = [np.array(single[i]) for i in rows["id"]]
+    rows["rating"] = [a.mean() for a in each]
+    rows["spread"] = [a.std(ddof=1) for a in each]
+    rows["raters"] = [len(a) for a in each]
+    rows["source"] = _KINDS.get(stem, stem)
+    rows["document"] = rows["source"] + " " + rows["id"].str.split("_").str[0]
+    return rows[(rows["rating"] - rows["stated"]).abs() < .001]
 
 def _ratings(paths):
-    "text, rating (mean of −4 to 4), spread (SD of a single rating), raters, source, document; rows on which the two files of a source disagree are left out."
-    tables = []
-    for texts, ratings in zip(paths[::2], paths[1::2]):
-        rows = pd.read_csv(texts, sep="\t", header=None, names=["id", "stated", "text"], quoting=csv.QUOTE_NONE, encoding="utf-8-sig", dtype={"id": str}, keep_default_na=False)
-        single = pd.read_csv(ratings, sep="\t", header=None, names=["id", "mean", "sd", "all"], encoding="utf-8-sig", dtype={"id": str}).set_index("id")["all"].map(ast.literal_eval)
-        all_ = [np.array(single[i.strip()]) for i in rows["id"]]
-        rows = rows.assign(rating=[a.mean() for a in all_], spread=[a.std(ddof=1) for a in all_], raters=[len(a) for a in all_], source=(source := _KINDS.get(texts.stem.split("_")[0], texts.stem.split("_")[0])))
-        rows = rows.assign(document=[f"{source} {i.strip().split('_')[0]}" for i in rows["id"]], text=rows["text"].str.strip())
-        tables.append(rows[(rows["rating"] - rows["stated"]).abs() < .001])
-    return pd.concat(tables, ignore_index=True)[["text", "rating", "spread", "raters", "source", "document"]]
+    """text, rating (mean of −4 to 4), spread (SD of a single rating), raters, source, document.
+
+    Rows on which the two files of a source disagree are left out.
+    """
+    tables = [_source(*files) for files in zip(paths[::2], paths[1::2], strict=True)]
+    columns = ["text", "rating", "spread", "raters", "source", "document"]
+    return pd.concat(tables, ignore_index=True)[columns]
 
 # %% ../../nbs/data/09_asset_tables.ipynb #4d44bf89
-_READERS = {"reviews": _reviews, "conll": _conll, "digits": _digits, "gettext": _gettext, "ratings": _ratings}
+_READERS = {
+    "reviews": _reviews, "conll": _conll, "digits": _digits, "gettext": _gettext,
+    "ratings": _ratings,
+}
 
 @checked
 def load_data(
     name: str,  # one of `names("dataset")`
     toml: str | Path | None = None,  # a registry of your own
-) -> pd.DataFrame:  # rotten-tomatoes: text, label, movie · tweets-ner: words, labels · rated-sentences: text, rating, spread, raters, source, document · mnist-5k: image, label · ui-strings: source, target, context, language, part
+) -> pd.DataFrame:  # its columns stand above
     """A data set as a table, fetched if need be. A checkpoint raises `AssetError`.
+
+    rotten-tomatoes: text, label, movie · tweets-ner: words, labels · rated-sentences: text, rating,
+    spread, raters, source, document · mnist-5k: image, label · ui-strings: source, target, context,
+    language, part
 
     Parameters
     ----------
@@ -191,13 +231,18 @@ def load_data(
     Returns
     -------
     pd.DataFrame
-        rotten-tomatoes: text, label, movie · tweets-ner: words, labels · rated-sentences: text,
-        rating, spread, raters, source, document · mnist-5k: image, label · ui-strings: source,
-        target, context, language, part
+        its columns stand above
     """
     asset = info(name, toml)
-    if asset.reader not in _READERS: raise AssetError(f"{name!r} is a {asset.kind}, which is no table: get({name!r}) gives the folder with its files.")
+    if asset.reader not in _READERS:
+        told = f"{name!r} is a {asset.kind}, which is no table"
+        raise AssetError(f"{told}: get({name!r}) gives the folder with its files.")
     folder = get(name, toml)
-    try: return _READERS[asset.reader]([folder / m.name for m in asset.members])
-    except MissingError: raise
-    except Exception as e: raise AssetError(f"{name} in {folder} cannot be read ({type(e).__name__}): its files are damaged. Delete the folder, and get it again.") from e
+    try:
+        return _READERS[asset.reader]([folder / m.name for m in asset.members])
+    except MissingError:
+        raise
+    except Exception as e:
+        told = f"{name} in {folder} cannot be read ({type(e).__name__})"
+        advice = "Delete the folder, and get it again."
+        raise AssetError(f"{told}: its files are damaged. {advice}") from e

@@ -22,14 +22,22 @@ from ..words import INVISIBLE
 
 # %% ../../nbs/data/03_cell_values.ipynb #59d236ca
 NUMERAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_DURATION = re.compile(r"-?\d+ days?,? [+-]?\d+:\d\d:\d\d(\.\d+)?", re.ASCII)  # as pandas and Python write it
+# as pandas and Python write it
+_DURATION = re.compile(r"-?\d+ days?,? [+-]?\d+:\d\d:\d\d(\.\d+)?", re.ASCII)
 _TRUTH = {"true": 1., "false": 0.}
+_NUMBERS = bool, int, float, Decimal, np.bool_, np.integer, np.floating
+_DURATIONS = timedelta, np.timedelta64
 
+def _text_number(text):
+    if NUMERAL.fullmatch(text): return float(text)
+    if _DURATION.fullmatch(text): return pd.Timedelta(text).total_seconds()
+    return _TRUTH.get(text.casefold(), np.nan)
 def cell_number(
     value: Any,  # one cell: a number, a truth value, a duration, or a text of one of them
 ) -> float:  # NaN: missing, or no number
-    """A cell as a number, the same whatever file type or dtype it came through. Durations are in
-    seconds.
+    """A cell as a number, the same whatever file type or dtype it came through.
+
+    Durations are in seconds.
 
     Parameters
     ----------
@@ -43,12 +51,15 @@ def cell_number(
     """
     try:
         if isinstance(value, str): return _text_number(value.strip())
-        if isinstance(value, (timedelta, np.timedelta64)): return pd.Timedelta(value).total_seconds()
-        if isinstance(value, (bool, int, float, Decimal, np.bool_, np.integer, np.floating)): return float(value)
-    except OverflowError: return np.inf
-    except ValueError: pass  # a signalling NaN
+        if isinstance(value, _DURATIONS): return pd.Timedelta(value).total_seconds()
+        if isinstance(value, _NUMBERS): return float(value)
+    except OverflowError:
+        return np.inf
+    except ValueError:
+        pass  # a signalling NaN
     return np.nan
 
+# %% ../../nbs/data/03_cell_values.ipynb #c43f5ba1
 def is_duration(
     value: Any,  # one cell
 ) -> bool:
@@ -60,13 +71,7 @@ def is_duration(
         one cell
     """
     if isinstance(value, str): return bool(_DURATION.fullmatch(value.strip()))
-    return isinstance(value, (timedelta, np.timedelta64))
-
-def _text_number(text):
-    if NUMERAL.fullmatch(text): return float(text)
-    if _DURATION.fullmatch(text): return pd.Timedelta(text).total_seconds()
-    return _TRUTH.get(text.casefold(), np.nan)
-
+    return isinstance(value, _DURATIONS)
 def column_numbers(
     column: pd.Series,  # n cells
 ) -> np.ndarray:  # n, float64; NaN: missing, or no number
@@ -101,27 +106,55 @@ def plain_content(
     Any
         nested lists, dictionaries and texts that JSON can write; None if missing
     """
-    if isinstance(value, str) and not hasattr(value, "fingerprint"): return value
-    if hasattr(value, "fingerprint"): return ["picture", value.fingerprint]  # a file that has been looked into
-    if maybe_picture(value) and (known := _fingerprint(value)): return ["picture", known]
-    if isinstance(value, dict): return {str(k): plain_content(value[k]) for k in sorted(value, key=str)}
+    # a file that has been looked into knows it
+    if hasattr(value, "fingerprint"): return ["picture", value.fingerprint]
+    if isinstance(value, str): return value
+    fingerprint = _fingerprint_in_memory(value)
+    if fingerprint: return ["picture", fingerprint]
+    if isinstance(value, dict):
+        return {str(k): plain_content(value[k]) for k in sorted(value, key=str)}
     if isinstance(value, (set, frozenset)): return sorted(map(plain_content, value), key=str)
-    if isinstance(value, (list, tuple)) or isinstance(value, np.ndarray) and value.ndim == 1: return [plain_content(v) for v in value]
-    if isinstance(value, np.ndarray):
-        numbers = np.ascontiguousarray(value)
-        return ["array", *map(str, numbers.shape), str(numbers.dtype), hashlib.sha256(numbers.tobytes()).hexdigest()]
+    if isinstance(value, (list, tuple)): return [plain_content(v) for v in value]
+    if isinstance(value, np.ndarray): return _array_content(value)
     return cell_text(value)
 
+def _array_content(array):
+    if array.ndim == 1: return [plain_content(v) for v in array]
+    numbers = np.ascontiguousarray(array)
+    digest = hashlib.sha256(numbers.tobytes()).hexdigest()
+    return ["array", *map(str, numbers.shape), str(numbers.dtype), digest]
+
+# %% ../../nbs/data/03_cell_values.ipynb #5577725a
+_NESTED = dict, list, tuple, set, frozenset, np.ndarray
+# made once: json.dumps would make it anew for every cell
+json_text: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False).encode
+
+def _nested_text(value):
+    try:
+        return json_text(plain_content(value))
+    except RecursionError:
+        raise DataError("A cell holds brackets inside brackets without end. Store a plain list or "
+                        "dictionary.") from None
+
+def _is_whole(value):
+    is_float = isinstance(value, (float, np.floating))
+    return is_float and abs(value) < 2**53 and value == int(value)
+
+def _is_mute(value):
+    "Would Python write it as <thing object at 0x…>?"
+    kind = type(value)
+    return kind.__repr__ is object.__repr__ and kind.__str__ is object.__str__
+
+# %% ../../nbs/data/03_cell_values.ipynb #41750c1c
 def cell_text(
-    value: Any,  # one cell: text, number, truth value, date, missing; lists, dicts and arrays are written as JSON
+    value: Any,  # one cell: text, number, truth value, date, missing, list, dictionary, array
 ) -> str | None:  # the same for 5, np.int64(5), 5.0 and "5"; None if missing
     """A cell as text, whatever file type or dtype it came through. "007" stays "007".
 
     Parameters
     ----------
     value
-        one cell: text, number, truth value, date, missing; lists, dicts and arrays are written as
-        JSON
+        one cell: text, number, truth value, date, missing, list, dictionary, array
 
     Returns
     -------
@@ -129,36 +162,50 @@ def cell_text(
         the same for 5, np.int64(5), 5.0 and "5"; None if missing
     """
     if isinstance(value, str): return str(value)
-    if isinstance(value, (dict, list, tuple, set, frozenset, np.ndarray)) or hasattr(value, "getbands"): return _nested_text(value)
+    if isinstance(value, _NESTED) or hasattr(value, "getbands"): return _nested_text(value)
     if pd.isna(value): return None
     if isinstance(value, (bool, np.bool_)): return str(bool(value))
-    if isinstance(value, (float, np.floating)) and abs(value) < 2**53 and value == int(value): return str(int(value))
+    if _is_whole(value): return str(int(value))
     if isinstance(value, bytes): return value.hex()
-    if type(value).__repr__ is object.__repr__ and type(value).__str__ is object.__str__: raise DataError(f"A cell holds a {type(value).__name__}, which has no text of its own. Store a text, a number, a list or an array.")
+    if _is_mute(value):
+        raise DataError(f"A cell holds a {type(value).__name__}, which has no text of its own. "
+                        "Store a text, a number, a list or an array.")
     return str(value)
-
-def _nested_text(value):
-    try: return json.dumps(plain_content(value), ensure_ascii=False)
-    except RecursionError: raise DataError("A cell holds brackets inside brackets without end. Store a plain list or dictionary.") from None
-
-json_text: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False).encode  # made once: json.dumps would make it anew for every cell
 
 # %% ../../nbs/data/03_cell_values.ipynb #be0a8c2d
 def maybe_picture(
     value: Any,  # one cell
 ) -> bool:
-    """Is it an array of pixels, a PIL image, bytes, or {"bytes": …} as in Parquet files of
-    pictures?
+    """Is it an array of pixels, a PIL image, bytes, or {"bytes": …} as in Parquet files?
 
     Parameters
     ----------
     value
         one cell
     """
-    if isinstance(value, np.ndarray): return value.ndim in (2, 3) and value.dtype.kind in "iu" and value.size > 0
-    if isinstance(value, dict): return set(value) <= {"bytes", "path"} and isinstance(value.get("bytes"), bytes)
+    if isinstance(value, np.ndarray):
+        return value.ndim in (2, 3) and value.dtype.kind in "iu" and value.size > 0
+    if isinstance(value, dict):
+        return set(value) <= {"bytes", "path"} and isinstance(value.get("bytes"), bytes)
     return isinstance(value, bytes) or hasattr(value, "getbands")
 
+def _image(value):
+    "A picture as PIL holds it; None if it is no picture."
+    from PIL import Image
+    if isinstance(value, bytes):
+        try:
+            image = Image.open(io.BytesIO(value))
+            image.load()
+            return image
+        except Exception:  # of many kinds: these bytes are no picture, or a damaged one
+            return None
+    if not isinstance(value, np.ndarray): return value
+    shaped = value.ndim == 2 or value.shape[-1] in (1, 3, 4)
+    if not shaped or value.min() < 0 or value.max() > 255: return None
+    if value.ndim == 3 and value.shape[-1] == 1: value = value[..., 0]
+    return Image.fromarray(value.astype(np.uint8))
+
+# %% ../../nbs/data/03_cell_values.ipynb #94cb157f
 def picture_pixels(
     value: Any,  # an array of pixels, a PIL image, or the bytes of a picture file
 ) -> np.ndarray | None:  # h w 3, uint8; None if it is no picture
@@ -175,45 +222,44 @@ def picture_pixels(
         h w 3, uint8; None if it is no picture
     """
     from PIL import Image, ImageOps  # not at the top: most tables hold no pictures
-    if isinstance(value, np.ndarray):
-        shaped = value.ndim == 2 or value.shape[-1] in (1, 3, 4)
-        if not shaped or value.min() < 0 or value.max() > 255: return None
-        value = value[..., 0] if value.ndim == 3 and value.shape[-1] == 1 else value
-        image = Image.fromarray(value.astype(np.uint8))
-    elif isinstance(value, bytes):
-        try:
-            image = Image.open(io.BytesIO(value))
-            image.load()
-        except Exception: return None  # of many kinds: these bytes are no picture, or a damaged one
-    else: image = value
+    image = _image(value)
+    if image is None: return None
     image = ImageOps.exif_transpose(image)
-    if not (image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info): return np.asarray(image.convert("RGB"))
-    white = Image.new("RGBA", image.size, "white")
-    return np.asarray(Image.alpha_composite(white, image.convert("RGBA")).convert("RGB"))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return np.asarray(image.convert("RGB"))
 
-_KNOWN = {}  # digest of a picture's bytes -> fingerprint of its pixels: decoding is slow
+# %% ../../nbs/data/03_cell_values.ipynb #386e56d4
+_KNOWN = {}  # digest of a picture's bytes -> fingerprint of its pixels
 
-def _fingerprint(value):  # 32 digits of a picture in memory; None if it is no picture
-    value = value["bytes"] if isinstance(value, dict) else value
+def _pixel_hash(pixels):
+    if pixels is None: return None
+    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:32]
+
+def _fingerprint(value):
+    "32 digits of a picture in memory; None if it is no picture."
+    if isinstance(value, dict): value = value["bytes"]
     if not isinstance(value, bytes): return _pixel_hash(picture_pixels(value))
     digest = hashlib.sha256(value).digest()
     if len(_KNOWN) > 2**16: _KNOWN.clear()
     if digest not in _KNOWN: _KNOWN[digest] = _pixel_hash(picture_pixels(value))
     return _KNOWN[digest]
 
-def _pixel_hash(pixels):
-    if pixels is None: return None
-    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:32]
+def _fingerprint_in_memory(value): return _fingerprint(value) if maybe_picture(value) else None
 
 # %% ../../nbs/data/03_cell_values.ipynb #e0c1e341
-_NEVER_MEANT = dict.fromkeys(map(ord, "\u00ad\u180e\u200b\u2060\ufeff"))  # soft hyphen, zero-width blanks, word joiner, byte order mark
+# soft hyphen, zero-width blanks, word joiner, byte order mark
+_NEVER_MEANT = dict.fromkeys(map(ord, "\u00ad\u180e\u200b\u2060\ufeff"))
 _WHOLE = re.compile(r"(-?)(0|[1-9]\d{0,14})\.0+", re.ASCII)  # a whole number with a decimal point
 
 def label_name(
     value: Any,  # one cell of a label column
 ) -> str:  # "" for a missing one
-    """A label as text: whole numbers without a decimal point, accents in one form (NFC), without
-    invisible signs and outer blanks. "007" stays "007".
+    """A label as text. "007" stays "007".
+
+    Whole numbers lose their decimal point, accents have one form (NFC), invisible signs and outer
+    blanks go.
 
     Parameters
     ----------

@@ -22,6 +22,9 @@ from ..task import DataError
 # %% ../../nbs/data/00_columns.ipynb #e692f449
 STEP = 2**13  # rows that are unpacked, encoded or written at a time
 
+def _own(value):  # numpy's numbers as Python's own, which a column of one type gives anyway
+    return value.item() if isinstance(value, (np.floating, np.integer, np.bool_)) else value
+
 def cells(
     column: pd.Series,  # of any dtype
 ) -> Iterator:  # one plain value per row
@@ -39,12 +42,10 @@ def cells(
     """
     for i in range(0, len(column), STEP):
         part = column.iloc[i:i + STEP]
-        if getattr(part.dtype, "na_value", None) is pd.NA: part = part.astype(object).where(part.notna(), None)  # as pandas does in to_dict
+        if getattr(part.dtype, "na_value", None) is pd.NA:
+            part = part.astype(object).where(part.notna(), None)  # as pandas does in to_dict
         values = part.tolist()
         yield from map(_own, values) if part.dtype == object else values
-
-def _own(value):  # numpy's numbers as Python's own, which a column of one type gives anyway
-    return value.item() if isinstance(value, (np.floating, np.integer, np.bool_)) else value
 
 # %% ../../nbs/data/00_columns.ipynb #8b7ed6a6
 def records(
@@ -63,14 +64,18 @@ def records(
         one per row: column -> cell
     """
     names = list(rows)
-    return (dict(zip(names, values)) for values in zip(*(cells(rows[c]) for c in names)))
+    columns = [cells(rows[c]) for c in names]
+    return (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
 
 # %% ../../nbs/data/00_columns.ipynb #28b4ab5d
+_FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
+
 def mapped(
     batches: Iterable[pa.RecordBatch],  # all of one schema
 ) -> pa.Table:  # lies on the disk; what is looked at is read
-    """Write columns to a nameless temporary file as they come, and map it into memory. Raises
-    DataError if the disk is full.
+    """Write columns to a nameless temporary file as they come, and map it into memory.
+
+    Raises DataError if the disk is full.
 
     Parameters
     ----------
@@ -82,16 +87,20 @@ def mapped(
     pa.Table
         lies on the disk; what is looked at is read
     """
-    batches = iter(batches); first = next(batches, pa.record_batch({}))
+    batches = iter(batches)
+    first = next(batches, pa.record_batch({}))
     try:
         with tempfile.TemporaryFile() as file:
             with pa.ipc.new_file(file, first.schema) as writer:
-                for batch in chain([first], batches): writer.write_batch(batch)
+                for batch in chain([first], batches):
+                    writer.write_batch(batch)
             file.flush()
             view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as e:
-        if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): raise
-        raise DataError(f"The table does not fit on the disk of {tempfile.gettempdir()} ({e.strerror}). Free some space, or set TMPDIR to a folder on another disk.") from e
+        if e.errno not in _FULL: raise
+        told = f"The table does not fit on the disk of {tempfile.gettempdir()} ({e.strerror})"
+        advice = "Free some space, or set TMPDIR to a folder on another disk."
+        raise DataError(f"{told}. {advice}") from e
     return pa.ipc.open_file(pa.py_buffer(view)).read_all()
 
 # %% ../../nbs/data/00_columns.ipynb #8f0871b6
@@ -99,10 +108,13 @@ def _narrow(kind):  # Arrow's type, with whole numbers in 32 bits
     if pa.types.is_list(kind): return pa.list_(_narrow(kind.value_type))
     return pa.int32() if kind in (pa.int64(), pa.null()) else kind
 
+def _in_arrow(piece): return {name: pa.array(values) for name, values in piece.items()}
+
 # %% ../../nbs/data/00_columns.ipynb #f69fc9ab
 class Stored(Sequence):
-    """A list of dictionaries that lies on the disk; each is read when it is asked for. It holds
-    numbers, texts and lists of them.
+    """A list of dictionaries that lies on the disk; each is read when it is asked for.
+
+    It holds numbers, texts and lists of them.
 
     Parameters
     ----------
@@ -111,12 +123,14 @@ class Stored(Sequence):
     """
     def __init__(
         self,
-        pieces: Iterable[dict],  # dictionaries of columns: name -> a value per row. Whole numbers must fit in 32 bits
+        # dictionaries of columns: name -> a value per row. Whole numbers must fit in 32 bits
+        pieces: Iterable[dict],
     ):
-        pieces = ({name: pa.array(values) for name, values in piece.items()} for piece in pieces)
+        pieces = map(_in_arrow, pieces)
         first = next(pieces, {})
         schema = pa.schema({name: _narrow(values.type) for name, values in first.items()})
-        batches = (pa.RecordBatch.from_pydict(piece).cast(schema) for piece in chain([first], pieces))
+        every = chain([first], pieces)
+        batches = (pa.RecordBatch.from_pydict(piece).cast(schema) for piece in every)
         self.batches = mapped(batches).to_batches()
         self.ends = list(accumulate(map(len, self.batches)))
 
@@ -124,9 +138,11 @@ class Stored(Sequence):
 
     def __getitem__(self, i):
         if isinstance(i, slice): return [self[k] for k in range(len(self))[i]]
-        i = range(len(self))[i]  # negative numbers count from the end, others out of range raise IndexError
+        i = range(len(self))[i]  # counts from the end too; out of range it is an IndexError
         piece = bisect(self.ends, i)
-        batch = self.batches[piece]; row = i - self.ends[piece] + len(batch)
-        return {name: column[row].as_py() for name, column in zip(batch.schema.names, batch.columns)}
+        batch = self.batches[piece]
+        row = i - self.ends[piece] + len(batch)
+        columns = zip(batch.schema.names, batch.columns, strict=True)
+        return {name: column[row].as_py() for name, column in columns}
 
     def __iter__(self): return chain.from_iterable(batch.to_pylist() for batch in self.batches)

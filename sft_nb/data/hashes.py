@@ -22,17 +22,18 @@ from ..words import how_many, name_rows, rows_where
 @checked
 def row_hashes(
     rows: pd.DataFrame,  # the table
-    columns: list[str],  # the columns that count, e.g. task.inputs(); their order matters, their names do not
+    columns: list[str],  # those that count; their order matters, their names do not
 ) -> list[str]:  # per row 32 hexadecimal digits (16 bytes of SHA-256)
-    """A fingerprint of each row's content: the same in every process, row order, index, file type
-    and dtype.
+    """A fingerprint of each row's content.
+
+    It is the same in every process, row order, index, file type and dtype.
 
     Parameters
     ----------
     rows
         the table
     columns
-        the columns that count, e.g. task.inputs(); their order matters, their names do not
+        those that count; their order matters, their names do not
 
     Returns
     -------
@@ -41,6 +42,10 @@ def row_hashes(
     """
     report(check_columns(rows, columns))
     return list(each_hash(rows, columns))
+
+def _row_hash(texts):
+    row = f"[{', '.join(texts)}]".encode("utf-8", "surrogatepass")
+    return hashlib.sha256(row).hexdigest()[:32]
 
 def each_hash(
     rows: pd.DataFrame,  # the table
@@ -55,16 +60,27 @@ def each_hash(
     columns
         columns that are there
     """
-    content = zip(*(map(json_text, map(plain_content, cells(rows[c]))) for c in columns))
-    return (hashlib.sha256(f"[{', '.join(row)}]".encode("utf-8", "surrogatepass")).hexdigest()[:32] for row in content)
+    content = [map(json_text, map(plain_content, cells(rows[c]))) for c in columns]
+    return map(_row_hash, zip(*content, strict=True))
 
 # %% ../../nbs/data/05_hashes.ipynb #47f15d45
+def _asked_again(inputs, at):
+    rows, where = how_many(len(at), "row"), f"{name_rows(at)}, counting from 0"
+    told = f"{rows} with the same {', '.join(inputs)} as an earlier row ({where})"
+    advice = f"To keep the first of each: rows.drop_duplicates({list(inputs)})."
+    return Finding("warning", f"{told}. {advice}", at)
+
+def _answered_otherwise(inputs, outputs, at):
+    rows, where = how_many(len(at), "row"), f"{name_rows(at)}, counting from 0"
+    told = f"{rows} with the same {', '.join(inputs)} but different {', '.join(outputs)} ({where})"
+    return Finding("warning", f"{told}: some of these answers are wrong.", at)
+
 @checked
 def check_duplicates(
     rows: pd.DataFrame,  # the table
     inputs: list[str],  # columns of the question; where one is not there, nothing is found
     outputs: list[str] = (),  # columns of the answer
-) -> list[Finding]:  # warnings: rows that repeat a question, and rows that give different answers to one question
+) -> list[Finding]:  # warnings: a question is repeated, or has different answers
     """Is a question there twice, and was it answered alike?
 
     Parameters
@@ -79,14 +95,13 @@ def check_duplicates(
     Returns
     -------
     list[Finding]
-        warnings: rows that repeat a question, and rows that give different answers to one question
+        warnings: a question is repeated, or has different answers
     """
     if check_columns(rows, [*inputs, *outputs]): return []
-    found, names = [], ", ".join(inputs)
     asked = pd.Series(row_hashes(rows, inputs))
-    again = rows_where(asked.duplicated())
-    if again: found.append(Finding("warning", f"{how_many(len(again), 'row')} with the same {names} as an earlier row ({name_rows(again)}, counting from 0). To keep the first of each: rows.drop_duplicates({list(inputs)}).", again))
     answers = pd.Series(row_hashes(rows, list(outputs))) if outputs else asked
+    again = rows_where(asked.duplicated())
     torn = rows_where(answers.groupby(asked).transform("nunique") > 1)
-    if torn: found.append(Finding("warning", f"{how_many(len(torn), 'row')} with the same {names} but different {', '.join(outputs)} ({name_rows(torn)}, counting from 0): some of these answers are wrong.", torn))
+    found = [_asked_again(inputs, again)] if again else []
+    if torn: found.append(_answered_otherwise(inputs, outputs, torn))
     return found

@@ -9,7 +9,7 @@ __all__ = ['near_duplicates', 'check_splits']
 
 # %% ../../nbs/data/08_leaks.ipynb #a2a1e935
 import re, unicodedata
-
+from itertools import pairwise
 import numpy as np
 
 from .cell_values import cell_text
@@ -21,28 +21,56 @@ from ..task import Finding, Task
 from ..words import how_many, name_rows, rows_where, short
 
 # %% ../../nbs/data/08_leaks.ipynb #cb870af4
-_SIGN = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"  # Japanese kana and Chinese characters: one is a word
+# Japanese kana and Chinese characters: one is a word
+_SIGN = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = re.compile(f"[{_SIGN}]|[^\\W_{_SIGN}]+")
 
 def _word_pairs(text):  # the set of neighbouring words, without case and punctuation
     words = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
-    return set(zip(words, words[1:])) or {tuple(words) or (text,)}
+    return set(pairwise(words)) or {tuple(words) or (text,)}
 
 # %% ../../nbs/data/08_leaks.ipynb #81d334c8
-def _rarest(texts, threshold):  # which pairs each text has, how many, and which of them are its rarest (n v, rarest first)
-    from scipy.sparse import csr_matrix  # not at the top: who looks for no duplicates should not wait for it
+def _pair_table(texts):
+    "Which text has which word pairs: a sparse matrix, a row per text, the rarest pairs first."
+    from scipy.sparse import csr_matrix  # slow to import: only who looks for duplicates waits
     found = [_word_pairs(t) for t in texts]
     number = {pair: i for i, pair in enumerate(sorted(set().union(*found)))}
-    columns, ends = [number[pair] for one in found for pair in one], np.cumsum([0, *map(len, found)])
-    pairs = csr_matrix((np.ones(len(columns), np.int32), columns, ends), (len(texts), len(number)))
-    pairs = pairs[:, np.argsort(np.bincount(pairs.indices, minlength=pairs.shape[1]), kind="stable")].tocsr()
-    pairs.sort_indices()
+    columns = [number[pair] for pairs in found for pair in pairs]
+    ends = np.cumsum([0, *map(len, found)])
+    ones = np.ones(len(columns), np.int32)
+    table = csr_matrix((ones, columns, ends), (len(texts), len(number)))
+    owners = np.bincount(table.indices, minlength=len(number))
+    table = table[:, np.argsort(owners, kind="stable")].tocsr()
+    table.sort_indices()
+    return table
+
+def _rarest(pairs, threshold):
+    "Of each text only its rarest pairs: so many that two similar texts must share one."
     size = np.diff(pairs.indptr)
     enough = size - np.ceil(threshold * size - 1e-9).astype(int) + 1
-    rare, rank = pairs.copy(), np.arange(pairs.nnz) - np.repeat(pairs.indptr[:-1], size)
+    rank = np.arange(pairs.nnz) - np.repeat(pairs.indptr[:-1], size)
+    rare = pairs.copy()
     rare.data = (rank < np.repeat(enough, size)).astype(np.int32)
     rare.eliminate_zeros()
-    return pairs, size, rare
+    return rare
+
+# %% ../../nbs/data/08_leaks.ipynb #4b338b9f
+def _similarity(pairs, i, j):
+    "Jaccard similarity of the texts at i with those at j, one by one."
+    one, two = pairs[i], pairs[j]
+    both = np.asarray(one.multiply(two).sum(1)).ravel()
+    return both / (np.diff(one.indptr) + np.diff(two.indptr) - both)
+
+def _nearest(pairs, shared, new, threshold):
+    "For each new text, (similarity, -i) of an old one, i; `shared` counts rare pairs in common."
+    guess = np.asarray(shared.argmax(1)).ravel()
+    scores = _similarity(pairs, guess, new)
+    near = list(zip(scores, -guess, strict=True))
+    others, i = shared[poor := np.flatnonzero(scores < threshold)].nonzero()
+    at = poor[others]
+    for k, score, old in zip(at, _similarity(pairs, i, new[at]), i, strict=True):
+        near[k] = max(near[k], (score, -old))
+    return near
 
 # %% ../../nbs/data/08_leaks.ipynb #ca658fd4
 @checked
@@ -50,9 +78,10 @@ def near_duplicates(
     old: list[str],  # n texts that were there before
     new: list[str],  # m texts to look up
     threshold: float = .7,  # Jaccard similarity of word pairs, above 0 and up to 1
-) -> list[tuple[int, int, float]]:  # (position in old, position in new, similarity): one entry per new text that has a near one
-    """Which new texts are nearly among the old? Exact, by prefix filtering (Chaudhuri and others
-    2006; Bayardo and others 2007).
+) -> list[tuple[int, int, float]]:  # (position in old, position in new, similarity)
+    """Which new texts are nearly among the old? One entry per new text that has a near one.
+
+    Exact, by prefix filtering (Chaudhuri and others 2006; Bayardo and others 2007).
 
     Parameters
     ----------
@@ -66,66 +95,118 @@ def near_duplicates(
     Returns
     -------
     list[tuple[int, int, float]]
-        (position in old, position in new, similarity): one entry per new text that has a near one
+        (position in old, position in new, similarity)
     """
     if not (len(old) and len(new)): return []
-    pairs, size, rare = _rarest([*old, *new], threshold)
-    def similarity(i, j):
-        both = np.asarray(pairs[i].multiply(pairs[j]).sum(1)).ravel()
-        return both / (size[i] + size[j] - both)
-    found, look_up = {}, rare[:len(old)].T.tocsr()
-    for start in range(len(old), len(old) + len(new), 500):
-        shared = rare[start:start + 500] @ look_up  # rare pairs in common
-        best = np.asarray(shared.argmax(1)).ravel()
-        js = np.arange(start, start + len(best))
-        for i, j, s in zip(best, js, similarity(best, js)): found[j] = (s, -i)
-        rows, others = shared[(todo := np.flatnonzero([found[j][0] < threshold for j in js]))].nonzero()
-        for i, j, s in zip(others, js[todo[rows]], similarity(others, js[todo[rows]])): found[j] = max(found[j], (s, -i))
-    return [(int(-i), int(j) - len(old), float(s)) for j, (s, i) in found.items() if s >= threshold]
+    pairs = _pair_table([*old, *new])
+    rare, found = _rarest(pairs, threshold), []
+    look_up = rare[:len(old)].T.tocsr()
+    for some in np.split(np.arange(len(old), pairs.shape[0]), range(500, len(new), 500)):
+        nearest = _nearest(pairs, rare[some] @ look_up, some, threshold)
+        found += [(-i, j, s) for j, (s, i) in zip(some, nearest, strict=True) if s >= threshold]
+    return [(int(i), int(j) - len(old), float(s)) for i, j, s in found]
 
 # %% ../../nbs/data/08_leaks.ipynb #515be215
-def _met(task, splits, role, earlier, near, limit):  # rows of `role` that stand, exactly or nearly, in an earlier role
-    tables, names, found = splits.roles, " or ".join(earlier), []
-    mine = row_hashes(tables[role], task.inputs()); asked = set(mine)
-    seen = {h for r in earlier for h in each_hash(tables[r], task.inputs()) if h in asked}
-    same = np.array([h in seen for h in mine], dtype=bool)
-    if same.any(): found.append(Finding("warning", f"{how_many(int(same.sum()), 'row')} of {role} also in {names} ({name_rows(rows_where(same))} of {role}, counting from 0): memory would pass for skill. Before splitting, keep one of each: rows.drop_duplicates({task.inputs()}).", rows_where(same)))
-    many = sum(len(tables[r]) for r in earlier) + int((~same).sum())
-    if many > limit: return [*found, Finding("warning", f"Near duplicates between {names} and {role} were not looked for: more than {limit:,} rows. Pass limit={many} to wait for it.")]
-    texts = lambda rows: ["\n".join(v for v in row.values() if type(v) is str) for row in records(rows[task.inputs()])]  # the path of a picture is no text
-    mine = texts(tables[role]); there = [i for i, t in enumerate(mine) if t and not same[i]]
-    old, new = [t for r in earlier for t in texts(tables[r]) if t], [mine[i] for i in there]
-    pairs = near_duplicates(old, new, near)
-    at = tuple(there[j] for _, j, _ in pairs)
-    if pairs: found.append(Finding("warning", f"{how_many(len(pairs), 'row')} of {role} nearly also in {names} ({name_rows(at)} of {role}, counting from 0), such as {short(new[pairs[0][1]])} beside {short(old[pairs[0][0]])}. Look at them; group what belongs together.", at))
-    return found
+def _repeated(task, splits, role, earlier):
+    "For each row of `role`: does its question stand in an earlier role?"
+    mine = row_hashes(splits.roles[role], task.inputs())
+    asked, seen = set(mine), set()
+    for other in earlier:
+        seen.update(h for h in each_hash(splits.roles[other], task.inputs()) if h in asked)
+    return np.array([h in seen for h in mine], dtype=bool)
+
+def _rows_also(at, role, also, earlier):
+    "The beginning of a sentence about rows of `role` that an earlier role has too."
+    where = f"{name_rows(at)} of {role}, counting from 0"
+    return f"{how_many(len(at), 'row')} of {role} {also} in {' or '.join(earlier)} ({where})"
+
+def _copies(task, role, earlier, repeated):
+    at = rows_where(repeated)
+    if not at: return []
+    return [Finding("warning", f"{_rows_also(at, role, 'also', earlier)}: memory would pass for "
+                    "skill. Before splitting, keep one of each: "
+                    f"rows.drop_duplicates({task.inputs()}).", at)]
+
+# %% ../../nbs/data/08_leaks.ipynb #fc055f52
+def _row_text(row): return "\n".join(v for v in row.values() if type(v) is str)
+
+def _row_texts(task, rows): return [_row_text(row) for row in records(rows[task.inputs()])]
+
+def _near_copies(task, splits, role, earlier, repeated, near):
+    tables = splits.roles
+    old = [t for other in earlier for t in _row_texts(task, tables[other]) if t]
+    mine = _row_texts(task, tables[role])
+    left = [i for i, t in enumerate(mine) if t and not repeated[i]]
+    pairs = near_duplicates(old, [mine[i] for i in left], near)
+    if not pairs: return []
+    at = tuple(left[j] for _, j, _ in pairs)
+    example = f"{short(mine[at[0]])} beside {short(old[pairs[0][0]])}"
+    return [Finding("warning", f"{_rows_also(at, role, 'nearly also', earlier)}, such as {example}."
+                    " Look at them; group what belongs together.", at)]
+
+def _across(task, splits, role, earlier, near, limit):
+    "What of `role` stands, exactly or nearly, in an earlier role?"
+    repeated = _repeated(task, splits, role, earlier)
+    found = _copies(task, role, earlier, repeated)
+    many = sum(len(splits.roles[other]) for other in earlier) + int((~repeated).sum())
+    if many <= limit: return found + _near_copies(task, splits, role, earlier, repeated, near)
+    told = f"Near duplicates between {' or '.join(earlier)} and {role} were not looked for"
+    advice = f"Pass limit={many} to wait for it."
+    return [*found, Finding("warning", f"{told}: more than {limit:,} rows. {advice}")]
 
 # %% ../../nbs/data/08_leaks.ipynb #74cb8272
-def _classes(task, rows):  # the different labels of these rows; none where targets are no labels
-    targets = map(task.target, records(rows.dropna(subset=task.targets()))) if set(task.targets()) <= set(rows) and not task.writes else []
-    found = (label for t in targets for label in (t if isinstance(t, list) else [t]))
-    found = (label.get("label") if isinstance(label, dict) else label for label in found)
-    return {cell_text(label) for label in found if isinstance(label, (str, int))}
+def _classes(task, rows):
+    "The different labels of these rows; none where targets are no labels."
+    if task.writes or not set(task.targets()) <= set(rows): return set()
+    found = set()
+    for target in map(task.target, records(rows.dropna(subset=task.targets()))):
+        for label in target if isinstance(target, list) else [target]:
+            if isinstance(label, dict): label = label.get("label")
+            if isinstance(label, (str, int)): found.add(cell_text(label))
+    return found
 
-def _absent(task, splits):  # classes that one role has and another has not, or that are declared and have no training row
+def _first_labels(labels):
+    told = ", ".join(map(repr, sorted(labels)[:5]))
+    return f"{told} …" if len(labels) > 5 else told
+
+def _untaught(target, declared, taught):
+    "A warning, if classes are declared and have no training row."
+    labels = set(declared) - taught
+    if not labels: return []
+    told = f"train has no row with {target} {_first_labels(labels)}"
+    them = "it" if len(labels) == 1 else "them"
+    return [Finding("warning", f"{told} ({len(labels)} of {len(declared)} declared classes): the "
+                    f"model will not know {them}.")]
+
+# %% ../../nbs/data/08_leaks.ipynb #c1bbc49a
+def _lacks(role, target, labels):
+    told = f"{role} has no row with {target} {_first_labels(labels)}"
+    if role != "train":
+        return Finding("warning", f"{told}: its figures will say nothing about it.")
+    return Finding("error", f"{told}: it cannot be learned. Collect more rows, merge or remove it, "
+                   "or draw with another seed.")
+
+def _absent(task, splits):
+    "Classes that one role has and another has not, or that are declared and not taught."
     seen = {role: _classes(task, rows) for role, rows in splits.roles.items() if len(rows)}
     declared = splits.train.attrs.get("classes") or getattr(task, "declared", [])
     target, every = (task.targets() or [""])[0], set().union(*seen.values())
-    name = lambda labels: ", ".join(map(repr, sorted(labels)[:5])) + (" …" if len(labels) > 5 else "")
-    found, untaught = [], set(declared) - seen.get("train", set())
-    if untaught: found.append(Finding("warning", f"train has no row with {target} {name(untaught)} ({len(untaught)} of {len(declared)} declared classes): the model will not know {'it' if len(untaught) == 1 else 'them'}."))
+    found = _untaught(target, declared, seen.get("train", set()))
     if len(every) > 100: return found
-    gone = {role: every - mine - (set(declared) if role == "train" else set()) for role, mine in seen.items()}
-    return found + [Finding("error", f"train has no row with {target} {name(labels)}: it cannot be learned. Collect more rows, merge or remove it, or draw with another seed.") if role == "train" else
-            Finding("warning", f"{role} has no row with {target} {name(labels)}: its figures will say nothing about it.") for role, labels in gone.items() if labels]
+    for role, mine in seen.items():
+        gone = every - mine
+        if role == "train": gone -= set(declared)
+        if gone: found.append(_lacks(role, target, gone))
+    return found
 
+# %% ../../nbs/data/08_leaks.ipynb #c21f7a29
 @checked
 def check_splits(
     task: Task,  # says which columns are the question and the answer
     splits: Splits,  # from `split`
     near: float = .7,  # similarity of word pairs, from which two texts count as nearly the same
     limit: int = 50_000,  # with more rows than this, near duplicates are not looked for
-) -> list[Finding]:  # warnings for rows on two sides and classes that are not tested; an error for a class missing in train
+) -> list[Finding]:  # warnings; an error for a class missing in train
     """Did anything leak between the splits, and does each have every class?
 
     Parameters
@@ -142,8 +223,8 @@ def check_splits(
     Returns
     -------
     list[Finding]
-        warnings for rows on two sides and classes that are not tested; an error for a class missing
-        in train
+        warnings; an error for a class missing in train
     """
-    found = _met(task, splits, "valid", ["train"], near, limit) + _met(task, splits, "certify", ["train", "valid"], near, limit)
+    found = _across(task, splits, "valid", ["train"], near, limit)
+    found += _across(task, splits, "certify", ["train", "valid"], near, limit)
     return found + _absent(task, splits)

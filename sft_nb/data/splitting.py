@@ -24,53 +24,73 @@ from ..chance import derive_seed
 from ..words import how_many
 
 # %% ../../nbs/data/07_splitting.ipynb #1e44318a
-def _sizes(n, asked):  # {"valid": 0.2, …} -> {"train": rows, "valid": rows, …}
-    sizes = {}
-    for role, size in asked.items():
-        whole = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
-        if not (whole or isinstance(size, (float, np.floating))) or not size >= 0: raise DataError(f"{role}_size is {size!r}: give a fraction below 1 (0.2) or a number of rows (500).")
-        if not whole and size >= 1: raise DataError(f"{role}_size is {size!r}: a fraction must be below 1. For a number of rows give a whole number, {int(size)}.")
-        sizes[role] = int(size) if whole else round(float(size) * n)
-        if size > 0 and sizes[role] == 0: raise DataError(f"{role} would be empty: {size} of {how_many(n, 'row')} is less than one. Ask for more, or collect more.")
-    if sum(sizes.values()) >= n:
+def _rows_asked(role, size, n):
+    "How many of n rows a role gets: a fraction of them, or so many."
+    whole = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
+    said = f"{role}_size is {size!r}"
+    if not (whole or isinstance(size, (float, np.floating))) or not size >= 0:
+        raise DataError(f"{said}: give a fraction below 1 (0.2) or a number of rows (500).")
+    if not whole and size >= 1:
+        advice = f"For a number of rows give a whole number, {int(size)}."
+        raise DataError(f"{said}: a fraction must be below 1. {advice}")
+    rows = int(size) if whole else round(float(size) * n)
+    if size > 0 and rows == 0:
+        told = f"{role} would be empty: {size} of {how_many(n, 'row')} is less than one"
+        raise DataError(f"{told}. Ask for more, or collect more.")
+    return rows
+
+def _sizes(n, asked):
+    "{\"valid\": 0.2, …} -> {\"train\": rows, \"valid\": rows, …}"
+    sizes = {role: _rows_asked(role, size, n) for role, size in asked.items()}
+    rest = n - sum(sizes.values())
+    if rest <= 0:
         told = " and ".join(f"{role}_size {size!r}" for role, size in asked.items())
         raise DataError(f"{told} leave no row of {n:,} for training. Ask for less.")
-    return {"train": n - sum(sizes.values()), **sizes}
+    return {"train": rest, **sizes}
 
 # %% ../../nbs/data/07_splitting.ipynb #f320bb96
-def _cut(strata, order, sizes):  # -> part number of each row; `order`: rows in random order
+def _stratified(strata, order, sizes):  # -> part number of each row; `order`: rows in random order
     place = np.empty(len(order))
     for s in np.unique(strata):
         mine = order[strata[order] == s]
         place[mine] = (np.arange(len(mine)) + .5) / len(mine)
-        place[mine[-1]] = 1  # at the end, in the last part, which is train: it has a row of every class
+        place[mine[-1]] = 1  # in the last part, train, which so has a row of every class
+    along = order[np.argsort(place[order], kind="stable")]
     part = np.empty(len(order), dtype=int)
-    part[order[np.argsort(place[order], kind="stable")]] = np.repeat(np.arange(len(sizes)), sizes)
+    part[along] = np.repeat(np.arange(len(sizes)), sizes)
     return part
 
 # %% ../../nbs/data/07_splitting.ipynb #1215b93f
-def _cuts(heights, sizes):  # where to cut a pile so that the pieces come near `sizes` and none is empty
+def _where_to_cut(heights, sizes):
+    "Where to cut a pile so that the pieces come near `sizes` and none is empty."
     cuts, n = [0], len(heights)
     for k, goal in enumerate(np.cumsum(sizes)[:-1], 1):
         nearest = int(np.argmin(abs(heights - goal))) + 1
         cuts.append(int(np.clip(nearest, cuts[-1] + 1, n - len(sizes) + k)))
     return cuts
 
-def _deal(groups, strata, order, sizes, seed, draws=200):  # -> part number of each row; groups stay whole
+def _deal_groups(groups, strata, order, sizes, seed, draws=200):
+    "-> part number of each row; groups stay whole. `order`: groups in random order."
     counts = np.zeros((len(order), strata.max() + 1))
     np.add.at(counts, (groups, strata), 1)  # g c
     asked = np.flatnonzero(sizes)
-    want = np.outer(np.array(sizes)[asked], counts.sum(0)) / len(groups)  # p c: rows of each class per part
-    rng, best = np.random.default_rng(derive_seed("deal", seed)), (np.inf, None)
+    goal = np.array(sizes)[asked]
+    want = np.outer(goal, counts.sum(0)) / len(groups)  # p c: rows of each class per part
+    rng = np.random.default_rng(derive_seed("deal", seed))
+    least, best = np.inf, None
     for _ in range(draws):
         pile = order[rng.permutation(len(order))]
-        cuts = _cuts(np.cumsum(counts[pile].sum(1)), np.array(sizes)[asked])
-        gap = ((np.add.reduceat(counts[pile], cuts) - want)**2 / want).sum()
-        if gap < best[0]: best = gap, np.repeat(asked, np.diff([*cuts, len(pile)]))[np.argsort(pile)]
-    return best[1][groups]
+        cuts = _where_to_cut(np.cumsum(counts[pile].sum(1)), goal)
+        have = np.add.reduceat(counts[pile], cuts)
+        gap = ((have - want)**2 / want).sum()
+        if gap < least: least, best = gap, (pile, cuts)
+    pile, cuts = best
+    part = np.empty(len(pile), dtype=int)
+    part[pile] = np.repeat(asked, np.diff([*cuts, len(pile)]))
+    return part[groups]
 
 # %% ../../nbs/data/07_splitting.ipynb #25ef1506
-def _strata(rows, stratify):  # the column to stratify by, or None
+def _column_of_strata(rows, stratify):  # the column to stratify by, or None
     if stratify is None or stratify is False: return None
     if stratify != "auto":
         report(check_columns(rows, [stratify]))
@@ -78,24 +98,42 @@ def _strata(rows, stratify):  # the column to stratify by, or None
     target = rows.attrs.get("target")
     if target not in rows: return None
     kinds = len({cell_text(v) for v in cells(rows[target])})
-    return target if kinds <= min(100, max(2, 2 * len(rows) // 3)) else None  # beyond, they are no classes
+    most = min(100, max(2, 2 * len(rows) // 3))  # beyond, they are no classes
+    return target if kinds <= most else None
 
-def _codes(rows, column):  # a number per row: the same for cells with the same text
-    texts = [cell_text(v) or "" for v in cells(rows[column])] if column else [""] * len(rows)
-    names = {t: i for i, t in enumerate(sorted(set(texts)))}
-    return np.array([names[t] for t in texts])
+def _same_numbers(rows, column):  # a number per row: the same for cells with the same text
+    if not column: return np.zeros(len(rows), dtype=int)
+    texts = [cell_text(v) or "" for v in cells(rows[column])]
+    numbers = {t: i for i, t in enumerate(sorted(set(texts)))}
+    return np.array([numbers[t] for t in texts])
 
 # %% ../../nbs/data/07_splitting.ipynb #3fe58c07
-def _parts(rows, sizes, seed, group, stratify):  # -> part of each row, and a random order of rows that hangs on content alone
+def _shuffled(kind, seed, names, n):
+    "The positions of n names in the order of their tickets."
+    tickets = (derive_seed(kind, seed, name) for name in names)
+    return np.argsort(np.fromiter(tickets, np.int64, n), kind="stable")
+
+def _check_groups(rows, group):
+    "Raises if a row has no group."
+    report(check_columns(rows, [group]))
+    advice = "Rows of unknown group cannot be kept apart: fill it in, or drop them."
+    missing = check_missing(rows, [group])
+    report([replace(f, level="error", message=f"{f.message}. {advice}") for f in missing])
+
+def _draw(rows, sizes, seed, group, stratify):
+    "The part of each row, and a random order of rows that hangs on content alone."
     n, parts = len(rows), sum(s > 0 for s in sizes)
     if n < parts: raise DataError(f"{how_many(n, 'row')} cannot fill {parts} splits: collect more.")
-    keys = np.fromiter((derive_seed("split", seed, h) for h in each_hash(rows, list(rows.columns))), np.int64, n)
-    order, strata = np.argsort(keys, kind="stable"), _codes(rows, stratify)
-    if group is None: return _cut(strata, order, sizes), order
-    report(check_columns(rows, [group]) or [replace(f, level="error", message=f"{f.message}. Rows of unknown group cannot be kept apart: fill it in, or drop them.") for f in check_missing(rows, [group])])
-    groups, names = _codes(rows, group), sorted({cell_text(v) for v in cells(rows[group])})
-    if len(names) < parts: raise DataError(f"{how_many(len(names), 'group')} in column {group!r} cannot fill {parts} splits: groups stay whole.")
-    return _deal(groups, strata, np.argsort([derive_seed("group", seed, g) for g in names]), sizes, seed), order
+    order = _shuffled("split", seed, each_hash(rows, list(rows.columns)), n)
+    strata = _same_numbers(rows, stratify)
+    if group is None: return _stratified(strata, order, sizes), order
+    _check_groups(rows, group)
+    names = sorted({cell_text(v) for v in cells(rows[group])})
+    if len(names) < parts:
+        told = f"{how_many(len(names), 'group')} in column {group!r}"
+        raise DataError(f"{told} cannot fill {parts} splits: groups stay whole.")
+    pile = _shuffled("group", seed, names, len(names))
+    return _deal_groups(_same_numbers(rows, group), strata, pile, sizes, seed), order
 
 # %% ../../nbs/data/07_splitting.ipynb #8022ea9e
 @dataclass(frozen=True, eq=False, repr=False)
@@ -125,7 +163,8 @@ class Splits:
     seed: int  # of the draw
     group: str | None = None  # column whose values stay on one side
     stratify: str | None = None  # column whose shares are kept alike
-    positions: dict[str, np.ndarray] = field(default_factory=dict)  # role -> where its rows stood in the table
+    # role -> where its rows stood in the table
+    positions: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def roles(self) -> dict[str, pd.DataFrame]:
@@ -133,22 +172,23 @@ class Splits:
         return {"train": self.train, "valid": self.valid, "certify": self.certify}
 
     @property
-    def table(self) -> pd.DataFrame:  # per role: rows, share, groups, rows of each class (the 12 most frequent)
-        """The splits in numbers.
+    def table(self) -> pd.DataFrame:  # per role: rows, share, groups, rows of each class
+        """The splits in numbers, with the 12 most frequent classes.
 
         Returns
         -------
         pd.DataFrame
-            per role: rows, share, groups, rows of each class (the 12 most frequent)
+            per role: rows, share, groups, rows of each class
         """
-        n = sum(len(rows) for rows in self.roles.values())
         table = pd.DataFrame({"rows": {role: len(rows) for role, rows in self.roles.items()}})
-        table["share"] = (table["rows"] / n).round(3)
-        if self.group: table[f"different {self.group}"] = [rows[self.group].nunique() for rows in self.roles.values()]
+        table["share"] = (table["rows"] / table["rows"].sum()).round(3)
+        tables = list(self.roles.values())
+        if self.group: table[f"different {self.group}"] = [t[self.group].nunique() for t in tables]
         if not self.stratify: return table
-        classes = class_counts(pd.concat(list(self.roles.values())), self.stratify).index
-        counts = {role: class_counts(rows, self.stratify, None) for role, rows in self.roles.items()}
-        return table.assign(**{f"{self.stratify}: {c}": [int(counts[role].get(c, 0)) for role in self.roles] for c in classes})
+        counts = [class_counts(t, self.stratify, None) for t in tables]
+        for label in class_counts(pd.concat(tables), self.stratify).index:
+            table[f"{self.stratify}: {label}"] = [int(count.get(label, 0)) for count in counts]
+        return table
 
     def __repr__(self): return f"{self.table}\n{self._caption}"
 
@@ -156,25 +196,41 @@ class Splits:
 
     @property
     def _caption(self):
-        return f"seed {self.seed}" + (f", groups by {self.group}" if self.group else "") + (f", stratified by {self.stratify}" if self.stratify else "")
+        told = [f"seed {self.seed}"]
+        if self.group: told.append(f"groups by {self.group}")
+        if self.stratify: told.append(f"stratified by {self.stratify}")
+        return ", ".join(told)
 
-    def plot(self) -> Any:  # a matplotlib Figure; bars: share of each class by role, or rows by role where we did not stratify
-        """The splits side by side; where they were stratified, bars of one class are equally long.
+    @property
+    def _bars(self):
+        "A row per role: its share of each class, or its rows; how to write one, and what it is."
+        classes = self.table.iloc[:, 2 + bool(self.group):]
+        if not classes.shape[1]: return self.table[["rows"]], ",.0f", "rows"
+        shares = classes.div(self.table["rows"].clip(lower=1), axis=0)
+        names = [name.removeprefix(f"{self.stratify}: ") for name in shares]
+        return shares.set_axis(names, axis=1), ".3f", "share of the role's rows"
+
+    def plot(self) -> Any:  # a matplotlib Figure
+        """The splits side by side, the share of each class by role: bars of one class are equally
+        long.
+
+        Where they were not stratified: rows by role.
 
         Returns
         -------
         Any
-            a matplotlib Figure; bars: share of each class by role, or rows by role where we did not
-            stratify
+            a matplotlib Figure
         """
-        classes = list(self.table.columns[2 + bool(self.group):]) or ["rows"]
-        fig, ax = new_figure(6, 1 + .6 * len(classes))
-        for k, (role, counts) in enumerate(self.table.iterrows()):
-            share = counts[classes].to_numpy(float) / (max(counts["rows"], 1) if classes != ["rows"] else 1)
-            bars = ax.barh(np.arange(len(classes)) + k * .27, share, .25, color=COLORS[role])
-            ax.bar_label(bars, [f"{role}  {v:.3f}" if classes != ["rows"] else f"{role}  {v:,.0f}" for v in share], padding=3, color=COLORS[role], fontsize=8)
-        ax.set_yticks(np.arange(len(classes)) + .27, [c.removeprefix(f"{self.stratify}: ") for c in classes]); ax.invert_yaxis(); ax.margins(x=.2)
-        ax.set_xlabel("rows" if classes == ["rows"] else "share of the role's rows")
+        table, form, what = self._bars
+        fig, ax = new_figure(6, 1 + .6 * table.shape[1])
+        for k, (role, values) in enumerate(table.iterrows()):
+            bars = ax.barh(np.arange(len(values)) + k * .27, values, .25, color=COLORS[role])
+            told = [f"{role}  {value:{form}}" for value in values]
+            ax.bar_label(bars, told, padding=3, color=COLORS[role], fontsize=8)
+        ax.set_yticks(np.arange(table.shape[1]) + .27, list(table))
+        ax.invert_yaxis()
+        ax.margins(x=.2)
+        ax.set_xlabel(what)
         return fig
 
 # %% ../../nbs/data/07_splitting.ipynb #1d293a59
@@ -185,10 +241,12 @@ def split(
     certify_size: float | int = .2,  # the same
     seed: int = 42,  # another seed, another draw
     group: str | None = None,  # column whose values must not stand on two sides, e.g. "movie"
-    stratify: str | None = "auto",  # column whose shares should be alike; "auto": the target, if it has few values; None: no
+    # column whose shares should be alike; "auto": the target, if it has few values; None: no
+    stratify: str | None = "auto",
 ) -> Splits:
-    """Draw train, valid and certify. It hangs on the rows' content and the seed alone: not on their
-    order or index.
+    """Draw train, valid and certify.
+
+    The draw hangs on the rows' content and the seed alone: not on their order or index.
 
     Parameters
     ----------
@@ -206,12 +264,13 @@ def split(
         column whose shares should be alike; "auto": the target, if it has few values; None: no
     """
     sizes = _sizes(len(rows), {"valid": valid_size, "certify": certify_size})
-    stratify = _strata(rows, stratify)
+    stratify = _column_of_strata(rows, stratify)
     roles = ["valid", "certify", "train"]
-    part, order = _parts(rows, [sizes[r] for r in roles], seed, group, stratify)
+    part, order = _draw(rows, [sizes[r] for r in roles], seed, group, stratify)
     at = {role: order[part[order] == k] for k, role in enumerate(roles)}
     tables = {role: rows.iloc[i].reset_index(drop=True) for role, i in at.items()}
-    for t in tables.values(): t.attrs["group"] = group  # whoever judges these rows knows their unit
+    for table in tables.values():
+        table.attrs["group"] = group  # whoever judges these rows knows their unit
     return Splits(**tables, seed=seed, group=group, stratify=stratify, positions=at)
 
 # %% ../../nbs/data/07_splitting.ipynb #9f0d28e2
@@ -222,7 +281,7 @@ def folds(
     seed: int = 42,  # another seed, another draw
     group: str | None = None,  # column whose values must not stand on two sides
     stratify: str | None = "auto",  # as in `split`
-) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:  # k pairs (train, valid); every row is in valid exactly once
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:  # k pairs (train, valid)
     """K-fold cross-validation: every row is held out once.
 
     Parameters
@@ -241,10 +300,12 @@ def folds(
     Returns
     -------
     Iterator[tuple[pd.DataFrame, pd.DataFrame]]
-        k pairs (train, valid); every row is in valid exactly once
+        k pairs (train, valid)
     """
-    if not 2 <= k <= len(rows): raise DataError(f"k={k} folds of {how_many(len(rows), 'row')}: k must lie between 2 and the number of rows.")
+    if not 2 <= k <= len(rows):
+        told = f"k={k} folds of {how_many(len(rows), 'row')}"
+        raise DataError(f"{told}: k must lie between 2 and the number of rows.")
     sizes = [len(rows) // k + (i < len(rows) % k) for i in range(k)]
-    part, order = _parts(rows, sizes, seed, group, _strata(rows, stratify))
-    pick = lambda mask: rows.iloc[order[mask[order]]].reset_index(drop=True)
+    part, order = _draw(rows, sizes, seed, group, _column_of_strata(rows, stratify))
+    def pick(mask): return rows.iloc[order[mask[order]]].reset_index(drop=True)
     return ((pick(part != i), pick(part == i)) for i in range(k))

@@ -21,28 +21,47 @@ from .cell_values import cell_text, json_text, maybe_picture, picture_pixels
 from .columns import cells, records
 from ..files import replacing
 from ..mistakes import DataError, checked
-from .table_reader import DELIMITERS, expand_home, file_mode
+from .table_reader import DELIMITERS
+from .text_files import expand_home, file_mode
 from ..words import first_few, is_empty
 
 # %% ../../nbs/data/06_table_writer.ipynb #a9e14bd3
-def _as_json(value, keep):  # what JSON can write; `keep` writes a picture and gives its path
-    if isinstance(value, str): return str(value)
-    if maybe_picture(value) and (path := keep(value)): return path
-    if isinstance(value, dict): return {str(k): _as_json(v, keep) for k, v in value.items()}
-    if isinstance(value, (set, frozenset)): return sorted((_as_json(v, keep) for v in value), key=str)
-    if isinstance(value, np.ndarray): value = list(value)
-    if isinstance(value, (list, tuple)): return [_as_json(v, keep) for v in value]
-    if value is None or is_empty(value): return None
+_LISTS = list, tuple, set, frozenset, np.ndarray
+
+def _keep_nothing(value): return None
+
+def _kept(value, keep):
+    "The path of a picture, which `keep` writes; None for anything else."
+    return keep(value) if maybe_picture(value) else None
+
+def _as_number(value):
     if isinstance(value, (bool, np.bool_)): return bool(value)
     if isinstance(value, (int, np.integer)): return int(value)
     if isinstance(value, (float, np.floating)): return float(str(value))  # a float32 of 0.1 is 0.1
     return cell_text(value)
 
-def _as_text(value, keep):  # the same, for a cell of CSV
+def _as_json(value, keep):
+    "What JSON can write."
     if isinstance(value, str): return str(value)
-    if maybe_picture(value) and (path := keep(value)): return path
-    if isinstance(value, dict) and set(value) == {"bytes", "path"} and isinstance(value["path"], str): return value["path"]
-    if isinstance(value, (dict, list, tuple, set, frozenset, np.ndarray)): return json_text(_as_json(value, keep))
+    path = _kept(value, keep)
+    if path: return path
+    if isinstance(value, dict): return {str(k): _as_json(v, keep) for k, v in value.items()}
+    if isinstance(value, _LISTS):
+        entries = [_as_json(v, keep) for v in value]
+        return sorted(entries, key=str) if isinstance(value, (set, frozenset)) else entries
+    return None if value is None or is_empty(value) else _as_number(value)
+
+# %% ../../nbs/data/06_table_writer.ipynb #e134ec20
+def _path_in(value):
+    "Of a picture as Parquet holds it, where it says from which file it came."
+    if isinstance(value, dict) and set(value) == {"bytes", "path"}: return value["path"]
+
+def _as_text(value, keep):
+    "The same, for a cell of CSV."
+    if isinstance(value, str): return str(value)
+    path = _kept(value, keep) or _path_in(value)
+    if isinstance(path, str): return path
+    if isinstance(value, (dict, *_LISTS)): return json_text(_as_json(value, keep))
     return cell_text(value)
 
 # %% ../../nbs/data/06_table_writer.ipynb #60377b60
@@ -51,8 +70,9 @@ def whole_file(
     path: str | Path,  # where the file shall be
     mode: str = "w",  # "w": text in UTF-8; "wb": bytes
 ) -> Iterator[IO]:  # gives an open file
-    """Write under another name, flush, rename: afterwards the old file stands there or the new one,
-    whole. Raises DataError if that cannot be done.
+    """Write under another name, flush, rename: then the old file is there or the new one, whole.
+
+    Raises DataError if that cannot be done.
 
     Parameters
     ----------
@@ -74,14 +94,19 @@ def whole_file(
     try:
         with replacing(path) as new, new.open(mode, **options) as file:
             yield file
-    except OSError as e: raise DataError(f"{path} cannot be written: {e.strerror or e}.") from e
-    except UnicodeEncodeError: raise DataError(f"{path}: half of a character, a lone \\ud800 to \\udfff, stands in the table, and no file of text may hold it. Take it out.") from None
+    except OSError as e:
+        raise DataError(f"{path} cannot be written: {e.strerror or e}.") from e
+    except UnicodeEncodeError:
+        told = "half of a character, a lone \\ud800 to \\udfff, stands in the table"
+        raise DataError(f"{path}: {told}, and no file of text may hold it. Take it out.") from None
 
 # %% ../../nbs/data/06_table_writer.ipynb #6c23f53c
 def _ending_of(content):  # of bytes that are a picture; None for others
     from PIL import Image
-    try: return Image.open(io.BytesIO(content)).format.lower()
-    except Exception: return None  # of many kinds: these bytes are no picture
+    try:
+        return Image.open(io.BytesIO(content)).format.lower()
+    except Exception:  # of many kinds: these bytes are no picture
+        return None
 
 def _png(pixels):
     from PIL import Image
@@ -90,34 +115,44 @@ def _png(pixels):
     return buffer.getvalue()
 
 def _picture_bytes(value):  # (content of a picture file, its ending); None if it is no picture
-    value = value["bytes"] if isinstance(value, dict) else value
-    if isinstance(value, bytes): return (value, ending) if (ending := _ending_of(value)) else None
+    if isinstance(value, dict): value = value["bytes"]
+    if isinstance(value, bytes):
+        ending = _ending_of(value)
+        return (value, ending) if ending else None
     pixels = picture_pixels(value)
     return None if pixels is None else (_png(pixels), "png")
 
-def _beside(path):  # a function that writes a picture into a folder beside this table, and gives its path as seen from there
+def _beside(path):
+    "A function that writes a picture into a folder beside this table, and gives its path."
     folder = path.with_name(f"{path.stem}-pictures")
     def keep(value):
-        if not (found := _picture_bytes(value)): return None
+        found = _picture_bytes(value)
+        if not found: return None
         content, ending = found
         file = folder / f"{hashlib.sha256(content).hexdigest()[:32]}.{ending}"
         folder.mkdir(parents=True, exist_ok=True)
         if not file.exists():
-            with whole_file(file, "wb") as out: out.write(content)
+            with whole_file(file, "wb") as out:
+                out.write(content)
         return f"{folder.name}/{file.name}"
     return keep
 
 # %% ../../nbs/data/06_table_writer.ipynb #9c77b98e
-class _Lines:  # takes rows that end in \r\n, so that the csv module puts quotes around both signs; writes \n
+# takes rows that end in \r\n, so that the csv module puts quotes around both signs; writes \n
+class _Lines:
     def __init__(self, file): self.file = file
     def write(self, line): self.file.write(line.removesuffix("\r\n") + "\n")
+
+def _is_misread(name):
+    "Would the name of a column be taken for several, or for a byte order mark?"
+    return bool(set(name) & set(DELIMITERS + "\ufeff"))
 
 @checked
 def write_csv(
     rows: pd.DataFrame,  # the table
     file: Any,  # open for text
     delimiter: str = ",",  # between the cells
-    keep: Callable = lambda value: None,  # writes a picture and gives its path
+    keep: Callable = _keep_nothing,  # writes a picture and gives its path
 ) -> None:
     """Write a table as text that `read_table` reads as the same cells.
 
@@ -133,37 +168,66 @@ def write_csv(
         writes a picture and gives its path
     """
     options = {"delimiter": delimiter, "lineterminator": "\r\n"}
-    odd = any(set(c) & set(DELIMITERS + "\ufeff") for c in rows)  # names that would be taken for several, or for a byte order mark
-    csv.writer(_Lines(file), quoting=csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL, **options).writerow(rows.columns)
+    quoting = csv.QUOTE_ALL if any(map(_is_misread, rows)) else csv.QUOTE_MINIMAL
+    csv.writer(_Lines(file), quoting=quoting, **options).writerow(rows.columns)
     write = csv.writer(_Lines(file), **options).writerow
-    for row in records(rows): write([_as_text(value, keep) for value in row.values()])
+    for row in records(rows):
+        write([_as_text(value, keep) for value in row.values()])
 
 def _write_jsonl(rows, path):
     keep = _beside(path)
     with whole_file(path) as file:
-        for row in records(rows): file.write(json_text(_as_json(row, keep)) + "\n")
+        for row in records(rows):
+            file.write(json_text(_as_json(row, keep)) + "\n")
 
 def _write_delimited(rows, path, delimiter):
-    with whole_file(path) as file: write_csv(rows, file, delimiter, _beside(path))
+    with whole_file(path) as file:
+        write_csv(rows, file, delimiter, _beside(path))
 
 # %% ../../nbs/data/06_table_writer.ipynb #8b88833a
-def _holds(value, kinds): return isinstance(value, kinds) or isinstance(value, (list, tuple, set, frozenset, np.ndarray)) and any(_holds(v, kinds) for v in value)
+def _holds(value, kinds):
+    "Is it one of these, or does it hold one, at any depth?"
+    if isinstance(value, kinds): return True
+    return isinstance(value, _LISTS) and any(_holds(v, kinds) for v in value)
 
-def _for_parquet(column):  # the same cells, in a form that Parquet keeps
+def _is_whole(value): return value is None or type(value) is int
+
+def _whole_numbers(values):
+    "Whole numbers with gaps; as texts where one is too long for 64 bits."
+    if all(v is None or abs(v) < 2**63 for v in values):
+        return pd.Series(pd.array(values, dtype="Int64"))
+    return pd.Series([cell_text(v) for v in values], dtype=object)
+
+def _texts(column):
+    return pd.Series([_as_text(v, _keep_nothing) for v in cells(column)], dtype=object)
+
+def _fits(column):
+    try:
+        pa.array(column, from_pandas=True)
+    except UnicodeEncodeError:
+        raise
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+def _for_parquet(column):
+    "The same cells, in a form that Parquet keeps."
     if column.dtype != object: return column if _fits(column) else _texts(column)
     values = [None if not isinstance(v, str) and is_empty(v) else v for v in cells(column)]
     if any(map(maybe_picture, values)): return _of_pictures(values, column)
     if any(_holds(v, (dict, Decimal)) for v in values): return _texts(column)
-    plain = [_as_json(v, lambda value: None) for v in values]
-    if all(v is None or isinstance(v, int) and not isinstance(v, bool) for v in plain) and None in plain: plain = pd.array(plain, dtype="Int64") if _small(plain) else list(map(cell_text, plain))
-    kept = pd.Series(plain, dtype=None if not isinstance(plain, list) else object)
+    plain = [_as_json(v, _keep_nothing) for v in values]
+    if all(map(_is_whole, plain)) and None in plain: return _whole_numbers(plain)
+    kept = pd.Series(plain, dtype=object)
     return kept if _fits(kept) else _texts(column)
 
-def _small(numbers): return all(n is None or abs(n) < 2**63 for n in numbers)
-
-def _as_bytes(value):  # a picture in the form that Parquet files of pictures have; False for anything else
+# %% ../../nbs/data/06_table_writer.ipynb #17f3e8ea
+def _as_bytes(value):
+    "A picture in the form that Parquet files of pictures have; False for anything else."
     if value is None: return None
-    if hasattr(value, "fingerprint"): return {"bytes": Path(value).read_bytes() if Path(value).is_file() else None, "path": str(value)}
+    if hasattr(value, "fingerprint"):
+        path = Path(value)
+        return {"bytes": path.read_bytes() if path.is_file() else None, "path": str(value)}
     found = _picture_bytes(value) if maybe_picture(value) else None
     return {"bytes": found[0], "path": None} if found else False
 
@@ -172,18 +236,10 @@ def _of_pictures(values, column):
     made = [_as_bytes(v) for v in values]
     return _texts(column) if False in made else pd.Series(made, dtype=object)
 
-def _texts(column): return pd.Series([_as_text(v, lambda value: None) for v in cells(column)], dtype=object)
-
-def _fits(column):
-    try: pa.array(column, from_pandas=True)
-    except UnicodeEncodeError: raise
-    except (pa.ArrowException, TypeError, ValueError, OverflowError): return False
-    return True
-
 def _write_parquet(rows, path):
     with whole_file(path, "wb") as file:
-        made = pd.DataFrame({c: _for_parquet(rows[c].reset_index(drop=True)) for c in rows})
-        made.to_parquet(file, index=False)
+        made = {c: _for_parquet(rows[c].reset_index(drop=True)) for c in rows}
+        pd.DataFrame(made).to_parquet(file, index=False)
 
 # %% ../../nbs/data/06_table_writer.ipynb #123eda2a
 TABLE_WRITERS = {  # ending -> f(rows, path)
@@ -196,18 +252,19 @@ TABLE_WRITERS = {  # ending -> f(rows, path)
 @checked
 def write_table(
     rows: pd.DataFrame,  # the table
-    path: str | Path,  # ends in .csv, .tsv, .jsonl or .parquet; pictures in memory become files in a folder beside it, except for Parquet
+    path: str | Path,  # ends in .csv, .tsv, .jsonl or .parquet
 ) -> Path:  # of the file
-    """Write a table that `read_table` reads back as the same questions and answers. Raises
-    DataError, and then an old file is still there.
+    """Write a table that `read_table` reads back as the same questions and answers.
+
+    Pictures in memory become files in a folder beside it, except for Parquet. Raises DataError,
+    and then an old file is still there.
 
     Parameters
     ----------
     rows
         the table
     path
-        ends in .csv, .tsv, .jsonl or .parquet; pictures in memory become files in a folder beside
-        it, except for Parquet
+        ends in .csv, .tsv, .jsonl or .parquet
 
     Returns
     -------
@@ -216,8 +273,13 @@ def write_table(
     """
     path = expand_home(path)
     write = TABLE_WRITERS.get(path.suffix.lower())
-    if write is None: raise DataError(f"{path}: a table is written to a file that ends in {', '.join(TABLE_WRITERS)}.")
+    if write is None:
+        known = ", ".join(TABLE_WRITERS)
+        raise DataError(f"{path}: a table is written to a file that ends in {known}.")
     rows = rows.set_axis(rows.columns.map(str), axis=1)
-    if twice := sorted(set(rows.columns[rows.columns.duplicated()])): raise DataError(f"{path}: several columns are called {first_few(twice)}. Rename all but one.")
+    twice = sorted(set(rows.columns[rows.columns.duplicated()]))
+    if twice:
+        told = f"several columns are called {first_few(twice)}"
+        raise DataError(f"{path}: {told}. Rename all but one.")
     write(rows, path)
     return path

@@ -22,6 +22,7 @@ from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_su
 from sklearn.preprocessing import MultiLabelBinarizer
 
 from ..batches.batching import Examples
+from ..data.columns import records
 from ..figures import new_figure
 from ..files import replacing
 from ..mistakes import checked, shown
@@ -314,7 +315,7 @@ def evaluate(
     predictions, losses = _run(task, model, processor, rows, batch_size, device, autocast, progress, judge=True)
     if not np.isfinite(list(losses.values())).all():
         raise TrainingError(f"The loss is not a finite number: {losses}. A target may be impossible for the model, or the precision too low (evaluate in float32).")
-    targets = [task.target(row) for row in rows.to_dict("records")]
+    targets = [task.target(row) for row in records(rows)]
     metrics = {k: float(v) for k, v in task.metrics(predictions, targets).items()}
     return Evaluation(task, rows, predictions, targets, sum(losses.values()), losses, metrics)
 

@@ -16,7 +16,8 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.activations import ACT2FN
 
-from ..mistakes import CheckpointError, checked, read_json, shown
+from ..files import read_json
+from ..mistakes import CheckpointError, checked, shown
 
 # %% ../../nbs/models/00_strangers.ipynb #658e4472
 _CHOOSES = re.compile(r"_?(attn|experts)_implementation(_internal|_autoset)?|auto_map|custom_pipelines|custom_generate|quantization_config|(torch_)?dtype")

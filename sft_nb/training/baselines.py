@@ -23,6 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ..batches.batching import Examples
+from ..data.columns import records
 from ..figures import COLORS, new_figure
 from ..mistakes import checked, shown
 from ..task import DataError, Prediction, Task
@@ -392,7 +393,7 @@ def ladder(
     ways |= {"scratch": lambda: climb.tuned(fresh=True, depth_decay=1.0, train_batchnorm=True), "fine-tuned": climb.tuned}
     if unknown := [r for r in rungs or () if r not in ways]: raise DataError(f"No rung is called {', '.join(map(shown, unknown[:5]))}. Known: {', '.join(ways)}.")
     result = Ladder(n=len(rows), metric=learned.metric[0])
-    targets = [learned.target(r) for r in rows.to_dict("records")]
+    targets = [learned.target(r) for r in records(rows)]
     for name in rungs or ways:
         result.answers[name] = ways[name]()
         result.evaluations[name] = learned.metrics(result.answers[name], targets)

@@ -19,9 +19,9 @@ from safetensors import SafetensorError
 import sft_nb
 from .. import register
 from sft_nb.training.checkpoints import (
-    FORMAT, READY, claim, finish_save, held, inside, settle, sha256,
+    FORMAT, READY, claim, finish_save, held, inside, settle,
 )
-from ..files import flush, write_file
+from ..files import flush, sha256, write_file
 from ..mistakes import reason
 from ..models.loading import load_weights, not_finite, save_weights
 from ..finding import task_from_dict

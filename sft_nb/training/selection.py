@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from ..data.columns import records
 from ..evaluation.judging import Evaluation
 from .recipe import Recipe
 from ..task import Prediction, Task, TrainingError
@@ -210,7 +211,7 @@ def without_learning(
     ways, metric = task.baselines(), task.metric[0]
     plain = next((name for name in PLAIN if name in ways), None)
     if plain is None or metric == "loss": return None, None
-    targets = [task.target(row) for row in valid.to_dict("records")]
+    targets = [task.target(row) for row in records(valid)]
     return plain, task.metrics(ways[plain](train, valid, valid), targets)[metric]
 
 # %% ../../nbs/training/03_selection.ipynb #968df327

@@ -25,7 +25,7 @@ from ...models import loading
 from ...data.asset_tables import load_data
 from ...batches.batching import cut, pad
 from ...data.checks import blank_cells, check_columns, check_missing
-from ...data.columns import cells
+from ...data.columns import cells, records
 from ...mistakes import needed
 from ...models.layers import evaluation_mode
 from ...data.table_reader import read_table
@@ -119,7 +119,7 @@ class InstructionTuning(Generating):
         read = self._form(list(rows))
         if read is None: return rows  # `check` says which column is missing
         halves = []
-        for i, row in enumerate(rows.to_dict("records")):
+        for i, row in enumerate(records(rows)):
             try: halves.append(read(row, labelled))
             except DataError as e: raise DataError(f"{place_in(source, i)}: {str(e).rstrip('.')}.") from None
         made = {self.prompt: [q for q, _ in halves]}

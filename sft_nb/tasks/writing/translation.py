@@ -24,12 +24,12 @@ from ...models import loading
 from ...data.asset_tables import read_gettext
 from ...data.checks import check_columns, check_missing
 from ...data.columns import cells
-from ...data.table_reader import find_file, read_table
+from ...data.table_reader import read_table
 from ...chance import torch_seed
 from ...task import CheckpointError, DataError, Finding, learned
 from .chat import Chat, check_template_file, positions, special_marks, stop_tokens
 from .decoding import Generating, check_written, must_fit, must_have_room, sacrebleu
-from ...data.text_files import open_text
+from ...data.text_files import find_file, open_text
 from ...words import short
 
 # %% ../../../nbs/tasks/writing/03_translation.ipynb #a8974c21
