@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HEADS', 'quiet', 'missing_body_keys', 'converted', 'resolve', 'load_processor', 'config_of', 'load',
-           'layers_left_over', 'save_weights', 'load_weights', 'check_unknown', 'not_finite']
+           'layers_left_over', 'save_weights', 'load_weights', 'not_finite']
 
 # %% ../../nbs/models/01_loading.ipynb #ab5b37ad
 import hashlib, importlib, inspect, os, re, tempfile
@@ -22,31 +22,44 @@ from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
-from transformers import PreTrainedModel
-from transformers import AutoModel, AutoModelForCausalLM, AutoModelForImageClassification, AutoModelForObjectDetection, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
-from transformers import AutoModelForTokenClassification, AutoProcessor, AutoTokenizer
+from transformers import (
+    AutoModel, AutoModelForCausalLM, AutoModelForImageClassification, AutoModelForObjectDetection,
+    AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, AutoModelForTokenClassification,
+    AutoProcessor, AutoTokenizer, PreTrainedModel)
 from transformers.utils import logging as hf_logging
 from huggingface_hub.utils import logging as hub_logging
 
 from .. import assets, register
 from ..mistakes import MissingError, checked, needed, reason, shown
 from .strangers import check_tokenizer, described
+from .tokenizers import match_tokenizer
 from ..chance import torch_seed
-from ..task import CheckpointError, Finding
+from ..task import CheckpointError
 
 # %% ../../nbs/models/01_loading.ipynb #bd0f5c9d
 @contextmanager
 def quiet() -> Iterator[None]:
     "Silence transformers' progress bars and load report inside a `with` block."
-    bars, level, hub = hf_logging.is_progress_bar_enabled(), hf_logging.get_verbosity(), hub_logging.get_verbosity()
-    hf_logging.disable_progress_bar(); hf_logging.set_verbosity_error(); hub_logging.set_verbosity_error()
-    try: yield
+    bars = hf_logging.is_progress_bar_enabled()
+    level = hf_logging.get_verbosity()
+    hub_level = hub_logging.get_verbosity()
+    hf_logging.disable_progress_bar()
+    hf_logging.set_verbosity_error()
+    hub_logging.set_verbosity_error()
+    try:
+        yield
     finally:
-        hf_logging.set_verbosity(level); hub_logging.set_verbosity(hub)
+        hf_logging.set_verbosity(level)
+        hub_logging.set_verbosity(hub_level)
         if bars: hf_logging.enable_progress_bar()
 
 # %% ../../nbs/models/01_loading.ipynb #c46351c1
-_BETWEEN = re.compile(r"(^|\.)(pooler|head|score|pre_classifier|classifier|class_embed|enc_score_head|denoising_class_embed)(\.|$)")  # parts that some pretraining tasks do not have, or that have a row per label
+# parts that some pretraining tasks do not have, or that have a row per label
+_BETWEEN = re.compile(
+    r"(^|\.)"
+    r"(pooler|head|score|pre_classifier|classifier"
+    r"|class_embed|enc_score_head|denoising_class_embed)"
+    r"(\.|$)")
 
 def missing_body_keys(
     model: nn.Module,  # a transformers model with a head
@@ -67,16 +80,41 @@ def missing_body_keys(
         those that belong to the pretrained body; should be empty
     """
     prefix = f"{model.base_model_prefix}."
-    body = model.base_model is not model
-    return sorted(k for k in missing if not _BETWEEN.search(k) and (k.startswith(prefix) or not body))
+    if model.base_model is model: prefix = ""  # there is no head: all of it is body
+    return sorted(k for k in missing if k.startswith(prefix) and not _BETWEEN.search(k))
 
 # %% ../../nbs/models/01_loading.ipynb #72e2ced1
+def _convert(convert, name, folder, new):
+    "Have `convert(folder, new)` write its folder. Raises CheckpointError for damaged files."
+    try:
+        with quiet():
+            convert(folder, new)
+    except (UnpicklingError, RuntimeError, ValueError, KeyError, EOFError) as e:
+        raise CheckpointError(
+            f"{name} in {folder} cannot be read ({type(e).__name__}): its files are damaged. "
+            "Delete the folder, and get it again.") from e
+
+@contextmanager
+def _alone_in(place):
+    "A folder to work in, beside `place`, while no other process makes the same."
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{place}.lock"), tempfile.TemporaryDirectory(dir=place.parent) as work:
+            yield Path(work)
+    except OSError as e:
+        raise CheckpointError(
+            f"The converted {place.name.rpartition('-')[0]} cannot be kept in {place.parent}: "
+            f"{e.strerror or e}. Free some space, or set SFT_NB_HOME to a folder on another disk."
+        ) from e
+
+# %% ../../nbs/models/01_loading.ipynb #da028a88
 @checked
 def converted(
     name: str,  # an asset of the kind "checkpoint"
 ) -> Path:  # a folder that transformers reads
-    """The asset's own folder; or, where the registry names a converter, what that has made of it,
-    once. Raises CheckpointError if it cannot be written.
+    """The asset's own folder; or, where the registry names a converter, what that has made of it.
+
+    It is made once. Raises CheckpointError if it cannot be written.
 
     Parameters
     ----------
@@ -92,41 +130,43 @@ def converted(
     if not asset.convert: return folder
     module, function = asset.convert.split(":")
     module = importlib.import_module(module)
-    about = [transformers.__version__, inspect.getsource(module), *(m.sha256 for m in asset.members)]
-    place = assets.own_folder("converted") / f"{name}-{hashlib.sha256(repr(about).encode()).hexdigest()[:8]}"
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{place}.lock"), tempfile.TemporaryDirectory(dir=place.parent) as work:
-            if not place.is_dir():
-                try:
-                    with quiet(): getattr(module, function)(folder, Path(work) / "new")
-                except (UnpicklingError, RuntimeError, ValueError, KeyError, EOFError) as e: raise CheckpointError(f"{name} in {folder} cannot be read ({type(e).__name__}): its files are damaged. Delete the folder, and get it again.") from e
-                os.replace(Path(work) / "new", place)
-    except OSError as e: raise CheckpointError(f"The converted {name} cannot be kept in {place.parent}: {e.strerror or e}. Free some space, or set SFT_NB_HOME to a folder on another disk.") from e
+    hashes = [m.sha256 for m in asset.members]
+    about = repr([transformers.__version__, inspect.getsource(module), *hashes])
+    version = hashlib.sha256(about.encode()).hexdigest()[:8]
+    place = assets.own_folder("converted") / f"{name}-{version}"
+    with _alone_in(place) as work:
+        if not place.is_dir():
+            _convert(getattr(module, function), name, folder, work / "new")
+            os.replace(work / "new", place)
     return place
 
 # %% ../../nbs/models/01_loading.ipynb #80f61432
 @checked
 def resolve(
-    checkpoint: str | Path,  # an asset name, a local folder, or a hub id such as "bert-base-uncased"
-) -> tuple[str, str]:  # what `from_pretrained` takes, and its origin: "asset", "folder" or "hub"
+    checkpoint: str | Path,  # an asset name, a local folder, or a hub id: "bert-base-uncased"
+) -> tuple[str, str]:  # what `from_pretrained` takes; its origin: "asset", "folder" or "hub"
     """Find out what a checkpoint's name means. An asset is fetched on first use.
 
     Parameters
     ----------
     checkpoint
-        an asset name, a local folder, or a hub id such as "bert-base-uncased"
+        an asset name, a local folder, or a hub id: "bert-base-uncased"
 
     Returns
     -------
     tuple[str, str]
-        what `from_pretrained` takes, and its origin: "asset", "folder" or "hub"
+        what `from_pretrained` takes; its origin: "asset", "folder" or "hub"
     """
     name = str(checkpoint)
-    if name in register.names("checkpoint"): return str(converted(name)), "asset"
-    if (folder := Path(name).expanduser()).is_dir(): return str(folder), "folder"
-    if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) and not name.startswith("."): return name, "hub"
-    raise CheckpointError(f"No folder {name!r}, and it is neither a bundled checkpoint ({', '.join(register.names('checkpoint'))}) nor the form of a hub id (owner/name).")
+    bundled = register.names("checkpoint")
+    if name in bundled: return str(converted(name)), "asset"
+    folder = Path(name).expanduser()
+    if folder.is_dir(): return str(folder), "folder"
+    is_id = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) and not name.startswith(".")
+    if is_id: return name, "hub"
+    raise CheckpointError(
+        f"No folder {name!r}, and it is neither a bundled checkpoint ({', '.join(bundled)}) "
+        "nor the form of a hub id (owner/name).")
 
 # %% ../../nbs/models/01_loading.ipynb #f25abbdf
 HEADS = {
@@ -140,12 +180,19 @@ HEADS = {
 }
 
 # %% ../../nbs/models/01_loading.ipynb #f92f69df
+def _sentencepiece(path):
+    "The library with which transformers reads some tokenizers. Raises MissingError without it."
+    with needed("writing", f"The tokenizer in {path}"):
+        import sentencepiece
+    return sentencepiece
+
 @checked
 def load_processor(
     path: str | Path,  # a local folder or hub id
 ) -> Any:  # a tokenizer, image processor or both
-    """The processor that belongs to a checkpoint; a tokenizer without a padding token pads with its
-    end token.
+    """The processor that belongs to a checkpoint.
+
+    A tokenizer without a padding token pads with its end token.
 
     Parameters
     ----------
@@ -161,40 +208,60 @@ def load_processor(
         config = described(path)
         processor = AutoTokenizer.from_pretrained(path, config=config, trust_remote_code=False)
     except Exception as e:
-        if isinstance(e, ImportError) and "sentencepiece" in str(e).lower():
-            with needed("writing", f"The tokenizer in {path}"):
-                import sentencepiece  # noqa: F401  transformers reads it with this
+        if isinstance(e, ImportError) and "sentencepiece" in str(e).lower(): _sentencepiece(path)
         processor = AutoProcessor.from_pretrained(path, trust_remote_code=False)
     if getattr(processor, "pad_token", "") is None: processor.pad_token = processor.eos_token
     if getattr(processor, "padding_side", "right") != "right": processor.padding_side = "right"
     return processor
 
 # %% ../../nbs/models/01_loading.ipynb #76849716
-def _hub_hint(path, origin, error):
-    first = reason(error)
-    if origin != "hub": return f"The checkpoint in {path!r} cannot be read: {first}. Such a folder holds config.json, model.safetensors and the tokenizer's files."
-    near = get_close_matches(path, register.names("checkpoint"), 1)
-    near = f" Did you mean the bundled {near[0]!r}?" if near else ""
-    return (f"{path!r} is no bundled checkpoint and no folder, and the model hub did not supply it ({first}).{near} "
-            f"Without a network take one of {', '.join(register.names('checkpoint'))}, or a folder; behind a mirror set HF_ENDPOINT.")
+_OPENING = {  # what the libraries raise -> what it means
+    SafetensorError:
+        "The weights in {path!r} cannot be read: a .safetensors file is damaged or cut short "
+        "({reason}). Copy or fetch the folder again.",
+    UnpicklingError:
+        "The weights in {path!r} are a pickle that holds more than tensors. Opening it could run "
+        "a program, so it was not opened: ask for the checkpoint as model.safetensors.",
+    MemoryError:
+        "The checkpoint in {path!r} does not fit into the memory of this machine. "
+        "Take a smaller one.",
+}
+_FOLDER = ("The checkpoint in {path!r} cannot be read: {reason}. Such a folder holds config.json, "
+           "model.safetensors and the tokenizer's files.")
+_HUB = ("{path!r} is no bundled checkpoint and no folder, and the model hub did not supply it "
+        "({reason}).{near} Without a network take one of {bundled}, or a folder; behind a mirror "
+        "set HF_ENDPOINT.")
+
+# %% ../../nbs/models/01_loading.ipynb #e4682f7c
+def _not_opened(error, path, origin):
+    "The sentence for what was raised while a checkpoint was opened."
+    sentence = _HUB if origin == "hub" else _FOLDER
+    for kind, meaning in _OPENING.items():
+        if isinstance(error, kind): sentence = meaning
+    bundled = register.names("checkpoint")
+    alike = get_close_matches(path, bundled, 1)
+    near = f" Did you mean the bundled {alike[0]!r}?" if alike else ""
+    return sentence.format(path=path, reason=reason(error), near=near, bundled=", ".join(bundled))
 
 @contextmanager
 def _in_a_sentence(path, origin):
     "Whatever a folder makes the libraries raise is a CheckpointError."
-    try: yield
-    except MissingError: raise
-    except CheckpointError as e: raise e if repr(path) in str(e) else CheckpointError(_hub_hint(path, origin, e)) from e
-    except SafetensorError as e: raise CheckpointError(f"The weights in {path!r} cannot be read: a .safetensors file is damaged or cut short ({reason(e)}). Copy or fetch the folder again.") from e
-    except UnpicklingError: raise CheckpointError(f"The weights in {path!r} are a pickle that holds more than tensors. Opening it could run a program, so it was not opened: ask for the checkpoint as model.safetensors.") from None
-    except MemoryError as e: raise CheckpointError(f"The checkpoint in {path!r} does not fit into the memory of this machine. Take a smaller one.") from e
-    except Exception as e: raise CheckpointError(_hub_hint(path, origin, e)) from e
+    try:
+        yield
+    except MissingError:
+        raise
+    except UnpicklingError as e:  # torch's advice is to open it all the same: leave it out
+        raise CheckpointError(_not_opened(e, path, origin)) from None
     except BaseException as e:
-        if type(e).__name__ != "PanicException": raise  # the tokenizers' own panics are no Exceptions
-        raise CheckpointError(_hub_hint(path, origin, e)) from e
+        panic = type(e).__name__ == "PanicException"  # the tokenizers' own are no Exceptions
+        told = isinstance(e, CheckpointError) and repr(path) in str(e)
+        if told or not (panic or isinstance(e, Exception)): raise
+        raise CheckpointError(_not_opened(e, path, origin)) from e
 
 # %% ../../nbs/models/01_loading.ipynb #c5019131
 def _config(path, origin, options):
-    with _in_a_sentence(path, origin), quiet(): return described(path, **options)
+    with _in_a_sentence(path, origin), quiet():
+        return described(path, **options)
 
 @checked
 def config_of(
@@ -225,8 +292,9 @@ def load(
     processor: Callable = load_processor,  # (path) -> processor: how it is read
     **config: Any,  # changes to the configuration, e.g. num_labels=3
 ) -> tuple[nn.Module, object]:  # the model, in evaluation mode, and its processor
-    """Load a checkpoint with a head. Raises CheckpointError if anything but the head would be
-    random.
+    """Load a checkpoint with a head.
+
+    Raises CheckpointError if anything but the head would be random.
 
     Parameters
     ----------
@@ -256,72 +324,71 @@ def load(
         if origin != "hub": check_tokenizer(path)
         with quiet(), torch_seed("weights", seed):
             processor = processor(path)
-            model = _fresh(cls, cfg) if fresh else _pretrained(cls, path, cfg, deeper=not any("layer" in name for name in config))
-        _match_tokenizer(model, processor, path)
-    if getattr(processor, "pad_token_id", None) is not None and model.config.pad_token_id is None:
-        model.config.pad_token_id = processor.pad_token_id
+            model = _fresh(cls, cfg) if fresh else _pretrained(cls, path, cfg, config)
+        match_tokenizer(model, processor, path)
+    padding = getattr(processor, "pad_token_id", None)
+    if padding is not None and model.config.pad_token_id is None:
+        model.config.pad_token_id = padding
     return model.eval(), processor
 
 # %% ../../nbs/models/01_loading.ipynb #f0046f74
 def _class_for(head):
     if isinstance(head, type): return head
-    if head not in HEADS: raise CheckpointError(f"No head is called {shown(head)}. There is: {', '.join(HEADS)}; or give a model class of transformers.")
-    return HEADS[head]
+    if head in HEADS: return HEADS[head]
+    raise CheckpointError(f"No head is called {shown(head)}. There is: {', '.join(HEADS)}; "
+                          "or give a model class of transformers.")
 
 def _must_suit(cls, cfg, path):
-    "Raise CheckpointError for an architecture without such a head, or a model larger than the machine."
-    known, wanted = getattr(cls, "_model_mapping", None), next((k for k, c in HEADS.items() if c is cls), "")
+    "Raise CheckpointError for an architecture without such a head, or one that memory cannot hold."
+    known = getattr(cls, "_model_mapping", None)
     if known is not None and type(cfg) not in known:
-        raise CheckpointError(f"{path!r} is a {cfg.model_type} model, and transformers has none of that kind for {wanted}. Take another checkpoint: suggest_checkpoint(task) lists some.")
+        wanted = next((k for k, c in HEADS.items() if c is cls), "")
+        raise CheckpointError(
+            f"{path!r} is a {cfg.model_type} model, and transformers has none of that kind for "
+            f"{wanted}. Take another checkpoint: suggest_checkpoint(task) lists some.")
     need, there = 4 * _parameters(cls, cfg), _memory()
-    if need > there: raise CheckpointError(f"The model in {path!r} would need {need / 1e9:,.0f} GB for its weights alone, and this machine has {there / 1e9:,.0f}: take a smaller one, or mend the sizes in config.json.")
+    if need > there:
+        raise CheckpointError(
+            f"The model in {path!r} would need {need / 1e9:,.0f} GB for its weights alone, and "
+            f"this machine has {there / 1e9:,.0f}: take a smaller one, or mend the sizes in "
+            "config.json.")
 
 # %% ../../nbs/models/01_loading.ipynb #5d0d5e97
 def _parameters(cls, cfg):
     "How many there would be; 0 for a model that cannot be built without memory."
     try:
-        with quiet(), torch_seed("size"), torch.device("meta"): return sum(p.numel() for p in _fresh(cls, deepcopy(cfg)).parameters())
-    except Exception: return 0  # whatever it is, building it in earnest tells
+        with quiet(), torch_seed("size"), torch.device("meta"):
+            return sum(p.numel() for p in _fresh(cls, deepcopy(cfg)).parameters())
+    except Exception:
+        return 0  # whatever it is, building it in earnest tells
 
 def _memory():
-    try: return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError): return float("inf")  # Windows does not say
-
-# %% ../../nbs/models/01_loading.ipynb #11b0b2be
-def _match_tokenizer(model, processor, path):
-    if not isinstance(getattr(processor, "vocab_size", None), int): return  # no tokenizer
-    words = len(processor)
-    if words <= len(processor.all_special_tokens): raise CheckpointError(f"The tokenizer in {path!r} has no vocabulary: its files (tokenizer.json and its like) are missing. Save them beside the model: tokenizer.save_pretrained(folder).")
-    rows = getattr(model.get_input_embeddings(), "num_embeddings", words)
-    if words > rows: raise CheckpointError(f"The tokenizer in {path!r} has {words:,} tokens, the model {rows:,}: they do not belong together.")
-    highest = max(processor.get_vocab().values(), default=0)
-    if highest >= rows: raise CheckpointError(f"The tokenizer in {path!r} numbers its tokens up to {highest:,}, the model from 0 to {rows - 1:,}: they do not belong together.")
-    _match_length(model, processor, path)
-
-def _match_length(model, processor, path):
-    "No text may be longer than the model has positions."
-    said = processor.model_max_length
-    if isinstance(said, bool) or not isinstance(said, (int, float)) or not said >= 1:
-        raise CheckpointError(f"The tokenizer in {path!r} reads {shown(said)} tokens at most (model_max_length in tokenizer_config.json): write a number of tokens there, such as 512.")
-    most = _positions(model)
-    if most and said > most: processor.model_max_length = most
-
-def _positions(model):
-    "How many tokens a table of positions has room for; None where positions are computed."
-    tables = [m for name, m in model.named_modules() if isinstance(m, nn.Embedding) and re.search(r"(position_embeddings?|embed_positions|wpe)$", name)]
-    return min((t.num_embeddings - (0 if t.padding_idx is None else t.padding_idx + 1) for t in tables), default=None)
-
-def _fresh(cls, cfg): return cls.from_config(cfg, trust_remote_code=False) if hasattr(cls, "from_config") else cls(cfg)
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return float("inf")  # Windows does not say
 
 # %% ../../nbs/models/01_loading.ipynb #43a55d0a
-def _pretrained(cls, path, cfg, deeper=True):
-    model, info = cls.from_pretrained(path, config=cfg, output_loading_info=True, ignore_mismatched_sizes=True, dtype=torch.float32, trust_remote_code=False)
+def _fresh(cls, cfg):
+    if not hasattr(cls, "from_config"): return cls(cfg)
+    return cls.from_config(cfg, trust_remote_code=False)
+
+def _pretrained(cls, path, cfg, changed):
+    model, info = cls.from_pretrained(
+        path, config=cfg, output_loading_info=True, ignore_mismatched_sizes=True,
+        dtype=torch.float32, trust_remote_code=False)
     lost = set(info["missing_keys"]) | {m[0] for m in info["mismatched_keys"]}
     if bad := missing_body_keys(model, lost):
-        raise CheckpointError(f"{len(bad)} weights of the body are not in the checkpoint or have another shape, such as {bad[0]!r}. "
-                              f"They would be random: this folder is not a {model.config.model_type} checkpoint, or it is damaged.")
-    if deeper and (more := layers_left_over(model, info["unexpected_keys"])):
-        raise CheckpointError(f"The file in {path!r} holds {len(more)} weights for which config.json has no layer, such as {more[0]!r}: the numbers of layers do not belong together. Copy the folder again.")
+        raise CheckpointError(
+            f"{len(bad)} weights of the body are not in the checkpoint or have another shape, "
+            f"such as {bad[0]!r}. They would be random: this folder is not a "
+            f"{model.config.model_type} checkpoint, or it is damaged.")
+    more = layers_left_over(model, info["unexpected_keys"])
+    if more and not any("layer" in name for name in changed):
+        raise CheckpointError(
+            f"The file in {path!r} holds {len(more)} weights for which config.json has no layer, "
+            f"such as {more[0]!r}: the numbers of layers do not belong together. "
+            "Copy the folder again.")
     model.new_parameters = sorted(lost)
     return model
 
@@ -345,9 +412,11 @@ def layers_left_over(
     list[str]
         those that look like a further layer of it
     """
-    numberless = lambda name: re.sub(r"(?<=\.)\d+(?=\.)", "*", name.removeprefix(f"{model.base_model_prefix}."))
-    ours = {numberless(name) for name in model.state_dict()}
-    return sorted(name for name in unexpected if "*" in numberless(name) and numberless(name) in ours and not _BETWEEN.search(name))
+    def numberless(name):
+        return re.sub(r"(?<=\.)\d+(?=\.)", "*", name.removeprefix(f"{model.base_model_prefix}."))
+    layers = {form for form in map(numberless, model.state_dict()) if "*" in form}
+    alike = [name for name in unexpected if numberless(name) in layers]
+    return sorted(name for name in alike if not _BETWEEN.search(name))
 
 # %% ../../nbs/models/01_loading.ipynb #002aa009
 @checked
@@ -388,46 +457,11 @@ def load_weights(
         what `save_weights` wrote
     """
     if isinstance(model, PreTrainedModel): return
-    try: load_model(model, str(Path(folder) / "model.safetensors"))
-    except Exception as e: raise CheckpointError(f"The weights in {folder} do not fit {type(model).__name__}: {reason(e)}.") from e
-
-# %% ../../nbs/models/01_loading.ipynb #47318283
-@checked
-def check_unknown(
-    texts: list,  # n texts, or lists of words; other cells are passed over
-    processor: Any,  # a tokenizer, or what holds one as `source`
-    most: int = 2_000,  # so many texts are looked at, evenly spread
-    share: float = 0.2,  # of unknown pieces, from which on we warn
-) -> list[Finding]:  # a warning, where the tokenizer does not know the language
-    """Does the tokenizer know these texts, or does it turn them into [UNK]?
-
-    Parameters
-    ----------
-    texts
-        n texts, or lists of words; other cells are passed over
-    processor
-        a tokenizer, or what holds one as `source`
-    most
-        so many texts are looked at, evenly spread
-    share
-        of unknown pieces, from which on we warn
-
-    Returns
-    -------
-    list[Finding]
-        a warning, where the tokenizer does not know the language
-    """
-    tokenizer = getattr(processor, "source", processor)
-    unknown = getattr(tokenizer, "unk_token_id", None)
-    if unknown is None or not callable(tokenizer): return []
-    read = [" ".join(map(str, t)) if isinstance(t, (list, tuple)) else t for t in list(texts)[::max(1, len(texts) // most)]]
-    read = [t[:2_000] for t in read if isinstance(t, str) and t.strip()]
-    if not read: return []
-    ids = tokenizer(read, add_special_tokens=False, verbose=False)["input_ids"]
-    lost, pieces = sum(row.count(unknown) for row in ids), sum(map(len, ids))
-    if lost < share * max(pieces, 1): return []
-    return [Finding("warning", f"The tokenizer does not know {lost / pieces:.0%} of what stands in these texts, such as {shown(read[0], 40)}: the model reads {tokenizer.unk_token} in its place. It was made for another language or script. "
-                               "Take another checkpoint, for Chinese FineTuner(task, \"bert-base-chinese\") or --model bert-base-chinese, or the folder of one.")]
+    try:
+        load_model(model, str(Path(folder) / "model.safetensors"))
+    except Exception as e:
+        name = type(model).__name__
+        raise CheckpointError(f"The weights in {folder} do not fit {name}: {reason(e)}.") from e
 
 # %% ../../nbs/models/01_loading.ipynb #257380d4
 @checked
