@@ -126,7 +126,7 @@ class FineTuner:
         self,
         train: pd.DataFrame,  # rows with inputs and targets
         valid: pd.DataFrame | None = None,  # rows to select the epoch with; None: the last is kept
-        resume: str | Path | None = None,  # "auto": go on from what is in `out`, if anything; or a folder
+        resume: str | Path | None = None,  # "auto": go on from what is in `out`, if anything; a folder
         listeners: Sequence[Listener] = (),  # of your own; on every rank
     ) -> "FineTuner":  # itself
         """Train. Ctrl-C or the stop button leaves a usable tuner. Raises DataError, TrainingError.
@@ -138,7 +138,7 @@ class FineTuner:
         valid
             rows to select the epoch with; None: the last is kept
         resume
-            "auto": go on from what is in `out`, if anything; or a folder
+            "auto": go on from what is in `out`, if anything; a folder
         listeners
             of your own; on every rank
 
@@ -160,9 +160,11 @@ class FineTuner:
 
     def _listeners(self, resume, own) -> list[Listener]:
         own = list(own) if isinstance(own, (list, tuple)) else [own]
-        if strange := [shown(l) for l in own if not isinstance(l, Listener)]:
-            raise TrainingError(f"{strange[0]} is no Listener. Derive its class from "
-                                "sft_nb.training.watching.Listener, and give an object: Mine(), not Mine.")
+        strange = [shown(listener) for listener in own if not isinstance(listener, Listener)]
+        if strange:
+            raise TrainingError(
+                f"{strange[0]} is no Listener. Derive its class from "
+                "sft_nb.training.watching.Listener, and give an object: Mine(), not Mine.")
         told: list[Listener] = []
         if self.out or resume:
             from sft_nb.training.checkpoints import Checkpointer
@@ -215,7 +217,7 @@ class FineTuner:
         self._ready()
         usable(self.task, rows, "evaluation")
         return judging.evaluate(self.task, self.model, self.processor, rows,
-                                   batch_size=batch_size, device=self.device)
+                                batch_size=batch_size, device=self.device)
 
     @checked
     def predict(
@@ -252,8 +254,9 @@ class FineTuner:
         _answerable(items, self.task)
         if isinstance(items, (list, tuple)): items = self.task.as_rows(list(items))
         rows = self.task.read(items, labelled=False)
-        return judging.predict(self.task, self.model, self.processor, rows,
-                                  batch_size=batch_size, device=self.device), rows
+        answers = judging.predict(self.task, self.model, self.processor, rows,
+                                  batch_size=batch_size, device=self.device)
+        return answers, rows
 
     def _silent(self, answers):
         "No answer where the score lies below the threshold."
@@ -316,9 +319,12 @@ class FineTuner:
         folder = Path(folder).expanduser()
         task, model, processor, about, seen = read_run(folder)
         tuner = cls(task, about["checkpoint"], about["recipe"], device=device)
-        tuner.history, tuner.position = about["history"], about["position"]
-        tuner.notes, tuner.seen = about["notes"], seen
-        tuner.model, tuner.processor = model.to(tuner.device).eval(), processor
+        tuner.model = model.to(tuner.device).eval()
+        tuner.processor = processor
+        tuner.history = about["history"]
+        tuner.position = about["position"]
+        tuner.notes = about["notes"]
+        tuner.seen = seen
         tuner.folder = folder.resolve()  # another `fit` goes on from these weights
         return tuner
 
@@ -328,7 +334,8 @@ class FineTuner:
         rows: pd.DataFrame,  # with targets; seen by neither training nor selection
         claim: str,  # e.g. "accuracy >= 0.80"; see `certification.claims`
         confidence: float = 0.95,  # 1 minus how often such a certificate may be wrong
-        group: str | None = None,  # column that the rows were split by; None: what `split` or the run noted
+        # column that the rows were split by; None: what `split` or the run noted
+        group: str | None = None,
         train: pd.DataFrame | None = None,  # to look for doubles and shift; None: those of the last fit
         valid: pd.DataFrame | None = None,  # for `against`: to tune the baselines
         against: tuple = (),  # rungs of the ladder to compare with, such as ("majority", "tfidf")
@@ -390,8 +397,7 @@ class FineTuner:
         pd.DataFrame
             rate, valid_loss and metrics, best first
         """
-        if not len(rates):
-            raise DataError("Rates are compared on valid rows: give valid rows and at least one rate.")
+        if not len(rates): raise DataError("There is nothing to compare: give at least one rate.")
         found = pd.DataFrame([self._tried(rate, epochs, train, valid) for rate in rates])
         name, direction = self.task.metric
         by = "valid_loss" if name == "loss" else name
@@ -436,6 +442,7 @@ def _aside(rows, told):
     taken, names = {*rows.columns, *told}, {}
     for column in [c for c in told if c in rows]:
         names[column] = f"{column}_in_rows"
-        while names[column] in taken: names[column] += "_in_rows"
+        while names[column] in taken:
+            names[column] += "_in_rows"
         taken.add(names[column])
     return names
