@@ -7,7 +7,6 @@ __all__ = ['match_tokenizer', 'check_unknown']
 
 # %% ../../nbs/models/00_tokenizers.ipynb #ecf60f71
 import re
-from pathlib import Path
 from typing import Any
 
 from torch import nn

@@ -459,14 +459,14 @@ class Checkpointer(Listener):
         if not ranks().is_main_process: return
         new = write_checkpoint(self.folder / f"step-{run.position.step:08d}", run.state_dict())
         self.own = [f for f in self.own if f != new] + [new]
-        kept = set(self.own[-self.keep_last:])
-        for old in set(self.folder.glob("step-*")) - kept:
+        for old in set(self.folder.glob("step-*")) - set(self.own[-self.keep_last:]):
             discard(old)
         self.saved = time.monotonic()
 
     def found(self) -> list[Path]:
         "Checkpoints, newest first; of two of one name, the one that did not step aside."
-        return sorted(self.source.glob("step-*"), key=lambda f: (f.stem, not f.suffix), reverse=True)
+        def age(folder): return folder.stem, not folder.suffix
+        return sorted(self.source.glob("step-*"), key=age, reverse=True)
 
     def _alone(self):
         "Keep other runs out until this one ends, and sweep up after those that were killed."
@@ -506,8 +506,8 @@ class Checkpointer(Listener):
             if folder.parent == self.folder: self._adopt(found[i:])
             return
         if found or self.resume != "auto":
-            raise CheckpointError(f"There is no usable checkpoint in {self.source}. Give the folder of "
-                                  "an interrupted run, or begin anew without resume.")
+            raise CheckpointError(f"There is no usable checkpoint in {self.source}. Give the "
+                                  "folder of an interrupted run, or begin anew without resume.")
 
     def _adopt(self, newest_first):
         if not ranks().is_main_process: return

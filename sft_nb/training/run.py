@@ -152,8 +152,8 @@ class Run:
     def learn(self) -> None:
         "Check the rows, and let the task learn from those to train on. Raises DataError."
         if self.recipe.patience is not None and self.valid is None:
-            raise TrainingError(f"patience={self.recipe.patience} waits for a better result on valid: "
-                                "give valid rows, or patience=None.")
+            raise TrainingError(f"patience={self.recipe.patience} waits for a better result on "
+                                "valid: give valid rows, or patience=None.")
         learned = [f for f in fields(self.task) if f.metadata.get("learned")]
         unlearned = replace(self.task, **{f.name: f.default for f in learned})
         self._look_at(unlearned, self.train, "train")
@@ -205,7 +205,8 @@ class Run:
         if plan.packing: self.pack = packer(self.task, self.model, self.examples)
         if not plan.train_batchnorm: self.still = still_parts(self.model, self.examples)
         watched = bool(plan.methods or plan.packing or plan.train_batchnorm)
-        self.quick = quicken(self.model, self.examples, self.shortcuts, self.autocast, watched=watched)
+        self.quick = quicken(
+            self.model, self.examples, self.shortcuts, self.autocast, watched=watched)
         self.history.shortcuts = self.quick.to_dict()
         self.objective = task_objective(self.task, self.quick.forward)
         for method in plan.methods:
@@ -270,7 +271,8 @@ class Run:
         return own[0] if own else Method().step
 
     def _pieces(self, indices):
-        whole = [self.examples.batch(i, epoch=self.position.epoch) for i in cut(indices, self.micro)]
+        epoch = self.position.epoch
+        whole = [self.examples.batch(i, epoch=epoch) for i in cut(indices, self.micro)]
         pieces = [piece.to(self.device) for piece in whole]
         return [self.pack(piece) for piece in pieces] if self.pack else pieces
 
@@ -285,8 +287,8 @@ class Run:
                 f"(rows {rows}). Take a smaller model, or shorter inputs.")
         self.micro = largest // 2
         if self.device.type == "cuda": torch.cuda.empty_cache()
-        warn(f"Memory ran out at update {at}: it is repeated with micro-batches of {self.micro} rows, "
-             "and so are all that follow. The gradient is the same.")
+        warn(f"Memory ran out at update {at}: it is repeated with micro-batches of {self.micro} "
+             "rows, and so are all that follow. The gradient is the same.")
         return self._pieces(indices)
 
     def _must_be_sound(self, numbers, indices, loss=0.0):

@@ -126,7 +126,8 @@ class FineTuner:
         self,
         train: pd.DataFrame,  # rows with inputs and targets
         valid: pd.DataFrame | None = None,  # rows to select the epoch with; None: the last is kept
-        resume: str | Path | None = None,  # "auto": go on from what is in `out`, if anything; a folder
+        # "auto": go on from what is in `out`, if anything; or a folder
+        resume: str | Path | None = None,
         listeners: Sequence[Listener] = (),  # of your own; on every rank
     ) -> "FineTuner":  # itself
         """Train. Ctrl-C or the stop button leaves a usable tuner. Raises DataError, TrainingError.
@@ -138,7 +139,7 @@ class FineTuner:
         valid
             rows to select the epoch with; None: the last is kept
         resume
-            "auto": go on from what is in `out`, if anything; a folder
+            "auto": go on from what is in `out`, if anything; or a folder
         listeners
             of your own; on every rank
 
@@ -222,10 +223,13 @@ class FineTuner:
     @checked
     def predict(
         self,
-        items: Any,  # a DataFrame or a path to a table (gives a DataFrame), or a list (gives a list)
+        # a DataFrame or a path to a table (gives a DataFrame), or a list (gives a list)
+        items: Any,
         batch_size: int = 64,  # rows at a time; does not change the answers
-        probs: bool = False,  # a column `prob_NAME` per class in a DataFrame; a list has them anyway
-        abstain: bool = False,  # None instead of an answer whose score lies below the run's threshold
+        # a column `prob_NAME` per class in a DataFrame; a list has them anyway
+        probs: bool = False,
+        # None instead of an answer whose score lies below the run's threshold
+        abstain: bool = False,
     ) -> pd.DataFrame | list[Prediction]:
         """Answers for new rows, in their order.
         A DataFrame comes back with `prediction` and `score`; its own of such a name get `_in_rows`.
@@ -270,8 +274,10 @@ class FineTuner:
     def save(
         self,
         folder: str | Path,  # made if needed
-        overwrite: bool = False,  # replace another finished run; this tuner's own is replaced without
-        beside: Callable | None = None,  # f(folder) writes further files, which become part of the run
+        # replace another finished run; this tuner's own is replaced without
+        overwrite: bool = False,
+        # f(folder) writes further files, which become part of the run
+        beside: Callable | None = None,
         forget: bool = False,  # also delete the checkpoints in the folder
     ) -> Path:  # the folder
         """Save model, processor, task, recipe, history and card; plain transformers loads the
@@ -336,11 +342,13 @@ class FineTuner:
         confidence: float = 0.95,  # 1 minus how often such a certificate may be wrong
         # column that the rows were split by; None: what `split` or the run noted
         group: str | None = None,
-        train: pd.DataFrame | None = None,  # to look for doubles and shift; None: those of the last fit
+        # to look for doubles and shift; None: those of the last fit
+        train: pd.DataFrame | None = None,
         valid: pd.DataFrame | None = None,  # for `against`: to tune the baselines
         against: tuple = (),  # rungs of the ladder to compare with, such as ("majority", "tfidf")
         slices: tuple = (),  # columns whose slices are reported, beside what the claim asks
-        ledger: str | Path | None = None,  # the file of the books; None: one in the user's own folder
+        # the file of the books; None: one in the user's own folder
+        ledger: str | Path | None = None,
     ) -> "Certificate":
         """Test a claim on rows that nothing has touched.
         Raises DataError for a claim or confidence that is none; everything else is a verdict.
