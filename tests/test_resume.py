@@ -304,9 +304,16 @@ def test_disk_use_is_bounded(keep, tmp_path, monkeypatch):
     assert max(most[1:]) <= keep + 2  # the lock is the other one
 
 
-@pytest.mark.parametrize("how", [{"keep_last": 0}, {"keep_last": -1}, {"every": -1}])
-def test_keepers_that_cannot_be(how, tmp_path):
-    with pytest.raises(CheckpointError, match="at least 1 checkpoint"):
+KEEPERS = [
+    ({"keep_last": 0}, "keep at least 1 checkpoint"),
+    ({"keep_last": -1}, "keep at least 1 checkpoint"),
+    ({"every": -1}, "save every 0 seconds or more"),
+]
+
+
+@pytest.mark.parametrize("how, words", KEEPERS)
+def test_keepers_that_cannot_be(how, words, tmp_path):
+    with pytest.raises(CheckpointError, match=words):
         Checkpointer(tmp_path, **how)
 
 

@@ -13,7 +13,8 @@ from conftest import SENTENCES
 from safetensors.torch import load_file, save_file
 
 from sft_nb.all import FineTuner, Recipe, SFTError, TextClassification
-from sft_nb.models.loading import check_unknown, config_of, load, not_finite
+from sft_nb.models.loading import config_of, load, not_finite
+from sft_nb.models.tokenizers import check_unknown
 from sft_nb.task import CheckpointError
 
 ONCE = Recipe(epochs=1, batch_size=8, precision="fp32")

@@ -21,8 +21,9 @@ def disagreement(
     first: torch.Tensor,  # n … c: logits of one pass
     second: torch.Tensor,  # n … c: logits of another
 ) -> torch.Tensor:  # a number, in nats, 0 or more
-    """Mean of the two Kullback-Leibler divergences between their softmax distributions, summed over
-    rows.
+    """Mean of the two Kullback-Leibler divergences between their softmax distributions.
+
+    Summed over rows.
 
     Parameters
     ----------

@@ -21,8 +21,9 @@ from ..task import TrainingError
 # %% ../../nbs/methods/00_lora.ipynb #41274a93
 @dataclass(frozen=True)
 class Lora(Method):
-    """Low-rank adaptation (Hu et al. 2021): the weights stay, and a small product of two matrices
-    learns beside each.
+    """Low-rank adaptation (Hu et al. 2021).
+
+    The weights stay, and a small product of two matrices learns beside each.
 
     Parameters
     ----------
@@ -33,34 +34,46 @@ class Lora(Method):
     dropout
         of what the adapters read, in [0, 1)
     layers
-        which layers get one: all of the body, or names with commas between them, e.g.
-        "q_proj,v_proj"
+        which layers get one: all of the body, or names with commas between them: "q_proj,v_proj"
     seed
         of the adapters' first values
     """
     rank: int = 8  # columns of one matrix, rows of the other
     alpha: float = 16.0  # the product counts alpha / rank
     dropout: float = 0.0  # of what the adapters read, in [0, 1)
-    layers: str = "all-linear"  # which layers get one: all of the body, or names with commas between them, e.g. "q_proj,v_proj"
+    # which layers get one: all of the body, or names with commas between them: "q_proj,v_proj"
+    layers: str = "all-linear"
     seed: int = 0  # of the adapters' first values
 
     def prepare(self, model: nn.Module) -> nn.Module:
-        "Put the adapters in; nothing else learns. Raises TrainingError where there is no such layer."
+        """Put the adapters in; nothing else learns.
+
+        Raises TrainingError where there is no such layer.
+        """
         with needed("lora", "LoRA"):
             from peft import LoraConfig, inject_adapter_in_model  # not at the top: slow to import
-        names = self.layers if self.layers == "all-linear" else [n.strip() for n in self.layers.split(",")]
-        config = LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=names)
+        config = LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout,
+                            target_modules=_targets(self.layers))
         try:
-            with torch_seed("lora", self.seed): inject_adapter_in_model(config, model)
-        except ValueError as e: raise TrainingError(f"LoRA cannot be put into {type(model).__name__}: {str(e).splitlines()[0][:160]}") from e
-        for name, p in model.named_parameters(): p.requires_grad_("lora_" in name)
+            with torch_seed("lora", self.seed):
+                inject_adapter_in_model(config, model)
+        except ValueError as e:
+            said = str(e).splitlines()[0][:160]
+            raise TrainingError(f"LoRA cannot be put into {type(model).__name__}: {said}") from e
+        for name, p in model.named_parameters():
+            p.requires_grad_("lora_" in name)
         return model
 
     def finish(self, model: nn.Module) -> nn.Module:
         "Add each product to its weights: a model like any other, as large and as fast as before."
-        merged = [(name, layer) for name, layer in model.named_modules() if hasattr(layer, "lora_A")]
-        for name, layer in merged:
-            layer.merge()
+        adapted = [(name, part) for name, part in model.named_modules() if hasattr(part, "lora_A")]
+        for name, part in adapted:
+            part.merge()
             parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, layer.get_base_layer())
+            setattr(model.get_submodule(parent), child, part.get_base_layer())
         return model.requires_grad_(True)
+
+def _targets(layers):
+    "peft's own word for all of the body, or names."
+    if layers == "all-linear": return layers
+    return [name.strip() for name in layers.split(",")]

@@ -32,7 +32,9 @@ class SlowBody(Method):
         of matrices
     """
     share: float = 0.3  # of the learning rate, above 0
-    words: bool = True  # do the pretrained word embeddings learn? They are half of a small encoder, and cost time in every update
+    # do the pretrained word embeddings learn? They are half of a small encoder, and cost time in
+    # every update
+    words: bool = True
     weight_decay: float = 0.01  # of matrices
 
     def prepare(self, model: nn.Module) -> nn.Module:
@@ -42,10 +44,21 @@ class SlowBody(Method):
 
     def groups(self, model: nn.Module, learning_rate: float) -> list[dict]:
         "Four groups at most: pretrained or new, with or without decay."
-        new, out = set(getattr(model, "new_parameters", ())), []
-        if not new: raise TrainingError(f"SlowBody needs a model with new weights, and every weight of this {type(model).__name__} comes from the checkpoint: leave the method out.")
+        new = set(getattr(model, "new_parameters", ()))
+        if not new:
+            raise TrainingError(
+                "SlowBody needs a model with new weights, and every weight of this "
+                f"{type(model).__name__} comes from the checkpoint: leave the method out.")
+        slow = learning_rate * self.share
+        out = []
         for group in parameter_groups(model, learning_rate, self.weight_decay):
-            for fresh in (True, False):
-                kept = [(p, n) for p, n in zip(group["params"], group["names"]) if (n in new) == fresh]
-                if kept: out.append({**group, "params": [p for p, _ in kept], "names": [n for _, n in kept], "lr": learning_rate * (1 if fresh else self.share)})
-        return out
+            names = set(group["names"])
+            out.append(_only(names & new, group, learning_rate))
+            out.append(_only(names - new, group, slow))
+        return [group for group in out if group["names"]]
+
+def _only(chosen, group, rate):
+    "A part of a group, at a rate of its own."
+    pairs = zip(group["names"], group["params"], strict=True)
+    kept = {name: p for name, p in pairs if name in chosen}
+    return group | {"names": list(kept), "params": list(kept.values()), "lr": rate}

@@ -41,8 +41,6 @@ class Known:
         L
     width
         h
-    inner
-        f; for gated layers (ModernBERT) 1.5 times their size, since they keep three such vectors
     heads
         a
     reads
@@ -55,13 +53,17 @@ class Known:
         of pictures: additions and multiplications of one forward pass
     """
     name: str  # a bundled name or a hub id
-    kind: str  # "text encoder", "text decoder", "chat decoder" (trained to answer), "translator" (encoder and decoder), "image encoder" or "image detector"
+    # "text encoder", "text decoder", "chat decoder" (trained to answer), "translator" (encoder and
+    # decoder), "image encoder" or "image detector"
+    kind: str
     language: str  # "en", "zh" …, or "many"
     parameters: float  # of the body, in all
     embeddings: float  # of these, rows of tables, which cost memory and hardly any time
     layers: int  # L
     width: int  # h
-    inner: int  # f; for gated layers (ModernBERT) 1.5 times their size, since they keep three such vectors
+    inner: (
+        int  # f; 1.5 times their size for gated layers (ModernBERT): they keep three such vectors
+    )
     heads: int  # a
     reads: int  # tokens, or pixels a side
     why: str  # when one would take it
@@ -89,8 +91,10 @@ def memory_bytes(
     fused
         attention that keeps no scores, as on a GPU
     """
-    per_token = 10 * model.width + 2 * model.inner + (0 if fused else 3 * model.heads * tokens)  # numbers a layer
-    return 16 * model.parameters + 4 * batch_size * (model.kept or tokens * model.layers * per_token)
+    scores = 0 if fused else 3 * model.heads * tokens
+    per_token = model.layers * (10 * model.width + 2 * model.inner + scores)
+    kept = model.kept or tokens * per_token  # numbers, of one text or picture
+    return 16 * model.parameters + 4 * batch_size * kept
 
 @checked
 def training_operations(
@@ -98,8 +102,7 @@ def training_operations(
     texts: int,  # in one epoch
     tokens: float,  # mean length
 ) -> float:
-    """Additions and multiplications of one epoch: 6 per token and parameter (2 forward, 4
-    backward), and attention's.
+    """Additions and multiplications of one epoch: per token and parameter 2 forward, 4 backward.
 
     Parameters
     ----------
@@ -110,45 +113,104 @@ def training_operations(
     tokens
         mean length
     """
-    return texts * (3 * model.operations or tokens * (6 * (model.parameters - model.embeddings) + 12 * model.layers * model.width * tokens))
+    weights = 6 * (model.parameters - model.embeddings)
+    attention = 12 * model.layers * model.width * tokens
+    return texts * (3 * model.operations or tokens * (weights + attention))
 
 # %% ../../nbs/models/03_choosing.ipynb #4e513ecd
-def _seeing(name, parameters, kept, operations, why): return Known(name, "image encoder", "many", parameters, 0, 0, 0, 0, 0, 224, why, kept, operations)
+# useful operations per second: two laptop cores in fp32, an Apple GPU, one data centre GPU in bf16
+SPEED = {"cpu": 5e10, "mps": 1e12, "cuda": 5e13}
 
-SPEED = {"cpu": 5e10, "mps": 1e12, "cuda": 5e13}  # useful operations per second: two laptop cores in fp32, an Apple GPU, one data centre GPU in bf16
-
-KNOWN = (
-    Known("minilm", "text encoder", "en", 22.7e6, 11.9e6, 6, 384, 1536, 12, 512, "bundled, no hub needed; learns in minutes on a laptop: try it first"),
-    Known("answerdotai/ModernBERT-base", "text encoder", "en", 149.0e6, 38.7e6, 22, 768, 1728, 12, 8192, "today's first choice for English; reads long texts"),
-    Known("microsoft/deberta-v3-base", "text encoder", "en", 183.8e6, 98.8e6, 12, 768, 3072, 12, 512, "strong on sentences and pairs; its attention costs more than our formula says"),
-    Known("bert-base-uncased", "text encoder", "en", 109.5e6, 23.8e6, 12, 768, 3072, 12, 512, "the classic of 2018: known everywhere, to compare with"),
-    Known("answerdotai/ModernBERT-large", "text encoder", "en", 394.8e6, 51.6e6, 28, 1024, 3936, 16, 8192, "when base is not enough and there are thousands of labels"),
-    Known("bert-large-uncased", "text encoder", "en", 335.1e6, 31.8e6, 24, 1024, 4096, 16, 512, "to compare with; some runs fail with few labels"),
-    Known("gpt2", "text decoder", "en", 124.4e6, 39.4e6, 12, 768, 3072, 12, 1024, "writes texts; for labels an encoder of this size is usually better, since here a word sees only what stands before it"),
-    Known("smollm2", "chat decoder", "en", 134.5e6, 28.3e6, 30, 576, 2304, 9, 8192, "bundled, no hub needed; chats, and follows simple instructions: try it first"),
-    Known("Qwen/Qwen2.5-0.5B-Instruct", "chat decoder", "many", 494.0e6, 136.1e6, 24, 896, 7296, 14, 32768, "chats in 29 languages, Chinese among them"),
-    Known("google-t5/t5-small", "translator", "en", 60.5e6, 16.5e6, 12, 512, 2048, 8, 512, "encoder and decoder; knows German, French and Romanian from its pretraining"),
-    Known("Helsinki-NLP/opus-mt-en-zh", "translator", "zh", 77.9e6, 33.8e6, 12, 512, 2048, 8, 512, "encoder and decoder, trained to translate English into Chinese"),
-    Known("bert-base-chinese", "text encoder", "zh", 102.3e6, 16.6e6, 12, 768, 3072, 12, 512, "one token per character: robust, known everywhere"),
-    Known("hfl/chinese-roberta-wwm-ext", "text encoder", "zh", 102.3e6, 16.6e6, 12, 768, 3072, 12, 512, "as bert-base-chinese, trained longer and on masked words; loads as BERT"),
-    Known("jhu-clsp/mmBERT-base", "text encoder", "many", 306.9e6, 196.6e6, 22, 768, 1728, 12, 8192, "today's first choice for other languages and mixed ones: more than 1,800"),
-    Known("jhu-clsp/mmBERT-small", "text encoder", "many", 140.5e6, 98.3e6, 22, 384, 1728, 6, 8192, "the same, small enough for a laptop"),
-    Known("xlm-roberta-base", "text encoder", "many", 278.0e6, 192.4e6, 12, 768, 3072, 12, 512, "100 languages, known everywhere, to compare with"),
-    Known("efficientnet-lite0", "image detector", "many", .86e6, 0, 0, 0, 0, 0, 256, "bundled, no hub needed; its lower blocks with a dense head, learns in minutes on a laptop: try it first", 25.2e6, 1.65e9),
-    Known("PekingU/rtdetr_r50vd", "image detector", "many", 42.7e6, 0, 0, 0, 0, 0, 640, "a detection transformer trained on COCO's 80 classes; wants a GPU", 192e6, 137e9),
-    _seeing("efficientnet-lite0", 3.4e6, 19.9e6, .77e9, "bundled, no hub needed; made for phones, learns in minutes on a laptop: try it first"),
-    _seeing("facebook/convnextv2-tiny-22k-224", 27.9e6, 42.4e6, 8.9e9, "today's first choice of this size; trained on 22,000 classes"),
-    _seeing("microsoft/swin-tiny-patch4-window7-224", 27.5e6, 26.7e6, 9.0e9, "attention in windows; a good body for detection too"),
-    _seeing("google/vit-base-patch16-224", 85.8e6, 29.5e6, 33.7e9, "plain attention over patches; wants many pictures, or careful rates"),
-    _seeing("microsoft/resnet-50", 23.5e6, 21.5e6, 8.2e9, "the classic of 2015: known everywhere, to compare with"),
+# %% ../../nbs/models/03_choosing.ipynb #1c328efd
+_ENGLISH = (
+    Known("minilm", "text encoder", "en",
+          22.7e6, 11.9e6, 6, 384, 1536, 12, 512,
+          "bundled, no hub needed; learns in minutes on a laptop: try it first"),
+    Known("answerdotai/ModernBERT-base", "text encoder", "en",
+          149.0e6, 38.7e6, 22, 768, 1728, 12, 8192,
+          "today's first choice for English; reads long texts"),
+    Known("microsoft/deberta-v3-base", "text encoder", "en",
+          183.8e6, 98.8e6, 12, 768, 3072, 12, 512,
+          "strong on sentences and pairs; its attention costs more than our formula says"),
+    Known("bert-base-uncased", "text encoder", "en",
+          109.5e6, 23.8e6, 12, 768, 3072, 12, 512,
+          "the classic of 2018: known everywhere, to compare with"),
+    Known("answerdotai/ModernBERT-large", "text encoder", "en",
+          394.8e6, 51.6e6, 28, 1024, 3936, 16, 8192,
+          "when base is not enough and there are thousands of labels"),
+    Known("bert-large-uncased", "text encoder", "en",
+          335.1e6, 31.8e6, 24, 1024, 4096, 16, 512,
+          "to compare with; some runs fail with few labels"),
+    Known("gpt2", "text decoder", "en",
+          124.4e6, 39.4e6, 12, 768, 3072, 12, 1024,
+          "writes texts; for labels an encoder of this size is usually better, since here a "
+          "word sees only what stands before it"),
+    Known("smollm2", "chat decoder", "en",
+          134.5e6, 28.3e6, 30, 576, 2304, 9, 8192,
+          "bundled, no hub needed; chats, and follows simple instructions: try it first"),
 )
+
+# %% ../../nbs/models/03_choosing.ipynb #abc7203e
+_OTHERS = (
+    Known("Qwen/Qwen2.5-0.5B-Instruct", "chat decoder", "many",
+          494.0e6, 136.1e6, 24, 896, 7296, 14, 32768,
+          "chats in 29 languages, Chinese among them"),
+    Known("google-t5/t5-small", "translator", "en",
+          60.5e6, 16.5e6, 12, 512, 2048, 8, 512,
+          "encoder and decoder; knows German, French and Romanian from its pretraining"),
+    Known("Helsinki-NLP/opus-mt-en-zh", "translator", "zh",
+          77.9e6, 33.8e6, 12, 512, 2048, 8, 512,
+          "encoder and decoder, trained to translate English into Chinese"),
+    Known("bert-base-chinese", "text encoder", "zh",
+          102.3e6, 16.6e6, 12, 768, 3072, 12, 512,
+          "one token per character: robust, known everywhere"),
+    Known("hfl/chinese-roberta-wwm-ext", "text encoder", "zh",
+          102.3e6, 16.6e6, 12, 768, 3072, 12, 512,
+          "as bert-base-chinese, trained longer and on masked words; loads as BERT"),
+    Known("jhu-clsp/mmBERT-base", "text encoder", "many",
+          306.9e6, 196.6e6, 22, 768, 1728, 12, 8192,
+          "today's first choice for other languages and mixed ones: more than 1,800"),
+    Known("jhu-clsp/mmBERT-small", "text encoder", "many",
+          140.5e6, 98.3e6, 22, 384, 1728, 6, 8192,
+          "the same, small enough for a laptop"),
+    Known("xlm-roberta-base", "text encoder", "many",
+          278.0e6, 192.4e6, 12, 768, 3072, 12, 512,
+          "100 languages, known everywhere, to compare with"),
+)
+
+# %% ../../nbs/models/03_choosing.ipynb #74d908bf
+def _seeing(name, parameters, kept, operations, why):
+    size = dict(layers=0, width=0, inner=0, heads=0, reads=224)
+    return Known(name, "image encoder", "many", parameters, 0, **size, why=why, kept=kept,
+                 operations=operations)
+
+_PICTURES = (
+    Known("efficientnet-lite0", "image detector", "many", .86e6, 0, 0, 0, 0, 0, 256,
+          "bundled, no hub needed; its lower blocks with a dense head, learns in minutes on "
+          "a laptop: try it first", 25.2e6, 1.65e9),
+    Known("PekingU/rtdetr_r50vd", "image detector", "many", 42.7e6, 0, 0, 0, 0, 0, 640,
+          "a detection transformer trained on COCO's 80 classes; wants a GPU", 192e6, 137e9),
+    _seeing("efficientnet-lite0", 3.4e6, 19.9e6, .77e9,
+            "bundled, no hub needed; made for phones, learns in minutes on a laptop: try it first"),
+    _seeing("facebook/convnextv2-tiny-22k-224", 27.9e6, 42.4e6, 8.9e9,
+            "today's first choice of this size; trained on 22,000 classes"),
+    _seeing("microsoft/swin-tiny-patch4-window7-224", 27.5e6, 26.7e6, 9.0e9,
+            "attention in windows; a good body for detection too"),
+    _seeing("google/vit-base-patch16-224", 85.8e6, 29.5e6, 33.7e9,
+            "plain attention over patches; wants many pictures, or careful rates"),
+    _seeing("microsoft/resnet-50", 23.5e6, 21.5e6, 8.2e9,
+            "the classic of 2015: known everywhere, to compare with"),
+)
+
+KNOWN = _ENGLISH + _OTHERS + _PICTURES
 
 # %% ../../nbs/models/03_choosing.ipynb #7bdb3e2c
 def _made(task):
     "A task, of one or of its class."
     if isinstance(task, Task): return task
-    if not issubclass(task, Task): raise DataError(f"task should be a task or its class, such as TextClassification, not {task.__name__}.")
-    return task()
+    if issubclass(task, Task): return task()
+    raise DataError("task should be a task or its class, such as TextClassification, "
+                    f"not {task.__name__}.")
 
 @checked
 def suggest_loss(
@@ -162,8 +224,9 @@ def suggest_loss(
         or its class
     """
     task = _made(task)
-    if not task.loss_name: raise DataError(f"{type(task).__name__} does not name its loss. Set `loss_name` on the class.")
-    return task.loss_name
+    if task.loss_name: return task.loss_name
+    name = type(task).__name__
+    raise DataError(f"{name} does not name its loss. Set `loss_name` on the class.")
 
 # %% ../../nbs/models/03_choosing.ipynb #90588a64
 _UNSPACED = ("zh", "ja", "th", "lo", "km", "my")  # languages that write without blanks
@@ -191,27 +254,64 @@ def rough_lengths(
         n: tokens, roughly
     """
     letters = sum(np.array([len(str(v)) for v in cells(rows[c])]) for c in task.inputs())
-    return np.ceil(letters / (1 if language in _UNSPACED else 4)) + 2
+    letters_a_token = 1 if language in _UNSPACED else 4
+    return np.ceil(letters / letters_a_token) + 2
 
 # %% ../../nbs/models/03_choosing.ipynb #2db3bfd0
-def _cost(model, lengths, batch_size, speed, fused):
-    short, text = lambda x: float(f"{x:.2g}"), not model.kind.startswith("image")  # two digits: it is an estimate
-    read = np.minimum(lengths, model.reads) if text else np.full(len(lengths), model.reads)
-    return {"checkpoint": model.name, "from": "package index" if model.name in register.names("checkpoint") else "model hub", "why": model.why, "language": model.language,
-            "million parameters": round(model.parameters / 1e6, 1), "reads (tokens)" if text else "reads (pixels a side)": model.reads, **({"texts cut": float((lengths > model.reads).mean())} if text else {}),
-            "memory (GB)": short(memory_bytes(model, batch_size, int(read.max()), fused) / 1e9), "minutes an epoch": short(training_operations(model, len(read), read.mean()) / speed / 60)}
+def _two_digits(value): return float(f"{value:.2g}")  # more would be a promise
 
+def _estimate(model, lengths, batch_size, speed, fused):
+    "A row of the answer: what the model is, what it reads, and what it costs."
+    is_text = not model.kind.startswith("image")
+    read = np.minimum(lengths, model.reads) if is_text else np.full(len(lengths), model.reads)
+    memory = memory_bytes(model, batch_size, int(read.max()), fused)
+    seconds = training_operations(model, len(read), read.mean()) / speed
+    bundled = model.name in register.names("checkpoint")
+    row = {"checkpoint": model.name, "from": "package index" if bundled else "model hub",
+           "why": model.why, "language": model.language,
+           "million parameters": round(model.parameters / 1e6, 1)}
+    row["reads (tokens)" if is_text else "reads (pixels a side)"] = model.reads
+    if is_text: row["texts cut"] = float((lengths > model.reads).mean())
+    row["memory (GB)"] = _two_digits(memory / 1e9)
+    row["minutes an epoch"] = _two_digits(seconds / 60)
+    return row
+
+# %% ../../nbs/models/03_choosing.ipynb #6411c149
+def _operations_per_second(device, speed):
+    "As given, or what is known of the device."
+    kind = device.split(":")[0]
+    if speed is None and kind not in SPEED:
+        raise DataError(f"No speed is known for the device {device!r}. Known: {', '.join(SPEED)}; "
+                        "or give speed=, in operations per second.")
+    if speed is not None and speed <= 0:
+        raise DataError(f"speed={speed}: operations per second, more than 0.")
+    return speed or SPEED[kind]
+
+def _lengths(task, rows, language):
+    "Tokens of every row; of 1,000 texts of 64 tokens where there are no rows."
+    if rows is None: return np.full(1000, 64.0)
+    gone = [c for c in task.inputs() if c not in rows]
+    if gone:
+        raise DataError(f"There is no column {gone[0]!r} in the table, which the task reads.")
+    if not len(rows):
+        raise DataError("The table has no rows. Give rows=None for a general answer.")
+    return rough_lengths(task, rows, language)
+
+# %% ../../nbs/models/03_choosing.ipynb #bb047c18
 @checked
 def suggest_checkpoint(
     task: Task | type,  # or its class
     language: str = "en",  # two letters: "en", "zh", "de" …
-    rows: pd.DataFrame | None = None,  # the training rows; None: 1,000 texts of 64 tokens, or 1,000 pictures
+    # the training rows; None: 1,000 texts of 64 tokens, or 1,000 pictures
+    rows: pd.DataFrame | None = None,
     device: str = "cpu",  # "cpu", "mps" or "cuda": whose speed is assumed
     batch_size: int = 32,  # rows at a time
     speed: float | None = None,  # operations per second; None: `SPEED` of the device
 ) -> pd.DataFrame:  # a row per checkpoint, the first one to try on top
-    """Which checkpoints suit a task, and what they cost. On a CPU the fastest comes first, else the
-    table's order. Raises DataError for a task without `suited`.
+    """Which checkpoints suit a task, and what they cost.
+
+    On a CPU the fastest comes first, else the table's order. Raises DataError for a task without
+    `suited`.
 
     Parameters
     ----------
@@ -234,13 +334,15 @@ def suggest_checkpoint(
         a row per checkpoint, the first one to try on top
     """
     task = _made(task)
-    if not task.suited: raise DataError(f"{type(task).__name__} does not say which kind of checkpoint suits it. Set `suited` on the class, e.g. (\"text encoder\",).")
-    if device.split(":")[0] not in SPEED and speed is None: raise DataError(f"No speed is known for the device {device!r}. Known: {', '.join(SPEED)}; or give speed=, in operations per second.")
-    if speed is not None and speed <= 0: raise DataError(f"speed={speed}: operations per second, more than 0.")
-    if gone := [c for c in (task.inputs() if rows is not None else ()) if c not in rows]: raise DataError(f"There is no column {gone[0]!r} in the table, which the task reads.")
-    lengths = np.full(1000, 64.0) if rows is None else rough_lengths(task, rows, language)
-    if not len(lengths): raise DataError("The table has no rows. Give rows=None for a general answer.")
-    fit = sorted((k for k in KNOWN if k.kind in task.suited and k.language in (language, "many")), key=lambda k: (task.suited.index(k.kind), k.language == "many"))
-    costs = [_cost(k, lengths, batch_size, speed or SPEED[device.split(":")[0]], device != "cpu") | {"_": (task.suited.index(k.kind), k.language == "many")} for k in fit]
-    if device == "cpu": costs.sort(key=lambda c: (*c["_"], c["minutes an epoch"]))
-    return pd.DataFrame(costs).drop(columns="_").set_index("checkpoint") if costs else pd.DataFrame(columns=["from", "why"])
+    if not task.suited:
+        raise DataError(f"{type(task).__name__} does not say which kind of checkpoint suits it. "
+                        "Set `suited` on the class, e.g. (\"text encoder\",).")
+    speed = _operations_per_second(device, speed)
+    lengths = _lengths(task, rows, language)
+    fit = [k for k in KNOWN if k.kind in task.suited and k.language in (language, "many")]
+    if not fit: return pd.DataFrame(columns=["from", "why"])
+    costs = {k: _estimate(k, lengths, batch_size, speed, device != "cpu") for k in fit}
+    def order(k):
+        minutes = costs[k]["minutes an epoch"] if device == "cpu" else 0
+        return task.suited.index(k.kind), k.language == "many", minutes
+    return pd.DataFrame([costs[k] for k in sorted(fit, key=order)]).set_index("checkpoint")

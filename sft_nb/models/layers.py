@@ -21,6 +21,8 @@ from ..mistakes import checked
 from ..task import CheckpointError
 
 # %% ../../nbs/models/02_layers.ipynb #dc359786
+def _parameters_in(module): return sum(p.numel() for p in module.parameters())
+
 @checked
 def blocks(
     model: nn.Module,  # any transformers model
@@ -37,16 +39,21 @@ def blocks(
     tuple[str, nn.ModuleList]
         the name of the stack in the model, and the stack
     """
-    stacks = [(name, m) for name, m in model.named_modules() if isinstance(m, (nn.ModuleList, nn.Sequential)) and len(m) and any(True for _ in m.parameters())]
-    if not stacks: raise CheckpointError(f"{type(model).__name__} has no stack of blocks to freeze by depth.")
-    size = lambda m: sum(p.numel() for p in m.parameters())
-    return max(stacks, key=lambda s: (size(s[1]), -s[0].count(".")))
+    lists = [(name, m) for name, m in model.named_modules()
+             if isinstance(m, (nn.ModuleList, nn.Sequential))]
+    stacks = [(name, m) for name, m in lists if next(m.parameters(), None) is not None]
+    if not stacks:
+        raise CheckpointError(f"{type(model).__name__} has no stack of blocks to freeze by depth.")
+    def largest_then_outermost(stack):
+        name, module = stack
+        return _parameters_in(module), -name.count(".")
+    return max(stacks, key=largest_then_outermost)
 
 # %% ../../nbs/models/02_layers.ipynb #94e919e6
 @checked
 def depth_of(
     model: nn.Module,  # any transformers model
-) -> dict[str, int]:  # parameter name -> 0 embeddings, 1…L blocks from below, L+1 everything above
+) -> dict[str, int]:  # parameter name -> 0 embeddings, 1…L blocks from below, L+1 all above
     """How high in the model every parameter sits.
 
     Parameters
@@ -57,19 +64,21 @@ def depth_of(
     Returns
     -------
     dict[str, int]
-        parameter name -> 0 embeddings, 1…L blocks from below, L+1 everything above
+        parameter name -> 0 embeddings, 1…L blocks from below, L+1 all above
     """
-    name, stack = blocks(model)
-    head = {n for n, _ in model.named_parameters() if not n.startswith(f"{name}.")}
-    below = {n for n in head if "embed" in n or re.search(r"\.w[tp]e\.", n)}
-    level = lambda n: 0 if n in below else len(stack) + 1 if n in head else int(n[len(name) + 1:].split(".")[0]) + 1
-    return {n: level(n) for n, _ in model.named_parameters()}
+    stack_name, stack = blocks(model)
+    def depth(name):
+        if name.startswith(f"{stack_name}."):
+            return int(name[len(stack_name) + 1:].split(".")[0]) + 1
+        below = "embed" in name or re.search(r"\.w[tp]e\.", name)
+        return 0 if below else len(stack) + 1
+    return {name: depth(name) for name, _ in model.named_parameters()}
 
 # %% ../../nbs/models/02_layers.ipynb #87c82867
 @checked
 def freeze(
     model: nn.Module,  # changed in place
-    unfreeze_last: int | None = 0,  # how many top blocks stay trainable beside the head; None: everything is trainable
+    unfreeze_last: int | None = 0,  # top blocks that learn beside the head; None: everything does
 ) -> nn.Module:  # the same model
     """Let only the head and the last blocks learn.
 
@@ -78,7 +87,7 @@ def freeze(
     model
         changed in place
     unfreeze_last
-        how many top blocks stay trainable beside the head; None: everything is trainable
+        top blocks that learn beside the head; None: everything does
 
     Returns
     -------
@@ -87,11 +96,18 @@ def freeze(
     """
     if unfreeze_last is None: return model.requires_grad_(True)
     depth, top = depth_of(model), len(blocks(model)[1])
-    if not 0 <= unfreeze_last <= top: raise CheckpointError(f"unfreeze_last={unfreeze_last}, but this model has {top} blocks. Choose 0 to {top}, or None for everything.")
-    for name, p in model.named_parameters(): p.requires_grad_(depth[name] > top - unfreeze_last)
+    if not 0 <= unfreeze_last <= top:
+        raise CheckpointError(f"unfreeze_last={unfreeze_last}, but this model has {top} blocks. "
+                              f"Choose 0 to {top}, or None for everything.")
+    for name, p in model.named_parameters():
+        p.requires_grad_(depth[name] > top - unfreeze_last)
     return model
 
 # %% ../../nbs/models/02_layers.ipynb #f05d877f
+def _part(depth, blocks_in_all):
+    if depth == 0: return "embeddings"
+    return f"block {depth}" if depth <= blocks_in_all else "head"
+
 @checked
 def trainable_table(
     model: nn.Module,  # any transformers model
@@ -109,13 +125,17 @@ def trainable_table(
         a row per depth: part, parameters, trainable, and the share of all
     """
     depth, top = depth_of(model), len(blocks(model)[1])
-    part = lambda d: "embeddings" if d == 0 else "head" if d == top + 1 else f"block {d}"
-    df = pd.DataFrame([(depth[n], p.numel(), p.numel() * p.requires_grad) for n, p in model.named_parameters()], columns=["depth", "parameters", "trainable"])
+    counts = [(depth[name], p.numel(), p.numel() * p.requires_grad)
+              for name, p in model.named_parameters()]
+    df = pd.DataFrame(counts, columns=["depth", "parameters", "trainable"])
     df = df.groupby("depth").sum().sort_index(ascending=False)
-    df.insert(0, "part", [part(d) for d in df.index])
-    return df.assign(share=(df.parameters / df.parameters.sum()).round(3)).reset_index(drop=True)
+    df.insert(0, "part", [_part(d, top) for d in df.index])
+    share = (df.parameters / df.parameters.sum()).round(3)
+    return df.assign(share=share).reset_index(drop=True)
 
 # %% ../../nbs/models/02_layers.ipynb #b3cdc7bd
+_DROPOUT = re.compile(r"(dropout|pdrop|dropout_prob)$")
+
 @checked
 def set_dropout(
     model: nn.Module,  # changed in place
@@ -135,11 +155,14 @@ def set_dropout(
     nn.Module
         the same model
     """
-    holders = [*model.modules(), *({id(m.config): m.config for m in model.modules() if hasattr(m, "config")}.values())]
-    for holder in holders:
+    modules = list(model.modules())
+    configs = {id(m.config): m.config for m in modules if hasattr(m, "config")}
+    for holder in [*modules, *configs.values()]:
         if isinstance(holder, nn.Dropout): holder.p = p
-        for name, value in list(vars(holder).items()):
-            if re.search(r"(dropout|pdrop|dropout_prob)$", name) and isinstance(value, (int, float)): setattr(holder, name, p)
+        rates = [name for name, value in vars(holder).items()
+                 if _DROPOUT.search(name) and isinstance(value, (int, float))]
+        for name in rates:
+            setattr(holder, name, p)
     return model
 
 # %% ../../nbs/models/02_layers.ipynb #971c2c3d
@@ -173,7 +196,7 @@ def parameter_groups(
     model: nn.Module,  # only parameters that require gradients are taken
     learning_rate: float,  # of the head
     weight_decay: float = 0.01,  # for matrices; vectors (biases, norms) get none
-    depth_decay: float = 1.0,  # each step down multiplies the rate by this (1: the same rate everywhere)
+    depth_decay: float = 1.0,  # each step down multiplies the rate by this (1: one rate for all)
 ) -> list[dict]:  # for a torch optimiser: params, lr, weight_decay, names
     """Parameters by learning rate and weight decay.
 
@@ -186,7 +209,7 @@ def parameter_groups(
     weight_decay
         for matrices; vectors (biases, norms) get none
     depth_decay
-        each step down multiplies the rate by this (1: the same rate everywhere)
+        each step down multiplies the rate by this (1: one rate for all)
 
     Returns
     -------
@@ -198,6 +221,11 @@ def parameter_groups(
     groups = {}
     for name, p in model.named_parameters():
         if not p.requires_grad: continue
-        key = (learning_rate * depth_decay ** (top - depth.get(name, top)), weight_decay if p.ndim > 1 else 0.0)
-        groups.setdefault(key, []).append((name, p))
-    return [{"params": [p for _, p in ps], "names": [n for n, _ in ps], "lr": lr, "weight_decay": wd} for (lr, wd), ps in groups.items()]
+        steps_down = top - depth.get(name, top)
+        rate = learning_rate * depth_decay ** steps_down
+        decay = weight_decay if p.ndim > 1 else 0.0
+        new = {"params": [], "names": [], "lr": rate, "weight_decay": decay}
+        group = groups.setdefault((rate, decay), new)
+        group["params"].append(p)
+        group["names"].append(name)
+    return list(groups.values())

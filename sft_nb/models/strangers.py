@@ -20,7 +20,9 @@ from ..files import read_json
 from ..mistakes import CheckpointError, checked, shown
 
 # %% ../../nbs/models/00_strangers.ipynb #658e4472
-_CHOOSES = re.compile(r"_?(attn|experts)_implementation(_internal|_autoset)?|auto_map|custom_pipelines|custom_generate|quantization_config|(torch_)?dtype")
+_CHOOSES = re.compile(
+    r"_?(attn|experts)_implementation(_internal|_autoset)?"
+    r"|auto_map|custom_pipelines|custom_generate|quantization_config|(torch_)?dtype")
 
 def without_choices(
     raw: Any,  # what config.json holds
@@ -47,8 +49,25 @@ _DEPTH = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _SIZE = re.compile(r"(.*_)?(size|sizes|dim|dims|heads|head|channels|embd|embed|d_model|d_ff|d_kv)")
 _ACTIVATION = re.compile(r"(.*_)?(hidden_act|activation|activation_function|hidden_activation)")
 
-def _numbers(value): return [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, int) and not isinstance(v, bool)]
+def _whole_numbers(value):
+    listed = value if isinstance(value, list) else [value]
+    return [v for v in listed if isinstance(v, int) and not isinstance(v, bool)]
 
+def _impossible_field(key, value, most):
+    "What cannot be of one field, in words."
+    numbers = _whole_numbers(value)
+    said = f"{key} is {shown(value)}"
+    if _LAYERS.fullmatch(key) and any(n > most for n in numbers):
+        return f"{said}, more than {most:,}"
+    if _SIZE.fullmatch(key) and any(n < 0 for n in numbers):
+        return f"{said}: a size is not below zero"
+    if key in _DEPTH and any(n < 1 for n in numbers):
+        return f"{said}: a model has at least one layer"
+    if _ACTIVATION.fullmatch(key) and isinstance(value, str) and value not in ACT2FN:
+        return f"{key} {shown(value)} is not known to transformers"
+    return ""
+
+# %% ../../nbs/models/00_strangers.ipynb #5d7aad59
 def impossible(
     raw: dict,  # what config.json holds
     most: int = 1_000,  # layers, or blocks of a stage
@@ -68,15 +87,20 @@ def impossible(
         what cannot be, in words; "" if nothing speaks against it
     """
     for key, value in raw.items():
-        if isinstance(value, dict) and (found := impossible(value, most)): return found
-        if _LAYERS.fullmatch(str(key)) and any(n > most for n in _numbers(value)): return f"{key} is {shown(value)}, more than {most:,}"
-        if _SIZE.fullmatch(str(key)) and any(n < 0 for n in _numbers(value)): return f"{key} is {shown(value)}: a size is not below zero"
-        if key in _DEPTH and any(n < 1 for n in _numbers(value)): return f"{key} is {shown(value)}: a model has at least one layer"
-        if _ACTIVATION.fullmatch(str(key)) and isinstance(value, str) and value not in ACT2FN: return f"{key} {shown(value)} is not known to transformers"
+        inside = isinstance(value, dict)
+        found = impossible(value, most) if inside else _impossible_field(str(key), value, most)
+        if found: return found
     return ""
 
 # %% ../../nbs/models/00_strangers.ipynb #72d9b9ef
 _OPENED = (".json", ".safetensors", ".bin", ".txt", ".model", ".jinja", ".gguf")
+
+def _unreadable(file):
+    "Why a file cannot be read, in words; \"\" if it can."
+    if file.is_symlink() and not file.exists():
+        return "is a link that leads nowhere. Copy the folder again."
+    if not file.is_file(): return "is a device or a pipe, not a file."
+    return ""
 
 @checked
 def look_through(
@@ -89,13 +113,24 @@ def look_through(
     folder
         of a checkpoint
     """
-    for f in sorted(folder.iterdir()):
-        if f.suffix not in _OPENED or f.is_dir(): continue
-        if f.is_symlink() and not f.exists(): raise CheckpointError(f"The checkpoint in {str(folder)!r} cannot be read: {f.name} is a link that leads nowhere. Copy the folder again.")
-        if not f.is_file(): raise CheckpointError(f"The checkpoint in {str(folder)!r} cannot be read: {f.name} is a device or a pipe, not a file.")
-        if not os.access(f, os.R_OK): raise CheckpointError(f"The checkpoint in {str(folder)!r} cannot be read: you have no permission to read {f.name}. Ask its owner, or change it: chmod u+r.")
+    failed = f"The checkpoint in {str(folder)!r} cannot be read: "
+    for file in sorted(folder.iterdir()):
+        if file.suffix not in _OPENED or file.is_dir(): continue
+        if fault := _unreadable(file): raise CheckpointError(f"{failed}{file.name} {fault}")
+        if not os.access(file, os.R_OK):
+            raise CheckpointError(f"{failed}you have no permission to read {file.name}. "
+                                  "Ask its owner, or change it: chmod u+r.")
 
 # %% ../../nbs/models/00_strangers.ipynb #ad4e602a
+def _own_growth(step):
+    "How many times longer one replacement makes a text, at most."
+    if step.get("type") not in ("Replace", "Prepend"): return 1.
+    pattern = step.get("pattern")
+    content = str(step.get("content") or step.get("prepend") or "")
+    is_text = isinstance(pattern, dict) and "String" in pattern
+    shortest = len(str(pattern["String"])) if is_text else 1  # what a regular expression may match
+    return max(1., len(content) / max(1, shortest))
+
 def growth(
     step: Any,  # a normalizer or decoder of tokenizer.json
 ) -> float:  # how many times longer a text can become, at most
@@ -112,22 +147,21 @@ def growth(
         how many times longer a text can become, at most
     """
     if not isinstance(step, dict): return 1.
-    inner = [step.get(k) for k in ("normalizers", "decoders", "pretokenizers")]
-    own = 1.
-    if step.get("type") in ("Replace", "Prepend"):
-        pattern, content = step.get("pattern"), str(step.get("content") or step.get("prepend") or "")
-        short = len(str(pattern["String"])) if isinstance(pattern, dict) and "String" in pattern else 1
-        own = max(1., len(content) / max(1, short))
-    for one in [s for steps in inner if isinstance(steps, list) for s in steps]: own *= growth(one)
-    return own
+    total = _own_growth(step)
+    for chain in ("normalizers", "decoders", "pretokenizers"):
+        steps = step.get(chain)
+        for inner in steps if isinstance(steps, list) else []:
+            total *= growth(inner)
+    return total
 
+# %% ../../nbs/models/00_strangers.ipynb #635e14f3
 @checked
 def check_tokenizer(
     folder: Path,  # of a checkpoint
     most: int = 1_000,  # times longer than it was
 ) -> None:
-    """Raise CheckpointError for a tokenizer.json that is no JSON, or whose replacements grow
-    without measure.
+    """Raise CheckpointError for a tokenizer.json that is no JSON, or makes texts grow without
+    measure.
 
     Parameters
     ----------
@@ -140,16 +174,27 @@ def check_tokenizer(
     if not path.exists(): return
     raw = read_json(path, what="tokenizer", error=CheckpointError)
     if any(growth(raw.get(k)) > most for k in ("normalizer", "pre_tokenizer", "decoder")):
-        raise CheckpointError(f"The tokenizer in {str(folder)!r} cannot be used: its replacements make a text more than {most:,} times longer, which would fill the memory. Take the checkpoint from its author again.")
+        raise CheckpointError(
+            f"The tokenizer in {str(folder)!r} cannot be used: its replacements make a text more "
+            f"than {most:,} times longer, which would fill the memory. Take the checkpoint from "
+            "its author again.")
 
 # %% ../../nbs/models/00_strangers.ipynb #b247e177
+def _raw_description(path):
+    "What a checkpoint's config.json holds, of a folder or of the hub."
+    folder = Path(path)
+    if not folder.is_dir(): return PreTrainedConfig.get_config_dict(path)[0]
+    look_through(folder)
+    return read_json(folder / "config.json", what="config.json", error=CheckpointError)
+
 @checked
 def described(
     path: str | Path,  # a local folder, or the id of a checkpoint on the hub
     **changes: Any,  # to the configuration, e.g. num_labels=3
 ) -> Any:  # a transformers configuration
-    """What a checkpoint says of its architecture, without what chooses code. Raises
-    CheckpointError, and whatever transformers raises.
+    """What a checkpoint says of its architecture, without what chooses code.
+
+    Raises CheckpointError, and whatever transformers raises.
 
     Parameters
     ----------
@@ -164,11 +209,9 @@ def described(
         a transformers configuration
     """
     path = str(path)
-    local = Path(path).is_dir()
-    if local: look_through(Path(path))
-    raw = read_json(Path(path) / "config.json", what="config.json", error=CheckpointError) if local else PreTrainedConfig.get_config_dict(path)[0]
-    raw = without_choices(raw)
-    if not isinstance(raw.get("model_type"), str): raise CheckpointError("config.json has no model_type, such as \"bert\"")
+    raw = without_choices(_raw_description(path))
+    if not isinstance(raw.get("model_type"), str):
+        raise CheckpointError("config.json has no model_type, such as \"bert\"")
     if wrong := impossible(raw): raise CheckpointError(f"in config.json, {wrong}")
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(raw), encoding="utf-8")

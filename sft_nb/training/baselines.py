@@ -10,6 +10,7 @@ __all__ = ['STRENGTHS', 'tuned', 'bag_of_words', 'linear_probe', 'ridge_words', 
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,10 @@ from .guards import usable
 from .tuner import FineTuner
 
 # %% ../../nbs/training/10_baselines.ipynb #1c345b4a
-STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # inverse regularisation C: larger trusts the training rows more
+# inverse regularisation C: larger trusts the training rows more
+STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+
+def _own_score(model, x, y): return model.score(x, y)  # of a classifier: accuracy
 
 def tuned(
     make: Callable,  # setting -> an unfitted scikit-learn model
@@ -42,7 +46,7 @@ def tuned(
     y_train: Any,  # their classes
     x_valid: Any,  # rows to choose with
     y_valid: Any,  # their classes
-    score: Callable = lambda model, x, y: model.score(x, y),  # larger is better; for a classifier this one is accuracy
+    score: Callable = _own_score,  # larger is better
 ) -> Any:  # the fitted model that is best on valid; ties go to the earlier setting
     """Fit once per setting and keep the best on valid.
 
@@ -61,7 +65,7 @@ def tuned(
     y_valid
         their classes
     score
-        larger is better; for a classifier this one is accuracy
+        larger is better
 
     Returns
     -------
@@ -71,8 +75,17 @@ def tuned(
     fitted = [make(s).fit(x_train, y_train) for s in settings]
     return max(fitted, key=lambda m: score(m, x_valid, y_valid))
 
-def _words(n): return TfidfVectorizer(ngram_range=(1, n), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
-def _logistic(c, multi): lr = LogisticRegression(C=c, max_iter=2000); return OneVsRestClassifier(lr) if multi else lr
+# %% ../../nbs/training/10_baselines.ipynb #ccd9b42c
+_WORD_SETTINGS = tuple((strength, n) for n in (1, 2) for strength in STRENGTHS)
+
+def _word_counts(n):
+    "Words, and runs of up to n of them."
+    return TfidfVectorizer(ngram_range=(1, n), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
+
+def _logistic(strength, classes):
+    "For one class a row (n), or for several, as 0/1 (n c)."
+    one = LogisticRegression(C=strength, max_iter=2000)
+    return OneVsRestClassifier(one) if np.ndim(classes) == 2 else one
 
 # %% ../../nbs/training/10_baselines.ipynb #25c0a64a
 @checked
@@ -103,10 +116,10 @@ def bag_of_words(
     np.ndarray
         probabilities, m c
     """
-    multi = np.ndim(y_train) == 2
-    make = lambda s: make_pipeline(_words(s[1]), _logistic(s[0], multi))
-    best = tuned(make, [(c, n) for n in (1, 2) for c in STRENGTHS], x_train, y_train, x_valid, y_valid)
-    return best.predict_proba(texts)
+    def make(setting):
+        strength, n = setting
+        return make_pipeline(_word_counts(n), _logistic(strength, y_train))
+    return tuned(make, _WORD_SETTINGS, x_train, y_train, x_valid, y_valid).predict_proba(texts)
 
 # %% ../../nbs/training/10_baselines.ipynb #0402a07a
 @checked
@@ -137,20 +150,28 @@ def linear_probe(
     np.ndarray
         probabilities, m c
     """
-    multi = np.ndim(y_train) == 2
-    make = lambda c: make_pipeline(StandardScaler(), _logistic(c, multi))
-    return tuned(make, [c / 100 for c in STRENGTHS], x_train, y_train, x_valid, y_valid).predict_proba(features)
+    def make(strength): return make_pipeline(StandardScaler(), _logistic(strength, y_train))
+    strengths = [c / 100 for c in STRENGTHS]
+    return tuned(make, strengths, x_train, y_train, x_valid, y_valid).predict_proba(features)
 
 # %% ../../nbs/training/10_baselines.ipynb #e0217d93
+def _minus_squared_error(model, x, y): return -np.square(model.predict(x) - y).mean()
+
+def _known(x, y):
+    "The rows whose number is known, and these numbers."
+    at = np.flatnonzero(np.isfinite(y))
+    return (x[at] if isinstance(x, np.ndarray) else [x[i] for i in at]), y[at]
+
 def _ridge(make, settings, x_train, y_train, x_valid, y_valid, x):
     "Predictions (m k) of one model per column of numbers, each tuned on valid; NaN: not known."
-    wrong = lambda model, x, y: -np.square(model.predict(x) - y).mean()
-    pick = lambda x, at: x[at] if isinstance(x, np.ndarray) else [x[i] for i in at]
     columns = []
-    for train, valid in zip(y_train.T, y_valid.T):
-        a, b = np.flatnonzero(np.isfinite(train)), np.flatnonzero(np.isfinite(valid))
-        some = settings if len(b) else settings[:1]  # nothing to choose with
-        columns.append(tuned(make, some, pick(x_train, a), train[a], pick(x_valid, b) if len(b) else pick(x_train, a), valid[b] if len(b) else train[a], wrong).predict(x))
+    for train, valid in zip(y_train.T, y_valid.T, strict=True):
+        fit, choose = _known(x_train, train), _known(x_valid, valid)
+        if len(choose[1]):
+            best = tuned(make, settings, *fit, *choose, score=_minus_squared_error)
+        else:
+            best = make(settings[0]).fit(*fit)  # nothing to choose with
+        columns.append(best.predict(x))
     return np.stack(columns, axis=1)
 
 # %% ../../nbs/training/10_baselines.ipynb #d4f91528
@@ -162,8 +183,9 @@ def ridge_words(
     y_valid: np.ndarray,  # their numbers
     texts: list[str],  # to answer
 ) -> np.ndarray:  # m k
-    """TF-IDF and ridge regression, tuned over strength and n-grams on valid, a model per column of
-    numbers.
+    """TF-IDF and ridge regression, tuned over strength and n-grams on valid.
+
+    A model per column of numbers.
 
     Parameters
     ----------
@@ -183,8 +205,10 @@ def ridge_words(
     np.ndarray
         m k
     """
-    make = lambda s: make_pipeline(_words(s[1]), Ridge(alpha=1 / s[0]))
-    return _ridge(make, [(c, n) for n in (1, 2) for c in STRENGTHS], x_train, y_train, x_valid, y_valid, texts)
+    def make(setting):
+        strength, n = setting
+        return make_pipeline(_word_counts(n), Ridge(alpha=1 / strength))
+    return _ridge(make, _WORD_SETTINGS, x_train, y_train, x_valid, y_valid, texts)
 
 @checked
 def ridge_probe(
@@ -194,8 +218,9 @@ def ridge_probe(
     y_valid: np.ndarray,  # their numbers
     features: np.ndarray,  # to answer, m d
 ) -> np.ndarray:  # m k
-    """Ridge regression on frozen features, tuned over its strength on valid, a model per column of
-    numbers.
+    """Ridge regression on frozen features, tuned over its strength on valid.
+
+    A model per column of numbers.
 
     Parameters
     ----------
@@ -215,7 +240,7 @@ def ridge_probe(
     np.ndarray
         m k
     """
-    make = lambda c: make_pipeline(StandardScaler(), Ridge(alpha=100 / c))
+    def make(strength): return make_pipeline(StandardScaler(), Ridge(alpha=100 / strength))
     return _ridge(make, STRENGTHS, x_train, y_train, x_valid, y_valid, features)
 
 # %% ../../nbs/training/10_baselines.ipynb #a2020fe1
@@ -233,9 +258,12 @@ def majority(
     n
         rows to answer
     """
-    counts = Counter(train_targets); best = min(counts, key=lambda k: (-counts[k], str(k)))
-    probs = {str(k): v / len(train_targets) for k, v in sorted(counts.items(), key=lambda kv: str(kv[0]))}
-    return [Prediction(best, counts[best] / len(train_targets), probs)] * n
+    counts = Counter(train_targets)
+    answers = sorted(counts, key=str)
+    share = {answer: counts[answer] / len(train_targets) for answer in answers}
+    best = max(answers, key=counts.get)
+    probs = {str(answer): s for answer, s in share.items()}
+    return [Prediction(best, share[best], probs)] * n
 
 # %% ../../nbs/training/10_baselines.ipynb #607d8c58
 @torch.inference_mode()
@@ -247,8 +275,8 @@ def frozen_features(
     rows: pd.DataFrame,  # n rows
     batch_size: int = 64,  # rows at a time
     device: str | torch.device = "cpu",  # where to run
-) -> np.ndarray | list:  # float32, in the order of the rows: n d; or n matrices, k d each, where a row has k answers
-    """One vector per answer from the frozen body.
+) -> np.ndarray | list:  # float32, n d; or n matrices, k d each, where a row has k answers
+    """One vector per answer from the frozen body, in the order of the rows.
 
     Parameters
     ----------
@@ -268,13 +296,14 @@ def frozen_features(
     Returns
     -------
     np.ndarray | list
-        float32, in the order of the rows: n d; or n matrices, k d each, where a row has k answers
+        float32, n d; or n matrices, k d each, where a row has k answers
     """
     examples, out = Examples(task, rows, processor), {}
     model.eval().to(device)
     for indices in examples.batches(batch_size):
         vectors = task.features(model, examples.batch(indices).to(device))
-        out.update((int(i), v.float().cpu().numpy()) for i, v in zip(indices, vectors))
+        for i, v in zip(indices, vectors, strict=True):
+            out[int(i)] = v.float().cpu().numpy()
     found = [out[i] for i in range(len(rows))]
     return np.stack(found) if all(v.ndim == 1 for v in found) else found
 
@@ -303,8 +332,14 @@ class Ladder:
     tuner: FineTuner | None = None  # of the rung "fine-tuned"
 
     @property
-    def table(self) -> pd.DataFrame: "A row per rung."; return pd.DataFrame(self.evaluations).T.rename_axis("rung")
-    def to_dict(self) -> dict: "rung -> metrics."; return self.evaluations
+    def table(self) -> pd.DataFrame:
+        "A row per rung."
+        return pd.DataFrame(self.evaluations).T.rename_axis("rung")
+
+    def to_dict(self) -> dict:
+        "rung -> metrics."
+        return self.evaluations
+
     def _repr_html_(self): return self.table.round(3).to_html()
     def __repr__(self): return self.table.round(3).to_string()
 
@@ -316,12 +351,13 @@ class Ladder:
         Any
             a matplotlib Figure
         """
-        names, values = list(self.evaluations), [m[self.metric] for m in self.evaluations.values()]
-        fig, ax = new_figure(6, .5 * len(names) + 1)
-        colours = [COLORS["valid"] if n == "fine-tuned" else COLORS["baseline"] for n in names]
-        for bar, v in zip(ax.barh(names[::-1], values[::-1], color=colours[::-1]), values[::-1]):
-            ax.text(bar.get_width(), bar.get_y() + bar.get_height() / 2, f" {v:.3f}", va="center")
-        ax.set(xlabel=f"{self.metric} on {self.n:,} rows"); ax.set_xlim(0, max([1.0, *values]) * 1.08)
+        rungs = list(self.evaluations)[::-1]
+        values = [self.evaluations[rung][self.metric] for rung in rungs]
+        colours = [COLORS["valid" if rung == "fine-tuned" else "baseline"] for rung in rungs]
+        fig, ax = new_figure(6, .5 * len(rungs) + 1)
+        bars = ax.barh(rungs, values, color=colours)
+        ax.bar_label(bars, [f" {v:.3f}" for v in values])
+        ax.set(xlabel=f"{self.metric} on {self.n:,} rows", xlim=(0, max([1.0, *values]) * 1.08))
         return fig
 
 # %% ../../nbs/training/10_baselines.ipynb #80ea9b6f
@@ -340,15 +376,31 @@ class _Climb:
     def frozen(self):
         task = self.task.learn(self.train)
         model, processor = task.build(self.checkpoint)
-        feats = [frozen_features(task, model, processor, r, device=pick_device(self.device)) for r in (self.train, self.valid, self.rows)]
-        return task.probe((feats[0], self.train), (feats[1], self.valid), feats[2])
+        def features(rows):
+            device = pick_device(self.device)
+            return frozen_features(task, model, processor, rows, device=device)
+        train = features(self.train), self.train
+        valid = features(self.valid), self.valid
+        return task.probe(train, valid, features(self.rows))
 
     def tuned(self, **changes):
-        self.tuner = FineTuner(self.task, self.checkpoint, self.recipe.but(**changes), device=self.device).fit(self.train, self.valid)
+        recipe = self.recipe.but(**changes)
+        self.tuner = FineTuner(self.task, self.checkpoint, recipe, device=self.device)
+        self.tuner.fit(self.train, self.valid)
         if self.tuner.interrupted: raise KeyboardInterrupt
         return self.tuner.evaluate(self.rows).predictions
 
+    def scratch(self): return self.tuned(fresh=True, depth_decay=1.0, train_batchnorm=True)
+
 # %% ../../nbs/training/10_baselines.ipynb #17d9508d
+def _ways(climb, learned):
+    "rung -> a function that answers the rows, from the cheapest up."
+    rows = climb.train, climb.valid, climb.rows
+    ways = {name: partial(answer, *rows) for name, answer in learned.baselines().items()}
+    if type(learned).features is not Task.features: ways["frozen"] = climb.frozen
+    return ways | {"scratch": climb.scratch, "fine-tuned": climb.tuned}
+
+# %% ../../nbs/training/10_baselines.ipynb #f5b1535d
 @checked
 def ladder(
     task: Task,  # what to learn
@@ -361,8 +413,9 @@ def ladder(
     device: str | torch.device | None = None,  # None: the best there is
     tell: Callable = lambda rung, metrics: None,  # called after every rung
 ) -> Ladder:
-    """Every baseline and the fine-tuned model on the same rows. Raises DataError for rows that
-    cannot be used, or an unknown rung.
+    """Every baseline and the fine-tuned model on the same rows.
+
+    Raises DataError for rows that cannot be used, or an unknown rung.
 
     Parameters
     ----------
@@ -385,18 +438,20 @@ def ladder(
     tell
         called after every rung
     """
-    usable(task, train, "train"); learned = task.learn(train)
-    for part, role in ((valid, "valid"), (rows, "answered")): usable(learned, part, role)
-    climb, simple = _Climb(task, train, valid, rows, checkpoint or task.first, recipe, device), learned.baselines()
-    ways = {name: lambda f=f: f(train, valid, rows) for name, f in simple.items()}
-    if type(task).features is not Task.features: ways["frozen"] = climb.frozen
-    ways |= {"scratch": lambda: climb.tuned(fresh=True, depth_decay=1.0, train_batchnorm=True), "fine-tuned": climb.tuned}
-    if unknown := [r for r in rungs or () if r not in ways]: raise DataError(f"No rung is called {', '.join(map(shown, unknown[:5]))}. Known: {', '.join(ways)}.")
+    usable(task, train, "train")
+    learned = task.learn(train)
+    usable(learned, valid, "valid")
+    usable(learned, rows, "answered")
+    climb = _Climb(task, train, valid, rows, checkpoint or task.first, recipe, device)
+    ways = _ways(climb, learned)
+    unknown = [shown(r) for r in rungs or () if r not in ways]
+    if unknown:
+        raise DataError(f"No rung is called {', '.join(unknown[:5])}. Known: {', '.join(ways)}.")
     result = Ladder(n=len(rows), metric=learned.metric[0])
-    targets = [learned.target(r) for r in records(rows)]
-    for name in rungs or ways:
-        result.answers[name] = ways[name]()
-        result.evaluations[name] = learned.metrics(result.answers[name], targets)
-        tell(name, result.evaluations[name])
+    targets = [learned.target(r) for r in rows.to_dict("records")]
+    for rung in rungs or ways:
+        result.answers[rung] = ways[rung]()
+        result.evaluations[rung] = learned.metrics(result.answers[rung], targets)
+        tell(rung, result.evaluations[rung])
     result.tuner = climb.tuner
     return result

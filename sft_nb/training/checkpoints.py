@@ -33,7 +33,7 @@ def take_apart(
     tree: Any,  # nested dicts and lists with tensors and plain values as leaves
     path: str = "",  # where in the tree we are
     tensors: dict | None = None,  # filled with path -> tensor
-) -> tuple[dict, dict[str, torch.Tensor]]:  # the tree with each tensor replaced by {"tensor": path}, and the tensors
+) -> tuple[dict, dict[str, torch.Tensor]]:  # the tree with {"tensor": path} for each; the tensors
     """Separate tensors from plain values.
 
     Parameters
@@ -48,12 +48,17 @@ def take_apart(
     Returns
     -------
     tuple[dict, dict[str, torch.Tensor]]
-        the tree with each tensor replaced by {"tensor": path}, and the tensors
+        the tree with {"tensor": path} for each; the tensors
     """
     tensors = {} if tensors is None else tensors
-    if isinstance(tree, torch.Tensor): tensors[path] = tree.detach().cpu(); return {"tensor": path}, tensors
-    if isinstance(tree, dict): return {"dict": [[k, take_apart(v, f"{path}/{k}", tensors)[0]] for k, v in tree.items()]}, tensors
-    if isinstance(tree, (list, tuple)): return {"list": [take_apart(v, f"{path}/{i}", tensors)[0] for i, v in enumerate(tree)]}, tensors
+    def branch(key, value): return take_apart(value, f"{path}/{key}", tensors)[0]
+    if isinstance(tree, torch.Tensor):
+        tensors[path] = tree.detach().cpu()
+        return {"tensor": path}, tensors
+    if isinstance(tree, dict):
+        return {"dict": [[k, branch(k, v)] for k, v in tree.items()]}, tensors
+    if isinstance(tree, (list, tuple)):
+        return {"list": [branch(i, v) for i, v in enumerate(tree)]}, tensors
     return {"value": tree}, tensors
 
 # %% ../../nbs/training/08_checkpoints.ipynb #63697864
@@ -84,33 +89,56 @@ def put_together(
 # %% ../../nbs/training/08_checkpoints.ipynb #017fabb2
 FORMAT = 1  # of checkpoint folders and saved runs
 
+def sha256(
+    path: Path,  # of an existing file
+) -> str:  # 64 hex digits
+    """The hash of a file's bytes.
+
+    Parameters
+    ----------
+    path
+        of an existing file
+
+    Returns
+    -------
+    str
+        64 hex digits
+    """
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
 # %% ../../nbs/training/08_checkpoints.ipynb #8a99166c
-def _apart(tensors):
+def _in_memory_of_their_own(tensors):
     "Only what shares memory is copied."
     seen, out = set(), {}
     for name, t in tensors.items():
         place = t.untyped_storage().data_ptr()
-        out[name] = t.clone(memory_format=torch.contiguous_format) if place in seen else t.contiguous()
+        shared = place in seen
+        out[name] = t.clone(memory_format=torch.contiguous_format) if shared else t.contiguous()
         seen.add(place)
     return out
 
 # %% ../../nbs/training/08_checkpoints.ipynb #03504ab7
 def _fill(folder, state):
     "Tensors, everything else, their hashes: all of it on the disk."
-    shutil.rmtree(folder, ignore_errors=True); folder.mkdir(parents=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     skeleton, tensors = take_apart(state)
-    save_file(_apart(tensors), folder / "tensors.safetensors")
+    save_file(_in_memory_of_their_own(tensors), folder / "tensors.safetensors")
     (folder / "state.json").write_text(json.dumps(skeleton), encoding="utf-8")
     hashes = {f.name: sha256(f) for f in sorted(folder.iterdir())}
-    (folder / "manifest.json").write_text(json.dumps({"format": FORMAT, "sha256": hashes}), encoding="utf-8")
-    for f in [*folder.iterdir(), folder]: flush(f)
+    manifest = json.dumps({"format": FORMAT, "sha256": hashes})
+    (folder / "manifest.json").write_text(manifest, encoding="utf-8")
+    for f in [*folder.iterdir(), folder]:
+        flush(f)
 
 # %% ../../nbs/training/08_checkpoints.ipynb #0064d72a
 def discard(
     folder: Path,  # a checkpoint
 ) -> None:
-    """Delete a checkpoint: first its name, then its files. Raises CheckpointError if the disk
-    refuses.
+    """Delete a checkpoint: first its name, then its files.
+
+    Raises CheckpointError if the disk refuses.
 
     Parameters
     ----------
@@ -118,16 +146,26 @@ def discard(
         a checkpoint
     """
     gone = folder.with_name(f".{folder.name}.gone")
-    try: shutil.rmtree(gone, ignore_errors=True); os.replace(folder, gone); shutil.rmtree(gone)
-    except OSError as e: raise CheckpointError(f"The old checkpoint {folder} could not be deleted: {e.strerror or e}. Delete it by hand, then resume.") from e
+    try:
+        shutil.rmtree(gone, ignore_errors=True)
+        os.replace(folder, gone)
+        shutil.rmtree(gone)
+    except OSError as e:
+        raise CheckpointError(f"The old checkpoint {folder} could not be deleted: {_said(e)}. "
+                              "Delete it by hand, then resume.") from e
+
+def _said(error):
+    "What the disk says, without the number and the name of the file."
+    return getattr(error, "strerror", None) or error
 
 def _place(new, folder):
-    "Rename. One of the same name steps aside and is deleted last: there is a whole one at every moment."
+    "Rename. One of the same name is deleted last: there is a whole one at every moment."
     old = folder.with_name(f"{folder.name}.old")
     if folder.exists():
         if old.exists(): discard(old)
         os.replace(folder, old)
-    os.replace(new, folder); flush(folder.parent)
+    os.replace(new, folder)
+    flush(folder.parent)
     if old.exists(): discard(old)
 
 # %% ../../nbs/training/08_checkpoints.ipynb #3cc3cceb
@@ -135,8 +173,9 @@ def write_checkpoint(
     folder: Path,  # appears whole or not at all
     state: dict,  # nested dicts of tensors and plain values
 ) -> Path:  # the folder
-    """Write a checkpoint atomically, with a manifest of hashes. Raises CheckpointError if the disk
-    refuses.
+    """Write a checkpoint atomically, with a manifest of hashes.
+
+    Raises CheckpointError if the disk refuses.
 
     Parameters
     ----------
@@ -150,14 +189,25 @@ def write_checkpoint(
     Path
         the folder
     """
-    folder = Path(folder); new = folder.with_name(f".{folder.name}.new")
-    try: _fill(new, state); _place(new, folder)
+    folder = Path(folder)
+    new = folder.with_name(f".{folder.name}.new")
+    try:
+        _fill(new, state)
+        _place(new, folder)
     except (OSError, SafetensorError) as e:
-        raise CheckpointError(f"The checkpoint {folder} could not be written: {getattr(e, 'strerror', None) or e}. Earlier checkpoints are intact; free some space or choose another `out`, then resume.") from e
-    finally: shutil.rmtree(new, ignore_errors=True)
+        raise CheckpointError(
+            f"The checkpoint {folder} could not be written: {_said(e)}. Earlier checkpoints are "
+            "intact; free some space or choose another `out`, then resume.") from e
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
     return folder
 
 # %% ../../nbs/training/08_checkpoints.ipynb #d9e6b602
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError,
+               SafetensorError)  # what files that somebody has changed can make their readers raise
+
+def _read_json(path): return json.loads(path.read_text(encoding="utf-8"))
+
 def read_checkpoint(
     folder: Path,  # what `write_checkpoint` wrote
 ) -> dict:  # the state
@@ -176,22 +226,32 @@ def read_checkpoint(
     """
     folder = Path(folder)
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT: raise CheckpointError(f"{folder} has checkpoint format {manifest['format']}; this version of sft_nb reads {FORMAT}.")
+        manifest = _read_json(folder / "manifest.json")
+        if manifest["format"] != FORMAT:
+            raise CheckpointError(f"{folder} has checkpoint format {manifest['format']}; "
+                                  f"this version of sft_nb reads {FORMAT}.")
         for name in ("state.json", "tensors.safetensors"):
-            if sha256(folder / name) != manifest["sha256"][name]: raise CheckpointError(f"{folder / name} is damaged: its SHA-256 is not the one in the manifest.")
-        tensors = {k: v.clone() for k, v in load_file(folder / "tensors.safetensors").items()}  # else they would stay in the file, and the file on the disk
-        return put_together(json.loads((folder / "state.json").read_text(encoding="utf-8")), tensors)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as e: raise CheckpointError(f"{folder} is no complete checkpoint ({type(e).__name__}: {e}).") from e
+            if sha256(folder / name) != manifest["sha256"][name]:
+                raise CheckpointError(f"{folder / name} is damaged: its SHA-256 is not the one "
+                                      "in the manifest.")
+        loaded = load_file(folder / "tensors.safetensors")
+        # copied, else they would stay in the file, and the file on the disk
+        tensors = {k: v.clone() for k, v in loaded.items()}
+        return put_together(_read_json(folder / "state.json"), tensors)
+    except _UNREADABLE as e:
+        raise CheckpointError(
+            f"{folder} is no complete checkpoint ({type(e).__name__}: {e}).") from e
 
 # %% ../../nbs/training/08_checkpoints.ipynb #54f1deae
-OURS = {"checkpoints", ".saving", ".lock", ".DS_Store"}  # what an unfinished run leaves in its folder
+# what an unfinished run leaves in its folder
+OURS = {"checkpoints", ".saving", ".lock", ".DS_Store"}
 
 def claim(
     folder: str | Path,  # of a run
 ) -> Path:  # the same; it exists now
-    """Make the folder of a run. Raises CheckpointError if that cannot be, or if it holds files that
-    are not a run's.
+    """Make the folder of a run.
+
+    Raises CheckpointError if that cannot be, or if it holds files that are not a run's.
 
     Parameters
     ----------
@@ -208,9 +268,13 @@ def claim(
         folder.mkdir(parents=True, exist_ok=True)
         finish_save(folder)
         names = {f.name for f in folder.iterdir()}
-    except OSError as e: raise CheckpointError(f"{folder} cannot be made a folder: {e.strerror or e}. Give another one.") from e
-    if names - OURS and "sft_nb.json" not in names:
-        raise CheckpointError(f"{folder} holds other files ({', '.join(sorted(names - OURS)[:3])}). Give an empty or a new folder.")
+    except OSError as e:
+        raise CheckpointError(
+            f"{folder} cannot be made a folder: {_said(e)}. Give another one.") from e
+    others = sorted(names - OURS)
+    if others and "sft_nb.json" not in names:
+        raise CheckpointError(f"{folder} holds other files ({', '.join(others[:3])}). "
+                              "Give an empty or a new folder.")
     return folder
 
 # %% ../../nbs/training/08_checkpoints.ipynb #8480560c
@@ -218,13 +282,24 @@ _HELD = {}  # folder -> who is at work in it: process and thread
 
 def _me(): return os.getpid(), threading.get_ident()
 
+def _cannot_write(folder, error):
+    return CheckpointError(f"Nothing can be written in {folder}: {_said(error)}. "
+                           "Give another folder.")
+
+def _let_go(lock):
+    with suppress(OSError):
+        Path(lock.lock_file).unlink()
+    lock.release()
+
+# %% ../../nbs/training/08_checkpoints.ipynb #b6cbce2e
 @contextmanager
 def held(
     folder: str | Path,  # of a run; it exists
     wait: float = 0,  # seconds to wait for another one to finish
 ) -> Iterator[None]:
-    """Be alone in a run's folder for the length of a block. Raises CheckpointError if another
-    process or thread is at work there.
+    """Be alone in a run's folder for the length of a block.
+
+    Raises CheckpointError if another process or thread is at work there.
 
     Parameters
     ----------
@@ -238,18 +313,19 @@ def held(
         yield
         return
     lock = FileLock(Path(folder) / ".lock", timeout=wait)
-    try: lock.acquire()
-    except Timeout as e: raise CheckpointError(f"Another process or thread is writing in {folder}. Wait until it has ended, or give another folder.") from e
-    except OSError as e: raise CheckpointError(f"Nothing can be written in {folder}: {e.strerror or e}. Give another folder.") from e
+    try:
+        lock.acquire()
+    except Timeout as e:
+        raise CheckpointError(f"Another process or thread is writing in {folder}. "
+                              "Wait until it has ended, or give another folder.") from e
+    except OSError as e:
+        raise _cannot_write(folder, e) from e
     _HELD[place] = _me()
-    try: yield
+    try:
+        yield
     finally:
         del _HELD[place]
         _let_go(lock)
-
-def _let_go(lock):
-    with suppress(OSError): Path(lock.lock_file).unlink()
-    lock.release()
 
 # %% ../../nbs/training/08_checkpoints.ipynb #8cb17ce8
 READY = "ready.json"  # in .saving: the list of what is to be moved, and what has to go
@@ -257,8 +333,9 @@ READY = "ready.json"  # in .saving: the list of what is to be moved, and what ha
 def settle(
     folder: Path,  # of a run
 ) -> None:
-    """Finish a save whose files are whole: the old run's files go, `sft_nb.json` first, the new
-    ones come, `sft_nb.json` last.
+    """Finish a save whose files are whole.
+
+    The old run's files go, `sft_nb.json` first; the new ones come, `sft_nb.json` last.
 
     Parameters
     ----------
@@ -267,10 +344,12 @@ def settle(
     """
     staged = folder / ".saving"
     if not (staged / READY).is_file(): return
-    plan = json.loads((staged / READY).read_text(encoding="utf-8"))
+    plan = _read_json(staged / READY)
     if (staged / "sft_nb.json").exists(): (folder / "sft_nb.json").unlink(missing_ok=True)
-    for name in plan["old"]: _remove(folder, name)
-    for name in sorted(plan["new"], key=lambda n: n == "sft_nb.json"): _move(staged, folder, name)
+    for name in plan["old"]:
+        _remove(folder, name)
+    for name in sorted(plan["new"], key=lambda n: n == "sft_nb.json"):
+        _move(staged, folder, name)
     flush(folder)
     if plan["forget"]: _sweep(folder)
     (staged / READY).unlink()
@@ -293,15 +372,16 @@ def inside(
         the same
     """
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name: raise CheckpointError(
-        f"{name!r} is no name of a file in a run's folder: somebody has changed the list. Give another folder.")
-    return name
+    if not path.is_absolute() and ".." not in path.parts and "\\" not in name: return name
+    raise CheckpointError(f"{name!r} is no name of a file in a run's folder: "
+                          "somebody has changed the list. Give another folder.")
 
 def _remove(folder, name):
     path = folder / inside(name)
     path.unlink(missing_ok=True)
     if path.parent != folder:
-        with suppress(OSError): path.parent.rmdir()  # only if it is empty
+        with suppress(OSError):
+            path.parent.rmdir()  # only if it is empty
 
 def _move(staged, folder, name):
     if not (staged / inside(name)).exists(): return  # a life before has moved it
@@ -311,8 +391,9 @@ def _move(staged, folder, name):
 def finish_save(
     folder: Path,  # of a run
 ) -> None:
-    """`settle` for whoever comes by: waits for somebody who is just doing it. Most often there is
-    nothing to do.
+    """`settle` for whoever comes by:
+
+    waits for one who is just doing it. Most often nothing is to do.
 
     Parameters
     ----------
@@ -320,7 +401,8 @@ def finish_save(
         of a run
     """
     if not (folder / ".saving" / READY).is_file(): return
-    with held(folder, wait=60): settle(folder)
+    with held(folder, wait=60):
+        settle(folder)
 
 # %% ../../nbs/training/08_checkpoints.ipynb #e4450e61
 class Checkpointer(Listener):
@@ -335,16 +417,17 @@ class Checkpointer(Listener):
     keep_last
         older checkpoints are deleted
     every
-        seconds between two checkpoints inside an epoch; 0: after every update
+        seconds between two inside an epoch; 0: after every update
     """
     def __init__(
         self,
         out: str | Path | None,  # folder of the run; None: the one that is resumed
-        resume: str | Path | None = None,  # "auto": go on if there is something; a folder: from there, or fail
+        # "auto": go on if there is something; a folder: from there, or fail
+        resume: str | Path | None = None,
         keep_last: int = 2,  # older checkpoints are deleted
-        every: float = 600,  # seconds between two checkpoints inside an epoch; 0: after every update
+        every: float = 600,  # seconds between two inside an epoch; 0: after every update
     ):
-        _keepable(out, resume, keep_last, every)
+        _must_be_keepable(out, resume, keep_last, every)
         source = out if resume in (None, "auto") else resume
         self.folder = Path(out or resume).expanduser() / "checkpoints"
         self.source = Path(source).expanduser() / "checkpoints"
@@ -367,8 +450,9 @@ class Checkpointer(Listener):
         self,
         run: Any,  # in the middle, between two updates
     ) -> None:
-        """Write a checkpoint, and delete all but the last of this run. Of several ranks, rank 0
-        alone writes.
+        """Write a checkpoint, and delete all but the last of this run.
+
+        Of several ranks, rank 0 alone writes.
 
         Parameters
         ----------
@@ -378,67 +462,80 @@ class Checkpointer(Listener):
         if not ranks().is_main_process: return
         new = write_checkpoint(self.folder / f"step-{run.position.step:08d}", run.state_dict())
         self.own = [f for f in self.own if f != new] + [new]
-        for old in set(self.folder.glob("step-*")) - set(self.own[-self.keep_last:]): discard(old)
+        for old in set(self.folder.glob("step-*")) - set(self.own[-self.keep_last:]):
+            discard(old)
         self.saved = time.monotonic()
 
     def found(self) -> list[Path]:
-        "Checkpoints, newest first."
-        return sorted(self.source.glob("step-*"), key=lambda f: (f.stem, not f.suffix), reverse=True)
+        "Checkpoints, newest first; of two of one name, the one that did not step aside."
+        def age(folder): return folder.stem, not folder.suffix
+        return sorted(self.source.glob("step-*"), key=age, reverse=True)
 
     def _alone(self):
-        "Keep other runs out until this one ends, however it ends, and sweep up after those that were killed."
+        "Keep other runs out until this one ends, and sweep up after those that were killed."
         if not ranks().is_main_process: return
         out = self.folder.parent
         try:
             claim(out)
             if _HELD.get(str(out.resolve())) != _me(): self.lock.acquire()
             self.folder.mkdir(exist_ok=True)
-            for f in self.folder.glob(".step-*"): shutil.rmtree(f)
-        except Timeout as e: raise CheckpointError(f"Another process is training in {out}. Wait until it has ended, or give another folder.") from e
-        except OSError as e: raise CheckpointError(f"Nothing can be written in {self.folder}: {e.strerror or e}. Give another folder.") from e
+            for half_filled in self.folder.glob(".step-*"):
+                shutil.rmtree(half_filled)
+        except Timeout as e:
+            raise CheckpointError(f"Another process is training in {out}. "
+                                  "Wait until it has ended, or give another folder.") from e
+        except OSError as e:
+            raise _cannot_write(self.folder, e) from e
         self.alone = True
 
     def end(self, run: Any) -> None:
         if not self.alone: return
         self.alone = False
-        with suppress(OSError): self.folder.rmdir()  # only if nothing was saved
+        with suppress(OSError):
+            self.folder.rmdir()  # only if nothing was saved
         if self.lock.is_locked: _let_go(self.lock)
 
     def start(self, run: Any) -> None:
         self._alone()
         if self.resume is None: return
-        for i, folder in enumerate(found := self.found()):
-            try: state = read_checkpoint(folder)
+        found = self.found()
+        for i, folder in enumerate(found):
+            try:
+                state = read_checkpoint(folder)
             except CheckpointError as e:
                 warn(f"{e} The one before it is tried.")
                 continue
             run.load_state_dict(state)
             if folder.parent == self.folder: self._adopt(found[i:])
             return
-        if found or self.resume != "auto": raise CheckpointError(f"There is no usable checkpoint in {self.source}. Give the folder of an interrupted run, or begin anew without resume.")
+        if found or self.resume != "auto":
+            raise CheckpointError(f"There is no usable checkpoint in {self.source}. Give the "
+                                  "folder of an interrupted run, or begin anew without resume.")
 
     def _adopt(self, newest_first):
         if not ranks().is_main_process: return
         self.own = newest_first[:self.keep_last][::-1]
-        for old in newest_first[self.keep_last:]: discard(old)
+        for old in newest_first[self.keep_last:]:
+            discard(old)
 
-def _keepable(out, resume, keep_last, every):
+# %% ../../nbs/training/08_checkpoints.ipynb #d96abea2
+def _must_be_keepable(out, resume, keep_last, every):
     if words := unfit(resume, str | Path | None):
         raise CheckpointError(f"resume={shown(resume)}: {words}. "
                               'Give "auto", the folder of a run, or None.')
     if out is None and resume in (None, "auto"):
         raise CheckpointError('There is no folder for checkpoints, where resume="auto" would look: '
                               "give one, FineTuner(…, out=folder).")
-    if keep_last < 1 or every < 0:
-        raise CheckpointError(f"keep_last={keep_last}, every={every}: keep at least 1 checkpoint, "
-                              "and save every 0 seconds or more.")
+    if keep_last < 1: raise CheckpointError(f"keep_last={keep_last}: keep at least 1 checkpoint.")
+    if every < 0: raise CheckpointError(f"every={every}: save every 0 seconds or more.")
 
 # %% ../../nbs/training/08_checkpoints.ipynb #7f929742
 def forget(
     out: str | Path,  # folder of a run
 ) -> None:
-    """Delete the checkpoints of a run that is finished and saved. Raises CheckpointError while
-    somebody trains there.
+    """Delete the checkpoints of a run that is finished and saved.
+
+    Raises CheckpointError while somebody trains there.
 
     Parameters
     ----------
@@ -447,8 +544,12 @@ def forget(
     """
     out = Path(out).expanduser()
     if not (out / "checkpoints").is_dir(): return
-    with held(out): _sweep(out)
+    with held(out):
+        _sweep(out)
 
 def _sweep(out):  # ours alone: what else lies there stays
-    for f in [*out.glob("checkpoints/step-*"), *out.glob("checkpoints/.step-*")]: shutil.rmtree(f, ignore_errors=True)
-    with suppress(OSError): (out / "checkpoints").rmdir()
+    folder = out / "checkpoints"
+    for checkpoint in [*folder.glob("step-*"), *folder.glob(".step-*")]:
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    with suppress(OSError):
+        folder.rmdir()

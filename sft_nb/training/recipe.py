@@ -59,8 +59,9 @@ def rate_factor(
 # %% ../../nbs/training/00_recipe.ipynb #7f5287bd
 @dataclass(frozen=True)
 class Recipe:
-    """Every choice of a training run. Frozen: make a variant with `dataclasses.replace` or
-    `recipe.but(...)`.
+    """Every choice of a training run.
+
+    Frozen: make a variant with `dataclasses.replace` or `recipe.but(...)`.
 
     Parameters
     ----------
@@ -119,11 +120,14 @@ class Recipe:
     fresh: bool = False  # throw the pretrained weights away: the from-scratch baseline
     dropout: float | None = None  # None: as the checkpoint says
     patience: int | None = None  # stop after this many epochs without a better valid metric
-    keep_best: bool | None = None  # end with the best epoch on valid: True; the last: False; None: the best, if it is better than the last by more than chance
+    # end with the best epoch on valid: True; the last: False; None: the best, if it is better than
+    # the last by more than chance
+    keep_best: bool | None = None
     precision: str = "auto"  # "auto", "fp32" or "bf16"
     length_window: int = 16  # batches that are sorted by length together; 1: no sorting
     packing: bool = False  # several examples share a row: for tasks with a target per token
-    train_batchnorm: bool = False  # let BatchNorm statistics move (then cutting a batch changes the gradient)
+    # let BatchNorm statistics move (then cutting a batch changes the gradient)
+    train_batchnorm: bool = False
     seed: int = 42  # of order, dropout, augmentation and the new head
     methods: tuple = ()  # further `Method`s, applied in this order
 
@@ -131,13 +135,8 @@ class Recipe:
 
     def check(self) -> None:
         "Raise TrainingError, naming every field that cannot be."
-        wrong = _mistyped(self)
-        if not wrong:
-            given = {name: getattr(self, name) for name in RULES if getattr(self, name) is not None}
-            wrong = [f"{k}={v!r}: {RULES[k][1]}" for k, v in given.items() if not RULES[k][0](v)]
-            wrong += _quarrels(self.methods)
-        if wrong:
-            raise TrainingError("This recipe cannot work. " + "; ".join(wrong) + ".")
+        wrong = _mistyped(self) or _against_the_rules(self) + _quarrels(self.methods)
+        if wrong: raise TrainingError("This recipe cannot work. " + "; ".join(wrong) + ".")
 
     def sized(
         self,
@@ -145,8 +144,9 @@ class Recipe:
         updates: int = 100,  # that the task needs to learn from few rows: see `Task.pace`
         learning_rate: float = 1e-4,  # where the recipe names none
     ) -> "Recipe":  # with `epochs`, `learning_rate` and `batch_size`
-        """Fill what was left open: batches of 8 to 32 rows, and enough epochs for so many updates,
-        3 to 60.
+        """Fill what was left open:
+
+        batches of 8 to 32 rows, and enough epochs for so many updates, 3 to 60.
 
         Parameters
         ----------
@@ -162,7 +162,9 @@ class Recipe:
         Recipe
             with `epochs`, `learning_rate` and `batch_size`
         """
-        power = 2 ** int(math.log2(max(1, rows / LARGEST)))  # about 32 updates an epoch, where rows allow
+        power = 2 ** int(
+            math.log2(max(1, rows / LARGEST))
+        )  # about 32 updates an epoch, where rows allow
         batch = self.batch_size or min(max(power, SMALLEST), LARGEST)
         needed = math.ceil(updates / math.ceil(rows / batch))
         epochs = self.epochs or min(max(needed, FEWEST), MOST)
@@ -181,7 +183,10 @@ class Recipe:
             fields and their new values
         """
         known = [f.name for f in fields(Recipe)]
-        if unknown := [k for k in changes if k not in known]: raise TrainingError(f"A recipe has no {', '.join(unknown)}. Its fields: {', '.join(known)}.")
+        unknown = [k for k in changes if k not in known]
+        if unknown:
+            raise TrainingError(f"A recipe has no {', '.join(unknown)}. "
+                                f"Its fields: {', '.join(known)}.")
         return replace(self, **changes)
 
     @checked
@@ -201,8 +206,9 @@ class Recipe:
         pd.DataFrame
             one row per field that differs
         """
-        mine, theirs = ({f.name: getattr(r, f.name) for f in fields(Recipe)} for r in (self, other))
-        return pd.DataFrame([(k, mine[k], theirs[k]) for k in mine if mine[k] != theirs[k]], columns=["field", "this", "other"])
+        both = [(f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(Recipe)]
+        differ = [(name, mine, theirs) for name, mine, theirs in both if mine != theirs]
+        return pd.DataFrame(differ, columns=["field", "this", "other"])
 
     def to_dict(self) -> dict:  # JSON-ready
         """All fields; methods as their names and settings.
@@ -215,7 +221,9 @@ class Recipe:
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         return plain | {"methods": [repr(m) for m in self.methods]}
 
-    def _repr_html_(self): return pd.DataFrame(self.to_dict().items(), columns=["field", "value"]).to_html(index=False)
+    def _repr_html_(self):
+        table = pd.DataFrame(self.to_dict().items(), columns=["field", "value"])
+        return table.to_html(index=False)
 
 # %% ../../nbs/training/00_recipe.ipynb #2145db0c
 def _share(v): return 0 <= v <= 1
@@ -239,22 +247,34 @@ RULES = {
     "seed": (lambda v: 0 <= v < 2**63, "0 up to 2**63"),
 }  # field -> what a value other than None must pass, and how to say it
 
+# %% ../../nbs/training/00_recipe.ipynb #2995c7c9
+def _against_the_rules(recipe):
+    wrong = []
+    for name, (passes, rule) in RULES.items():
+        value = getattr(recipe, name)
+        if value is not None and not passes(value): wrong.append(f"{name}={value!r}: {rule}")
+    return wrong
+
 # %% ../../nbs/training/00_recipe.ipynb #a9071d2d
 def _quarrels(methods):
-    plain = [f"the method {type(m).__name__} is no dataclass, so its settings cannot be saved" for m in methods if not is_dataclass(m)]
+    "Methods that cannot be saved, or cannot stand beside each other."
+    wrong = [f"the method {type(m).__name__} is no dataclass, so its settings cannot be saved"
+             for m in methods if not is_dataclass(m)]
     for moment in ("step", "groups", "averaged"):
         own = [m for m in methods if getattr(type(m), moment) is not getattr(Method, moment)]
         if len(own) > 1:
-            plain.append(f"two methods have their own {moment}: choose one of them")
-    return plain
+            wrong.append(f"two methods have their own {moment}: choose one of them")
+    return wrong
 
 def _mistyped(recipe):
     "Fields that do not fit their annotation; NaN and infinity fit none."
     methods = recipe.methods
     if not (isinstance(methods, tuple) and all(isinstance(m, Method) for m in methods)):
-        return [f"methods={shown(methods)}: give a tuple of Method objects, with parentheses and a comma, such as (SomeMethod(),)"]
+        return [f"methods={shown(methods)}: give a tuple of Method objects, with parentheses "
+                "and a comma, such as (SomeMethod(),)"]
     wanted = {f.name: unfit(getattr(recipe, f.name), f.type) for f in fields(recipe)}
-    return [f"{name}={shown(getattr(recipe, name))}: {words}" for name, words in wanted.items() if words]
+    return [f"{name}={shown(getattr(recipe, name))}: {words}"
+            for name, words in wanted.items() if words]
 
 # %% ../../nbs/training/00_recipe.ipynb #97ab75ca
 SMALLEST, LARGEST, FEWEST, MOST = 8, 32, 3, 60  # rows a batch, rows a batch, epochs, epochs
@@ -262,18 +282,24 @@ SMALLEST, LARGEST, FEWEST, MOST = 8, 32, 3, 60  # rows a batch, rows a batch, ep
 # %% ../../nbs/training/00_recipe.ipynb #afe234bb
 RECIPES = {
     "default": Recipe(),
-    "article": Recipe(epochs=3, learning_rate=1e-5, batch_size=32, warmup=0.0, schedule="constant", max_grad_norm=None, keep_best=False),
+    "article": Recipe(
+        epochs=3, learning_rate=1e-5, batch_size=32, warmup=0.0, schedule="constant",
+        max_grad_norm=None, keep_best=False),
 }
 
 # %% ../../nbs/training/00_recipe.ipynb #14a1890a
 class Method:
-    "A way of training: a dataclass of its settings. Every moment is optional; what must survive a restart goes through `state_dict`."
+    """A way of training: a dataclass of its settings.
+
+    Every moment is optional; what must survive a restart goes through `state_dict`.
+    """
     def prepare(
         self,
         model: nn.Module,  # as the task built it
     ) -> nn.Module:  # the model to train
-        """Called first in every fit: forget the last run, and change the model before the optimiser
-        is made.
+        """Called first in every fit:
+
+        forget the last run, and change the model that is to be trained.
 
         Parameters
         ----------
@@ -310,7 +336,8 @@ class Method:
     def objective(
         self,
         inner: Callable,  # (model, batch) -> named sums, and the outputs that they were made of
-        task: Task,  # whose objective it is; `task.distribution(outputs, batch)` says what they believe
+        # whose objective it is; `task.distribution(outputs, batch)` says what they believe
+        task: Task,
     ) -> Callable:  # the same kind of function
         """Wrap the objective.
 
@@ -331,7 +358,9 @@ class Method:
     def step(
         self,
         model: nn.Module,  # in training mode
-        grad: Callable,  # to be called at least once; () -> sums and weights: computes the gradient of the batch anew, with the same dropout
+        # () -> sums and weights: computes the gradient of the batch anew, with the same dropout;
+        # to be called at least once
+        grad: Callable,
         opt: Callable,  # () -> None: clips the gradient and moves
     ) -> None:
         """One update.
@@ -341,12 +370,13 @@ class Method:
         model
             in training mode
         grad
-            to be called at least once; () -> sums and weights: computes the gradient of the batch
-            anew, with the same dropout
+            () -> sums and weights: computes the gradient of the batch anew, with the same dropout;
+            to be called at least once
         opt
             () -> None: clips the gradient and moves
         """
-        grad(); opt()
+        grad()
+        opt()
 
     def after(
         self,

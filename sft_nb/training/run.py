@@ -24,13 +24,14 @@ from ..data.checks import report
 from ..data.hashes import row_hashes
 from ..words import name_rows
 from ..batches.frozen import still_parts
-from .gradient import effective_gradient, mean_loss, pick_precision, task_objective
-from .gradient import train_mode
-from .guards import must_be_the_same, snapshot, stop_between_updates, surroundings
-from .guards import usable, weights_of
+from sft_nb.training.gradient import (
+    clip_gradient, effective_gradient, make_optimizer, mean_loss, pick_precision, task_objective,
+    train_mode)
+from .guards import (
+    must_be_the_same, snapshot, stop_between_updates, surroundings, unsound, usable, weights_of)
 from ..mistakes import reason
-from ..models.layers import freeze, parameter_groups, set_dropout
-from ..models.loading import check_unknown
+from ..models.layers import freeze, set_dropout
+from ..models.tokenizers import check_unknown
 from ..batches.packing import packer
 from ..batches.ranks import add_up, on_any_rank, share
 from .recipe import Method, Recipe, rate_factor
@@ -144,14 +145,17 @@ class Run:
         Run
             itself
         """
-        for step in (self.learn, self.build, self.prepare, self.make_plan): step()
+        self.learn()
+        self.build()
+        self.prepare()
+        self.make_plan()
         return self
 
     def learn(self) -> None:
         "Check the rows, and let the task learn from those to train on. Raises DataError."
         if self.recipe.patience is not None and self.valid is None:
-            raise TrainingError(f"patience={self.recipe.patience} waits for a better result on valid: "
-                                "give valid rows, or patience=None.")
+            raise TrainingError(f"patience={self.recipe.patience} waits for a better result on "
+                                "valid: give valid rows, or patience=None.")
         learned = [f for f in fields(self.task) if f.metadata.get("learned")]
         unlearned = replace(self.task, **{f.name: f.default for f in learned})
         self._look_at(unlearned, self.train, "train")
@@ -180,7 +184,8 @@ class Run:
         plan = self.plan
         if plan.dropout is not None: set_dropout(self.model, plan.dropout)
         if plan.unfreeze_last is not None: freeze(self.model, plan.unfreeze_last)
-        for method in plan.methods: self.model = method.prepare(self.model)
+        for method in plan.methods:
+            self.model = method.prepare(self.model)
         self.model.to(self.device)
         self.examples = Examples(self.task, self.train, self.processor, seed=plan.seed)
         lengths = self.task.check_lengths(self.train, self.processor, self.examples.lengths)
@@ -202,24 +207,14 @@ class Run:
         if plan.packing: self.pack = packer(self.task, self.model, self.examples)
         if not plan.train_batchnorm: self.still = still_parts(self.model, self.examples)
         watched = bool(plan.methods or plan.packing or plan.train_batchnorm)
-        self.quick = quicken(self.model, self.examples, self.shortcuts, self.autocast, watched=watched)
+        self.quick = quicken(
+            self.model, self.examples, self.shortcuts, self.autocast, watched=watched)
         self.history.shortcuts = self.quick.to_dict()
         self.objective = task_objective(self.task, self.quick.forward)
-        for method in plan.methods: self.objective = method.objective(self.objective, self.task)
-        self.optimizer = self._optimizer()
+        for method in plan.methods:
+            self.objective = method.objective(self.objective, self.task)
+        self.optimizer = make_optimizer(plan, self.model)
         self.quick.follow(self.optimizer)
-
-    def _optimizer(self):
-        plan = self.plan
-        asked = [method.groups(self.model, plan.learning_rate) for method in plan.methods]
-        own = [groups for groups in asked if groups is not None]
-        groups = own[-1] if own else parameter_groups(
-            self.model, plan.learning_rate, plan.weight_decay, plan.depth_decay)
-        if not groups:
-            raise TrainingError("Nothing is trainable: every parameter is frozen. Raise unfreeze_last.")
-        for group in groups: group["top_lr"] = group["lr"]
-        fused = self.device.type in ("cuda", "cpu")
-        return torch.optim.AdamW(groups, lr=plan.learning_rate, fused=fused)
 
     def autocast(self) -> AbstractContextManager:
         "The recipe's precision, for a forward pass."
@@ -245,25 +240,27 @@ class Run:
         self._set_rate()
         pieces = self._pieces(share(indices))
         found, norms = [], []
-
         def grad():
-            found.append(self._gradient(pieces))
-            self._must_be_sound(found[-1][0], indices, mean_loss(*found[-1]))
-            return found[-1]
-
+            sums, weights = self._gradient(pieces)
+            self._must_be_sound(sums, indices, mean_loss(sums, weights))
+            found.append((sums, weights))
+            return sums, weights
         def opt():
-            norms.append(self._clip())
-            self._must_be_sound({"gradient norm": norms[-1]}, indices)
+            norm = clip_gradient(self.optimizer, self.plan.max_grad_norm)
+            self._must_be_sound({"gradient norm": norm}, indices)
+            norms.append(norm)
             self.optimizer.step()
-
         self._step()(self.model, grad, opt)
-        for method in self.plan.methods: method.after(self.model)
-        return *found[0], norms[-1] if norms else 0.0
+        for method in self.plan.methods:
+            method.after(self.model)
+        sums, weights = found[0]
+        return sums, weights, norms[-1] if norms else 0.0
 
     def _set_rate(self):
         plan = self.plan
         factor = rate_factor(self.position.step, self.updates, plan.warmup, plan.schedule)
-        for group in self.optimizer.param_groups: group["lr"] = group["top_lr"] * factor
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["top_lr"] * factor
 
     def _gradient(self, pieces):
         key = (self.plan.seed, self.position.step)
@@ -275,12 +272,9 @@ class Run:
         own = [m.step for m in self.plan.methods if type(m).step is not Method.step]
         return own[0] if own else Method().step
 
-    def _clip(self):
-        params = [p for group in self.optimizer.param_groups for p in group["params"]]
-        return nn.utils.clip_grad_norm_(params, self.plan.max_grad_norm or math.inf).item()
-
     def _pieces(self, indices):
-        whole = [self.examples.batch(i, epoch=self.position.epoch) for i in cut(indices, self.micro)]
+        epoch = self.position.epoch
+        whole = [self.examples.batch(i, epoch=epoch) for i in cut(indices, self.micro)]
         pieces = [piece.to(self.device) for piece in whole]
         return [self.pack(piece) for piece in pieces] if self.pack else pieces
 
@@ -295,21 +289,19 @@ class Run:
                 f"(rows {rows}). Take a smaller model, or shorter inputs.")
         self.micro = largest // 2
         if self.device.type == "cuda": torch.cuda.empty_cache()
-        warn(f"Memory ran out at update {at}: it is repeated with micro-batches of {self.micro} rows, "
-             "and so are all that follow. The gradient is the same.")
+        warn(f"Memory ran out at update {at}: it is repeated with micro-batches of {self.micro} "
+             "rows, and so are all that follow. The gradient is the same.")
         return self._pieces(indices)
 
     def _must_be_sound(self, numbers, indices, loss=0.0):
         "Raise TrainingError at a number that is none, or at a hundred times the first loss."
-        first = self.history.steps[0]["loss"] if self.history.steps else math.inf
-        finite = all(math.isfinite(v) for v in numbers.values())
-        if finite and loss <= 100 * max(1.0, first): return
+        steps = self.history.steps
+        fault = unsound(numbers, loss, steps[0]["loss"] if steps else math.inf)
+        if not fault: return
         rows = sorted(int(i) for i in indices)
         self.trouble = self.examples.rows.iloc[rows]
-        if finite: what = f"The loss has exploded: {loss:.3g}, from {first:.3g} in the first update,"
-        else: what = f"Not a finite number: {numbers}"
         raise TrainingError(
-            f"{what} at update {self.position.step + 1}, on training {name_rows(rows, 64)} "
+            f"{fault} at update {self.position.step + 1}, on training {name_rows(rows, 64)} "
             "(counting from 0; `tuner.trouble` holds them). "
             f"Try a smaller learning rate, or look at these rows. {self._left()}")
 
@@ -371,7 +363,7 @@ class Run:
         if self.valid is None: return {}
         with weights_of(self.model, self._averaged()):
             result = judging.evaluate(self.task, self.model, self.processor, self.valid,
-                                         device=self.device, autocast=self.autocast)
+                                      device=self.device, autocast=self.autocast)
             best = self.position.take_in(self.task, result)
             if best: self.best_weights = snapshot(self.model)
         return {"valid_loss": result.loss} | result.metrics
@@ -396,15 +388,17 @@ class Run:
             each is told the moments, in this order
         """
         def tell(moment):
-            for listener in listeners: getattr(listener, moment)(self)
-
+            for listener in listeners:
+                getattr(listener, moment)(self)
         with ExitStack() as stack:
             stack.callback(self._finish)
-            for listener in reversed(listeners): stack.callback(listener.end, self)
+            for listener in reversed(listeners):
+                stack.callback(listener.end, self)
             stack.enter_context(stop_between_updates(self))
             tell("start")
             self.under_way = True
-            while self._goes_on(): self.epoch(tell)
+            while self._goes_on():
+                self.epoch(tell)
             self.position.kept = self._best_epoch() or self.position.epoch
             self.history.reached = self._reached()
 
@@ -421,7 +415,8 @@ class Run:
         p.kept = best or p.epoch
         p.best_scores, p.scores = [], []
         self.quick.undo()
-        for method in reversed(self.plan.methods): self.model = method.finish(self.model)
+        for method in reversed(self.plan.methods):
+            self.model = method.finish(self.model)
         self.model.eval()
 
     def _reached(self) -> dict:

@@ -36,8 +36,8 @@ from .watching import History
 
 # %% ../../nbs/training/09_saving.ipynb #ca1a2350
 def _licences(tuner):
-    sources = [tuner.checkpoint, *([tuner.notes.data] if tuner.notes.data else [])]
-    return "\n".join(f"- {_licence(name)}" for name in sources)
+    sources = [tuner.checkpoint, tuner.notes.data]
+    return "\n".join(f"- {_licence(name)}" for name in sources if name)
 
 def _licence(name):
     if name not in register.names(): return f"{in_markdown(name)}: see its source."
@@ -71,8 +71,8 @@ Fine-tuned from {checkpoint} with sft_nb {version}.
 
 ## Limits
 
-Figures on valid were used to choose the epoch, so they flatter. Rows unlike the training rows may be \
-answered worse. No certificate has been issued unless one lies beside this file.
+Figures on valid were used to choose the epoch, so they flatter. Rows unlike the training rows \
+may be answered worse. No certificate has been issued unless one lies beside this file.
 """
 
 def model_card(
@@ -136,15 +136,19 @@ def files_of(
     dict[str, str]
         name -> SHA-256; empty where there is no list
     """
-    try: files = json.loads((Path(folder).expanduser() / "sft_nb.json").read_text(encoding="utf-8"))["files"]
-    except (ValueError, KeyError, TypeError, OSError, RecursionError): return {}
+    path = Path(folder).expanduser() / "sft_nb.json"
+    try:
+        files = json.loads(path.read_text(encoding="utf-8"))["files"]
+    except (ValueError, KeyError, TypeError, OSError, RecursionError):
+        return {}
     return files if isinstance(files, dict) else {}
 
 def finished(
     folder: str | Path,  # of a run
 ) -> dict | None:  # what `sft_nb.json` says; None: there is no finished run
-    """The finished run of a folder. Raises CheckpointError for a file of this name that is none of
-    ours.
+    """The finished run of a folder.
+
+    Raises CheckpointError for a file of this name that is none of ours.
 
     Parameters
     ----------
@@ -159,15 +163,18 @@ def finished(
     path = Path(folder).expanduser() / "sft_nb.json"
     if not os.path.lexists(path): return None
     if files_of(folder): return json.loads(path.read_text(encoding="utf-8"))
-    raise CheckpointError(f"{path} does not say which files belong to the run, so none can be replaced. Move the folder away, or give another one.")
+    raise CheckpointError(f"{path} does not say which files belong to the run, so none can be "
+                          "replaced. Move the folder away, or give another one.")
 
+# %% ../../nbs/training/09_saving.ipynb #0446f991
 def may_replace(
     folder: Path,  # of a run
     names: Iterable[str],  # files that are to be written, relative to the folder
     overwrite: bool = False,  # may a finished run be replaced?
 ) -> dict:  # the old run's files and their hashes; empty if there is none
-    """May these files be written? Raises CheckpointError if one is not ours, or if a finished run
-    would be lost.
+    """May these files be written?
+
+    Raises CheckpointError if one is not ours, or if a finished run would be lost.
 
     Parameters
     ----------
@@ -185,18 +192,22 @@ def may_replace(
     """
     about = finished(folder)
     old = about["files"] if about else {}
-    if about and not overwrite: raise CheckpointError(
-        f"{folder} holds a finished run ({about['task'].get('name')}). "
-        "To replace it, save with overwrite=True; or give another folder.")
-    there = lambda name: os.path.lexists(folder / inside(name))
-    foreign = [n for n in names if n not in old and there(n)]
-    changed = [n for n in old if there(n) and not _as_written(folder / n, old[n])]
-    if foreign or changed: raise CheckpointError(
-        f"{folder} holds {', '.join(sorted(foreign + changed)[:3])}, not written by this run or changed since. "
-        "Move it away, or give another folder.")
+    if about and not overwrite:
+        raise CheckpointError(f"{folder} holds a finished run ({about['task'].get('name')}). "
+                              "To replace it, save with overwrite=True; or give another folder.")
+    foreign = {name for name in names if name not in old and _there(folder, name)}
+    changed = {name for name in old
+               if _there(folder, name) and not _as_written(folder / name, old[name])}
+    theirs = sorted(foreign | changed)[:3]
+    if theirs:
+        raise CheckpointError(f"{folder} holds {', '.join(theirs)}, not written by this run or "
+                              "changed since. Move it away, or give another folder.")
     return old
 
-def _as_written(path, hashed): return not path.is_symlink() and path.is_file() and sha256(path) == hashed
+def _there(folder, name): return os.path.lexists(folder / inside(name))
+
+def _as_written(path, hashed):
+    return not path.is_symlink() and path.is_file() and sha256(path) == hashed
 
 # %% ../../nbs/training/09_saving.ipynb #7bb84b1e
 def save_run(
@@ -227,10 +238,12 @@ def save_run(
         the folder
     """
     if broken := not_finite(tuner.model):
-        raise TrainingError(f"{len(broken):,} of the model's weights are no numbers, such as "
-                            f"{broken[0]}: it is not saved. Train again with a smaller learning rate.")
+        raise TrainingError(
+            f"{len(broken):,} of the model's weights are no numbers, such as {broken[0]}: "
+            "it is not saved. Train again with a smaller learning rate.")
     if ranks().is_main_process:
-        with held(claim(folder)): _save(tuner, folder, overwrite, beside, forget)
+        with held(claim(folder)):
+            _save(tuner, folder, overwrite, beside, forget)
     ranks().wait_for_everyone()
     return folder
 
@@ -242,12 +255,14 @@ def _save(tuner, folder, overwrite, beside, forget):
         staged.mkdir()
         files = _stage(tuner, staged, beside)
         old = may_replace(folder, files, overwrite or _nothing_lost(tuner, folder, files))
-        plan = {"old": sorted(set(old) - set(files)), "new": [*files, "sft_nb.json"], "forget": forget}
+        gone = sorted(set(old) - set(files))
+        plan = {"old": gone, "new": [*files, "sft_nb.json"], "forget": forget}
         write_file(staged / READY, json.dumps(plan))
         settle(folder)
     except (OSError, SafetensorError) as e:
-        raise CheckpointError(f"The run could not be saved in {folder}: {reason(e)}. Free some space "
-                              "or give another folder, and save again.") from e
+        raise CheckpointError(
+            f"The run could not be saved in {folder}: {reason(e)}. Free some space or give "
+            "another folder, and save again.") from e
     finally:
         if not (staged / READY).exists(): shutil.rmtree(staged, ignore_errors=True)
     tuner.home = (str(folder.resolve()), _weights(files))
@@ -263,7 +278,8 @@ def _stage(tuner, folder, beside):
     paths = [f for f in sorted(folder.rglob("*")) if f.is_file()]
     files = {f.relative_to(folder).as_posix(): sha256(f) for f in paths}
     write_json(folder / "sft_nb.json", about(tuner) | {"files": files})
-    for f in [*folder.rglob("*"), folder]: flush(f)
+    for f in [*folder.rglob("*"), folder]:
+        flush(f)
     return files
 
 def write_json(
@@ -281,7 +297,8 @@ def write_json(
     """
     write_file(path, json.dumps(content, indent=1, ensure_ascii=False))
 
-def _weights(files): return {n: h for n, h in files.items() if n.endswith(".safetensors")}
+def _weights(files):
+    return {name: h for name, h in files.items() if name.endswith(".safetensors")}
 
 def _nothing_lost(tuner, folder, files):
     "Is the finished run there the one that this tuner saved, or the same to the bit?"
@@ -359,20 +376,22 @@ def read_run(
     _finished_run(folder)
     task, told, seen = _told(folder)
     if not any(folder.glob("*.safetensors")):
-        raise CheckpointError(f"{folder} holds no weights: model.safetensors is missing, and no other "
-                              "kind of file is opened. Copy the folder again, or save the run again.")
+        raise CheckpointError(
+            f"{folder} holds no weights: model.safetensors is missing, and no other kind of file "
+            "is opened. Copy the folder again, or save the run again.")
     model, processor = task.build(str(folder.resolve()))
     if new := getattr(model, "new_parameters", []):
-        raise CheckpointError(f"{folder} is damaged: {len(new)} weights are missing or have another "
-                              f"shape, such as {new[0]!r}. Copy the folder again, or save the run again.")
+        raise CheckpointError(
+            f"{folder} is damaged: {len(new)} weights are missing or have another shape, such as "
+            f"{new[0]!r}. Copy the folder again, or save the run again.")
     load_weights(model, folder)
     return task, model, processor, told, seen
 
 def _finished_run(folder):
     if (folder / "sft_nb.json").is_file(): return
-    more = ""
-    if (folder / "checkpoints").is_dir(): more = " There are checkpoints: go on with resume."
-    raise CheckpointError(f"{folder} holds no finished run of sft_nb: sft_nb.json is missing.{more}")
+    said = f"{folder} holds no finished run of sft_nb: sft_nb.json is missing."
+    if (folder / "checkpoints").is_dir(): said += " There are checkpoints: go on with resume."
+    raise CheckpointError(said)
 
 # %% ../../nbs/training/09_saving.ipynb #ac38ffc1
 def _told(folder):
@@ -388,6 +407,6 @@ def _told(folder):
         seen = json.loads((folder / "rows.json").read_text(encoding="utf-8"))
         return task_from_dict(told["task"]), told | read, seen
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as e:
-        raise CheckpointError(f"{folder}/sft_nb.json or rows.json cannot be read "
-                              f"({type(e).__name__}: {e}). "
-                              "Copy the folder again, or save the run again.") from e
+        raise CheckpointError(
+            f"{folder}/sft_nb.json or rows.json cannot be read ({type(e).__name__}: {e}). "
+            "Copy the folder again, or save the run again.") from e

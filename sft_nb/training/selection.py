@@ -91,7 +91,7 @@ class Position:
             is it the best so far?
         """
         self.scores = [float(task.score(said, true))
-                       for said, true in zip(result.predictions, result.targets)]
+                       for said, true in zip(result.predictions, result.targets, strict=True)]
         self.answer = only_answer(result.predictions)
         value = _selecting(task, result)
         if not self._better(value, result.loss, task.metric[1]):
@@ -246,11 +246,13 @@ def learned_nothing(
         a sentence; None: it has learned something
     """
     if said is None and _gained(value, plain[1], task.metric[1]): return None
-    if said: what = f"answers {said[:60]} to every one of the {rows:,} valid rows"
-    else: what = f"is no better on valid than {PLAIN[plain[0]]}"
-    cure = f"twice the epochs ({2 * plan.epochs}), three times the learning rate"
+    if said is None:
+        what = f"is no better on valid than {PLAIN[plain[0]]}"
+    else:
+        what = f"answers {said[:60]} to every one of the {rows:,} valid rows"
     return (f"The model {what}: it has not learned to tell rows apart. "
-            f"Try {cure} ({3 * plan.learning_rate:g}), or more rows.")
+            f"Try twice the epochs ({2 * plan.epochs}), three times the learning rate "
+            f"({3 * plan.learning_rate:g}), or more rows.")
 
 def _gained(value, plain, direction):
     if value is None or plain is None: return True

@@ -126,7 +126,8 @@ class FineTuner:
         self,
         train: pd.DataFrame,  # rows with inputs and targets
         valid: pd.DataFrame | None = None,  # rows to select the epoch with; None: the last is kept
-        resume: str | Path | None = None,  # "auto": go on from what is in `out`, if anything; or a folder
+        # "auto": go on from what is in `out`, if anything; or a folder
+        resume: str | Path | None = None,
         listeners: Sequence[Listener] = (),  # of your own; on every rank
     ) -> "FineTuner":  # itself
         """Train. Ctrl-C or the stop button leaves a usable tuner. Raises DataError, TrainingError.
@@ -160,9 +161,11 @@ class FineTuner:
 
     def _listeners(self, resume, own) -> list[Listener]:
         own = list(own) if isinstance(own, (list, tuple)) else [own]
-        if strange := [shown(l) for l in own if not isinstance(l, Listener)]:
-            raise TrainingError(f"{strange[0]} is no Listener. Derive its class from "
-                                "sft_nb.training.watching.Listener, and give an object: Mine(), not Mine.")
+        strange = [shown(listener) for listener in own if not isinstance(listener, Listener)]
+        if strange:
+            raise TrainingError(
+                f"{strange[0]} is no Listener. Derive its class from "
+                "sft_nb.training.watching.Listener, and give an object: Mine(), not Mine.")
         told: list[Listener] = []
         if self.out or resume:
             from sft_nb.training.checkpoints import Checkpointer
@@ -215,15 +218,18 @@ class FineTuner:
         self._ready()
         usable(self.task, rows, "evaluation")
         return judging.evaluate(self.task, self.model, self.processor, rows,
-                                   batch_size=batch_size, device=self.device)
+                                batch_size=batch_size, device=self.device)
 
     @checked
     def predict(
         self,
-        items: Any,  # a DataFrame or a path to a table (gives a DataFrame), or a list (gives a list)
+        # a DataFrame or a path to a table (gives a DataFrame), or a list (gives a list)
+        items: Any,
         batch_size: int = 64,  # rows at a time; does not change the answers
-        probs: bool = False,  # a column `prob_NAME` per class in a DataFrame; a list has them anyway
-        abstain: bool = False,  # None instead of an answer whose score lies below the run's threshold
+        # a column `prob_NAME` per class in a DataFrame; a list has them anyway
+        probs: bool = False,
+        # None instead of an answer whose score lies below the run's threshold
+        abstain: bool = False,
     ) -> pd.DataFrame | list[Prediction]:
         """Answers for new rows, in their order.
         A DataFrame comes back with `prediction` and `score`; its own of such a name get `_in_rows`.
@@ -252,8 +258,9 @@ class FineTuner:
         _answerable(items, self.task)
         if isinstance(items, (list, tuple)): items = self.task.as_rows(list(items))
         rows = self.task.read(items, labelled=False)
-        return judging.predict(self.task, self.model, self.processor, rows,
-                                  batch_size=batch_size, device=self.device), rows
+        answers = judging.predict(self.task, self.model, self.processor, rows,
+                                  batch_size=batch_size, device=self.device)
+        return answers, rows
 
     def _silent(self, answers):
         "No answer where the score lies below the threshold."
@@ -267,8 +274,10 @@ class FineTuner:
     def save(
         self,
         folder: str | Path,  # made if needed
-        overwrite: bool = False,  # replace another finished run; this tuner's own is replaced without
-        beside: Callable | None = None,  # f(folder) writes further files, which become part of the run
+        # replace another finished run; this tuner's own is replaced without
+        overwrite: bool = False,
+        # f(folder) writes further files, which become part of the run
+        beside: Callable | None = None,
         forget: bool = False,  # also delete the checkpoints in the folder
     ) -> Path:  # the folder
         """Save model, processor, task, recipe, history and card; plain transformers loads the
@@ -316,9 +325,12 @@ class FineTuner:
         folder = Path(folder).expanduser()
         task, model, processor, about, seen = read_run(folder)
         tuner = cls(task, about["checkpoint"], about["recipe"], device=device)
-        tuner.history, tuner.position = about["history"], about["position"]
-        tuner.notes, tuner.seen = about["notes"], seen
-        tuner.model, tuner.processor = model.to(tuner.device).eval(), processor
+        tuner.model = model.to(tuner.device).eval()
+        tuner.processor = processor
+        tuner.history = about["history"]
+        tuner.position = about["position"]
+        tuner.notes = about["notes"]
+        tuner.seen = seen
         tuner.folder = folder.resolve()  # another `fit` goes on from these weights
         return tuner
 
@@ -328,12 +340,15 @@ class FineTuner:
         rows: pd.DataFrame,  # with targets; seen by neither training nor selection
         claim: str,  # e.g. "accuracy >= 0.80"; see `certification.claims`
         confidence: float = 0.95,  # 1 minus how often such a certificate may be wrong
-        group: str | None = None,  # column that the rows were split by; None: what `split` or the run noted
-        train: pd.DataFrame | None = None,  # to look for doubles and shift; None: those of the last fit
+        # column that the rows were split by; None: what `split` or the run noted
+        group: str | None = None,
+        # to look for doubles and shift; None: those of the last fit
+        train: pd.DataFrame | None = None,
         valid: pd.DataFrame | None = None,  # for `against`: to tune the baselines
         against: tuple = (),  # rungs of the ladder to compare with, such as ("majority", "tfidf")
         slices: tuple = (),  # columns whose slices are reported, beside what the claim asks
-        ledger: str | Path | None = None,  # the file of the books; None: one in the user's own folder
+        # the file of the books; None: one in the user's own folder
+        ledger: str | Path | None = None,
     ) -> "Certificate":
         """Test a claim on rows that nothing has touched.
         Raises DataError for a claim or confidence that is none; everything else is a verdict.
@@ -390,8 +405,7 @@ class FineTuner:
         pd.DataFrame
             rate, valid_loss and metrics, best first
         """
-        if not len(rates):
-            raise DataError("Rates are compared on valid rows: give valid rows and at least one rate.")
+        if not len(rates): raise DataError("There is nothing to compare: give at least one rate.")
         found = pd.DataFrame([self._tried(rate, epochs, train, valid) for rate in rates])
         name, direction = self.task.metric
         by = "valid_loss" if name == "loss" else name
@@ -436,6 +450,7 @@ def _aside(rows, told):
     taken, names = {*rows.columns, *told}, {}
     for column in [c for c in told if c in rows]:
         names[column] = f"{column}_in_rows"
-        while names[column] in taken: names[column] += "_in_rows"
+        while names[column] in taken:
+            names[column] += "_in_rows"
         taken.add(names[column])
     return names

@@ -19,6 +19,8 @@ from ..figures import COLORS, new_figure
 from ..telling import is_quiet, warn
 
 # %% ../../nbs/training/01_watching.ipynb #287054e4
+_NAMES = {"train_loss": "Training Loss", "valid_loss": "Validation Loss"}  # in the article
+
 @dataclass
 class History:
     """What happened, epoch by epoch and step by step.
@@ -39,18 +41,28 @@ class History:
     epochs: list[dict] = field(default_factory=list)  # epoch, train_loss, valid_loss, metrics
     steps: list[dict] = field(default_factory=list)  # epoch, step, loss, learning_rate, grad_norm
     seconds: list[float] = field(default_factory=list)  # wall clock per epoch
-    reached: dict = field(default_factory=dict)  # at the end: metric, value, rows, without_learning, warning
-    shortcuts: dict = field(default_factory=dict)  # used: list; skipped: name -> why (`sft_nb.speed.quicken`)
+    # at the end: metric, value, rows, without_learning, warning
+    reached: dict = field(default_factory=dict)
+    # used: list; skipped: name -> why (`sft_nb.speed.quicken`)
+    shortcuts: dict = field(default_factory=dict)
 
     @property
-    def table(self) -> pd.DataFrame: "A row per epoch."; return pd.DataFrame(self.epochs)
-    def to_dict(self) -> dict: "Plain data for JSON."; return asdict(self)
+    def table(self) -> pd.DataFrame:
+        "A row per epoch."
+        return pd.DataFrame(self.epochs)
+
+    def to_dict(self) -> dict:
+        "Plain data for JSON."
+        return asdict(self)
+
     def _repr_html_(self): return self.table.round(4).to_html(index=False)
 
     def line(self) -> str:
         "The article's line for the newest epoch, with the metrics behind it."
-        e = dict(self.epochs[-1]); names = {"train_loss": "Training Loss", "valid_loss": "Validation Loss"}
-        return f"Epoch {e.pop('epoch')}, " + ", ".join(f"{names.get(k, k)}: {v:.4f}" for k, v in e.items())
+        numbers = dict(self.epochs[-1])
+        epoch = numbers.pop("epoch")
+        said = [f"{_NAMES.get(name, name)}: {value:.4f}" for name, value in numbers.items()]
+        return f"Epoch {epoch}, " + ", ".join(said)
 
     def plot(
         self,
@@ -69,23 +81,42 @@ class History:
             a matplotlib Figure
         """
         fig, ax = new_figure(6, 3)
-        ax.plot([s["step"] for s in self.steps], [s["loss"] for s in self.steps], color=COLORS["train"], alpha=.25, lw=1)
+        steps = [s["step"] for s in self.steps]
+        ax.plot(steps, [s["loss"] for s in self.steps], color=COLORS["train"], alpha=.25, lw=1)
+        newest = self.epochs[-1] if self.epochs else {}
         ends = {s["epoch"]: s["step"] for s in self.steps}
-        last = {k: v for k, v in (self.epochs[-1] if self.epochs else {}).items() if k in ("train_loss", "valid_loss")}
-        for key in sorted(last, key=last.get):
-            pts, role, lift = [(ends[e["epoch"]], e[key]) for e in self.epochs], key.removesuffix("_loss"), 2 if last[key] == max(last.values()) else -8
-            ax.plot(*zip(*pts), "o-", color=COLORS[role]); ax.annotate(role, pts[-1], xytext=(6, lift), textcoords="offset points", color=COLORS[role])
-        ax.set(xlabel="update", ylabel="loss", title=title); ax.margins(x=.08, y=.1); ax.set_ylim(0, None)
+        losses = sorted({"train_loss", "valid_loss"} & newest.keys(), key=lambda k: (newest[k], k))
+        for key in losses:
+            xs = [ends[e["epoch"]] for e in self.epochs]
+            ys = [e[key] for e in self.epochs]
+            role = key.removesuffix("_loss")
+            ax.plot(xs, ys, "o-", color=COLORS[role])
+            lift = 2 if newest[key] == newest[losses[-1]] else -8  # the upper one's name goes above
+            ax.annotate(role, (xs[-1], ys[-1]), xytext=(6, lift), textcoords="offset points",
+                        color=COLORS[role])
+        ax.set(xlabel="update", ylabel="loss", title=title)
+        ax.margins(x=.08, y=.1)
+        ax.set_ylim(0, None)
         return fig
 
 # %% ../../nbs/training/01_watching.ipynb #5d05cd6f
 class Listener:
     "Watches a run; each moment gets the `Run`. All moments are optional."
-    def start(self, _run: Any) -> None: "The model and optimiser exist; nothing has been trained."
-    def step(self, _run: Any) -> None: "After every update."
-    def epoch(self, _run: Any) -> None: "After every epoch's validation."
-    def pause(self, _run: Any) -> None: "After the update at which an interrupted run stops."
-    def end(self, _run: Any) -> None: "At the end, also of a run that was interrupted or failed."
+
+    def start(self, _run: Any) -> None:
+        "The model and optimiser exist; nothing has been trained."
+
+    def step(self, _run: Any) -> None:
+        "After every update."
+
+    def epoch(self, _run: Any) -> None:
+        "After every epoch's validation."
+
+    def pause(self, _run: Any) -> None:
+        "After the update at which an interrupted run stops."
+
+    def end(self, _run: Any) -> None:
+        "At the end, also of a run that was interrupted or failed."
 
 # %% ../../nbs/training/01_watching.ipynb #fa1fc655
 class Lines(Listener):
@@ -107,33 +138,43 @@ class Lines(Listener):
 
 # %% ../../nbs/training/01_watching.ipynb #55bd3cea
 def _chosen(run):
-    p = run.plan
-    each = math.ceil(run.updates / p.epochs)
-    return f"{p.epochs} epochs of {each} updates, {p.batch_size} rows each, learning rate {p.learning_rate:g}"
+    plan = run.plan
+    each = math.ceil(run.updates / plan.epochs)
+    return (f"{plan.epochs} epochs of {each} updates, {plan.batch_size} rows each, "
+            f"learning rate {plan.learning_rate:g}")
 
 def _stopped(run):
-    p, plan = run.position, run.plan
+    "Why it ended before its time; None: it did not."
+    at, patience = run.position, run.plan.patience
     if run.interrupted:
-        weights = f"epoch {run.kept_epoch}" if run.position.best_epoch else "the last update"
-        return f"Interrupted after {p.step} updates; the tuner can be used, with the weights of {weights}."
-    if p.epoch < plan.epochs and plan.patience and p.stale >= plan.patience:
-        return f"Stopped after epoch {p.epoch}: {run.task.metric[0]} has not improved for {p.stale} epochs."
+        weights = f"epoch {run.kept_epoch}" if at.best_epoch else "the last update"
+        return (f"Interrupted after {at.step} updates; the tuner can be used, "
+                f"with the weights of {weights}.")
+    if at.epoch < run.plan.epochs and patience and at.stale >= patience:
+        metric = run.task.metric[0]
+        return (f"Stopped after epoch {at.epoch}: "
+                f"{metric} has not improved for {at.stale} epochs.")
+    return None
 
+# %% ../../nbs/training/01_watching.ipynb #d485773e
 def _kept(run):
-    p = run.position
-    if run.interrupted or p.best_epoch in (None, p.epoch):
-        return None
+    "Which epoch's weights it ends with, where that is a question."
+    best = run.position.best_epoch
+    if run.interrupted or best in (None, run.position.epoch): return None
     metric = run.task.metric[0]
-    if run.kept_epoch == p.best_epoch:
-        return f"Kept epoch {p.best_epoch}, the best on valid by {metric}."
+    if run.kept_epoch == best: return f"Kept epoch {best}, the best on valid by {metric}."
     if run.plan.keep_best is None:
-        return f"Kept the last epoch: the best on valid by {metric}, epoch {p.best_epoch}, is better by no more than chance."
+        return (f"Kept the last epoch: the best on valid by {metric}, epoch {best}, "
+                "is better by no more than chance.")
+    return None
+
+_PLAIN = {"majority": "the most frequent answer", "mean": "the mean", "nothing": "no answer"}
 
 def _reached(found):
-    if found.get("without_learning") is None:
-        return None
-    plain = {"majority": "the most frequent answer", "mean": "the mean", "nothing": "no answer"}[found["plain"]]
-    return f"Reached on valid: {found['metric']} {found['value']:.4f}; {plain} every time: {found['without_learning']:.4f}."
+    "What it reached, beside the answer that needs no learning."
+    if found.get("without_learning") is None: return None
+    return (f"Reached on valid: {found['metric']} {found['value']:.4f}; "
+            f"{_PLAIN[found['plain']]} every time: {found['without_learning']:.4f}.")
 
 # %% ../../nbs/training/01_watching.ipynb #82cddab1
 class Bar(Lines):
