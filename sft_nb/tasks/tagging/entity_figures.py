@@ -192,7 +192,7 @@ def plot_entities(
     fig, ax = new_figure(6, .32 * len(table) + .9)
     bars = ax.barh(table.index, table.f1, color=COLORS["valid"])
     pairs = zip(table.f1, table.entities, strict=True)
-    told = [f"{f1:.2f}, {n} {'entity' if n == 1 else 'entities'}" for f1, n in pairs]
+    told = [f"{f1:.2f}, {n} entity" if n == 1 else f"{f1:.2f}, {n} entities" for f1, n in pairs]
     ax.bar_label(bars, told, padding=3, fontsize=8)
     ax.set(xlabel="strict F1", xlim=(0, 1.25), xticks=[0, .5, 1])
     return fig

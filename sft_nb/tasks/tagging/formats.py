@@ -195,10 +195,11 @@ def read_conll(
         sentences[0] = others
     sentences = [s for s in sentences if s]
     if not sentences: raise DataError(f"{path}: there is a header but no word.")
-    table = {"words": [[cells[word] for _, cells in s] for s in sentences]}
-    if tag % file.many != word % file.many:
-        table["tags"] = [[cells[tag] for _, cells in s] for s in sentences]
+    table = {"words": _in_column(word, sentences)}
+    if tag % file.many != word % file.many: table["tags"] = _in_column(tag, sentences)
     return pd.DataFrame(table), [[n for n, _ in s] for s in sentences], told
+
+def _in_column(k, sentences): return [[cells[k] for _, cells in s] for s in sentences]
 
 _EMPTY = ("there is no sentence in it. A row is a word, its tag in another column; "
           "a blank line stands between sentences.")

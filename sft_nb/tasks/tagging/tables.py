@@ -159,10 +159,13 @@ def _by_sentence(rows, groups, lists):
         if c in lists:
             out[c] = parts
             continue
-        kinds = [{cell_text(v): v for v in part if not is_empty(v)} for part in parts]
-        if all(len(k) <= 1 for k in kinds):
-            out[c] = [next(iter(k.values()), None) for k in kinds]
+        kinds = [_different(part) for part in parts]
+        if all(len(values) <= 1 for values in kinds):
+            out[c] = [values[0] if values else None for values in kinds]
     return pd.DataFrame(out)
+
+def _different(values):  # those that are no repetition, and not empty
+    return list({cell_text(v): v for v in values if not is_empty(v)}.values())
 
 def _about_groups(by, groups, keys):
     what = f"the column {by!r} tells" if by else "blank lines tell"

@@ -42,7 +42,7 @@ def word_pieces(
         per sentence, per word: token ids; the unknown one where none is left
     """
     glue = _glue(processor)
-    given = [[w if i == 0 else glue + w for i, w in enumerate(words)] for words in sentences]
+    given = [[*words[:1], *(glue + word for word in words[1:])] for words in sentences]
     coded = processor(given, is_split_into_words=True, add_special_tokens=False, verbose=False)
     unknown = [] if processor.unk_token_id is None else [processor.unk_token_id]
     out = []

@@ -79,15 +79,16 @@ def _is_name(entry): return np.isscalar(entry) and not is_empty(entry)
 def _hold_vectors(task, values):
     signs = {task.separator, ","} if task.multi_label else {","}
     filled = [v for v in values if not is_empty(v)]
-    return any(_are_vectors([_entries(v, sign) for v in filled]) for sign in signs)
+    return any(_are_vectors(filled, sign) for sign in signs)
 
 def _entries(value, sign):  # of a cell
     if isinstance(value, LISTS): return list(value)
     several = isinstance(value, str) and value.count(sign) != 1  # 0,5 is a number
     return value.split(sign) if several else [value]
 
-def _are_vectors(found):
+def _are_vectors(values, sign):
     # as many numbers from 0 to 1 in every row, and more than one: on and off, or probabilities
+    found = [_entries(value, sign) for value in values]
     if not found or len({len(v) for v in found}) > 1 or len(found[0]) < 2: return False
     return all(0 <= cell_number(n) <= 1 for v in found for n in v if not isinstance(n, LISTS))
 

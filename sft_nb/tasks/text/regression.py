@@ -275,8 +275,7 @@ class TextRegression(Texts):
         pairs = self._pairs(predictions, targets)
         each = {c: regression_figures(*pair) for c, pair in pairs.items()}
         if len(each) == 1: return each[self.targets()[0]]
-        without_unit = ("r2", "pearson", "spearman")
-        means = {k: float(np.mean([figures[k] for figures in each.values()])) for k in without_unit}
+        means = {k: _mean_figure(k, each.values()) for k in ("r2", "pearson", "spearman")}
         errors = {f"{k}_{c}": figures[k] for k in ("rmse", "mae") for c, figures in each.items()}
         return means | errors
 
@@ -424,6 +423,8 @@ def _varies(numbers, said):  # by more than the rounding of the answers
 def _numbers_of(column, values):
     several = [v.get(column, np.nan) if isinstance(v, dict) else v for v in values]
     return np.array(several, float)
+
+def _mean_figure(name, each): return float(np.mean([figures[name] for figures in each]))
 
 # %% ../../../nbs/tasks/text/03_regression.ipynb #556ad970
 def _about_target(said, true):
