@@ -177,6 +177,7 @@ def about_stranger(
     return (f"Tag {tag!r} in column {column!r} was not among the training rows' tags ({known})"
             f"{where}. Correct it, or train with rows that have it")
 
+# %% ../../../nbs/tasks/tagging/04_checks.ipynb #95473983
 def check_scheme(
     tags: dict[int, list[str]],  # row -> its tags
     scheme: str,  # "plain"; or that of entities, which have been brought into IOB2; or "auto"

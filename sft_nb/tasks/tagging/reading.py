@@ -170,6 +170,7 @@ def tagged_rows(
     _tell(source, told)
     return rows
 
+# %% ../../../nbs/tasks/tagging/04b_reading.ipynb #5e86a2ea
 def _read_tags(task, rows, where, names):  # sets the column of tags -> what was decided
     if not {task.tags, task.spans} & set(rows): return []
     make = partial(tags_of, names=names)

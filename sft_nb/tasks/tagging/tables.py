@@ -150,6 +150,7 @@ def _between_gaps(empty, path, how):  # rows between blank lines, or between row
     numbers = accumulate(map(int, gap))
     return runs(list(numbers))
 
+# %% ../../../nbs/tasks/tagging/03_tables.ipynb #8467a50e
 def _by_sentence(rows, groups, lists):
     # the columns `lists` as lists; others where they say the same of a whole sentence
     out = {}

@@ -157,6 +157,7 @@ def room_for_text(
     raise DataError(f"stride={stride}, but a window holds {room} pieces of the text: "
                     "windows must share fewer than that.")
 
+# %% ../../../nbs/tasks/tagging/05_word_pieces.ipynb #be7f12cf
 def in_windows(
     pieces: list[list[int]],  # per word of the text: token ids
     marks: tuple[list[int], list[int]],  # from `marks_around`
