@@ -9,7 +9,7 @@ __all__ = ['most_frequent_tag', 'tag_dictionary', 'word_features', 'tuned_classi
 
 # %% ../../../nbs/tasks/tagging/08_baselines.ipynb #bce79303
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from itertools import chain
 from typing import Any
@@ -52,13 +52,21 @@ def tag_dictionary(
     dict[str, str]
         word -> tag
     """
-    seen = {}
-    for row, of_row in zip(words, tags):
-        for w, t in zip(row, of_row): seen.setdefault(w, Counter())[t] += 1
-    return {w: min(c, key=lambda t: (-c[t], t)) for w, c in seen.items()}
+    seen = defaultdict(Counter)
+    for word, tag in zip(chain(*words), chain(*tags), strict=True):
+        seen[word][tag] += 1
+    return {word: _most_common(counts) for word, counts in seen.items()}
+
+def _most_common(counts):  # of equally many, the first by name
+    return min(counts, key=lambda tag: (-counts[tag], tag))
 
 # %% ../../../nbs/tasks/tagging/08_baselines.ipynb #e0a7cb07
-def _shape(word): return regex.sub(r"(.)\1+", r"\1", regex.sub(r"\p{Ll}", "x", regex.sub(r"\p{Lu}", "X", regex.sub(r"\p{N}", "d", word))))
+_KINDS = {r"\p{N}": "d", r"\p{Lu}": "X", r"\p{Ll}": "x", r"(.)\1+": r"\1"}
+
+def _shape(word):  # "McCartney" is "XxXx"
+    for kind, sign in _KINDS.items():
+        word = regex.sub(kind, sign, word)
+    return word
 
 def word_features(
     words: list[str],  # a sentence
@@ -75,13 +83,27 @@ def word_features(
     list[dict]
         per word: names and values, for scikit-learn's DictVectorizer
     """
-    low, shape, out = [w.lower() for w in words], [_shape(w) for w in words], []
-    near = lambda values, i: values[i] if 0 <= i < len(values) else "<edge>"
-    for i, w in enumerate(low):
-        f = {"word": w, "shape": shape[i], "length": min(len(w), 10) / 10} | {f"{end}{k}": cut for k in (1, 2, 3, 4) for end, cut in (("first", w[:k]), ("last", w[-k:]))}
-        f |= {f"{name}{d:+d}": near(values, i + d) for d in (-2, -1, 1, 2) for name, values in (("word", low), ("shape", shape))}
-        out.append(f | {"pair-1": f"{near(low, i - 1)} {w}", "pair+1": f"{w} {near(low, i + 1)}"})
+    edges = ["<edge>"] * 2
+    low = [*edges, *(w.lower() for w in words), *edges]
+    shapes = [*edges, *map(_shape, words), *edges]
+    out = []
+    for i in range(2, len(words) + 2):
+        near = slice(i - 2, i + 3)
+        own = _own_features(low[i], shapes[i])
+        out.append(own | _of_neighbours(low[near], shapes[near]))
     return out
+
+def _own_features(word, shape):
+    ends = {f"first{k}": word[:k] for k in (1, 2, 3, 4)}
+    ends |= {f"last{k}": word[-k:] for k in (1, 2, 3, 4)}
+    return {"word": word, "shape": shape, "length": min(len(word), 10) / 10} | ends
+
+def _of_neighbours(words, shapes):  # two to each side of the word in the middle
+    near = {}
+    for k, word, shape in zip((-2, -1, 0, 1, 2), words, shapes, strict=True):
+        if k: near |= {f"word{k:+d}": word, f"shape{k:+d}": shape}
+    _, before, word, after, _ = words
+    return near | {"pair-1": f"{before} {word}", "pair+1": f"{word} {after}"}
 
 # %% ../../../nbs/tasks/tagging/08_baselines.ipynb #4b1d3355
 def tuned_classifier(
@@ -106,7 +128,7 @@ def tuned_classifier(
     best, kept = -1, None
     for c in strengths:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a fit that is cut short at max_iter is a candidate like the others
+            warnings.simplefilter("ignore")  # a fit that is cut short at max_iter may win, too
             made = LogisticRegression(C=c, max_iter=200).fit(x, tags)
         value = judge(made)
         if value > best: best, kept = value, made

@@ -10,13 +10,14 @@ __all__ = ['SCHEMES', 'ONE', 'tag_parts', 'scheme_name', 'are_entities', 'may_fo
            'Reading', 'read_tags', 'guess_scheme']
 
 # %% ../../../nbs/tasks/tagging/00_schemes.ipynb #382c783c
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
 # %% ../../../nbs/tasks/tagging/00_schemes.ipynb #c6bfeefe
-SCHEMES = {  # the letters that may stand before a type; four of them mean begin, inside, end, single
+# the letters that may stand before a type; four of them mean begin, inside, end, single
+SCHEMES = {
     "IOB1": "BI", "IOB2": "BI", "IOE1": "IE", "IOE2": "IE",
     "BIOES": "BIES", "BILOU": "BILU", "BMES": "BMES", "BMEWO": "BMEW",
 }
@@ -40,15 +41,16 @@ def tag_parts(
     return letter, kind
 
 @lru_cache(2**12)
-def _in_bies(tag, scheme):  # letter and type, with the letters of BIOES: "U-PER" in BILOU is ("S", "PER")
+def _in_bies(tag, scheme):  # letter and type, with BIOES's letters: BILOU's "U-PER" is ("S", "PER")
     letter, kind = tag_parts(tag)
     letters = SCHEMES[scheme]
-    same = dict(zip(letters, "BIES")) if len(letters) == 4 else {}
+    same = dict(zip(letters, "BIES", strict=True)) if len(letters) == 4 else {}
     return same.get(letter, letter), kind
 
 # %% ../../../nbs/tasks/tagging/00_schemes.ipynb #bde509eb
 _OTHER_NAMES = {name.upper(): name for name in ("plain", "auto", *SCHEMES)} | {
-    "BIO": "IOB2", "BIO2": "IOB2", "BIO1": "IOB1", "IOBES": "BIOES", "BILUO": "BILOU", "BMESO": "BMES",
+    "BIO": "IOB2", "BIO2": "IOB2", "BIO1": "IOB1",
+    "IOBES": "BIOES", "BILUO": "BILOU", "BMESO": "BMES",
 }
 
 def scheme_name(
@@ -104,21 +106,29 @@ def may_follow(
     goes_on = a in ("B", "I") and x == y  # an entity of this type is under way
     if scheme == "IOB2": return b != "I" or goes_on
     if scheme == "IOB1": return b != "B" or goes_on
-    return b in ("I", "E") and goes_on if a in ("B", "I") else b in ("O", "B", "S")
+    if a in ("B", "I"): return b in ("I", "E") and goes_on
+    return b in ("O", "B", "S")
 
 def _mirrored(tag): return "B" + tag[1:] if tag[0] == "E" else tag
 
 # %% ../../../nbs/tasks/tagging/00_schemes.ipynb #ddd120f1
 _WHY = {
-    "IOB1": "B- stands only where an entity touches one of the same type before it; otherwise write I-",
+    "IOB1": "B- stands only where an entity touches one of the same type before it; "
+            "otherwise write I-",
     "IOB2": "an entity begins with B-, and goes on with I- and the same type",
-    "IOE1": "E- stands only where an entity touches one of the same type after it; otherwise write I-",
+    "IOE1": "E- stands only where an entity touches one of the same type after it; "
+            "otherwise write I-",
     "IOE2": "an entity ends with E-, and has I- and the same type before it",
-} | {
-    scheme: f"an entity is {b}-, any number of {i}-, {e}-, all of one type; or a single {s}-"
-    for scheme, (b, i, e, s) in [(s, letters) for s, letters in SCHEMES.items() if len(letters) == 4]
 }
+_WHY_FOUR = "an entity is {}-, any number of {}-, {}-, all of one type; or a single {}-"
 
+def _why(scheme): return _WHY.get(scheme) or _WHY_FOUR.format(*SCHEMES[scheme])
+
+def _no_tag(scheme):
+    letters = ", ".join(f"{letter}-" for letter in SCHEMES[scheme])
+    return f"is no tag of {scheme}, which has O and {letters} before a type"
+
+# %% ../../../nbs/tasks/tagging/00_schemes.ipynb #75b3eb87
 def wrong_tag(
     tags: list[str],  # of one sentence
     scheme: str,  # a key of SCHEMES
@@ -138,20 +148,19 @@ def wrong_tag(
         where the first wrong tag stands, and a sentence; None: all is well
     """
     for i, tag in enumerate(tags):
-        if not _has_letter(tag, scheme): return i, f"{tag!r} {_no_tag(scheme)}"
-    for i, (before, tag) in enumerate(pairwise(["O", *tags, "O"])):
+        if not _is_tag(tag, scheme): return i, f"{tag!r} {_no_tag(scheme)}"
+    for i, (before, tag) in enumerate(_neighbours(tags)):
         if may_follow(before, tag, scheme): continue
-        if i == len(tags): return i - 1, f"{before!r} cannot be the last tag in {scheme}: {_WHY[scheme]}"
-        place = f"follow {before!r}" if i else "be the first tag"
-        return i, f"{tag!r} cannot {place} in {scheme}: {_WHY[scheme]}"
+        name, cannot = repr(tag), f"follow {before!r}" if i else "be the first tag"
+        if i == len(tags): name, cannot = repr(before), "be the last tag"
+        at = min(i, len(tags) - 1)
+        return at, f"{name} cannot {cannot} in {scheme}: {_why(scheme)}"
 
-def _has_letter(tag, scheme):  # is it O, or a letter of the scheme and a type?
+def _neighbours(tags): return pairwise(["O", *tags, "O"])
+
+def _is_tag(tag, scheme):  # is it O, or a letter of the scheme and a type?
     letter, kind = tag_parts(tag)
     return tag == "O" or len(letter) == 1 and letter in SCHEMES[scheme] and bool(kind)
-
-def _no_tag(scheme):
-    letters = ", ".join(f"{letter}-" for letter in SCHEMES[scheme])
-    return f"is no tag of {scheme}, which has O and {letters} before a type"
 
 # %% ../../../nbs/tasks/tagging/00_schemes.ipynb #c9c86cad
 def entities(
@@ -169,12 +178,16 @@ def entities(
     list[tuple[str, int, int]]
         type, first word, one after the last word
     """
-    found, open_ = [], False
+    found, under_way = [], None
     for i, tag in enumerate(tags):
         letter, kind = tag_parts(tag)
-        if letter == "B": found.append((kind, i, i + 1))
-        elif open_ := (open_ and letter == "I" and found[-1][0] == kind): found[-1] = (kind, found[-1][1], i + 1)
-        open_ = open_ or letter == "B"
+        if letter == "B":
+            under_way = kind
+            found.append((kind, i, i + 1))
+        elif letter == "I" and kind == under_way:
+            found[-1] = kind, found[-1][1], i + 1
+        else:
+            under_way = None
     return found
 
 # %% ../../../nbs/tasks/tagging/00_schemes.ipynb #d3e6adc5
@@ -182,8 +195,9 @@ def to_iob2(
     tags: list[str],  # of one sentence, with letters of their scheme
     scheme: str,  # a key of SCHEMES
 ) -> list[str]:  # correct IOB2
-    """The same entities, written in IOB2. What contradicts the scheme is read mildly, as the script
-    of the CoNLL tasks reads it.
+    """The same entities, written in IOB2.
+
+    What contradicts the scheme is read mildly, as the script of the CoNLL tasks reads it.
 
     Parameters
     ----------
@@ -201,12 +215,13 @@ def to_iob2(
     for before, tag in pairwise(["O", *tags]):
         (a, x), (b, y) = _in_bies(before, scheme), _in_bies(tag, scheme)
         begins = b in ("B", "S") or a in ("O", "E", "S") or x != y
-        out.append("O" if tag == "O" else f"{'B' if begins else 'I'}-{y}")
+        letter = "B" if begins else "I"
+        out.append("O" if tag == "O" else f"{letter}-{y}")
     return out
 
 # %% ../../../nbs/tasks/tagging/00_schemes.ipynb #d2529f4c
 def contradictions(
-    pairs: Counter,  # (a tag, the next one) -> how often they are neighbours; "O" stands before and after each sentence
+    pairs: Counter,  # (a tag, the next one) -> how often they are neighbours, see `tag_pairs`
     scheme: str,  # a key of SCHEMES
 ) -> int:  # places
     """How often neighbouring tags contradict a scheme.
@@ -214,8 +229,7 @@ def contradictions(
     Parameters
     ----------
     pairs
-        (a tag, the next one) -> how often they are neighbours; "O" stands before and after each
-        sentence
+        (a tag, the next one) -> how often they are neighbours, see `tag_pairs`
     scheme
         a key of SCHEMES
 
@@ -228,7 +242,7 @@ def contradictions(
 
 def tag_pairs(
     sentences: list[list[str]],  # tags
-) -> Counter:  # see `contradictions`
+) -> Counter:  # "O" stands before and after each sentence
     """Neighbouring tags, counted.
 
     Parameters
@@ -239,9 +253,9 @@ def tag_pairs(
     Returns
     -------
     Counter
-        see `contradictions`
+        "O" stands before and after each sentence
     """
-    return Counter(pair for tags in sentences for pair in pairwise(["O", *tags, "O"]))
+    return Counter(pair for tags in sentences for pair in _neighbours(tags))
 
 # %% ../../../nbs/tasks/tagging/00_schemes.ipynb #47ef66c4
 ONE = "ENTITY"  # the type of entities whose tags name none
@@ -259,7 +273,8 @@ class Spelling:
     letters
         those that count: a value of SCHEMES
     """
-    place: str = "first"  # where the letter stands: "first" (B-PER), "last" (PER-B), or "alone" (B)
+    # where the letter stands: "first" (B-PER), "last" (PER-B), or "alone" (B)
+    place: str = "first"
     mark: str = "-"  # what stands between letter and type
     letters: str = "BI"  # those that count: a value of SCHEMES
 
@@ -282,15 +297,17 @@ class Spelling:
         if self.place == "alone": letter, mark, kind = tag, "", ONE
         elif self.place == "first": letter, mark, kind = tag[:1], tag[1:2], tag[2:]
         else: letter, mark, kind = tag[-1:], tag[-2:-1], tag[:-2]
-        fits = len(letter) == 1 and letter.upper() in self.letters and mark == self.mark and kind.strip()
-        return (letter.upper(), kind) if fits else None
+        known = len(letter) == 1 and letter.upper() in self.letters
+        return (letter.upper(), kind) if known and mark == self.mark and kind.strip() else None
 
 def _is_out(tag): return tag in ("O", "o")
 
 # %% ../../../nbs/tasks/tagging/00_schemes.ipynb #1e0e217c
+_LETTERS = tuple(dict.fromkeys(SCHEMES.values()))
+
 def spelling_of(
     counts: Counter,  # tag -> how often it occurs
-    letters: tuple = tuple(dict.fromkeys(SCHEMES.values())),  # values of SCHEMES: letters that may occur together
+    letters: tuple = _LETTERS,  # values of SCHEMES: letters that may occur together
     sure: bool = False,  # is it known that these are entities?
 ) -> Spelling | None:  # None: these tags are plain
     """How tags of entities are written. Ties go to B- and I-.
@@ -310,21 +327,29 @@ def spelling_of(
         None: these tags are plain
     """
     inside = {tag: n for tag, n in counts.items() if not _is_out(tag)}
-    marks = {mark for tag in inside for mark in (tag[1:2], tag[-2:-1])}
-    marks = sorted((m for m in marks if m and not m.isalnum() and not m.isspace()), key=lambda m: (m != "-", m))
-    ways = [(place, mark) for place in ("first", "last") for mark in marks] + [("alone", "")]
-    candidates = [Spelling(place, mark, some) for place, mark in ways for some in letters]
-    fitting = {s: sum(n for tag, n in inside.items() if s.parts(tag)) for s in candidates}
+    fitting = {s: _fitting(s, inside) for s in _candidates(inside, letters)}
     best = max(fitting, key=fitting.get)
-    if sure or not fitting[best]: return best if fitting[best] else None
+    if not fitting[best]: return None
     strange = sum(inside.values()) - fitting[best]
-    return best if _convincing(best, inside, fitting[best], strange, len(inside) < len(counts)) else None
+    has_out = len(inside) < len(counts)
+    if sure or _convincing(best, inside, fitting[best], strange, has_out): return best
 
-def _convincing(spelling, inside, fitting, strange, out):  # are these entities? `out`: is there an O?
+def _fitting(spelling, inside):  # how many words have a tag that is written so
+    return sum(n for tag, n in inside.items() if spelling.parts(tag))
+
+def _candidates(inside, letters):  # spellings that some of these tags may have, the usual first
+    marks = {mark for tag in inside for mark in (tag[1:2], tag[-2:-1])}
+    marks = sorted(m for m in marks if m and not m.isalnum() and not m.isspace())
+    marks.sort(key=lambda mark: mark != "-")
+    ways = [(place, mark) for place in ("first", "last") for mark in marks]
+    return [Spelling(*way, some) for way in [*ways, ("alone", "")] for some in letters]
+
+def _convincing(spelling, inside, fitting, strange, has_out):  # are these entities?
     if spelling.place == "alone":
-        return out and not strange and not {"B", "I"}.isdisjoint(map(str.upper, inside))
+        known = not {"B", "I"}.isdisjoint(map(str.upper, inside))
+        return has_out and not strange and known
     usual = spelling.place == "first" and spelling.mark == "-"
-    return usual and not strange or out and fitting > strange
+    return usual and not strange or has_out and fitting > strange
 
 # %% ../../../nbs/tasks/tagging/00_schemes.ipynb #bbd3dc8b
 @dataclass(frozen=True)
@@ -353,15 +378,21 @@ class Reading:
     tags: list  # per sentence: a list in IOB2, or plain tags; None where there were none
     scheme: str = "plain"  # a key of SCHEMES, or "plain"
     spelling: Spelling | None = None  # how letter and type were written
-    strange: tuple | None = None  # (sentence, word) of the first tag that is none of the scheme; then nothing was read
+    # (sentence, word) of the first tag that is none of the scheme; then nothing was read
+    strange: tuple | None = None
     many: int = 0  # places that contradict the scheme
-    first: tuple | None = None  # (sentence, word) of the first; the number of words, where the end is wrong
-    twins: dict | None = None  # a writing of a type -> the one that counts, where they differ in capitals alone
+    # (sentence, word) of the first; the number of words, where the end is wrong
+    first: tuple | None = None
+    # a writing of a type -> the one that counts, where they differ in capitals alone
+    twins: dict | None = None
     examples: dict | None = None  # a tag as it was -> as it is now, where they differ
 
+# %% ../../../nbs/tasks/tagging/00_schemes.ipynb #27877152
 def read_tags(
     sentences: list,  # lists of tags; None where a sentence has none
-    scheme: str = "auto",  # a key of SCHEMES, "plain", or "auto": the spelling that fits most words, and the fewest contradictions
+    # a key of SCHEMES, "plain", or "auto": the spelling that fits most words, and the fewest
+    # contradictions
+    scheme: str = "auto",
 ) -> Reading:
     """Tags of any scheme and spelling as IOB2.
 
@@ -374,42 +405,56 @@ def read_tags(
         contradictions
     """
     counts = Counter(tag for tags in sentences if tags for tag in tags)
-    known = scheme in SCHEMES
-    if scheme == "plain": return Reading(sentences)
-    spelling = spelling_of(counts, (SCHEMES[scheme],), sure=True) if known else spelling_of(counts)
-    if spelling is None and not known: return Reading(sentences)
-    spelling = spelling or Spelling(letters=SCHEMES[scheme])
+    spelling = _spelling_in(counts, scheme)
+    if spelling is None: return Reading(sentences)
     parts = {tag: spelling.parts(tag) for tag in counts if not _is_out(tag)}
-    twins = _twins(Counter({part: counts[tag] for tag, part in parts.items() if part}))
-    own = {tag: f"{part[0]}-{twins.get(part[1], part[1])}" for tag, part in parts.items() if part}
+    known = {tag: part for tag, part in parts.items() if part}
+    twins = _twins({part: counts[tag] for tag, part in known.items()})
+    own = {tag: _in_front(*part, twins) for tag, part in known.items()}
     tags = [t and [own.get(tag, "O") for tag in t] for t in sentences]
     pairs = tag_pairs([t for t in tags if t])
-    if not known: scheme = min(_schemes_with(spelling.letters), key=lambda s: contradictions(pairs, s))
-    strange = _first(sentences, lambda t: [tag in parts and parts[tag] is None for tag in t])
+    if scheme not in SCHEMES: scheme = _least_contradicted(pairs, spelling.letters)
+    strange = _first(sentences, lambda t: [tag in parts and tag not in known for tag in t])
     if strange: return Reading(sentences, scheme, spelling, strange)
     return _in_iob2(tags, pairs, own, Reading([], scheme, spelling, twins=twins))
 
-def _in_iob2(tags, pairs, own, about):  # `own`: a tag as it is in the file -> letter of the scheme, hyphen, type
+def _in_front(letter, kind, twins):  # the usual spelling of a tag
+    return f"{letter}-{twins.get(kind, kind)}"
+
+def _spelling_in(counts, scheme):  # None: these tags are plain
+    if scheme == "plain": return None
+    if scheme not in SCHEMES: return spelling_of(counts)
+    return spelling_of(counts, (SCHEMES[scheme],), sure=True) or Spelling(letters=SCHEMES[scheme])
+
+def _least_contradicted(pairs, letters):  # of the schemes with these letters; ties: the likelier
+    schemes = sorted((s for s, have in SCHEMES.items() if have == letters), reverse=True)
+    return min(schemes, key=lambda s: contradictions(pairs, s))
+
+# %% ../../../nbs/tasks/tagging/00_schemes.ipynb #9462fb2c
+def _in_iob2(tags, pairs, own, about):  # `own`: a tag of the file -> the scheme's letter, -, type
     scheme = about.scheme
     wrong = {pair for pair in pairs if not may_follow(*pair, scheme)}
-    first = _first(tags, lambda t: [pair in wrong for pair in pairwise(["O", *t, "O"])]) if wrong else None
-    letters = {"B": "B", "S": "B", "I": "I", "E": "I"}
-    written = {tag: letters[_in_bies(o, scheme)[0]] + o[1:] for tag, o in own.items()}
-    examples = {tag: new for tag, new in written.items() if new != tag}
-    read = [t and to_iob2(t, scheme) for t in tags]
-    return replace(about, tags=read, many=contradictions(pairs, scheme), first=first, examples=examples)
+    first = _first(tags, lambda t: [pair in wrong for pair in _neighbours(t)]) if wrong else None
+    written = {tag: _with_b_or_i(new, scheme) for tag, new in own.items()}
+    return replace(
+        about, tags=[t and to_iob2(t, scheme) for t in tags], first=first,
+        many=contradictions(pairs, scheme),
+        examples={tag: new for tag, new in written.items() if new != tag})
+
+def _with_b_or_i(tag, scheme):
+    letter, _ = _in_bies(tag, scheme)
+    return ("B" if letter in ("B", "S") else "I") + tag[1:]
 
 def _first(sentences, which):  # (sentence, place) of the first True
     marked = ((i, which(t)) for i, t in enumerate(sentences) if t)
     return next(((i, marks.index(True)) for i, marks in marked if True in marks), None)
 
-def _schemes_with(letters):  # schemes that have these letters, the likelier first
-    return sorted((s for s, have in SCHEMES.items() if have == letters), reverse=True)
-
 def _twins(counts):  # writings of one type that differ in capitals alone -> the most frequent
-    alike = {}
-    for (_, kind), n in counts.items(): alike.setdefault(kind.casefold(), Counter())[kind] += n
-    return {kind: max(sorted(c), key=c.get) for c in alike.values() if len(c) > 1 for kind in c}
+    alike = defaultdict(Counter)
+    for (_, kind), n in counts.items():
+        alike[kind.casefold()][kind] += n
+    several = [writings for writings in alike.values() if len(writings) > 1]
+    return {kind: max(sorted(w), key=w.get) for w in several for kind in w}
 
 def guess_scheme(
     sentences: list[list[str]],  # tags

@@ -10,8 +10,7 @@ __all__ = ['SequenceLabelling']
 # %% ../../../nbs/tasks/tagging/09_sequence_labelling.ipynb #34de4a28
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
-from pathlib import Path
+from itertools import chain, islice
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,26 +24,25 @@ from ...batches import losses
 from ...models import loading
 from ...training.baselines import STRENGTHS
 from ...batches.batching import pad
-from ...data.checks import report
-from ...data.columns import STEP, Stored, cells, records
-from ...data.table_reader import TABLE_READERS, find_file, read_table
+from ...data.columns import Stored, cells, records
 from ...task import Batch, CheckpointError, DataError, Finding, Prediction, Task, learned
 from .entity_figures import UNSEEN, answered_tags, entity_f1, entity_metrics
 from .entity_figures import entity_table, plot_entities, seqeval_judges
+from .entity_figures import types_of
 from ..text.labels import untaught
-from .schemes import SCHEMES, are_entities, entities, read_tags, scheme_name, tag_parts
+from .schemes import are_entities, entities, read_tags, scheme_name, tag_parts
 from .showing import Shown
 from .spans import locate, tags_to_spans
-from .checks import check_known, check_scheme, check_tagged, is_word
+from .checks import about_cut, about_stranger, check_known, check_scheme
+from .checks import check_tagged
 from .baselines import most_frequent_tag, tag_dictionary, tuned_classifier
 from .baselines import word_features
-from .formats import CONLL, declared_names, is_in_columns, read_conll
-from .tables import about_lonely, about_reading, each_row, joined_rows
-from .tables import strange_tag, tags_of, words_of
-from ..text.base import read_length
-from .word_pieces import answers_of_words, cut_apart, in_windows, marks_around
-from .word_pieces import vectors_of_words, word_pieces
-from ...words import how_many, name_rows, short
+from .formats import CONLL
+from .reading import check_settings, names_of_tags, tagged_rows
+from ..text.base import named_outputs, not_learned, read_length, stored_columns
+from .word_pieces import about_windows, answers_of_words, in_windows
+from .word_pieces import marks_around, room_for_text, unread_words
+from .word_pieces import vectors_of_words, windows_of, word_pieces
 
 # %% ../../../nbs/tasks/tagging/09_sequence_labelling.ipynb #076dcd0e
 @dataclass
@@ -90,27 +88,41 @@ class SequenceLabelling(Task):
     per_token: ClassVar[bool] = True
     formats: ClassVar[tuple[str, ...]] = CONLL
     suited: ClassVar[tuple[str, ...]] = ("text encoder", "text decoder")
-    loss_name: ClassVar[str] = "cross-entropy on the first piece of each word: the answer is one of a few tags, and every word counts once"
+    loss_name: ClassVar[str] = (
+        "cross-entropy on the first piece of each word: "
+        "the answer is one of a few tags, and every word counts once")
     words: str = "words"  # column with the list of words
     tags: str = "tags"  # column with the list of tags
-    text: str = "text"  # column with a whole text, which is cut into words where there is no list of them
+    # column with a whole text, which is cut into words where there is no list of them
+    text: str = "text"
     spans: str = "spans"  # column with marked spans of the text, where there is no list of tags
-    scheme: str = "auto"  # how tags are written: IOB1, IOB2, IOE1, IOE2, BIOES, BILOU, BMES, BMEWO, plain (each word by itself), or auto: the scheme that they contradict least
+    # how tags are written: IOB1, IOB2, IOE1, IOE2, BIOES, BILOU, BMES, BMEWO, plain (each word by
+    # itself), or auto: the scheme that they contradict least
+    scheme: str = "auto"
     unit: str = "word"  # what a text is cut into: "word", or "character"
-    word_column: int | None = None  # of a file with a word per line: which column is the word, from 0. None: the first; in CoNLL-U, FORM
-    tag_column: int | None = None  # and which its tag; -1 is the last. None: the last; in CoNLL-U, UPOS
-    pieces: str = "first"  # which pieces of a word learn its tag: "first", "all", or "none" of a word in pieces
+    # of a file with a word per line: which column is the word, from 0. None: the first; in
+    # CoNLL-U, FORM
+    word_column: int | None = None
+    # and which its tag; -1 is the last. None: the last; in CoNLL-U, UPOS
+    tag_column: int | None = None
+    # which pieces of a word learn its tag: "first", "all", or "none" of a word in pieces
+    pieces: str = "first"
     max_length: int | None = None  # tokens read at once. None: what the model reads
-    stride: int | None = None  # tokens that two windows of a longer text share. None: no windows, the rest is cut off
-    sentence: str | None = None  # column that tells sentences apart in a table with a word per row. None: one with such a name (sentence_id, "Sentence #")
-    tag_names: str | list | None = None  # tag set of tags that are class numbers, in their order: a list, or a text with commas (O,B-PER,I-PER)
+    # tokens that two windows of a longer text share. None: no windows, the rest is cut off
+    stride: int | None = None
+    # column that tells sentences apart in a table with a word per row. None: one with such a name
+    # (sentence_id, "Sentence #")
+    sentence: str | None = None
+    # tag set of tags that are class numbers, in their order: a list, or a text with commas
+    # (O,B-PER,I-PER)
+    tag_names: str | list | None = None
     labels: list = learned()  # tags in IOB2 or plain; class k is labels[k]
 
     def __post_init__(self):
         if isinstance(self.scheme, str): self.scheme = scheme_name(self.scheme)
         if isinstance(self.tag_names, str):
             self.tag_names = [name.strip() for name in self.tag_names.split(",")]
-        _check_settings(self)
+        check_settings(self)
 
     @property
     def plain(self) -> bool:
@@ -122,30 +134,6 @@ class SequenceLabelling(Task):
     def inputs(self) -> list[str]: return [self.words]
     def targets(self) -> list[str]: return [self.tags]
 
-    def _open(self, source, encoding, delimiter):
-        # -> the table as it is in the file; where(row, word) for messages; what was decided
-        how = {"encoding": encoding or "utf-8", "delimiter": delimiter}
-        columns = [self.words, self.tags, self.text, self.spans]
-        joined = lambda rows, path: joined_rows(rows, columns, self.sentence, path, how)
-        if not isinstance(source, (str, Path)): return joined(read_table(source), None)
-        path = find_file(Path(source), [*TABLE_READERS, *self.formats])
-        suffix, told = path.suffix.lower(), []
-        if suffix not in self.formats:
-            in_columns = suffix in (".csv", ".tsv") and is_in_columns(path, columns, **how)
-            if not in_columns: return joined(read_table(path, **how), path)
-            how["delimiter"] = delimiter or TABLE_READERS[suffix][1]
-            told = [f"there is no header that names {self.words!r}: a row is taken for a word, "
-                    "and a blank line for the end of a sentence"]
-        rows, lines, more = read_conll(path, self.word_column, self.tag_column, **how)
-        rows = rows.set_axis([self.words, self.tags][:len(rows.columns)], axis=1)
-        return rows, lambda i, k=0: f"{path}, line {lines[i][k]}", told + more
-
-    def _names_in(self, source):  # names of tags that are numbers: those given, or declared by the file
-        if self.tag_names: return self.tag_names
-        if isinstance(source, pd.DataFrame): return source.attrs.get("classes", [])
-        parquet = isinstance(source, (str, Path)) and Path(source).suffix.lower() == ".parquet"
-        return declared_names(source, self.tags) if parquet else []
-
     def table(
         self,
         source: Any,  # a path, a DataFrame or a list of dicts
@@ -154,6 +142,7 @@ class SequenceLabelling(Task):
         delimiter: str | None = None,  # between columns of a text file; None: what its ending says
     ) -> pd.DataFrame:
         """Lists of words and, if `labelled`, of tags in IOB2 (or plain). What was decided is told.
+
         Raises DataError with line or row for what cannot be read.
 
         Parameters
@@ -167,25 +156,7 @@ class SequenceLabelling(Task):
         delimiter
             between columns of a text file; None: what its ending says
         """
-        rows, where, told = self._open(source, encoding, delimiter)
-        if {self.words, self.text} & set(rows):  # else `check` says which column is missing
-            rows[self.words] = each_row(rows, where, partial(words_of, unit=self.unit), self.words, self.text)
-            if labelled: told += self._read_tags(rows, where, self._names_in(source))
-            if labelled: told += about_lonely(rows[self.words], rows.get(self.tags))
-        name = f"{source}: " if isinstance(source, (str, Path)) else ""
-        said = [sentence.replace(f"{source}, ", "") for sentence in told]  # the file is named once, in front
-        report([Finding("warning", f"{sentence[0].upper()}{sentence[1:]}.") for sentence in said], name)
-        return rows
-
-    def _read_tags(self, rows, where, names):  # sets the column of tags -> what was decided
-        if not {self.tags, self.spans} & set(rows): return []
-        make = partial(tags_of, names=names)
-        rows[self.tags] = each_row(rows, where, make, self.words, self.text, self.tags, self.spans)
-        given = list(rows[self.tags])
-        reading = read_tags(given, "plain" if self.plain else self.scheme)
-        if reading.strange: raise DataError(strange_tag(given, reading, where))
-        rows[self.tags] = pd.Series(reading.tags, index=rows.index, dtype=object)
-        return about_reading(given, reading, where)
+        return tagged_rows(self, source, labelled, encoding, delimiter)
 
     def read(
         self,
@@ -204,30 +175,38 @@ class SequenceLabelling(Task):
         **options
             for `table`: encoding, delimiter
         """
-        rows, names = Task.read(self, source, labelled, **options), self._names_in(source)
+        rows = Task.read(self, source, labelled, **options)
+        names = names_of_tags(self, source)
         if names: rows.attrs["classes"] = list(names)
         if labelled and self.tags in rows:
-            rows.attrs["tags"] = sorted(set(chain(*cells(rows[self.tags]))))  # of the whole table: a split may give a rare one to valid alone
+            # of the whole table: a split may give a rare one to valid alone
+            rows.attrs["tags"] = sorted(set(chain(*cells(rows[self.tags]))))
         return rows
 
     def as_rows(self, items: list) -> pd.DataFrame:
         "Items as a table: a text, a list of words, or a dictionary by column each."
-        rows = [i if isinstance(i, dict) else {self.words: list(i)} if isinstance(i, (list, tuple, np.ndarray)) else {self.text: i} for i in items]
+        rows = [self._as_row(item) for item in items]
         return pd.DataFrame(rows, columns=None if items else [self.text], dtype=object)
 
+    def _as_row(self, item):
+        if isinstance(item, dict): return item
+        if isinstance(item, (list, tuple, np.ndarray)): return {self.words: list(item)}
+        return {self.text: item}
+
     def check(self, rows: pd.DataFrame, labelled: bool = True) -> list[Finding]:
-        "Columns, missing cells, lists of words and tags that fit, tags that may follow each other, tags that training has not met."
+        """Columns, missing cells, lists of words and tags that fit, tags that may follow each
+        other, tags that training has not met.
+        """
         found, tags = check_tagged(rows, self.words, self.tags if labelled else None)
         if not labelled or any(f.level == "error" for f in found): return found
-        if self.labels: return found + check_known(tags, self.labels, self._stranger)
+        if self.labels: return found + check_known(tags, self.labels, self.tags)
         return found + check_scheme(tags, self.scheme)
 
-    def _stranger(self, tag):
-        known = ", ".join(self.labels[:8]) + ("…" if len(self.labels) > 8 else "")
-        return f"Tag {tag!r} in column {self.tags!r} was not among the training rows' tags ({known})"
-
     def learn(self, rows: pd.DataFrame) -> "SequenceLabelling":
-        "The tags of the training rows, and those that are declared (which are remembered): O, then B- and I- of every type; plain tags as they are, sorted."
+        """The tags of the training rows, and those that are declared (which are remembered).
+
+        O, then B- and I- of every type; plain tags as they are, sorted.
+        """
         kinds = set(chain(*cells(rows[self.tags]))) | set(rows.attrs.get("tags", ()))
         names = self.tag_names or rows.attrs.get("classes")
         named = set(read_tags([names]).tags[0] or ())
@@ -236,7 +215,8 @@ class SequenceLabelling(Task):
         if no_entities: return replace(self, tag_names=names, labels=plain)
         seqeval_judges()  # whoever lacks it should hear so before the training, not after
         types = sorted({tag_parts(t)[1] for t in kinds | named} - {""})
-        return replace(self, tag_names=names, labels=["O", *(f"{letter}-{kind}" for kind in types for letter in "BI")])
+        tags = [f"{letter}-{kind}" for kind in types for letter in "BI"]
+        return replace(self, tag_names=names, labels=["O", *tags])
 
     def class_ids(
         self,
@@ -249,16 +229,19 @@ class SequenceLabelling(Task):
         tags
             of one sentence
         """
-        if unknown := [t for t in tags if t not in self.labels]: raise DataError(f"{self._stranger(unknown[0])}. Correct it, or train with rows that have it.")
+        unknown = [t for t in tags if t not in self.labels]
+        if unknown: raise DataError(about_stranger(unknown[0], self.tags, self.labels) + ".")
         return [self.labels.index(t) for t in tags]
 
     def build(
         self,
-        checkpoint: str,  # an asset, a folder or a hub id of any architecture with a token classification head
+        # an asset, a folder or a hub id of any architecture with a token classification head
+        checkpoint: str,
         **options: Any,  # for `loading.load`: fresh, seed, configuration
     ) -> tuple[Any, Any]:
-        """An encoder with one output per tag on every token, and its tokenizer. Raises
-        CheckpointError for a tokenizer that cannot say which piece belongs to which word.
+        """An encoder with one output per tag on every token, and its tokenizer.
+
+        Raises CheckpointError for a tokenizer that cannot say which piece belongs to which word.
 
         Parameters
         ----------
@@ -267,11 +250,13 @@ class SequenceLabelling(Task):
         **options
             for `loading.load`: fresh, seed, configuration
         """
-        if not self.labels: raise DataError("This task has no labels yet: call `task.learn(training_rows)` first; `fit` does.")
-        names = dict(enumerate(self.labels))
-        model, processor = loading.load(checkpoint, "token-classification", num_labels=len(names), id2label=names, label2id={v: k for k, v in names.items()}, **options)
-        if not getattr(processor, "is_fast", False): raise CheckpointError(f"The tokenizer of {checkpoint!r} cannot say which piece belongs to which word: a fast one is needed, with a tokenizer.json.")
-        return model, processor
+        if not self.labels: raise not_learned("labels")
+        outputs = named_outputs(self.labels)
+        model, processor = loading.load(checkpoint, "token-classification", **outputs, **options)
+        if getattr(processor, "is_fast", False): return model, processor
+        raise CheckpointError(
+            f"The tokenizer of {checkpoint!r} cannot say which piece belongs to which word: "
+            "a fast one is needed, with a tokenizer.json.")
 
     def pace(
         self,
@@ -292,72 +277,87 @@ class SequenceLabelling(Task):
         """
         return {"updates": 300, "learning_rate": 5e-4}
 
-    def _room(self, processor):  # tokens that are read at once, and how many of them are pieces
+    def _room(self, processor):  # tokens read at once; how many of them are pieces
         most = read_length(processor, self.max_length)
-        room = most - sum(map(len, marks_around(processor)))
-        if self.stride is not None and self.stride >= room:
-            raise DataError(f"stride={self.stride}, but a window holds {room} pieces of the text: windows must share fewer than that.")
-        return most, room
+        return most, room_for_text(processor, most, self.stride)
 
-    def _asked(self, label, k, many):  # what piece k of a word of so many pieces is asked for
+    def _asked(self, label, k, many):  # of piece k of a word of so many pieces
         if k == 0: return label if many == 1 or self.pieces != "none" else -100
         if self.pieces != "all": return -100
         letter, kind = tag_parts(self.labels[label])
         return self.labels.index(f"I-{kind}") if letter == "B" and not self.plain else label
 
-    def _text_of(self, row):  # the text, and where its words stand; words with blanks between them, if there is no text
+    def _text_of(self, row):  # the text, and where its words stand
         text = row.get(self.text)
         if not isinstance(text, str): text = " ".join(row[self.words])
         return text, locate(row[self.words], text)
 
-    def _columns(self, rows: pd.DataFrame, processor):
-        (_, room), marks = self._room(processor), marks_around(processor)
-        sentences, texts = [list(w) for w in cells(rows[self.words])], [self._text_of(r) for r in records(rows)]
-        classes = [self.class_ids(t) for t in cells(rows[self.tags])] if self.tags in rows else [None] * len(rows)
-        def example(pieces, ids):
-            ask = lambda w, k: self._asked(ids[w], k, len(pieces[w]))
-            return in_windows(pieces, marks, room, self.stride, ask if ids is not None else None)
+    def _example(self, row, pieces, marks, room):
+        text, places = self._text_of(row)
+        ids = self.class_ids(row[self.tags]) if self.tags in row else None
+        def asked(word, k): return self._asked(ids[word], k, len(pieces[word]))
+        example = in_windows(pieces, marks, room, self.stride, asked if ids is not None else None)
+        if ids is None: del example["asked"]
+        starts, ends = [a for a, _ in places], [b for _, b in places]
+        return example | {"text": text, "starts": starts, "ends": ends}
 
-        made = [example(p, c) for p, c in zip(word_pieces(sentences, processor), classes)]
-        columns = {k: [m[k] for m in made] for k in ("input_ids", "place", "windows")} | ({"asked": [m["asked"] for m in made]} if self.tags in rows else {})
-        return columns | {"text": [t for t, _ in texts], "starts": [[a for a, _ in at] for _, at in texts], "ends": [[b for _, b in at] for _, at in texts]}
+    def _columns(self, rows: pd.DataFrame, processor):
+        _, room = self._room(processor)
+        marks, given = marks_around(processor), list(records(rows))
+        pieces = word_pieces([list(row[self.words]) for row in given], processor)
+        pairs = zip(given, pieces, strict=True)
+        examples = [self._example(row, of_row, marks, room) for row, of_row in pairs]
+        return {name: [e[name] for e in examples] for name in examples[0]}
 
     def encode_all(self, rows: pd.DataFrame, processor: Any) -> Stored:
-        "Windows of token ids, the word answered and the class asked for at each; and the text. Many rows at once, kept on the disk."
-        return Stored(self._columns(rows.iloc[i:i + STEP], processor) for i in range(0, len(rows), STEP))
+        """Windows of token ids, the word answered and the class asked for at each; and the text.
+
+        Many rows at once, kept on the disk.
+        """
+        return stored_columns(partial(self._columns, processor=processor), rows)
 
     def encode(self, row: dict, processor: Any, rng: Any = None) -> dict:
         "One row; see `encode_all`."
-        return {k: column[0] for k, column in self._columns(pd.DataFrame([row]), processor).items()}
+        columns = self._columns(pd.DataFrame([row]), processor)
+        return {name: column[0] for name, column in columns.items()}
 
     def collate(self, examples: list[dict], processor: Any) -> Batch:
-        "Windows side by side, padded (w t): ids and mask; the class asked for; `about` has each window's row, the word that each cell answers, and the texts."
-        apart = lambda column: [window for e in examples for window in cut_apart(e, column)]
-        ids, owner = apart("input_ids"), [i for i, e in enumerate(examples) for _ in e["windows"]]
-        inputs = {"input_ids": pad(ids, processor.pad_token_id), "attention_mask": pad([[1] * len(w) for w in ids], 0)}
-        targets = {"labels": pad(apart("asked"), -100)} if "asked" in examples[0] else {}
-        about = {"row": torch.tensor(owner), "place": pad(apart("place"), -1), "texts": [(e["text"], list(zip(e["starts"], e["ends"]))) for e in examples]}
-        return Batch(inputs, targets, torch.arange(len(examples)), about)
+        """Windows side by side, padded (w t): ids and mask; the class asked for.
 
-    def check_lengths(self, rows: pd.DataFrame, processor: Any, lengths: np.ndarray | None = None) -> list[Finding]:
-        "How many words the model does not see, where texts are cut; and kinds of entities that no training row has."
-        return self._cut_texts(rows, processor, lengths) + self._untaught(rows)
+        `about` has each window's row, the word that each cell answers, and the texts.
+        """
+        ids = windows_of(examples, "input_ids")
+        mask = [[1] * len(window) for window in ids]
+        inputs = {"input_ids": pad(ids, processor.pad_token_id), "attention_mask": pad(mask, 0)}
+        asked = "asked" in examples[0]
+        targets = {"labels": pad(windows_of(examples, "asked"), -100)} if asked else {}
+        return Batch(inputs, targets, torch.arange(len(examples)), about_windows(examples))
 
-    def _untaught(self, rows):
-        kind = lambda tag: tag if self.plain else tag_parts(tag)[1]
-        known, met = (dict.fromkeys(kind(tag) for tag in tags) for tags in (self.labels, set(chain(*cells(rows[self.tags])))))
-        return untaught([k for k in known if k], met)
+    def check_lengths(
+        self, rows: pd.DataFrame, processor: Any, lengths: np.ndarray | None = None
+    ) -> list[Finding]:
+        """How many words the model does not see, where texts are cut; and kinds of entities that no
+        training row has.
+        """
+        met = self._kinds(chain(*cells(rows[self.tags])))
+        return self._cut_texts(rows, processor, lengths) + untaught(self._kinds(self.labels), met)
+
+    def _types(self, tags): return list(tags) if self.plain else types_of(tags)
+
+    def _kinds(self, tags):  # types of entities, or plain tags, each once
+        return [kind for kind in dict.fromkeys(self._types(tags)) if self.plain or kind != "O"]
 
     def _cut_texts(self, rows, processor, lengths):
         most, _ = self._room(processor)
         if self.stride is not None: return []
-        at = np.flatnonzero(np.asarray(lengths) >= most) if lengths is not None else np.arange(len(rows))
-        plain = rows[[c for c in rows if c != self.tags]].iloc[at]
-        unseen = [len(e["starts"]) - sum(w >= 0 for w in e["place"]) for e in self.encode_all(plain, processor)] if len(at) else []
-        cut = tuple(int(i) for i, n in zip(at, unseen) if n)
-        if not cut: return []
+        long = range(len(rows))
+        if lengths is not None: long = np.flatnonzero(np.asarray(lengths) >= most).tolist()
+        plain = rows[[c for c in rows if c != self.tags]].iloc[list(long)]
+        examples = self.encode_all(plain, processor) if long else []
+        lost = dict(zip(long, map(unread_words, examples), strict=True))  # row -> words
+        unseen = {i: n for i, n in lost.items() if n}
         total = sum(map(len, cells(rows[self.words])))
-        return [Finding("warning", f"{len(cut):,} of {how_many(len(rows), 'row')} {'is' if len(cut) == 1 else 'are'} longer than the {most:,} tokens that the model reads ({name_rows(cut)}, counting from 0). {sum(unseen):,} words, {sum(unseen) / total:.1%} of all, are not seen, and count as errors. To read them in windows, set stride, for instance {most // 4}.", cut)]
+        return [about_cut(unseen, len(rows), total, most)] if unseen else []
 
     def weigh(self, batch: Batch) -> dict[str, float]:
         "How many pieces are asked: with pieces=\"first\", the words that were read."
@@ -375,7 +375,8 @@ class SequenceLabelling(Task):
         probs: list[float] | None = None,  # how sure each is
     ) -> Prediction:  # value: {"tags": […], "spans": [{"start", "end", "label", "text"}, …]}
         """Tags as an answer: with spans of the text, and the least of the words' probabilities as
-        its score.
+        its
+        score.
 
         Parameters
         ----------
@@ -394,42 +395,64 @@ class SequenceLabelling(Task):
             value: {"tags": […], "spans": [{"start", "end", "label", "text"}, …]}
         """
         spans = tags_to_spans(tags, places, text, self.plain)
-        return Prediction({"tags": list(tags), "spans": spans}, None if probs is None else min(probs, default=1.0))
+        score = None if probs is None else min(probs, default=1.0)
+        return Prediction({"tags": list(tags), "spans": spans}, score)
 
     def target(self, row: dict) -> Any:
         "The row's tags and spans."
         return self.answer(*self._text_of(row), list(row[self.tags])).value
 
     def decode(self, outputs: Any, batch: Batch) -> list[Prediction]:
-        "The likeliest tag of every word, in the window that answers for it; `?`, with probability 0, for words that were not read."
-        best, which = outputs.logits.float().softmax(-1).cpu().max(-1)  # w t each
-        name = lambda k: UNSEEN if k is None else self.labels[k]
-        said = answers_of_words(best, which, batch.about)
-        return [self.answer(*text, list(map(name, ks)), ps) for text, (ks, ps) in zip(batch.about["texts"], said)]
+        """The likeliest tag of every word, in the window that answers for it.
 
-    def metrics(self, predictions: list[Prediction], targets: list) -> dict[str, float]:
-        "Entities: strict f1, precision and recall, f1_lenient (as the CoNLL script reads), token_accuracy. Plain tags: accuracy and f1_macro over words."
+        `?`, with probability 0, for words that were not read.
+        """
+        best, which = outputs.logits.float().softmax(-1).cpu().max(-1)  # w t each
+        said = answers_of_words(best, which, batch.about)
+        answers = []
+        for (text, places), (classes, probs) in zip(batch.about["texts"], said, strict=True):
+            tags = [UNSEEN if k is None else self.labels[k] for k in classes]
+            answers.append(self.answer(text, places, tags, probs))
+        return answers
+
+    def metrics(
+        self,
+        predictions: list[Prediction],  # n answers
+        targets: list,  # n right answers, from `target`
+    ) -> dict[str, float]:
+        """Entities: strict f1, precision and recall, f1_lenient (as the CoNLL script reads),
+        token_accuracy. Plain tags: accuracy and f1_macro over words.
+
+        Parameters
+        ----------
+        predictions
+            n answers
+        targets
+            n right answers, from `target`
+        """
         said, true = answered_tags(predictions), answered_tags(targets)
         if not self.plain: return entity_metrics(said, true)
         return judging.classification_metrics(list(chain(*said)), list(chain(*true)), self.labels)
 
     def score(self, prediction: Prediction, target: Any) -> float:
-        "One row: strict F1 of its entities, 1 if it has none and none was said; with plain tags, the share of its words that are right."
+        """One row: strict F1 of its entities, 1 if it has none and none was said.
+
+        With plain tags, the share of its words that are right.
+        """
         said, true = answered_tags([prediction, target])
-        if self.plain: return float(np.mean([a == b for a, b in zip(said, true)]))
+        if self.plain:
+            pairs = zip(said, true, strict=True)
+            return float(np.mean([a == b for a, b in pairs]))
         return entity_f1([said], [true]) if entities(said) or entities(true) else 1.0
 
-    def _types(self, answers):  # the type of each word, one list for all rows
-        tags = chain(*answered_tags(answers))
-        return [t if self.plain or t == UNSEEN else tag_parts(t)[1] or "O" for t in tags]
+    def _types_of_words(self, answers):  # one list for all rows
+        return self._types(chain(*answered_tags(answers)))
 
-    def _names(self):
-        if self.plain: return self.labels
-        return list(dict.fromkeys(tag_parts(t)[1] or "O" for t in self.labels))
+    def _names(self): return list(dict.fromkeys(self._types(self.labels)))
 
     def tables(self, predictions: Any, targets: Any) -> dict:
         "Precision, recall and F1 of each type of entity (or plain tag); and words taken for what."
-        said, true = self._types(predictions), self._types(targets)
+        said, true = self._types_of_words(predictions), self._types_of_words(targets)
         told = {"words": judging.confusion_table(said, true, self._names())}
         if self.plain: return {"per tag": judging.per_class_table(said, true, self.labels)} | told
         table = entity_table(answered_tags(predictions), answered_tags(targets))
@@ -438,23 +461,39 @@ class SequenceLabelling(Task):
     def plot(self, predictions: Any, targets: Any) -> Any:
         "F1 of each type, with the number of entities; for plain tags, who is taken for whom."
         if self.plain:
-            return judging.plot_confusion(self._types(predictions), self._types(targets), self.labels)
+            said, true = self._types_of_words(predictions), self._types_of_words(targets)
+            return judging.plot_confusion(said, true, self.labels)
         nothing = pd.DataFrame({"f1": [], "entities": []})
         return plot_entities(self.tables(predictions, targets).get("per type", nothing))
 
-    def show(self, rows: pd.DataFrame, predictions: list[Prediction] | None = None) -> Any:
-        "Texts with their spans in colour; answers stand under the truth."
+    def show(
+        self,
+        rows: pd.DataFrame,  # n rows, with tags or without
+        predictions: list[Prediction] | None = None,  # n answers
+    ) -> Any:
+        """Texts with their spans in colour; answers stand under the truth.
+
+        Parameters
+        ----------
+        rows
+            n rows, with tags or without
+        predictions
+            n answers
+        """
         lines = []
         for i, row in enumerate(records(rows)):
             text, _ = self._text_of(row)
-            if isinstance(row.get(self.tags), (list, tuple, np.ndarray)): lines.append(("truth", text, self.target(row)["spans"]))
-            elif predictions is None: lines.append(("", text, []))
-            if predictions is not None: lines.append(("answer", text, predictions[i].value["spans"]))
+            known = isinstance(row.get(self.tags), (list, tuple, np.ndarray))
+            if known: lines.append(("truth", text, self.target(row)["spans"]))
+            if predictions is None and not known: lines.append(("", text, []))
+            if predictions is None: continue
+            lines.append(("answer", text, predictions[i].value["spans"]))
         return Shown(lines, [n for n in self._names() if n != "O"] if self.labels else ())
 
-    def _answers(self, rows, tags):  # tags of all words, one list for all rows -> an answer per row
+    def _answers(self, rows, tags):  # tags of all words -> an answer per row
         tags = iter(tags)
-        return [self.answer(text, at, [next(tags) for _ in at]) for text, at in map(self._text_of, records(rows))]
+        texts = map(self._text_of, records(rows))
+        return [self.answer(text, at, list(islice(tags, len(at)))) for text, at in texts]
 
     def _most_frequent(self, train, valid, rows):
         most = most_frequent_tag(cells(train[self.tags]))
@@ -463,52 +502,55 @@ class SequenceLabelling(Task):
     def _dictionary(self, train, valid, rows):
         most = most_frequent_tag(cells(train[self.tags]))
         best = tag_dictionary(cells(train[self.words]), cells(train[self.tags]))
-        return self._answers(rows, [best.get(w, most) for w in chain(*cells(rows[self.words]))])
+        words = chain(*cells(rows[self.words]))
+        return self._answers(rows, [best.get(word, most) for word in words])
 
-    def _fitted(self, x_train, train, x_valid, valid, strengths):  # the classifier that is best on valid, by the task's metric
+    def _fitted(self, x_train, train, x_valid, valid, strengths):
+        # the classifier that is best on valid, by the task's metric
         targets = list(map(self.target, records(valid)))
-        judge = lambda made: self.metrics(self._answers(valid, made.predict(x_valid)), targets)[self.metric[0]]
+        def judge(made):
+            answers = self._answers(valid, made.predict(x_valid))
+            return self.metrics(answers, targets)[self.metric[0]]
         return tuned_classifier(x_train, list(chain(*cells(train[self.tags]))), judge, strengths)
 
     def _by_features(self, train, valid, rows):
         seen = DictVectorizer(dtype=np.float32)
-        table = lambda t: [f for words in cells(t[self.words]) for f in word_features(words)]
-        x = seen.fit_transform(table(train))
-        made = self._fitted(x, train, seen.transform(table(valid)), valid, STRENGTHS)
-        return self._answers(rows, made.predict(seen.transform(table(rows))))
+        def looks(table): return chain.from_iterable(map(word_features, cells(table[self.words])))
+        x = seen.fit_transform(looks(train))
+        made = self._fitted(x, train, seen.transform(looks(valid)), valid, STRENGTHS)
+        return self._answers(rows, made.predict(seen.transform(looks(rows))))
 
     def baselines(self) -> dict:
-        "The most frequent tag; the most frequent tag of each word; logistic regression on word features, tuned on valid."
-        return {"majority": self._most_frequent, "dictionary": self._dictionary, "features": self._by_features}
+        """The most frequent tag; the most frequent tag of each word; logistic regression on word
+        features, tuned on valid.
+        """
+        return {
+            "majority": self._most_frequent,
+            "dictionary": self._dictionary,
+            "features": self._by_features,
+        }
 
-    def features(self, model: Any, batch: Batch) -> list:  # b tensors, k d: a vector per word
+    def features(self, model: Any, batch: Batch) -> list:  # b tensors, k d
         """The last hidden state at the first piece of every word.
 
         Returns
         -------
         list
-            b tensors, k d: a vector per word
+            b tensors, k d
         """
         hidden = model.base_model(**batch.inputs).last_hidden_state  # w t d
         return vectors_of_words(hidden, batch.about)
 
     def probe(self, train: Any, valid: Any, features: Any) -> list[Prediction]:
-        "Logistic regression on the words' frozen features, tuned on valid. Tags only: it sees no text."
-        scale = StandardScaler().fit(np.concatenate(train[0]))
-        x, v, f = (scale.transform(np.concatenate(part)) for part in (train[0], valid[0], features))
-        said = iter(self._fitted(x, train[1], v, valid[1], [c / 100 for c in STRENGTHS]).predict(f))
-        return [Prediction({"tags": [next(said) for _ in row], "spans": []}) for row in features]
+        """Logistic regression on the words' frozen features, tuned on valid.
 
-# %% ../../../nbs/tasks/tagging/09_sequence_labelling.ipynb #a2fa3597
-def _check_settings(task):
-    columns = [task.words, task.tags, task.text, task.spans]
-    choices = {"scheme": ("auto", "plain", *SCHEMES), "unit": ("word", "character"), "pieces": ("first", "all", "none")}
-    wrong = [f"{name}={getattr(task, name)!r}: one of {', '.join(known)}" for name, known in choices.items() if getattr(task, name) not in known]
-    wrong += [text for bad, text in (
-        (len(set(columns)) < 4, f"words={task.words!r}, tags={task.tags!r}, text={task.text!r}, spans={task.spans!r}: four different columns"),
-        (task.max_length is not None and task.max_length < 8, f"max_length={task.max_length}: at least 8 tokens, or None"),
-        (task.stride is not None and task.stride < 0, f"stride={task.stride}: 0 or more tokens, or None"),
-        (isinstance(task.tag_names, list) and not all(map(is_word, task.tag_names)), f"tag_names={short(task.tag_names)}: the tags' names, in the order of their numbers, as in O,B-PER,I-PER"),
-        (task.sentence is not None and task.sentence in columns, f"sentence={task.sentence!r}: a column that is no other one of the task"),
-    ) if bad]
-    if wrong: raise DataError("This task cannot work. " + "; ".join(wrong) + ".")
+        Tags only: it sees no text.
+        """
+        scale = StandardScaler().fit(np.concatenate(train[0]))
+        def scaled(vectors): return scale.transform(np.concatenate(vectors))
+        strengths = [c / 100 for c in STRENGTHS]
+        x, x_valid = scaled(train[0]), scaled(valid[0])
+        made = self._fitted(x, train[1], x_valid, valid[1], strengths)
+        said = iter(made.predict(scaled(features)))
+        tags = [list(islice(said, len(row))) for row in features]
+        return [Prediction({"tags": row, "spans": []}) for row in tags]

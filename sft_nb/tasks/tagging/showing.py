@@ -11,11 +11,15 @@ from markupsafe import Markup
 from ...telling import in_html
 
 # %% ../../../nbs/tasks/tagging/07_showing.ipynb #6929718f
-_TINTS = ["#BDDDF0", "#F7D9A8", "#BFE5D6", "#F3CDE0", "#FBF3B5", "#D5D2EC", "#F5CBB8", "#D9D9D9", "#CFE8A9", "#E8D3B9"]  # readable under black
+_TINTS = [  # readable under black
+    "#BDDDF0", "#F7D9A8", "#BFE5D6", "#F3CDE0", "#FBF3B5",
+    "#D5D2EC", "#F5CBB8", "#D9D9D9", "#CFE8A9", "#E8D3B9",
+]
 
 _SPANS = (  # on one line, since blanks and line ends of the text are shown
-    '<span style="white-space:pre-wrap;line-height:1.9">{% for before, inside, label, tint in marked %}'
-    '{{ before }}<mark style="background:{{ tint }};color:#000;padding:.1em .3em;border-radius:.3em">'
+    '<span style="white-space:pre-wrap;line-height:1.9">'
+    '{% for before, inside, label, tint in marked %}{{ before }}'
+    '<mark style="background:{{ tint }};color:#000;padding:.1em .3em;border-radius:.3em">'
     '{{ inside }} <small><b>{{ label }}</b></small></mark>{% endfor %}{{ rest }}</span>'
 )
 
@@ -43,9 +47,10 @@ def html_spans(
     order = list(dict.fromkeys([*labels, *(s["label"] for s in spans)]))
     marked, at = [], 0
     for s in spans:
-        tint = _TINTS[order.index(s["label"]) % len(_TINTS)]
-        marked.append((text[at:s["start"]], text[s["start"]:s["end"]], s["label"], tint))
-        at = s["end"]
+        start, end, label = s["start"], s["end"], s["label"]
+        tint = _TINTS[order.index(label) % len(_TINTS)]
+        marked.append((text[at:start], text[start:end], label, tint))
+        at = end
     return str(in_html(_SPANS, marked=marked, rest=text[at:]))
 
 def plain_spans(
@@ -66,9 +71,12 @@ def plain_spans(
     str
         e.g. "[Ada PER] met [Mary Shelley PER]"
     """
-    out, at = [], 0
-    for s in spans: out += [text[at:s["start"]], f"[{text[s['start']:s['end']]} {s['label']}]"]; at = s["end"]
-    return "".join([*out, text[at:]])
+    out, at = "", 0
+    for s in spans:
+        start, end = s["start"], s["end"]
+        out += f"{text[at:start]}[{text[start:end]} {s['label']}]"
+        at = end
+    return out + text[at:]
 
 # %% ../../../nbs/tasks/tagging/07_showing.ipynb #cdf2c5f2
 _LINES = (
@@ -91,8 +99,17 @@ class Shown:
         self,
         lines: list,  # (what it is, e.g. "truth", or ""; text; spans)
         labels: list[str] = (),  # all labels, for the colours
-    ): self.lines, self.labels = lines, [*labels, *(s["label"] for _, _, spans in lines for s in spans)]
-    def __repr__(self): return "\n".join(f"{what + ': ' if what else ''}{plain_spans(text, spans)}" for what, text, spans in self.lines)
+    ):
+        self.lines = lines
+        self.labels = [*labels, *(s["label"] for _, _, spans in lines for s in spans)]
+
+    def __repr__(self):
+        return "\n".join(_plain_line(*line) for line in self.lines)
+
     def _repr_html_(self):
         lines = [(what, Markup(html_spans(*line, self.labels))) for what, *line in self.lines]
         return str(in_html(_LINES, lines=lines))
+
+def _plain_line(what, text, spans):
+    shown = plain_spans(text, spans)
+    return f"{what}: {shown}" if what else shown

@@ -17,13 +17,14 @@ from ...words import short
 
 # %% ../../../nbs/tasks/tagging/01_spans.ipynb #e358895e
 _SIGN = regex.compile(r"\X")  # one sign with its marks and joiners
-_LETTER = regex.compile(r"[\p{L}\p{N}\p{M}_--[\p{Han}\p{Hiragana}\p{Katakana}]]", regex.V1)  # the three are written without blanks
+# the three that are taken away are written without blanks
+_LETTER = regex.compile(r"[\p{L}\p{N}\p{M}_--[\p{Han}\p{Hiragana}\p{Katakana}]]", regex.V1)
 _UNSEEN = regex.compile(r"[\p{Z}\p{C}]+")  # blanks, line ends, invisible signs
 
 def split_words(
     text: str,  # any text
     unit: str = "word",  # "word", or "character": each visible sign by itself
-) -> list[tuple[int, int]]:  # where each word begins and ends, in characters (Unicode code points, as Python counts)
+) -> list[tuple[int, int]]:  # where each begins and ends, in Unicode code points, as Python counts
     """Words: letters, digits and marks in a row; any other visible sign, and every Chinese or
     Japanese one, by itself.
 
@@ -37,13 +38,13 @@ def split_words(
     Returns
     -------
     list[tuple[int, int]]
-        where each word begins and ends, in characters (Unicode code points, as Python counts)
+        where each begins and ends, in Unicode code points, as Python counts
     """
     words, going_on = [], False
     for sign in _SIGN.finditer(text):
-        letter, seen = unit == "word" and bool(_LETTER.match(sign[0])), not _UNSEEN.fullmatch(sign[0])
+        letter = unit == "word" and bool(_LETTER.match(sign[0]))
         if letter and going_on: words[-1] = (words[-1][0], sign.end())
-        elif seen: words.append(sign.span())
+        elif not _UNSEEN.fullmatch(sign[0]): words.append(sign.span())
         going_on = letter
     return words
 
@@ -69,42 +70,63 @@ def locate(
     places, at = [], 0
     for word in words:
         start = text.find(word, at)
-        if start < 0: raise DataError(f"the word {word!r} does not stand in its text after character {at}")
-        places.append((start, at := start + len(word)))
+        if start < 0:
+            raise DataError(f"the word {word!r} does not stand in its text after character {at}")
+        at = start + len(word)
+        places.append((start, at))
     return places
 
 # %% ../../../nbs/tasks/tagging/01_spans.ipynb #f1abe931
+_FORM = '{"start": 0, "end": 4, "label": "PER"} or [0, 4, "PER"]'
+
 def _span(given):  # start, end, label of a span in either form
-    try: start, end, label = (given["start"], given["end"], given["label"]) if isinstance(given, dict) else given
-    except (KeyError, TypeError, ValueError): raise DataError(f"{short(given)} is no span: write {{\"start\": 0, \"end\": 4, \"label\": \"PER\"}} or [0, 4, \"PER\"]") from None
-    if any(isinstance(v, bool) or not isinstance(v, (int, np.integer)) for v in (start, end)): raise DataError(f"the span {short(given)} has a start or end that is no whole number")
-    if not isinstance(label, str) or not label.strip(): raise DataError(f"the span {short(given)} has no label")
+    try:
+        if isinstance(given, dict): given = given["start"], given["end"], given["label"]
+        start, end, label = given
+    except (KeyError, TypeError, ValueError):
+        raise DataError(f"{short(given)} is no span: write {_FORM}") from None
+    if not _is_whole(start) or not _is_whole(end):
+        raise DataError(f"the span {short(given)} has a start or end that is no whole number")
+    if not isinstance(label, str) or not label.strip():
+        raise DataError(f"the span {short(given)} has no label")
     return int(start), int(end), label.strip()
 
-def _check_span(text, start, end, before):  # a sentence about what is wrong with a span; `before`: the span to its left
-    name = f"the span {start} to {end}"
-    if not 0 <= start <= end <= len(text): return f"{name} is not inside the text, which has {len(text)} characters"
+def _is_whole(value): return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+def _check_span(text, start, end, before):  # what is wrong with it; `before`: the span to its left
+    name, marked = f"the span {start} to {end}", text[start:end]
+    if not 0 <= start <= end <= len(text):
+        return f"{name} is not inside the text, which has {len(text)} characters"
     if start == end: return f"{name} is empty"
-    if start < before[1]: return f"{name} ({text[start:end]!r}) overlaps the span {before[0]} to {before[1]}: a word has one tag"
-    cut = next((m for m in _SIGN.finditer(text) for edge in (start, end) if m.start() < edge < m.end()), None)
-    if cut: return f"{name} cuts the character {cut[0]!r} ({cut.start()} to {cut.end()}): offsets count Unicode code points, as Python does; JavaScript and Java count in another way"
+    if start < before[1]:
+        other = f"the span {before[0]} to {before[1]}"
+        return f"{name} ({marked!r}) overlaps {other}: a word has one tag"
+    cut = next((sign for sign in _SIGN.finditer(text) if _is_cut(sign, start, end)), None)
+    if cut:
+        return (f"{name} cuts the character {cut[0]!r} ({cut.start()} to {cut.end()}): offsets "
+                "count Unicode code points, as Python does; "
+                "JavaScript and Java count in another way")
+
+def _is_cut(sign, *edges): return any(sign.start() < edge < sign.end() for edge in edges)
 
 # %% ../../../nbs/tasks/tagging/01_spans.ipynb #31d0c967
 def spans_to_tags(
     text: str,  # the whole text
-    spans: list,  # {"start": 0, "end": 4, "label": "PER"} or [0, 4, "PER"] each; characters, the end is not part of it
+    # {"start": 0, "end": 4, "label": "PER"} or [0, 4, "PER"] each; characters, without the end
+    spans: list,
     places: list[tuple[int, int]],  # where the words stand, from `split_words` or `locate`
 ) -> list[str]:  # IOB2, one per word
-    """Tags that say the same as spans. Raises DataError for a span that is empty, out of range,
-    overlaps, or cuts a character or a word.
+    """Tags that say the same as spans.
+
+    Raises DataError for a span that is empty, out of range, overlaps, or cuts a character or a
+    word.
 
     Parameters
     ----------
     text
         the whole text
     spans
-        {"start": 0, "end": 4, "label": "PER"} or [0, 4, "PER"] each; characters, the end is not
-        part of it
+        {"start": 0, "end": 4, "label": "PER"} or [0, 4, "PER"] each; characters, without the end
     places
         where the words stand, from `split_words` or `locate`
 
@@ -114,17 +136,25 @@ def spans_to_tags(
         IOB2, one per word
     """
     tags, before = ["O"] * len(places), (0, 0)
-    starts, ends = ({place[k]: i for i, place in enumerate(places)} for k in (0, 1))
+    starts = {start: i for i, (start, _) in enumerate(places)}
+    ends = {end: i for i, (_, end) in enumerate(places)}
     for start, end, label in sorted(map(_span, spans)):
-        if wrong := _check_span(text, start, end, before): raise DataError(wrong)
+        wrong = _check_span(text, start, end, before)
+        if wrong: raise DataError(wrong)
         for edge, known, verb in ((start, starts, "begins"), (end, ends, "ends")):
-            if edge not in known: raise DataError(f"the span {start} to {end} ({text[start:end]!r}) {verb} {_inside(text, edge, places)}. Move it to a border of words, or cut texts with unit=\"character\"")
-        tags[starts[start]:ends[end] + 1] = ["B-" + label, *["I-" + label] * (ends[end] - starts[start])]
+            if edge in known: continue
+            raise DataError(f"the span {start} to {end} ({text[start:end]!r}) {verb} "
+                            f"{_between_borders(text, edge, places)}")
+        first, last = starts[start], ends[end]
+        tags[first:last + 1] = [f"B-{label}", *[f"I-{label}"] * (last - first)]
         before = start, end
     return tags
 
-def _inside(text, edge, places):  # what there is at a place that is no border of a word
-    return next((f"inside the word {text[a:b]!r} ({a} to {b})" for a, b in places if a < edge < b), "at a blank")
+def _between_borders(text, edge, places):  # what there is at a place that is no border of a word
+    where = "at a blank"
+    for a, b in places:
+        if a < edge < b: where = f"inside the word {text[a:b]!r} ({a} to {b})"
+    return f'{where}. Move it to a border of words, or cut texts with unit="character"'
 
 # %% ../../../nbs/tasks/tagging/01_spans.ipynb #c21a6351
 def tags_to_spans(
@@ -151,6 +181,10 @@ def tags_to_spans(
     list[dict]
         start, end (characters), label, text
     """
-    found = [(tag, i, i + 1) for i, tag in enumerate(tags)] if plain else entities(tags)
-    ends = [(label, places[a][0], places[b - 1][1]) for label, a, b in found]
-    return [{"start": a, "end": b, "label": label, "text": text[a:b]} for label, a, b in ends]
+    found = entities(tags)
+    if plain: found = [(tag, i, i + 1) for i, tag in enumerate(tags)]
+    spans = []
+    for label, first, end in found:
+        a, b = places[first][0], places[end - 1][1]
+        spans.append({"start": a, "end": b, "label": label, "text": text[a:b]})
+    return spans

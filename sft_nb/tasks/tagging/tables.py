@@ -11,6 +11,7 @@ __all__ = ['sentences_of_rows', 'has_a_word_per_row', 'joined_rows', 'about_lone
 # %% ../../../nbs/tasks/tagging/03_tables.ipynb #cdc52fe6
 import json
 from collections.abc import Callable
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,10 @@ def sentences_of_rows(
     lists: list[str],  # columns that become lists: of words, and of tags
     path: Path | None,  # the file that the rows come from; None: a table
     how: dict,  # its encoding and delimiter
-) -> tuple | None:  # a row per sentence; for each, its rows' positions; what was decided. None: nothing says where a sentence ends
+) -> tuple | None:  # a row per sentence; the rows of each; what was decided
     """A table with a word per row as one with a sentence per row.
+
+    None where nothing says where a sentence ends.
 
     Parameters
     ----------
@@ -53,10 +56,10 @@ def sentences_of_rows(
     Returns
     -------
     tuple | None
-        a row per sentence; for each, its rows' positions; what was decided. None: nothing says
-        where a sentence ends
+        a row per sentence; the rows of each; what was decided
     """
-    empty = [all(map(is_empty, row)) for row in zip(*(cells(rows[c]) for c in lists))]
+    values = zip(*(cells(rows[c]) for c in lists), strict=True)
+    empty = [all(map(is_empty, row)) for row in values]
     groups = runs(list(cells(rows[by]))) if by else _between_gaps(empty, path, how)
     groups = [[i for i in group if not empty[i]] for group in groups]
     groups = [group for group in groups if group]
@@ -85,15 +88,18 @@ def has_a_word_per_row(
     single = tags if tags in rows else words
     return all(map(_is_single, cells(rows[single]))) and all(map(_is_one, cells(rows[words])))
 
+# %% ../../../nbs/tasks/tagging/03_tables.ipynb #46327bf5
 def joined_rows(
     rows: pd.DataFrame,  # as they were read
-    columns: list[str],  # those of the task: words, tags, and others that do not tell sentences apart
+    # those of the task: words, tags, and others that do not tell sentences apart
+    columns: list[str],
     sentence: str | None,  # column that does; None: one with such a name
     path: Path | None,  # the file that the rows come from; None: a table
     how: dict,  # its encoding and delimiter
-) -> tuple[pd.DataFrame, Callable, list[str]]:  # the table; (row, word) -> its place; what was decided
-    """A table with a word per row gets a row per sentence; any other stays. Raises DataError where
-    there is no such column.
+) -> tuple[pd.DataFrame, Callable, list[str]]:  # table; (row, word) -> place; what was decided
+    """A table with a word per row gets a row per sentence; any other stays.
+
+    Raises DataError where there is no such column.
 
     Parameters
     ----------
@@ -111,19 +117,23 @@ def joined_rows(
     Returns
     -------
     tuple[pd.DataFrame, Callable, list[str]]
-        the table; (row, word) -> its place; what was decided
+        table; (row, word) -> place; what was decided
     """
-    place = lambda i: place_of(path, i, **how)
     if sentence and sentence not in rows:
         raise DataError(f"{path or 'The table'}: there is no column {sentence!r} that tells "
                         f"sentences apart. {nearest_name(sentence, rows.columns)}")
     by = sentence or sentence_column([c for c in rows if c not in columns])
     lists = [c for c in columns[:2] if c in rows]
-    per_word = has_a_word_per_row(rows, *columns[:2])
-    if per_word and (joined := sentences_of_rows(rows, by, lists, path, how)):
-        table, groups, told = joined
-        return table, lambda i, k=0: place(groups[i][k]), [told]
-    return rows, lambda i, k=None: place(i) + ("" if k is None else f", word {k}"), []
+    joined = None
+    if has_a_word_per_row(rows, *columns[:2]):
+        joined = sentences_of_rows(rows, by, lists, path, how)
+    if joined is None: return rows, partial(_place_of_word, path, how), []
+    table, groups, told = joined
+    return table, lambda i, k=0: place_of(path, groups[i][k], **how), [told]
+
+def _place_of_word(path, how, i, k=None):
+    place = place_of(path, i, **how)
+    return place if k is None else f"{place}, word {k}"
 
 # %% ../../../nbs/tasks/tagging/03_tables.ipynb #2cffd38e
 def _is_one(value):  # no list, in whatever way it is written
@@ -133,26 +143,32 @@ def _is_one(value):  # no list, in whatever way it is written
 def _is_single(value):  # one word, or nothing
     return _is_one(value) and not (isinstance(value, str) and len(value.split()) > 1)
 
-def _between_gaps(empty, path, how):  # rows between blank lines of a file, or between rows without word and tag
+def _between_gaps(empty, path, how):  # rows between blank lines, or between rows without a word
     gap = list(empty)
     if path is not None and path.suffix.lower() in (".csv", ".tsv"):
         lines = [bool(row) for _, row in csv_lines(path, **how)]
         full = [k for k, filled in enumerate(lines) if filled][1:]  # without the header
-        gap = [e or not lines[k - 1] for e, k in zip(empty, full)]
+        gap = [e or not lines[k - 1] for e, k in zip(empty, full, strict=True)]
     numbers = accumulate(map(int, gap))
     return runs(list(numbers))
 
+# %% ../../../nbs/tasks/tagging/03_tables.ipynb #8467a50e
 def _by_sentence(rows, groups, lists):
     # the columns `lists` as lists; others where they say the same of a whole sentence
     out = {}
     for c in rows:
         values = list(cells(rows[c]))
         parts = [[values[i] for i in group] for group in groups]
-        if c in lists: out[c] = parts
-        else:
-            kinds = [{cell_text(v): v for v in part if not is_empty(v)} for part in parts]
-            if all(len(k) <= 1 for k in kinds): out[c] = [next(iter(k.values()), None) for k in kinds]
+        if c in lists:
+            out[c] = parts
+            continue
+        kinds = [_different(part) for part in parts]
+        if all(len(values) <= 1 for values in kinds):
+            out[c] = [values[0] if values else None for values in kinds]
     return pd.DataFrame(out)
+
+def _different(values):  # those that are no repetition, and not empty
+    return list({cell_text(v): v for v in values if not is_empty(v)}.values())
 
 def _about_groups(by, groups, keys):
     what = f"the column {by!r} tells" if by else "blank lines tell"
@@ -192,8 +208,9 @@ def words_of(
     text: Any,  # cell with a whole text; or empty
     unit: str = "word",  # what a text is cut into, see `split_words`
 ) -> list[str] | None:  # None: both are empty
-    """Words from the list, or else from the text. Raises DataError for words that do not stand in
-    their text.
+    """Words from the list, or else from the text.
+
+    Raises DataError for words that do not stand in their text.
 
     Parameters
     ----------
@@ -209,7 +226,8 @@ def words_of(
     list[str] | None
         None: both are empty
     """
-    if not is_empty(text) and not isinstance(text, str): raise DataError(f"{short(text)} is no text")
+    if not is_empty(text) and not isinstance(text, str):
+        raise DataError(f"{short(text)} is no text")
     if is_empty(given):
         return None if is_empty(text) else [text[a:b] for a, b in split_words(text, unit)]
     words = list_cell(given)
@@ -250,10 +268,11 @@ def tags_of(
         text = " ".join(words) if is_empty(text) else text
         return spans_to_tags(text, spans, locate(words, text))
     tags = [_named(tag, names) for tag in list_cell(given)]
-    if len(tags) != len(words):
-        raise DataError(f"{how_many(len(words), 'word')} and {how_many(len(tags), 'tag')}: every word has one")
-    return tags
+    if len(tags) == len(words): return tags
+    unequal = f"{how_many(len(words), 'word')} and {how_many(len(tags), 'tag')}"
+    raise DataError(f"{unequal}: every word has one")
 
+# %% ../../../nbs/tasks/tagging/03_tables.ipynb #c6ec69c0
 def _named(tag, names):  # the name of a tag that is a number
     if not names or tag in names or not is_number(tag): return tag
     if not tag.isdecimal() or int(tag) >= len(names):
@@ -287,7 +306,8 @@ def _spans_cell(value):
 def each_row(
     rows: pd.DataFrame,  # as they were read
     where: Callable,  # position of a row -> its place, for a message
-    make: Callable,  # (the row's cells in these columns, None where there is no such column) -> new cell
+    # (the row's cells in these columns, None where there is no such column) -> new cell
+    make: Callable,
     *columns: str,  # whose cells `make` gets
 ) -> pd.Series:
     """A new column, row by row. Raises what `make` raises, with the place of the row.
@@ -305,7 +325,7 @@ def each_row(
     """
     given = [cells(rows[c]) if c in rows else [None] * len(rows) for c in columns]
     out = []
-    for i, row in enumerate(zip(*given)):
+    for i, row in enumerate(zip(*given, strict=True)):
         try:
             out.append(make(*row))
         except DataError as e:
@@ -331,10 +351,11 @@ def strange_tag(
     """
     i, k = reading.strange
     tag, spelling = given[i][k], reading.spelling
-    usual = spelling == Spelling(letters=spelling.letters)
-    what = wrong_tag([tag], reading.scheme)[1] if usual else f"{tag!r} is no tag of {reading.scheme}, as the others are written here"
-    cure = 'Correct it; or, if the tags are no entities, set scheme="plain", which judges each word by itself'
-    return f"{where(i, k)}: {what}. {cure}."
+    what = f"{tag!r} is no tag of {reading.scheme}, as the others are written here"
+    if spelling == Spelling(letters=spelling.letters):  # the usual one
+        what = wrong_tag([tag], reading.scheme)[1]
+    return (f"{where(i, k)}: {what}. Correct it; or, if the tags are no entities, "
+            'set scheme="plain", which judges each word by itself.')
 
 def about_reading(
     given: list,  # tags as they were, a list per sentence; None where a sentence has none
@@ -364,22 +385,26 @@ def about_reading(
         told.append(f"types that differ in capitals alone are one: {pairs}")
     return told + ([_slips(given, reading, where)] if reading.many else [])
 
+# %% ../../../nbs/tasks/tagging/03_tables.ipynb #97608fd2
 def _about_scheme(reading):
     name = "IOB2 in another spelling" if reading.scheme == "IOB2" else reading.scheme
     one = f", of one type, which is called {ONE}" if reading.spelling.place == "alone" else ""
     examples = list(reading.examples.items())[:3]
     shown = ", ".join(f"{old!r} is {new!r}" for old, new in examples)
-    if reading.scheme in ("IOB1", "IOE1", "IOE2"): shown = "an entity begins with B-, and goes on with I-"
+    if reading.scheme in ("IOB1", "IOE1", "IOE2"):
+        shown = "an entity begins with B-, and goes on with I-"
     if reading.scheme == "IOB2" and not shown: return []
     return [f"the tags are {name}{one}; in answers and in saved rows they are plain IOB2: {shown}"]
 
 def _slips(given, reading, where):  # about contradictions
     i, k = reading.first
-    tags, words = given[i], sum(len(tags) for tags in given if tags)
-    at_end = k == len(tags)
-    if at_end: what = f"{tags[-1]!r} at the end"
-    else: what = f"{tags[k]!r} after {tags[k - 1]!r}" if k else f"{tags[0]!r} at the beginning"
+    words = sum(len(tags) for tags in given if tags)
     verb = "contradicts" if reading.many == 1 else "contradict"
     name = f"{reading.many:,} of {how_many(words, 'tag')} {verb} {reading.scheme}"
-    first = f"{where(i, k - at_end)}, {what}"
-    return f"{name}; the first: {first}. Where tags contradict it, an entity begins where none of its type goes on"
+    at = min(k, len(given[i]) - 1)  # what is wrong with the end stands at the last word
+    return (f"{name}; the first: {where(i, at)}, {_tag_at(given[i], k)}. Where tags contradict it, "
+            "an entity begins where none of its type goes on")
+
+def _tag_at(tags, k):
+    if k == len(tags): return f"{tags[-1]!r} at the end"
+    return f"{tags[k]!r} after {tags[k - 1]!r}" if k else f"{tags[0]!r} at the beginning"

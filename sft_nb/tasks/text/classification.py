@@ -37,7 +37,8 @@ class TextClassification(Labels, Texts):
 
     def build(
         self,
-        checkpoint: str,  # an asset, a folder or a hub id of any architecture with a sequence classification head
+        # an asset, a folder or a hub id of any architecture with a sequence classification head
+        checkpoint: str,
         **options: Any,  # for `loading.load`: fresh, seed, configuration
     ) -> tuple[Any, Any]:
         """An encoder with one output per label, and its tokenizer.
@@ -53,13 +54,16 @@ class TextClassification(Labels, Texts):
 
     def baselines(self) -> dict:
         "Majority, and TF-IDF with logistic regression tuned on valid."
-        def tfidf(train, valid, rows):
-            seen = self.classes_of(train)
-            probs = bag_of_words(self.joined(train), seen, self.joined(valid), self.classes_of(valid), self.joined(rows))
-            return self.from_probs(probs, seen)
-        return Labels.baselines(self) | {"tfidf": tfidf}
+        return Labels.baselines(self) | {"tfidf": self._tfidf}
+
+    def _tfidf(self, train, valid, rows):
+        texts = [self.joined(part) for part in (train, valid, rows)]
+        seen, asked = self.classes_of(train), self.classes_of(valid)
+        return self.from_probs(bag_of_words(texts[0], seen, texts[1], asked, texts[2]), seen)
 
 # %% ../../../nbs/tasks/text/02_classification.ipynb #298dec97
+_TWO_TITLES = {"el_crimen_del_padre_amaro": "the_crime_of_padre_amaro"}
+
 def film_reviews() -> pd.DataFrame:  # text, label ("fresh" or "rotten"), movie
     """The asset rotten-tomatoes, with the one film that has two titles joined and repeated texts
     dropped.
@@ -70,5 +74,5 @@ def film_reviews() -> pd.DataFrame:  # text, label ("fresh" or "rotten"), movie
         text, label ("fresh" or "rotten"), movie
     """
     rows = load_data("rotten-tomatoes")
-    joined = rows.assign(movie=rows["movie"].replace({"el_crimen_del_padre_amaro": "the_crime_of_padre_amaro"}))
+    joined = rows.assign(movie=rows["movie"].replace(_TWO_TITLES))
     return joined.drop_duplicates("text").reset_index(drop=True)

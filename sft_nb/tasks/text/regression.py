@@ -26,10 +26,10 @@ from ...training.baselines import ridge_probe, ridge_words
 from ...data.cell_values import cell_number, column_numbers, is_duration
 from ...data.checks import blank_cells, check_numbers
 from ...data.columns import cells
-from ...figures import COLORS, new_figure
 from ...data.table_reader import with_remark
-from ...task import Batch, DataError, Finding, Prediction, learned
-from .base import Texts
+from ...task import Batch, Finding, Prediction, learned
+from .base import Texts, named_outputs, not_learned
+from .residuals import plot_residuals
 from ...words import how_many, name_rows, rows_where, short
 
 # %% ../../../nbs/tasks/text/03_regression.ipynb #1ec28103
@@ -47,18 +47,28 @@ class TextRegression(Texts):
         one per target column: standard deviation of the training rows
     """
     name: ClassVar[str] = "text-regression"
-    metric: ClassVar[tuple[str, str]] = ("r2", "max")  # without a unit, so that it can be averaged over targets
-    loss_name: ClassVar[str] = "Squared error: the answer is a number, and large errors count more than in proportion. Targets are standardised first, so that their unit does not matter."
+    # without a unit, so that it can be averaged over targets
+    metric: ClassVar[tuple[str, str]] = ("r2", "max")
+    loss_name: ClassVar[str] = (
+        "Squared error: the answer is a number, and large errors count more than in proportion. "
+        "Targets are standardised first, so that their unit does not matter.")
     answer: ClassVar[str] = "number"
     number: str | list = "number"  # column with the number; several: with commas between them
     means: list = learned()  # one per target column: of the training rows
     spreads: list = learned()  # one per target column: standard deviation of the training rows
 
     def __post_init__(self):
-        self.target_columns = list(self.number) if isinstance(self.number, (list, tuple)) else [c.strip() for c in self.number.split(",")]
+        several = isinstance(self.number, (list, tuple))
+        columns = self.number if several else map(str.strip, self.number.split(","))
+        self.target_columns = list(columns)
         Texts.__post_init__(self)
+
     def targets(self) -> list[str]: return self.target_columns
-    def _rules(self): return Texts._rules(self) + [(not all(self.targets()), f"number={self.number!r}: a column between the commas")]
+
+    def _rules(self):
+        missing = not all(self.targets())
+        said = f"number={self.number!r}: a column between the commas"
+        return [*Texts._rules(self), (missing, said)]
 
     def numbers(
         self,
@@ -95,41 +105,51 @@ class TextRegression(Texts):
             a float, or a dictionary of floats without those that are NaN
         """
         if len(values) == 1: return float(values[0])
-        return {c: float(v) for c, v in zip(self.targets(), values) if not np.isnan(v)}
+        pairs = zip(self.targets(), values, strict=True)
+        return {c: float(v) for c, v in pairs if not np.isnan(v)}
 
     def target(self, row: dict) -> Any:
         "The row's number, or a dictionary of its numbers when there are several."
         return self.named([cell_number(row[c]) for c in self.targets()])
 
     def table(self, source: Any, labelled: bool = True, **options: Any) -> pd.DataFrame:
-        "A table whose columns of targets hold numbers, where all their cells are numbers; what is none is left for `check`."
+        """A table whose columns of targets hold numbers, where all their cells are numbers; what is
+        none is left for `check`.
+        """
         rows = Texts.table(self, source, labelled, **options)
-        for c in [c for c in self.targets() if labelled and c in rows]: rows = _in_numbers(rows, c)
+        if not labelled: return rows
+        for c in [c for c in self.targets() if c in rows]:
+            rows = _in_numbers(rows, c)
         return rows
 
     def check_answers(self, rows: pd.DataFrame) -> list[Finding]:
-        "Cells that are no finite numbers, rows without any number, rows without some, a number that never changes."
-        columns = self.targets()
-        found = check_numbers(rows, columns)
+        """Cells that are no finite numbers, rows without any number, rows without some, a number
+        that never changes.
+        """
+        found = check_numbers(rows, self.targets())
+        if any(f.level == "error" for f in found): return found
         there = np.isfinite(self.numbers(rows))  # n k
-        none, some = rows_where(~there.any(1)), rows_where(there.any(1) & ~there.all(1))
-        if not any(f.level == "error" for f in found):
-            if none: found.append(Finding("skip", f"{how_many(len(none), 'row')} without {' or '.join(columns)} ({name_rows(none)}, counting from 0)", none))
-            if some: found.append(Finding("warning", f"{how_many(len(some), 'row')} without some of {', '.join(columns)} ({name_rows(some)}, counting from 0): the numbers that are there are used.", some))
-            if self.means is None: found += self._check_change(rows)
-        return found
+        found = [*found, *_about_holes(self.targets(), there)]
+        return found if self.means is not None else [*found, *self._check_change(rows)]
 
     def _check_change(self, rows):
         "Is there something to learn in every column? Asked of training rows alone."
-        for c, values in zip(self.targets(), self.numbers(rows).T):
+        if not len(rows): return
+        for c, values in zip(self.targets(), self.numbers(rows).T, strict=True):
             values = values[np.isfinite(values)]
-            if len(rows) and len(np.unique(values)) < 2 and (len(values) or len(self.targets()) > 1):
-                yield Finding("error", f"Every row has the same {c}, {values[0]:g}: there is nothing to learn. Add rows with other numbers, or name another column." if len(values) else f"No row has a number in {c!r}. Fill it in, or leave the column out.")
+            if len(values) and len(np.unique(values)) < 2:
+                yield Finding("error", (
+                    f"Every row has the same {c}, {values[0]:g}: there is nothing to learn. "
+                    "Add rows with other numbers, or name another column."))
+            elif not len(values) and len(self.targets()) > 1:
+                yield Finding("error", (
+                    f"No row has a number in {c!r}. Fill it in, or leave the column out."))
 
     def learn(self, rows: pd.DataFrame) -> "TextRegression":
         "Mean and standard deviation of every target column, over the cells that are filled."
         y = self.numbers(rows)
-        return replace(self, means=np.nanmean(y, axis=0).tolist(), spreads=np.nanstd(y, axis=0).tolist())
+        means, spreads = np.nanmean(y, axis=0), np.nanstd(y, axis=0)
+        return replace(self, means=means.tolist(), spreads=spreads.tolist())
 
     def inside(
         self,
@@ -147,7 +167,7 @@ class TextRegression(Texts):
         np.ndarray
             … k: mean 0 and spread 1 over the training rows
         """
-        if self.means is None: raise DataError("This task has no unit yet: call `task.learn(training_rows)` first; `fit` does.")
+        if self.means is None: raise not_learned("unit")
         return (y - np.array(self.means)) / np.array(self.spreads)
 
     def outside(
@@ -170,7 +190,8 @@ class TextRegression(Texts):
 
     def build(
         self,
-        checkpoint: str,  # an asset, a folder or a hub id of any architecture with a sequence classification head
+        # an asset, a folder or a hub id of any architecture with a sequence classification head
+        checkpoint: str,
         **options: Any,  # for `loading.load`: fresh, seed, configuration
     ) -> tuple[Any, Any]:
         """An encoder with one output per target, in our unit, and its tokenizer.
@@ -182,9 +203,9 @@ class TextRegression(Texts):
         **options
             for `loading.load`: fresh, seed, configuration
         """
-        names = dict(enumerate(self.targets()))
-        self.inside(np.zeros(len(names)))  # raises before anything is loaded
-        model, processor = loading.load(checkpoint, "sequence-classification", num_labels=len(names), id2label=names, label2id={v: k for k, v in names.items()}, problem_type="regression", **options)
+        if self.means is None: raise not_learned("unit")  # before anything is loaded
+        head = named_outputs(self.targets()) | {"problem_type": "regression"}
+        model, processor = loading.load(checkpoint, "sequence-classification", **head, **options)
         self._unfold(model)
         return model, processor
 
@@ -208,10 +229,12 @@ class TextRegression(Texts):
         return {"updates": 100, "learning_rate": 5e-5}
 
     def _answers(self, rows: pd.DataFrame):
-        return {"numbers": self.inside(self.numbers(rows)).tolist()} if set(self.targets()) <= set(rows) else {}
+        if not set(self.targets()) <= set(rows): return {}
+        return {"numbers": self.inside(self.numbers(rows)).tolist()}
 
     def _targets(self, examples: list[dict]):
-        return {"numbers": torch.tensor([e["numbers"] for e in examples])} if "numbers" in examples[0] else {}  # b k; NaN: not known
+        if "numbers" not in examples[0]: return {}
+        return {"numbers": torch.tensor([e["numbers"] for e in examples])}  # b k; NaN: not known
 
     def weigh(self, batch: Batch) -> dict[str, float]:
         "How many numbers are known."
@@ -219,12 +242,14 @@ class TextRegression(Texts):
 
     def loss(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
         "Summed squared error over the numbers that are known, in squared spreads."
-        y = batch.targets["numbers"]; known = ~y.isnan()
+        y = batch.targets["numbers"]
+        known = ~y.isnan()
         return {"loss": losses.mse(outputs.logits[known], y[known])}
 
     def decode(self, outputs: Any, batch: Batch) -> list[Prediction]:
-        "The number in the user's unit, or a dictionary of them when there are several; no confidence."
-        return self.from_numbers(self.outside(outputs.logits.detach().float().cpu().double().numpy()))
+        "The number in the user's unit, or a dictionary when there are several; no confidence."
+        z = outputs.logits.detach().float().cpu().double().numpy()
+        return self.from_numbers(self.outside(z))
 
     def from_numbers(
         self,
@@ -241,79 +266,106 @@ class TextRegression(Texts):
 
     def _pairs(self, predictions, targets):
         "Target column -> (numbers that were said, right numbers), NaN where one is missing."
-        take = lambda v, c: v.get(c, np.nan) if isinstance(v, dict) else v
         values = [p.value if isinstance(p, Prediction) else p for p in predictions]
-        return {c: (np.array([take(v, c) for v in values], float), np.array([take(t, c) for t in targets], float)) for c in self.targets()}
+        return {c: (_numbers_of(c, values), _numbers_of(c, targets)) for c in self.targets()}
 
     def metrics(self, predictions: list, targets: list) -> dict[str, float]:
-        "R², RMSE, MAE, Pearson, Spearman. Of several targets: the mean of R² and of the correlations, and RMSE and MAE under each name."
-        each = {c: regression_figures(*pair) for c, pair in self._pairs(predictions, targets).items()}
+        """R², RMSE, MAE, Pearson, Spearman.
+
+        Of several targets: the mean of R² and of the correlations; RMSE and MAE under each name.
+        """
+        pairs = self._pairs(predictions, targets)
+        each = {c: regression_figures(*pair) for c, pair in pairs.items()}
         if len(each) == 1: return each[self.targets()[0]]
-        return {k: float(np.mean([f[k] for f in each.values()])) for k in ("r2", "pearson", "spearman")} | {f"{k}_{c}": f[k] for k in ("rmse", "mae") for c, f in each.items()}
+        means = {k: _mean_figure(k, each.values()) for k in ("r2", "pearson", "spearman")}
+        errors = {f"{k}_{c}": figures[k] for k in ("rmse", "mae") for c, figures in each.items()}
+        return means | errors
 
     def tables(self, predictions: Any, targets: Any) -> dict:
-        "All five figures per target, with the number of rows that have it and its spread among them."
+        "All five figures per target, the number of rows that have it, its spread among them."
         pairs = self._pairs(predictions, targets)
-        about = lambda true: {"rows": int(np.isfinite(true).sum()), "spread": float(np.nanstd(true)) if np.isfinite(true).any() else float("nan")}
-        return {"per target": pd.DataFrame({c: about(true) | regression_figures(said, true) for c, (said, true) in pairs.items()}).T.astype({"rows": int}).rename_axis("target")}
+        each = {c: _about_target(said, true) for c, (said, true) in pairs.items()}
+        table = pd.DataFrame(each).T.astype({"rows": int}).rename_axis("target")
+        return {"per target": table}
 
     def score(self, prediction: Prediction, target: Any) -> float:
-        "1 for exactly right, falling in a straight line to 0 at an error of `REACH` training spreads; the mean over the targets that are known."
+        """1 for exactly right, falling in a straight line to 0 at an error of `REACH` spreads.
+
+        The mean over the targets that are known.
+        """
         pairs = self._pairs([prediction], [target]).values()
-        scores = [1 - min(1., abs(said[0] - true[0]) / (REACH * s)) for (said, true), s in zip(pairs, self.spreads) if np.isfinite(true[0])]
+        pairs = zip(pairs, self.spreads, strict=True)
+        known = [(said[0] - true[0], s) for (said, true), s in pairs if np.isfinite(true[0])]
+        scores = [1 - min(1., abs(error) / (REACH * spread)) for error, spread in known]
         return float(np.mean(scores)) if scores else 1.
 
     def same(self, one: Prediction, other: Prediction) -> bool:
         "Do all numbers agree to a tenth of their training spread?"
-        return all(abs(a[0] - b[0]) <= .1 * s for (a, b), s in zip(self._pairs([one], [other.value]).values(), self.spreads))
+        pairs = self._pairs([one], [other.value]).values()
+        pairs = zip(pairs, self.spreads, strict=True)
+        return all(abs(a[0] - b[0]) <= .1 * spread for (a, b), spread in pairs)
 
     def plot(self, predictions: Any, targets: Any) -> Any:
-        "Predicted against true, and residuals against predicted; two panels per target (of the first three)."
-        pairs = list(self._pairs(predictions, targets).items())[:3]
-        fig, axes = new_figure(3.4 * 2 * len(pairs), 3.2, columns=2 * len(pairs))
-        for (name, (said, true)), left, right in zip(pairs, axes[::2], axes[1::2]): _draw(left, right, said, true, name)
-        return fig
+        "Predicted against true, and residuals against predicted; of the first three targets."
+        return plot_residuals(self._pairs(predictions, targets))
 
     @contextmanager
     def as_saved(self, model: Any) -> Iterator[str]:
-        "The head in the user's unit, as far as it can be; what is left to do stands in the configuration, and in the sentence."
-        m, s = np.array(self.means), np.array(self.spreads)
-        _, layer = _last_layer(model, len(m))
-        bias = layer is not None and layer.bias is not None and (np.abs(m) <= LARGEST_MEAN * s).all()
-        left = {"multiply": [1.0] * len(m) if layer is not None else s.tolist(), "add": [0.0] * len(m) if bias else m.tolist()}
-        before = [(p, p.detach().clone()) for p in layer.parameters()] if layer is not None else []
-        if layer is not None: _affine(layer, s, m if bias else 0 * m)
+        """The head in the user's unit, as far as it can be.
+
+        What is left to do stands in the configuration, and in the sentence.
+        """
+        means, spreads = np.array(self.means), np.array(self.spreads)
+        _, layer = _last_layer(model, len(means))
+        in_weights = layer is not None
+        small = (np.abs(means) <= LARGEST_MEAN * spreads).all()
+        in_bias = in_weights and layer.bias is not None and small
+        left = {"multiply": np.ones_like(spreads) if in_weights else spreads,
+                "add": np.zeros_like(means) if in_bias else means}
+        left = {name: values.tolist() for name, values in left.items()}
+        before = [(p, p.detach().clone()) for p in layer.parameters()] if in_weights else []
+        if in_weights: _affine(layer, spreads, means if in_bias else 0 * means)
         model.config.sft_nb_unit = left
-        try: yield self._reading(left)
+        try:
+            yield self._reading(left)
         finally:
-            with torch.no_grad():
-                for p, old in before: p.copy_(old)
+            _put_back(before)
             del model.config.sft_nb_unit
 
     def _reading(self, left):
         "How plain transformers' outputs are to be read."
-        names = ", ".join(self.targets())
-        if set(left["multiply"]) == {1.0} and set(left["add"]) == {0.0}: return f"The raw outputs are {names}, in the unit of the training table: `pipeline(\"text-classification\", model=FOLDER)` gives them as `score`."
-        return f"The raw outputs become {names}, in the unit of the training table, when they are multiplied by {left['multiply']} and {left['add']} is added (one number per output; also in config.json, under sft_nb_unit)."
+        nothing_left = set(left["multiply"]) == {1.0} and set(left["add"]) == {0.0}
+        return (_PLAIN if nothing_left else _LEFT).format(names=", ".join(self.targets()), **left)
 
     def _unfold(self, model):
-        "Take a saved run's unit out of the head again: its outputs are then in our unit, with our mean and spread."
+        """Take a saved run's unit out of the head again.
+
+        Its outputs are then in our unit, with our mean and spread.
+        """
         left = vars(model.config).pop("sft_nb_unit", None)
         name, layer = _last_layer(model, len(self.means))
         fresh = set(getattr(model, "new_parameters", [f"{name}.weight"]))
         if left is None or layer is None or f"{name}.weight" in fresh: return
-        _affine(layer, np.array(left["multiply"]) / self.spreads, (np.array(left["add"]) - self.means) / self.spreads)
+        multiply, add = np.array(left["multiply"]), np.array(left["add"])
+        _affine(layer, multiply / self.spreads, (add - self.means) / self.spreads)
 
     def probe(self, train: Any, valid: Any, features: Any) -> list[Prediction]:
         "Ridge regression on frozen features, tuned on valid."
-        return self.from_numbers(ridge_probe(train[0], self.numbers(train[1]), valid[0], self.numbers(valid[1]), features))
+        seen, asked = self.numbers(train[1]), self.numbers(valid[1])
+        return self.from_numbers(ridge_probe(train[0], seen, valid[0], asked, features))
 
     def baselines(self) -> dict:
         "The mean, and TF-IDF with ridge regression tuned on valid."
-        def tfidf(train, valid, rows):
-            return self.from_numbers(ridge_words(self.joined(train), self.numbers(train), self.joined(valid), self.numbers(valid), self.joined(rows)))
-        def mean(train, valid, rows): return self.from_numbers(np.tile(np.nanmean(self.numbers(train), axis=0), (len(rows), 1)))
-        return {"mean": mean, "tfidf": tfidf}
+        return {"mean": self._mean, "tfidf": self._tfidf}
+
+    def _mean(self, train, valid, rows):
+        means = np.nanmean(self.numbers(train), axis=0)
+        return self.from_numbers(np.tile(means, (len(rows), 1)))
+
+    def _tfidf(self, train, valid, rows):
+        texts = [self.joined(part) for part in (train, valid, rows)]
+        seen, asked = self.numbers(train), self.numbers(valid)
+        return self.from_numbers(ridge_words(texts[0], seen, texts[1], asked, texts[2]))
 
 # %% ../../../nbs/tasks/text/03_regression.ipynb #6bf41032
 def _in_numbers(rows, column):
@@ -321,15 +373,26 @@ def _in_numbers(rows, column):
     if (np.isnan(values) & ~blank_cells(rows[column])).any(): return rows
     timed = any(map(is_duration, cells(rows[column])))
     rows = rows.assign(**{column: values})
-    return with_remark(rows, f"{short(column)} holds durations: they are read as seconds") if timed else rows
+    if not timed: return rows
+    return with_remark(rows, f"{short(column)} holds durations: they are read as seconds")
+
+# %% ../../../nbs/tasks/text/03_regression.ipynb #1773de9d
+def _about_holes(columns, there):
+    none, some = rows_where(~there.any(1)), rows_where(there.any(1) & ~there.all(1))
+    if none:
+        what = f"{how_many(len(none), 'row')} without {' or '.join(columns)}"
+        yield Finding("skip", f"{what} ({name_rows(none)}, counting from 0)", none)
+    if some:
+        what = f"{how_many(len(some), 'row')} without some of {', '.join(columns)}"
+        yield Finding("warning", f"{what} ({name_rows(some)}, counting from 0): the numbers that "
+                                 "are there are used.", some)
 
 # %% ../../../nbs/tasks/text/03_regression.ipynb #f73cf1c2
 def regression_figures(
     said: Any,  # n numbers
     true: Any,  # n right numbers; pairs with a NaN are left out
 ) -> dict[str, float]:  # r2, rmse, mae, pearson, spearman; NaN where undefined
-    """RMSE and MAE in the unit of the target, R², Pearson's and Spearman's correlation (scikit-
-    learn, scipy).
+    """RMSE and MAE in the unit of the target, R², Pearson's and Spearman's correlation.
 
     Parameters
     ----------
@@ -345,59 +408,80 @@ def regression_figures(
     """
     known = np.isfinite(said) & np.isfinite(true)
     said, true = np.asarray(said, float)[known], np.asarray(true, float)[known]
-    nan = float("nan")
-    if not len(true): return dict.fromkeys(("r2", "rmse", "mae", "pearson", "spearman"), nan)
-    varies, both = np.ptp(true) > 0, min(np.ptp(true), np.ptp(said)) > 1e-9 * max(1e-300, np.abs(said).max())
-    figures = {"r2": r2_score(true, said) if varies else nan, "rmse": root_mean_squared_error(true, said), "mae": mean_absolute_error(true, said),
-               "pearson": pearsonr(said, true).statistic if both else nan, "spearman": spearmanr(said, true).statistic if both else nan}
-    return {k: float(v) for k, v in figures.items()}
+    figures = dict.fromkeys(("r2", "rmse", "mae", "pearson", "spearman"), float("nan"))
+    if not len(true): return figures
+    figures["rmse"] = root_mean_squared_error(true, said)
+    figures["mae"] = mean_absolute_error(true, said)
+    if np.ptp(true) > 0: figures["r2"] = r2_score(true, said)
+    if _varies(true, said) and _varies(said, said):
+        figures["pearson"] = pearsonr(said, true).statistic
+        figures["spearman"] = spearmanr(said, true).statistic
+    return {name: float(value) for name, value in figures.items()}
+
+def _varies(numbers, said):  # by more than the rounding of the answers
+    return np.ptp(numbers) > 1e-9 * max(1e-300, np.abs(said).max())
+
+# %% ../../../nbs/tasks/text/03_regression.ipynb #d5218cfe
+def _numbers_of(column, values):
+    several = [v.get(column, np.nan) if isinstance(v, dict) else v for v in values]
+    return np.array(several, float)
+
+def _mean_figure(name, each): return float(np.mean([figures[name] for figures in each]))
+
+# %% ../../../nbs/tasks/text/03_regression.ipynb #556ad970
+def _about_target(said, true):
+    known = np.isfinite(true)
+    spread = float(np.nanstd(true)) if known.any() else float("nan")
+    return {"rows": int(known.sum()), "spread": spread} | regression_figures(said, true)
 
 # %% ../../../nbs/tasks/text/03_regression.ipynb #5aa2b696
 REACH = 2.0  # training spreads: an error this large scores 0
 
-# %% ../../../nbs/tasks/text/03_regression.ipynb #943ecef3
-def _cloud(ax, x, y, n): ax.plot(x, y, "o", color=COLORS["valid"], ms=3, mew=0, alpha=max(.1, min(.7, 150 / max(n, 1))), rasterized=n > 500)
-
-def _slices(x, y, count=10):
-    "Mean of x and of y in slices of equal size along x."
-    parts = [p for p in np.array_split(np.argsort(x, kind="stable"), min(count, max(len(x) // 5, 1))) if len(p)]
-    return [x[p].mean() for p in parts], [y[p].mean() for p in parts]
-
-def _draw(left, right, said, true, name):
-    known = np.isfinite(said) & np.isfinite(true); said, true = said[known], true[known]
-    _cloud(left, true, said, len(true)); _cloud(right, said, said - true, len(true))
-    left.set(xlabel=f"true {name}", ylabel="predicted"); right.set(xlabel=f"predicted {name}", ylabel="residual")
-    if not len(true): return
-    ends = [min(true.min(), said.min()), max(true.max(), said.max())]
-    left.plot(ends, ends, "--", color=COLORS["reference"], lw=1); left.annotate("perfect", (ends[1], ends[1]), ha="right", va="bottom", fontsize=9)
-    right.axhline(0, color=COLORS["reference"], lw=1, ls="--")
-    right.plot(*_slices(said, said - true), color=COLORS["train"], marker="o", ms=3)
-    right.text(.99, .98, "mean residual", color=COLORS["train"], transform=right.transAxes, ha="right", va="top", fontsize=9)
-
 # %% ../../../nbs/tasks/text/03_regression.ipynb #07f655e2
 def _last_layer(model, k):
-    "The linear layer of the head that makes the k outputs, and its name; (None, None) where there is none."
+    "The linear layer of the head that makes the k outputs, and its name; (None, None) if none."
     body = {id(m) for m in model.base_model.modules()} if model.base_model is not model else set()
-    found = [(name, m) for name, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m.out_features == k and id(m) not in body]
+    linear = [(n, m) for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)]
+    found = [(n, m) for n, m in linear if m.out_features == k and id(m) not in body]
     return found[-1] if found else (None, None)
 
 def _affine(layer, multiply, add):
-    "Change a layer so that its outputs are multiplied by `multiply` (k) and moved by `add` (k); without a bias, only the first."
-    column = lambda v: torch.tensor(v, dtype=torch.float64, device=layer.weight.device)
+    """Change a layer so that its outputs are multiplied by `multiply` (k) and moved by `add` (k).
+
+    Without a bias, only the first.
+    """
+    on = {"dtype": torch.float64, "device": layer.weight.device}
+    multiply, add = torch.tensor(multiply, **on), torch.tensor(add, **on)
     with torch.no_grad():
-        layer.weight.copy_(layer.weight.double() * column(multiply)[:, None])
-        if layer.bias is not None: layer.bias.copy_(layer.bias.double() * column(multiply) + column(add))
+        layer.weight.copy_(layer.weight.double() * multiply[:, None])
+        if layer.bias is not None: layer.bias.copy_(layer.bias.double() * multiply + add)
 
 # %% ../../../nbs/tasks/text/03_regression.ipynb #b3634cb9
-LARGEST_MEAN = 1000.0  # spreads: a larger mean would take too many of the 7 digits of a 32-bit bias
+LARGEST_MEAN = 1000.0  # spreads: a larger mean would take too many of a 32-bit bias's 7 digits
+
+def _put_back(before):
+    with torch.no_grad():
+        for parameter, old in before:
+            parameter.copy_(old)
+
+# %% ../../../nbs/tasks/text/03_regression.ipynb #8c128d53
+_PLAIN = (
+    "The raw outputs are {names}, in the unit of the training table: "
+    '`pipeline("text-classification", model=FOLDER)` gives them as `score`.')
+_LEFT = (
+    "The raw outputs become {names}, in the unit of the training table, when they are multiplied "
+    "by {multiply} and {add} is added (one number per output; also in config.json, under "
+    "sft_nb_unit).")
 
 # %% ../../../nbs/tasks/text/03_regression.ipynb #fdf0da52
-def rated_sentences() -> pd.DataFrame:  # text, rating (−4 to 4), spread, raters, source (tweets, films or products), document
+def rated_sentences() -> pd.DataFrame:  # text, rating, spread, raters, source, document
     """The asset rated-sentences, each text once.
+
+    A rating lies between −4 and 4; a source is tweets, films or products.
 
     Returns
     -------
     pd.DataFrame
-        text, rating (−4 to 4), spread, raters, source (tweets, films or products), document
+        text, rating, spread, raters, source, document
     """
     return load_data("rated-sentences").drop_duplicates("text").reset_index(drop=True)
