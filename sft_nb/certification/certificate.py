@@ -18,7 +18,7 @@ import pandas as pd
 from .claims import examine, parse_claim
 from .comparison import unknown_rungs
 from sft_nb.certification.evidence import (
-    about_rows, columns_of, compared_with, in_order, look_around, look_at_features, mean_scores,
+    answers_of, columns_of, compared_with, in_order, look_around, look_at_features, mean_scores,
     refuse_unknown_columns, sketch,
 )
 from .overlap import Shift, shift_test
@@ -224,20 +224,6 @@ def _ask(tuner, rows, claim, group, entered):
     return judged, data, spent, found
 
 # %% ../../nbs/certification/08_certificate.ipynb #6082a6f4
-def _verdict(found):
-    if not all(f.holds for f in found): return "NOT CERTIFIED"
-    return "CERTIFIED" if all(f.finite for f in found) else "ESTIMATED"
-
-def _answers(judged, found, seen):
-    "The part of the content that model and rows alone decide."
-    return {
-        "verdict": _verdict(found),
-        "findings": [asdict(f) for f in found],
-        "rows": about_rows(judged),
-        "task": judged.task.name,
-        "sketch": sketch(seen, judged.group),
-    }
-
 def _sealed(body): return body | {"digest": digest(canonical(body))}
 
 # %% ../../nbs/certification/08_certificate.ipynb #e8f25f3c
@@ -298,7 +284,7 @@ def issue(
     except Refused as e:
         return Certificate(_sealed(body | {"reason": str(e)}), tuner)
     seen = look_at_features(tuner, judged.rows, judged.group)
-    body |= _answers(judged, found, seen) | look_around(tuner, judged, train, seen)
+    body |= answers_of(judged, found, seen) | look_around(tuner, judged, train, seen)
     body |= {
         "ledger": asdict(spent),
         "against": compared_with(tuner, judged, train, valid, against, confidence),
@@ -387,7 +373,7 @@ def _again(body, tuner, rows):
     data = data_hash(rows, columns)
     found = examine(body["claim"], judged, body["ledger"]["delta"], data)
     seen = look_at_features(tuner, judged.rows, judged.group)
-    return _answers(judged, found, seen), judged, data, seen
+    return answers_of(judged, found, seen), judged, data, seen
 
 def _unless(right, sentence): return "" if right else sentence
 

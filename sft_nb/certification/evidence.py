@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['columns_of', 'in_order', 'margin', 'about_rows', 'refuse_unknown_columns', 'mean_scores', 'Seen', 'look_at_features',
-           'look_around', 'sketch', 'compared_with']
+           'look_around', 'sketch', 'answers_of', 'compared_with']
 
 # %% ../../nbs/certification/07b_evidence.ipynb #83f6317f
 from dataclasses import asdict, dataclass
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .claims import Found
 from .comparison import against_baselines
 from .overlap import find_doubles, row_features, shift_test
 from .roles import Certify
@@ -293,6 +294,40 @@ def sketch(
     }
 
 # %% ../../nbs/certification/07b_evidence.ipynb #f284b080
+def _verdict(found):
+    if not all(f.holds for f in found): return "NOT CERTIFIED"
+    return "CERTIFIED" if all(f.finite for f in found) else "ESTIMATED"
+
+def answers_of(
+    judged: Certify,  # from `judge`
+    found: list[Found],  # from `examine`
+    seen: Seen,  # features of the judged rows
+) -> dict:  # verdict, findings, rows, task and sketch, JSON-ready
+    """The part of a certificate that model and rows alone decide.
+
+    Parameters
+    ----------
+    judged
+        from `judge`
+    found
+        from `examine`
+    seen
+        features of the judged rows
+
+    Returns
+    -------
+    dict
+        verdict, findings, rows, task and sketch, JSON-ready
+    """
+    return {
+        "verdict": _verdict(found),
+        "findings": [asdict(f) for f in found],
+        "rows": about_rows(judged),
+        "task": judged.task.name,
+        "sketch": sketch(seen, judged.group),
+    }
+
+# %% ../../nbs/certification/07b_evidence.ipynb #dbfc2cd7
 def compared_with(
     tuner: FineTuner,  # after fit
     judged: Certify,  # from `judge`
