@@ -184,9 +184,8 @@ def plot_reliability(
     return fig
 
 def _write(ax, text, at, beside, **style):
-    ax.annotate(
-        text, at, xytext=beside, textcoords="offset points", ha="right", fontsize=8, **style
-    )
+    ax.annotate(text, at, xytext=beside, textcoords="offset points", ha="right",
+                fontsize=8, **style)
 
 # %% ../../nbs/certification/10_calibration.ipynb #2b268388
 def _is_one_of(probs, names):

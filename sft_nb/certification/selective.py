@@ -53,9 +53,8 @@ def risk_coverage(
 @checked
 def candidates(
     confidence: np.ndarray,  # of valid rows: never of those that the threshold is calibrated on
-    shares: np.ndarray = np.arange(
-        0.05, 1.001, 0.025
-    ),  # of rows that would be accepted, smallest first
+    # of rows that would be accepted, smallest first
+    shares: np.ndarray = np.arange(0.05, 1.001, 0.025),
 ) -> np.ndarray:  # thresholds, highest first
     """Thresholds to try, in the order in which they are tried.
 
@@ -63,6 +62,8 @@ def candidates(
     ----------
     confidence
         of valid rows: never of those that the threshold is calibrated on
+    shares
+        of rows that would be accepted, smallest first
 
     Returns
     -------
