@@ -17,20 +17,33 @@ __all__ = ['Bound', 'cluster_bound', 'exact_bound', 'hb_bound', 'risk_bound', 'c
 
 # %% ../../nbs/certification/99_certification.ipynb #97ce3629
 from .bounds import Bound, cluster_bound, exact_bound, hb_bound, risk_bound
-from .calibration import calibration_error, fit_temperature, perfect_error, plot_reliability, temperature_of
+from sft_nb.certification.calibration import (
+    calibration_error, fit_temperature, perfect_error, plot_reliability, temperature_of,
+)
 from .certificate import Certificate, Verification, verify
-from .schema import SCHEMA
 from .claims import parse_claim, plot_rows_needed, rows_needed
 from .comparison import Comparison, against_baselines, compare
-from .groups import Behaviour, Slices, behave, direction, invariance, minimum, templates, worst_group
+from sft_nb.certification.groups import (
+    Behaviour, Slices, behave, direction, invariance, minimum, templates, worst_group,
+)
 from .overlap import find_doubles, shift_test
 from .provenance import Ledger
 from .roles import Calibrate, Certify, Refused, judge
+from .schema import SCHEMA
 from .seeds import Seeds, over_seeds, plot_seeds
-from .selective import candidates, learn_threshold, plot_coverage, risk_coverage
+from sft_nb.certification.selective import (
+    candidates, learn_threshold, plot_coverage, risk_coverage,
+)
 from .sets import alpha_for, control_risk, missed, sets_of
 
 # %% ../../nbs/certification/99_certification.ipynb #08dfb923
-_all_ = ["Bound", "cluster_bound", "exact_bound", "hb_bound", "risk_bound", "calibration_error", "fit_temperature", "perfect_error", "plot_reliability", "temperature_of", "SCHEMA", "Certificate", "Verification", "verify",
-         "parse_claim", "plot_rows_needed", "rows_needed", "Comparison", "against_baselines", "compare", "Behaviour", "Slices", "behave", "direction", "invariance", "minimum", "templates", "worst_group", "find_doubles", "shift_test",
-         "Ledger", "Calibrate", "Certify", "Refused", "judge", "Seeds", "over_seeds", "plot_seeds", "candidates", "learn_threshold", "plot_coverage", "risk_coverage", "alpha_for", "control_risk", "missed", "sets_of"]
+_all_ = [
+    Bound, cluster_bound, exact_bound, hb_bound, risk_bound,
+    calibration_error, fit_temperature, perfect_error, plot_reliability, temperature_of,
+    SCHEMA, Certificate, Verification, verify, parse_claim, plot_rows_needed, rows_needed,
+    Comparison, against_baselines, compare,
+    Behaviour, Slices, behave, direction, invariance, minimum, templates, worst_group,
+    find_doubles, shift_test, Ledger, Calibrate, Certify, Refused, judge,
+    Seeds, over_seeds, plot_seeds, candidates, learn_threshold, plot_coverage, risk_coverage,
+    alpha_for, control_risk, missed, sets_of,
+]

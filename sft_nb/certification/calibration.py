@@ -44,7 +44,9 @@ def reliability(
         a row per bin that is not empty: rows, confidence, right
     """
     at = np.clip((np.asarray(confidence) * bins).astype(int), 0, bins - 1)
-    return pd.DataFrame({"bin": at, "confidence": confidence, "right": right}).groupby("bin").agg(rows=("right", "size"), confidence=("confidence", "mean"), right=("right", "mean"))
+    rows = pd.DataFrame({"bin": at, "confidence": confidence, "right": right})
+    return rows.groupby("bin").agg(
+        rows=("right", "size"), confidence=("confidence", "mean"), right=("right", "mean"))
 
 @checked
 def calibration_error(
@@ -69,7 +71,8 @@ def calibration_error(
         ECE, in [0, 1]
     """
     table = reliability(confidence, right, bins)
-    return float((table.rows * (table.right - table.confidence).abs()).sum() / table.rows.sum())
+    off = (table.right - table.confidence).abs()
+    return float((table.rows * off).sum() / table.rows.sum())
 
 # %% ../../nbs/certification/10_calibration.ipynb #d0985f20
 @checked
@@ -97,8 +100,9 @@ def perfect_error(
     np.ndarray
         draws: the ECE of a perfectly calibrated model with these scores
     """
-    rng = rng_for("perfectly calibrated", seed)
-    return np.array([calibration_error(confidence, rng.random(len(confidence)) < confidence, bins) for _ in range(draws)])
+    rng, n = rng_for("perfectly calibrated", seed), len(confidence)
+    right = (rng.random(n) < confidence for _ in range(draws))
+    return np.array([calibration_error(confidence, r, bins) for r in right])
 
 # %% ../../nbs/certification/10_calibration.ipynb #5ae60202
 @checked
@@ -141,7 +145,9 @@ def fit_temperature(
     classes
         n: the right class
     """
-    return float(np.exp(minimize_scalar(lambda t: log_loss(logits, classes, np.exp(t)), bounds=(-4, 4), method="bounded", options={"xatol": 1e-10}).x))
+    def loss(log_temperature): return log_loss(logits, classes, np.exp(log_temperature))
+    best = minimize_scalar(loss, bounds=(-4, 4), method="bounded", options={"xatol": 1e-10})
+    return float(np.exp(best.x))
 
 # %% ../../nbs/certification/10_calibration.ipynb #d15cdde0
 @checked
@@ -149,8 +155,8 @@ def plot_reliability(
     groups: dict,  # name -> (confidence n, right n)
     bins: int = 15,  # equally wide
 ) -> Any:  # a matplotlib Figure
-    """Share right by score, a line per system, and the diagonal of perfection; the area of a point
-    is its share of the rows.
+    """Share right by score, a line per system, and the diagonal of perfection; the area of a
+    point is its share of the rows.
 
     Parameters
     ----------
@@ -165,22 +171,36 @@ def plot_reliability(
         a matplotlib Figure
     """
     fig, ax = new_figure(4, 3.4)
+    ax.plot([0, 1], [0, 1], color=COLORS["reference"], lw=1)
+    _write(ax, "perfect", (.75, .75), (-8, 8))
+    tables = {name: reliability(*rows, bins) for name, rows in groups.items()}
     low = 1.0
-    ax.plot([0, 1], [0, 1], color=COLORS["reference"], lw=1); ax.annotate("perfect", (.75, .75), xytext=(-8, 8), textcoords="offset points", ha="right", fontsize=8)
-    for i, ((name, (confidence, right)), colour) in enumerate(zip(groups.items(), (COLORS["valid"], COLORS["certify"], COLORS["train"]))):
-        t = reliability(confidence, right, bins); low = min(low, t.right.min())
-        ax.plot(t.confidence, t.right, color=colour, lw=1); ax.scatter(t.confidence, t.right, 300 * t.rows / t.rows.sum(), color=colour)
-        ax.annotate(name, (1, low), xytext=(0, 4 + 12 * i), textcoords="offset points", ha="right", color=colour, fontsize=8)
-    ax.set(xlabel="score", ylabel="share right", xlim=(min(.48, *(c.min() for c, _ in groups.values())), 1.03), ylim=(low - .05, 1.03))
+    for i, (name, table) in enumerate(tables.items()):
+        colour = COLORS[("valid", "certify", "train")[i % 3]]
+        low = min(low, table.right.min())
+        ax.plot(table.confidence, table.right, color=colour, lw=1)
+        ax.scatter(table.confidence, table.right, 300 * table.rows / table.rows.sum(), color=colour)
+        _write(ax, name, (1, low), (0, 4 + 12 * i), color=colour)
+    left = min(.48, *(confidence.min() for confidence, _ in groups.values()))
+    ax.set(xlabel="score", ylabel="share right", xlim=(left, 1.03), ylim=(low - .05, 1.03))
     return fig
 
+def _write(ax, text, at, beside, **style):
+    ax.annotate(text, at, xytext=beside, textcoords="offset points", ha="right",
+                fontsize=8, **style)
+
 # %% ../../nbs/certification/10_calibration.ipynb #2b268388
+def _is_one_of(probs, names):
+    "Are these probabilities of one answer among several?"
+    return list(probs) == names and abs(sum(probs.values()) - 1) <= 1e-3
+
 @checked
 def class_logits(
     judged: Judged,  # rows of a task whose answers are one of several labels
 ) -> tuple[np.ndarray, np.ndarray]:  # log-probabilities n c, and the right classes n
-    """What a temperature is fitted on. Raises Refused where answers are not one label with
-    probabilities that sum to 1.
+    """What a temperature is fitted on.
+
+    Raises Refused where answers are not one label with probabilities that sum to 1.
 
     Parameters
     ----------
@@ -192,10 +212,14 @@ def class_logits(
     tuple[np.ndarray, np.ndarray]
         log-probabilities n c, and the right classes n
     """
-    probs = [p.probs or {} for p in judged.predictions]
+    probs, truths = [p.probs or {} for p in judged.predictions], [str(t) for t in judged.targets]
     names = list(probs[0])
-    if not names or any(list(p) != names for p in probs) or any(abs(sum(p.values()) - 1) > 1e-3 for p in probs) or any(str(t) not in names for t in map(str, judged.targets)): raise Refused(f"{judged.task.name} gives no probabilities of one label among several, so there is no temperature to fit.")
-    return np.log(np.maximum([[p[k] for k in names] for p in probs], 1e-30)), np.array([names.index(str(t)) for t in judged.targets])
+    fit = names and all(_is_one_of(p, names) for p in probs) and set(truths) <= set(names)
+    if not fit:
+        raise Refused(f"{judged.task.name} gives no probabilities of one label among several, "
+                      "so there is no temperature to fit.")
+    shares = np.array([list(p.values()) for p in probs])
+    return np.log(np.maximum(shares, 1e-30)), np.array([names.index(t) for t in truths])
 
 @checked
 def temperature_of(

@@ -7,17 +7,19 @@ __all__ = ['Part', 'parse_claim', 'is_mean', 'Found', 'examine', 'rows_needed', 
 
 # %% ../../nbs/certification/04_claims.ipynb #447a8a7f
 import math, re
-from difflib import get_close_matches
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .bounds import cluster_bound, exact_bound, mean_bound, one_per_group, plot_bounds, risk_bound, units_needed
-from .roles import Certify, Refused
+from sft_nb.certification.bounds import (
+    cluster_bound, exact_bound, mean_bound, one_per_group, plot_bounds, risk_bound,
+    units_needed,
+)
+from .roles import Certify, Refused, did_you_mean
+from ..chance import rng_for
 from ..evaluation.judging import group_rows
 from ..mistakes import checked, shown
-from ..chance import rng_for
 from ..task import DataError, SFTError, Task
 
 # %% ../../nbs/certification/04_claims.ipynb #04a4cb97
@@ -41,10 +43,18 @@ class Part:
     value: float  # the number
     column: str | None = None  # it must hold in every slice of this column
 
-    def __str__(self): return f"{self.metric} {'>=' if self.sign > 0 else '<='} {self.value:g}" + (f" for every {self.column}" if self.column else "")
+    def __str__(self):
+        compared = f"{self.metric} {'>=' if self.sign > 0 else '<='} {self.value:g}"
+        return f"{compared} for every {self.column}" if self.column else compared
 
 # %% ../../nbs/certification/04_claims.ipynb #51b15236
-_PART = re.compile(r"\s*(?P<metric>[\w.@-]+)\s*(?P<sign>>=|<=|≥|≤)\s*(?P<number>[-+]?[\d.]+(?:e[-+]?\d+)?)\s*(?P<percent>%?)\s*(?:for every\s+(?P<column>\S.*?))?\s*", re.I)
+_MOST = 50  # parts of a claim
+_PART = re.compile(
+    r"\s*(?P<metric>[\w.@-]+)\s*(?P<sign>>=|<=|≥|≤)"
+    r"\s*(?P<number>[-+]?[\d.]+(?:e[-+]?\d+)?)\s*(?P<percent>%?)"
+    r"\s*(?:for every\s+(?P<column>\S.*?))?\s*", re.I)
+_NO_CLAIM = ("{} is no claim. Write a metric, >= or <=, and a number, such as "
+             "\"accuracy >= 0.80\"; join parts with 'and', and add 'for every COLUMN' for slices.")
 
 @checked
 def parse_claim(
@@ -57,19 +67,25 @@ def parse_claim(
     text
         e.g. "accuracy >= 0.80" or "f1 >= 70 % for every genre and accuracy >= 0.9"
     """
-    if len(text) > 5_000: raise DataError(f"A claim of {len(text):,} characters is more than a person reads: write at most {_MOST} parts.")
+    if len(text) > 5_000:
+        raise DataError(f"A claim of {len(text):,} characters is more than a person reads: "
+                        f"write at most {_MOST} parts.")
     pieces = re.split(r"\s+and\s+", text)
-    if len(pieces) > _MOST: raise DataError(f"A claim of {len(pieces):,} parts is more than a person reads, and each gets its share of what may fail: write at most {_MOST}.")
-    found = [_PART.fullmatch(piece) for piece in pieces]
-    try: return [_part(m) for m in found]
-    except (TypeError, ValueError): raise DataError(f"{shown(text, 200)} is no claim. Write a metric, >= or <=, and a number, such as \"accuracy >= 0.80\"; join parts with 'and', and add 'for every COLUMN' for slices.") from None
+    if len(pieces) > _MOST:
+        raise DataError(f"A claim of {len(pieces):,} parts is more than a person reads, and each "
+                        f"gets its share of what may fail: write at most {_MOST}.")
+    try:
+        return [_read_part(piece) for piece in pieces]
+    except ValueError:
+        raise DataError(_NO_CLAIM.format(shown(text, 200))) from None
 
-_MOST = 50  # parts of a claim
-
-def _part(m):
-    number = float(m["number"]) / (100 if m["percent"] else 1)
-    if not math.isfinite(number): raise ValueError
-    return Part(m["metric"], 1 if m["sign"] in (">=", "≥") else -1, number, m["column"])
+def _read_part(piece):
+    "A Part; ValueError for what is none."
+    read = _PART.fullmatch(piece)
+    if read is None: raise ValueError(piece)
+    number = float(read["number"]) / (100 if read["percent"] else 1)
+    if not math.isfinite(number): raise ValueError(piece)
+    return Part(read["metric"], 1 if read["sign"] in (">=", "≥") else -1, number, read["column"])
 
 # %% ../../nbs/certification/04_claims.ipynb #5cc5ab47
 @checked
@@ -79,8 +95,9 @@ def is_mean(
     predictions: list,  # n answers
     targets: list,  # n right answers
 ) -> bool:
-    """Is this metric the mean of `task.score` over rows? Tried on the rows, on halves, and with
-    answers dealt out at random.
+    """Is this metric the mean of `task.score` over rows?
+
+    Tried on the rows, on halves, and with answers dealt out at random.
 
     Parameters
     ----------
@@ -93,15 +110,23 @@ def is_mean(
     targets
         n right answers
     """
-    n, rng = len(targets), rng_for("is it a mean", len(targets))
-    whole, shuffled = np.arange(n), [(rng.permutation(n), np.arange(n)) for _ in range(3)]
-    def same(a, b):
-        said, true = [predictions[i] for i in a], [targets[i] for i in b]
-        return abs(task.metrics(said, true)[name] - np.mean([task.score(p, t) for p, t in zip(said, true)])) <= 1e-9
     if name == "score": return True
-    if not all(same(a, a) for a in (whole, whole[::2], *(rng.integers(0, n, max(1, n // 2)) for _ in range(3)))): return False
-    try: return all(same(a, b) for a, b in shuffled)
-    except (ValueError, TypeError, LookupError, SFTError): return len({task.score(p, t) for p, t in zip(predictions, targets)}) > 1  # an answer of five words fits no row of six: then scores that differ must do
+    n, rng = len(targets), rng_for("is it a mean", len(targets))
+    whole = np.arange(n)
+    shuffled = [(rng.permutation(n), whole) for _ in range(3)]
+    drawn = [rng.integers(0, n, max(1, n // 2)) for _ in range(3)]
+
+    def same(answered, asked):
+        said, true = [predictions[i] for i in answered], [targets[i] for i in asked]
+        scores = [task.score(p, t) for p, t in zip(said, true, strict=True)]
+        return abs(task.metrics(said, true)[name] - np.mean(scores)) <= 1e-9
+
+    if not all(same(rows, rows) for rows in (whole, whole[::2], *drawn)): return False
+    try:
+        return all(same(answered, asked) for answered, asked in shuffled)
+    except (ValueError, TypeError, LookupError, SFTError):
+        # An answer of five words fits no row of six: then scores that differ must do.
+        return len({task.score(p, t) for p, t in zip(predictions, targets, strict=True)}) > 1
 
 # %% ../../nbs/certification/04_claims.ipynb #06bcd88b
 @dataclass(frozen=True)
@@ -117,7 +142,7 @@ class Found:
     observed
         the metric on these units
     bound
-        the value that the metric reaches with confidence 1 - delta, in the metric's own direction
+        what the metric reaches with confidence 1 - delta, in its own direction
     holds
         does the bound keep the claim?
     finite
@@ -138,43 +163,88 @@ class Found:
     part: str  # the part, in words
     slice: str | None  # which slice
     observed: float  # the metric on these units
-    bound: float  # the value that the metric reaches with confidence 1 - delta, in the metric's own direction
+    bound: float  # what the metric reaches with confidence 1 - delta, in its own direction
     holds: bool  # does the bound keep the claim?
     finite: bool  # a finite-sample bound, or an estimate?
     method: str  # how the bound was made
     unit: str  # what it counts
     n: int  # how many of these
     delta: float  # how often such a bound may fail
-    needed: int | None = None  # units that would do if the observed rate holds; None: no number of them
-    approximate: float | None = None  # the cluster-robust bound over all rows, where there are groups
+    # units that would do if the observed rate holds; None: no number of them
+    needed: int | None = None
+    # the cluster-robust bound over all rows, where there are groups
+    approximate: float | None = None
 
 # %% ../../nbs/certification/04_claims.ipynb #f6a2569b
-def _mean_part(part, certify, rows, delta, key, name):
-    losses = certify.losses[rows]
-    if part.sign < 0: losses = 1 - losses  # "at most": the same question about the other side
-    if not 0 <= part.value <= 1 or part.value == (part.sign < 0): raise DataError(f"{part}: {part.metric} lies between 0 and 1 (0 % and 100 %), so this {'always' if part.sign * (part.value - .5) <= 0 else 'never'} holds. Write a number between, such as 0.8 or 80 %.")
-    goal = 1 - part.value if part.sign > 0 else part.value  # the risk that the claim allows
-    groups = None if certify.groups is None else [certify.groups[i] for i in rows]
+def _allowed_risk(part):
+    "The mean loss that a part allows. Raises DataError for what holds always, or never."
+    if not 0 <= part.value <= 1 or part.value == (part.sign < 0):
+        when = "always" if part.sign * (part.value - .5) <= 0 else "never"
+        raise DataError(f"{part}: {part.metric} lies between 0 and 1 (0 % and 100 %), so this "
+                        f"{when} holds. Write a number between, such as 0.8 or 80 %.")
+    return 1 - part.value if part.sign > 0 else part.value
+
+def _refuse_few(part, n, least, name):
+    "Raise Refused if not even `n` units without an error would do."
+    if least is None:
+        raise Refused(f"{part} allows no error at all, which no number of rows can certify. "
+                      "Claim less.")
+    if n < least:
+        raise Refused(f"{n:,} units{name} are too few for {part}: without a single error, "
+                      f"{least:,} would be needed. Collect more, or claim less.")
+
+def _groups_of(certify, rows):
+    return None if certify.groups is None else [certify.groups[i] for i in rows]
+
+def _unit_of(certify):
+    return "row" if certify.group is None else f"a random row of a random {certify.group}"
+
+# %% ../../nbs/certification/04_claims.ipynb #cff6a725
+def _bounded_part(part, certify, rows, delta, key, name):
+    "A finding about the mean of a score."
+    goal = _allowed_risk(part)
+    losses = certify.losses[rows] if part.sign > 0 else 1 - certify.losses[rows]
+    groups = _groups_of(certify, rows)
     one = np.arange(len(rows)) if groups is None else one_per_group(groups, key)
-    bound = risk_bound(losses[one], delta, "row" if groups is None else f"a random row of a random {certify.group}")
+    bound = risk_bound(losses[one], delta, _unit_of(certify))
     way = exact_bound if bound.method == "exact binomial" else mean_bound
-    if bound.n < (least := units_needed(goal, 0., delta, way) or np.inf): raise Refused(f"{bound.n:,} units{name} are too few for {part}: without a single error, {least:,} would be needed. Collect more, or claim less." if least < np.inf else f"{part} allows no error at all, which no number of rows can certify. Claim less.")
-    back = (lambda x: 1 - x) if part.sign > 0 else (lambda x: x)
-    robust = cluster_bound(losses, groups, delta).value if groups is not None and len(set(groups)) > 1 else None
-    return dict(observed=back(bound.mean), bound=back(bound.value), holds=bound.value <= goal, finite=True, method=bound.method, unit=bound.unit, n=bound.n,
-                needed=units_needed(goal, bound.mean, delta, way), approximate=None if robust is None else back(robust))
+    _refuse_few(part, bound.n, units_needed(goal, 0., delta, way), name)
+    robust = None
+    if groups is not None and len(set(groups)) > 1:
+        robust = _as_metric(part, cluster_bound(losses, groups, delta).value)
+    return dict(
+        observed=_as_metric(part, bound.mean), bound=_as_metric(part, bound.value),
+        holds=bound.value <= goal, finite=True,
+        method=bound.method, unit=bound.unit, n=bound.n,
+        needed=units_needed(goal, bound.mean, delta, way), approximate=robust)
+
+def _as_metric(part, risk): return 1 - risk if part.sign > 0 else risk
 
 # %% ../../nbs/certification/04_claims.ipynb #7f05eb57
+_FEW_UNITS = "{} units are too few to estimate {} by bootstrap: at least 30."
+_UNDEFINED = "{} is undefined on more than one in ten draws of these rows: too few rows for it."
+
 def _estimated_part(part, certify, rows, delta, key, draws=500):
-    task, units = certify.task, group_rows(len(rows), None if certify.groups is None else [certify.groups[i] for i in rows])
-    if len(units) < 30: raise Refused(f"{len(units)} units are too few to estimate {part.metric} by bootstrap: at least 30.")
-    def metric(at): return task.metrics([certify.predictions[rows[i]] for i in at], [certify.targets[rows[i]] for i in at])[part.metric]
-    rng, g = rng_for("bootstrap", key), len(units)
-    drawn = np.array([metric(np.concatenate([units[k] for k in rng.integers(0, g, g)])) for _ in range(draws)])
-    drawn, whole = drawn[np.isfinite(drawn)], metric(np.arange(len(rows)))
-    if len(drawn) < .9 * draws: raise Refused(f"{part.metric} is undefined on more than one in ten draws of these rows: too few rows for it.")
+    "A finding about a metric that is no mean."
+    units = group_rows(len(rows), _groups_of(certify, rows))
+    g, rng = len(units), rng_for("bootstrap", key)
+    if g < 30: raise Refused(_FEW_UNITS.format(g, part.metric))
+
+    def metric(positions):
+        at = rows[positions]
+        said, true = [certify.predictions[i] for i in at], [certify.targets[i] for i in at]
+        return certify.task.metrics(said, true)[part.metric]
+
+    def draw(): return np.concatenate([units[k] for k in rng.integers(0, g, g)])
+    drawn = np.array([metric(draw()) for _ in range(draws)])
+    drawn = drawn[np.isfinite(drawn)]
+    if len(drawn) < .9 * draws: raise Refused(_UNDEFINED.format(part.metric))
     bound = float(np.quantile(drawn, delta if part.sign > 0 else 1 - delta))
-    return dict(observed=float(whole), bound=bound, holds=part.sign * (bound - part.value) >= 0, finite=False, method=f"percentile bootstrap, {draws:,} draws", unit="row" if certify.group is None else f"whole {certify.group}", n=g)
+    return dict(
+        observed=float(metric(np.arange(len(rows)))), bound=bound,
+        holds=part.sign * (bound - part.value) >= 0, finite=False,
+        method=f"percentile bootstrap, {draws:,} draws",
+        unit="row" if certify.group is None else f"whole {certify.group}", n=g)
 
 # %% ../../nbs/certification/04_claims.ipynb #17d8efbd
 @checked
@@ -184,8 +254,9 @@ def examine(
     delta: float = 0.05,  # how often the whole claim may be certified wrongly
     key: str = "",  # what the random row of each group hangs on: a hash of the data
 ) -> list[Found]:  # one per part and slice
-    """Test a claim. Raises DataError for what is no claim, Refused for what these rows cannot
-    answer.
+    """Test a claim.
+
+    Raises DataError for what is no claim, Refused for what these rows cannot answer.
 
     Parameters
     ----------
@@ -203,29 +274,42 @@ def examine(
     list[Found]
         one per part and slice
     """
-    parts, out = parse_claim(claim), []
+    parts = parse_claim(claim)
     known = [*certify.task.metrics(certify.predictions, certify.targets), "score"]
+    out = []
     for part in parts:
-        if part.metric not in known: raise Refused(f"{certify.task.name} has no metric {shown(part.metric)}.{_meant(part.metric, known)} It has: {', '.join(known)}.")
-        mean = is_mean(certify.task, part.metric, certify.predictions, certify.targets)
-        for name, rows in (slices := _slices(part, certify)).items():
-            share = delta / len(parts) / len(slices)
-            if mean: found = _mean_part(part, certify, rows, share, key, "" if name is None else f" with {part.column} {name}")
-            else: found = _estimated_part(part, certify, rows, share, key)
-            out.append(Found(str(part), name, delta=share, **found))
+        out += _examine_part(part, certify, delta / len(parts), key, known)
     return out
 
-def _meant(name, known):
-    "Which name was meant, where one is close."
-    return "".join(f" Did you mean {n!r}?" for n in get_close_matches(name, known, 1))
+def _examine_part(part, certify, delta, key, known):
+    "A Found for every slice of a part."
+    if part.metric not in known:
+        raise Refused(f"{certify.task.name} has no metric {shown(part.metric)}."
+                      f"{did_you_mean(part.metric, known)} It has: {', '.join(known)}.")
+    mean = is_mean(certify.task, part.metric, certify.predictions, certify.targets)
+    slices = _slices(part, certify)
+    share = delta / len(slices)
+    for name, rows in slices.items():
+        where = "" if name is None else f" with {part.column} {name}"
+        found = (_bounded_part(part, certify, rows, share, key, where) if mean
+                 else _estimated_part(part, certify, rows, share, key))
+        yield Found(str(part), name, delta=share, **found)
 
+# %% ../../nbs/certification/04_claims.ipynb #92e23484
 def _slices(part, certify):
     if part.column is None: return {None: np.arange(len(certify))}
-    if part.column not in certify.rows: raise DataError(f"The rows have no column {part.column!r} for {str(part)!r}. There is: {', '.join(map(str, certify.rows.columns))}.")
+    if part.column not in certify.rows:
+        there = ", ".join(map(str, certify.rows.columns))
+        raise DataError(f"The rows have no column {part.column!r} for {str(part)!r}. "
+                        f"There is: {there}.")
     names = certify.rows[part.column].astype(str).to_numpy()
     return {name: np.flatnonzero(names == name) for name in sorted(set(names))}
 
 # %% ../../nbs/certification/04_claims.ipynb #7c605aee
+def _claimed_and_expected(part, expected):
+    "The risk that a part allows, and the one that is expected."
+    return (1 - part.value, 1 - expected) if part.sign > 0 else (part.value, expected)
+
 @checked
 def rows_needed(
     claim: str,  # one part, such as "accuracy >= 0.80"
@@ -233,8 +317,9 @@ def rows_needed(
     confidence: float = 0.95,  # that the certificate shall have
     binary: bool = True,  # is a row right or wrong, or is its score anywhere in [0, 1]?
 ) -> int | None:  # units: rows, or groups; None: no number of them
-    """How many certify rows (or groups, if rows were split by group) a claim will need. Raises
-    DataError for a claim of several parts.
+    """How many certify rows (or groups, if rows were split by group) a claim will need.
+
+    Raises DataError for a claim of several parts.
 
     Parameters
     ----------
@@ -253,8 +338,10 @@ def rows_needed(
         units: rows, or groups; None: no number of them
     """
     part, *more = parse_claim(claim)
-    if more or part.column: raise DataError(f"{claim!r}: plan one part at a time; of k parts or slices, each gets a k-th of 1 - confidence.")
-    goal, risk = (1 - part.value, 1 - expected) if part.sign > 0 else (part.value, expected)
+    if more or part.column:
+        raise DataError(f"{claim!r}: plan one part at a time; "
+                        "of k parts or slices, each gets a k-th of 1 - confidence.")
+    goal, risk = _claimed_and_expected(part, expected)
     return units_needed(goal, max(risk, 0.), 1 - confidence, exact_bound if binary else mean_bound)
 
 @checked
@@ -263,8 +350,8 @@ def plot_rows_needed(
     expected: float,  # what the metric will be, you think
     confidence: float = 0.95,  # that the certificate shall have
 ) -> Any:  # a matplotlib Figure
-    """The picture of the plan: the bound on the error comes down with the number of units and meets
-    the claim.
+    """The picture of the plan: the bound on the error comes down with the number of units and
+    meets the claim.
 
     Parameters
     ----------
@@ -280,6 +367,5 @@ def plot_rows_needed(
     Any
         a matplotlib Figure
     """
-    part = parse_claim(claim)[0]
-    goal, risk = (1 - part.value, 1 - expected) if part.sign > 0 else (part.value, expected)
+    goal, risk = _claimed_and_expected(parse_claim(claim)[0], expected)
     return plot_bounds(risk, goal, 1 - confidence)

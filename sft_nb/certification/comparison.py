@@ -7,20 +7,19 @@ __all__ = ['mcnemar', 'sign_flips', 'Comparison', 'compare', 'unknown_rungs', 'a
 
 # %% ../../nbs/certification/03_comparison.ipynb #b7630633
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from .roles import Certify, did_you_mean, only
+from ..chance import rng_for
 from ..evaluation import judging
-from ..training.baselines import ladder
-from .roles import Certify, only
 from ..evaluation.judging import group_rows
 from ..mistakes import checked, shown
-from ..chance import rng_for
 from ..task import DataError, Task
+from ..training.baselines import ladder
 
 # %% ../../nbs/certification/03_comparison.ipynb #68047494
 @checked
@@ -42,17 +41,23 @@ def mcnemar(
     float
         two-sided p-value
     """
-    b, c = int(((ours == 1) & (theirs == 0)).sum()), int(((ours == 0) & (theirs == 1)).sum())
-    return float(min(1., 2 * stats.binom.cdf(min(b, c), b + c, .5))) if b + c else 1.
+    b = int(((ours == 1) & (theirs == 0)).sum())
+    c = int(((ours == 0) & (theirs == 1)).sum())
+    if b + c == 0: return 1.
+    return float(min(1., 2 * stats.binom.cdf(min(b, c), b + c, .5)))
 
 # %% ../../nbs/certification/03_comparison.ipynb #a080febb
+def _all_signs(n):  # 2**n n: 1 or -1
+    return 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+
 @checked
 def sign_flips(
     differences: np.ndarray,  # g: sum of (ours minus theirs) of each unit
     draws: int = 9999,  # random flips, where there are too many units to try all
     seed: int = 0,  # the same seed, the same flips
 ) -> float:  # two-sided p-value
-    """Paired permutation test over units: exact up to 12 units that differ, by random flips beyond.
+    """Paired permutation test over units: exact up to 12 units that differ, by random flips
+    beyond.
 
     Parameters
     ----------
@@ -70,8 +75,11 @@ def sign_flips(
     """
     d = differences[differences != 0]
     if not len(d): return 1.
-    if len(d) <= 12: signs = 1 - 2 * ((np.arange(2**len(d))[:, None] >> np.arange(len(d))) & 1)
-    else: signs = np.concatenate([np.ones((1, len(d))), rng_for("sign flips", seed).choice([-1., 1.], (draws, len(d)))])
+    if len(d) <= 12:
+        signs = _all_signs(len(d))
+    else:
+        flips = rng_for("sign flips", seed).choice([-1., 1.], (draws, len(d)))
+        signs = np.concatenate([np.ones((1, len(d))), flips])  # as they are is one way, too
     return float((abs(signs @ d) >= abs(d.sum()) - 1e-9).mean())
 
 # %% ../../nbs/certification/03_comparison.ipynb #640e245f
@@ -105,14 +113,33 @@ class Comparison:
     high: float  # upper end
     p: float  # two-sided, from an exact test
     method: str  # which test
-    smallest: float  # the smallest effect that so many units show in 80 of 100 cases (approximate)
+    # the smallest effect that so many units show in 80 of 100 cases (approximate)
+    smallest: float
     n: int  # rows
     units: int  # what was drawn: groups, or rows
     delta: float  # 1 minus the confidence of the interval
 
-    def __repr__(self): return f"{self.value:+.4f} (between {self.low:+.4f} and {self.high:+.4f}; p = {self.p:.2g}, {self.method}; {self.units:,} units could show {self.smallest:.4f})"
+    def __repr__(self):
+        interval = f"between {self.low:+.4f} and {self.high:+.4f}"
+        tested = f"p = {self.p:.2g}, {self.method}"
+        visible = f"{self.units:,} units could show {self.smallest:.4f}"
+        return f"{self.value:+.4f} ({interval}; {tested}; {visible})"
 
 # %% ../../nbs/certification/03_comparison.ipynb #a61b4ab3
+def _standard_error(d, units):
+    "Of the mean of differences, from the spread of the units' sums (a ratio estimate)."
+    g = len(units)
+    beside = [d[u].sum() - d.mean() * len(u) for u in units]  # the mean, times the unit's size
+    return np.sqrt(g / (g - 1) * np.square(beside).sum()) / len(d)
+
+def _tested(ours, theirs, units, groups):
+    "p, and the name of its test."
+    if groups is None and np.isin([ours, theirs], (0, 1)).all():
+        return mcnemar(ours, theirs), "exact McNemar test"
+    sums = np.array([(ours - theirs)[u].sum() for u in units])
+    kind = "rows" if groups is None else "groups"
+    return sign_flips(sums), f"paired permutation test over {kind}"
+
 @checked
 def compare(
     ours: np.ndarray,  # n scores in [0, 1]
@@ -134,14 +161,19 @@ def compare(
         1 minus the confidence of the interval
     """
     ours, theirs = np.asarray(ours, float), np.asarray(theirs, float)
-    if len(ours) != len(theirs) or not len(ours): raise DataError(f"{len(ours)} scores of ours and {len(theirs)} of theirs: both must be of the same rows, in the same order.")
-    d, units = ours - theirs, group_rows(len(ours), groups)
-    if (g := len(units)) < 2: raise DataError("One unit cannot show how much units differ: at least 2 rows or groups are needed.")
-    mean, sums = d.mean(), np.array([d[u].sum() for u in units])
-    error = np.sqrt(g / (g - 1) * ((sums - mean * np.array([len(u) for u in units]))**2).sum()) / len(d)
-    half, plain = stats.t.ppf(1 - delta / 2, g - 1) * error, groups is None and np.isin([ours, theirs], (0, 1)).all()
-    p, method = (mcnemar(ours, theirs), "exact McNemar test") if plain else (sign_flips(sums), f"paired permutation test over {'rows' if groups is None else 'groups'}")
-    return Comparison(float(mean), float(mean - half), float(mean + half), p, method, float((stats.norm.ppf(1 - delta / 2) + stats.norm.ppf(.8)) * error), len(d), g, delta)
+    if len(ours) != len(theirs) or not len(ours):
+        raise DataError(f"{len(ours)} scores of ours and {len(theirs)} of theirs: "
+                        "both must be of the same rows, in the same order.")
+    units, d = group_rows(len(ours), groups), ours - theirs
+    if len(units) < 2:
+        raise DataError("One unit cannot show how much units differ: "
+                        "at least 2 rows or groups are needed.")
+    mean, error = float(d.mean()), _standard_error(d, units)
+    half = stats.t.ppf(1 - delta / 2, len(units) - 1) * error
+    smallest = (stats.norm.ppf(1 - delta / 2) + stats.norm.ppf(.8)) * error
+    p, method = _tested(ours, theirs, units, groups)
+    return Comparison(mean, float(mean - half), float(mean + half), p, method, float(smallest),
+                      len(d), len(units), delta)
 
 # %% ../../nbs/certification/03_comparison.ipynb #08bc0616
 def _before(tuner, train, rows):
@@ -166,8 +198,21 @@ def unknown_rungs(
     known = [*task.baselines(), "frozen", "before tuning"]
     for name in rungs or ():
         if name in known: continue
-        near = "".join(f" Did you mean {n!r}?" for n in get_close_matches(str(name), known, 1))
-        raise DataError(f"No rung is called {shown(name)}.{near} To compare with, there is: {', '.join(known)}.")
+        raise DataError(f"No rung is called {shown(name)}.{did_you_mean(name, known)} "
+                        f"To compare with, there is: {', '.join(known)}.")
+
+# %% ../../nbs/certification/03_comparison.ipynb #34a4ca77
+def _answers_of_rungs(tuner, train, valid, rows, rungs):
+    "rung -> its answers to the rows."
+    known = [*tuner.task.baselines(), "frozen"]
+    simple = tuple(r for r in known if rungs is None or r in rungs)
+    answers = {}
+    if simple:
+        answers |= ladder(tuner.task, train, valid, rows, tuner.checkpoint, rungs=simple,
+                          device=tuner.device).answers
+    if rungs is None or "before tuning" in rungs:
+        answers["before tuning"] = _before(tuner, train, rows)
+    return answers
 
 @checked
 def against_baselines(
@@ -178,8 +223,9 @@ def against_baselines(
     rungs: tuple | None = None,  # names of the ladder; None: all that need no fine-tuning
     delta: float = 0.05,  # 1 minus the confidence of the intervals
 ) -> dict[str, Comparison]:  # rung -> ours minus theirs
-    """The run against majority, counted words, frozen features, and itself before tuning. Raises
-    Refused for rows of another role.
+    """The run against majority, counted words, frozen features, and itself before tuning.
+
+    Raises Refused for rows of another role.
 
     Parameters
     ----------
@@ -203,8 +249,9 @@ def against_baselines(
     """
     only(Certify, certify, "A comparison")
     unknown_rungs(tuner.task, rungs)
-    simple = [r for r in [*tuner.task.baselines(), "frozen"] if rungs is None or r in rungs]
-    answers = ladder(tuner.task, train, valid, certify.rows, tuner.checkpoint, rungs=tuple(simple), device=tuner.device).answers if simple else {}
-    if rungs is None or "before tuning" in rungs: answers["before tuning"] = _before(tuner, train, certify.rows)
-    score = lambda said: np.array([tuner.task.score(p, t) for p, t in zip(said, certify.targets)])
-    return {name: compare(certify.scores, score(said), certify.groups, delta) for name, said in answers.items()}
+    compared = {}
+    for name, said in _answers_of_rungs(tuner, train, valid, certify.rows, rungs).items():
+        answers = zip(said, certify.targets, strict=True)
+        theirs = np.array([tuner.task.score(p, t) for p, t in answers])
+        compared[name] = compare(certify.scores, theirs, certify.groups, delta)
+    return compared

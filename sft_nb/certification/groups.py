@@ -11,19 +11,25 @@ __all__ = ['Slices', 'worst_group', 'Behaviour', 'invariance', 'direction', 'min
 # %% ../../nbs/certification/13_groups.ipynb #d4696d53
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from .bounds import one_per_group, risk_bound
+from .bounds import one_per_group, risk_bound, rows_that_count
 from .provenance import digest
 from .roles import Certify, Refused, only
+from ..chance import rng_for
 from ..data.columns import records
 from ..mistakes import checked
-from ..chance import rng_for
 
 # %% ../../nbs/certification/13_groups.ipynb #e0773c79
+def _compiled(rule):
+    "What a rule does, as text and bytes."
+    code = rule.__code__
+    return code.co_code, repr(code.co_consts), repr(code.co_names)
+
 @dataclass(frozen=True)
 class Slices:
     """Named yes-or-no questions about rows.
@@ -36,7 +42,10 @@ class Slices:
     rules: dict  # name -> (rows: DataFrame) -> n booleans
 
     @property
-    def fingerprint(self) -> str: "Of names and compiled rules, to be noted before the rows are opened."; return digest(*(part for name, rule in self.rules.items() for part in (name, rule.__code__.co_code, repr(rule.__code__.co_consts), repr(rule.__code__.co_names))))[:16]
+    def fingerprint(self) -> str:
+        "Of names and compiled rules, to be noted before the rows are opened."
+        parts = [(name, *_compiled(rule)) for name, rule in self.rules.items()]
+        return digest(*chain.from_iterable(parts))[:16]
 
     @checked
     def members(
@@ -59,7 +68,8 @@ class Slices:
             name -> positions
         """
         plain = rows.drop(columns=[c for c in answers if c in rows])
-        return {name: np.flatnonzero(np.asarray(rule(plain), dtype=bool)) for name, rule in self.rules.items()}
+        inside = {name: np.asarray(rule(plain), dtype=bool) for name, rule in self.rules.items()}
+        return {name: np.flatnonzero(mask) for name, mask in inside.items()}
 
 # %% ../../nbs/certification/13_groups.ipynb #b06bcb7c
 @checked
@@ -68,8 +78,10 @@ def worst_group(
     slices: Slices,  # fixed before
     delta: float = 0.05,  # how often any of the bounds may fail
 ) -> pd.DataFrame:  # a row per slice, worst bound first: n, risk, bound
-    """Bounds on the risk in every slice that hold together. With groups, one random row of each
-    group within the slice counts. Raises Refused for rows of another role, or an empty slice.
+    """Bounds on the risk in every slice that hold together.
+
+    With groups, one random row of each group within the slice counts. Raises Refused for rows of
+    another role, or an empty slice.
 
     Parameters
     ----------
@@ -88,10 +100,14 @@ def worst_group(
     only(Certify, certify, "The worst group")
     out, found = {}, slices.members(certify.rows, certify.task.targets())
     for name, at in found.items():
-        if not len(at): raise Refused(f"No row belongs to the slice {name!r}, so nothing can be said of it. Leave it out, or collect such rows.")
-        if certify.groups is not None: at = at[one_per_group([certify.groups[i] for i in at], "slice", name, *sorted(certify.hashes))]
-        b = risk_bound(certify.losses[at], delta / len(found))
-        out[name] = {"n": b.n, "risk": b.mean, "at most": b.value}
+        if not len(at):
+            raise Refused(f"No row belongs to the slice {name!r}, so nothing can be said of it. "
+                          "Leave it out, or collect such rows.")
+        if certify.groups is not None:
+            groups = [certify.groups[i] for i in at]
+            at = at[one_per_group(groups, "slice", name, *sorted(certify.hashes))]
+        bound = risk_bound(certify.losses[at], delta / len(found))
+        out[name] = {"n": bound.n, "risk": bound.mean, "at most": bound.value}
     return pd.DataFrame(out).T.astype({"n": int}).sort_values("at most", ascending=False)
 
 # %% ../../nbs/certification/13_groups.ipynb #5c864b11
@@ -113,11 +129,14 @@ class Behaviour:
     holds: object  # (prediction before, prediction after) -> True if that is fine
 
 # %% ../../nbs/certification/13_groups.ipynb #7da38b06
+def _same_value(before, after): return before.value == after.value
+
 @checked
 def invariance(
     name: str,  # how it is called in a report
     change: Callable,  # (row: dict, rng) -> the changed row; one that must not matter
-    same: Callable = lambda before, after: before.value == after.value,  # (prediction before, prediction after) -> do they say the same?
+    # (prediction before, prediction after) -> do they say the same?
+    same: Callable = _same_value,
 ) -> Behaviour:
     """The answer must stay.
 
@@ -152,12 +171,14 @@ def direction(
     slack
         by more than this
     """
-    return Behaviour(f"direction: {name}", change, lambda before, after: after.probs[label] >= before.probs[label] - slack)
+    def stays(before, after): return after.probs[label] >= before.probs[label] - slack
+    return Behaviour(f"direction: {name}", change, stays)
 
 @checked
 def minimum(
     name: str,  # how it is called in a report
-    change: Callable,  # (row: dict, rng) -> a case of its own; the row given is only an occasion
+    # (row: dict, rng) -> a case of its own; the row given is only an occasion
+    change: Callable,
     value: Any,  # the answer that anybody would give
 ) -> Behaviour:
     """A simple case must be right.
@@ -187,6 +208,19 @@ def templates(
     return [invariance(name, change, task.same) for name, change in task.harmless().items()]
 
 # %% ../../nbs/certification/13_groups.ipynb #8191e392
+def _occasions(certify, at):
+    "The judged rows at these positions, without their answers."
+    inputs, targets = certify.task.inputs(), certify.task.targets()
+    plain = certify.rows.drop(columns=[c for c in targets if c not in inputs])
+    return list(records(plain.iloc[at]))
+
+def _failures(tuner, test, rows, before, seed):
+    "n booleans: does the test fail on a row?"
+    dice = (rng_for("behaviour", seed, test.name, i) for i in range(len(rows)))
+    changed = [test.change(dict(row), rng) for row, rng in zip(rows, dice, strict=True)]
+    after = tuner.predict([{c: row[c] for c in tuner.task.inputs()} for row in changed])
+    return np.array([not test.holds(b, a) for b, a in zip(before, after, strict=True)])
+
 @checked
 def behave(
     tuner: Any,  # a FineTuner after fit
@@ -194,9 +228,11 @@ def behave(
     tests: list[Behaviour],  # fixed before
     delta: float = 0.05,  # how often any of the bounds may fail
     seed: int = 0,  # of the changes' dice
-) -> pd.DataFrame:  # a row per test: cases, failed, rate, at most; attrs["failures"]: name -> positions
-    """Failure rates with exact bounds that hold together. With groups, one random row of each
-    counts. Raises Refused for rows of another role.
+) -> pd.DataFrame:  # a row per test: cases, failed, rate, at most
+    """Failure rates with exact bounds that hold together.
+
+    With groups, one random row of each counts. `attrs["failures"]` names the positions of the
+    failures of each test. Raises Refused for rows of another role.
 
     Parameters
     ----------
@@ -214,18 +250,18 @@ def behave(
     Returns
     -------
     pd.DataFrame
-        a row per test: cases, failed, rate, at most; attrs["failures"]: name -> positions
+        a row per test: cases, failed, rate, at most
     """
     only(Certify, certify, "A test of behaviour")
-    at = np.arange(len(certify)) if certify.groups is None else one_per_group(certify.groups, "behaviour", *sorted(certify.hashes))
-    plain = certify.rows.drop(columns=[c for c in certify.task.targets() if c not in certify.task.inputs()])
-    rows, out, failures = list(records(plain.iloc[at])), {}, {}
+    at = rows_that_count(certify, "behaviour")
+    rows, before = _occasions(certify, at), [certify.predictions[i] for i in at]
+    out, failures = {}, {}
     for test in tests:
-        changed = [test.change(dict(row), rng_for("behaviour", seed, test.name, i)) for i, row in enumerate(rows)]
-        after = tuner.predict([{c: r[c] for c in tuner.task.inputs()} for r in changed])
-        bad = np.array([not test.holds(certify.predictions[i], a) for i, a in zip(at, after)])
-        failures[test.name], b = at[bad].tolist(), risk_bound(bad.astype(float), delta / len(tests), "case")
-        out[test.name] = {"cases": len(bad), "failed": int(bad.sum()), "rate": b.mean, "at most": b.value}
+        bad = _failures(tuner, test, rows, before, seed)
+        bound = risk_bound(bad.astype(float), delta / len(tests), "case")
+        failures[test.name] = at[bad].tolist()
+        out[test.name] = {"cases": len(bad), "failed": int(bad.sum()),
+                          "rate": bound.mean, "at most": bound.value}
     table = pd.DataFrame(out).T.astype({"cases": int, "failed": int})
     table.attrs["failures"] = failures
     return table

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..training.baselines import frozen_features
 from .bounds import one_per_group
+from ..chance import rng_for
 from ..data.columns import records
-from ..evaluation.judging import group_rows
 from ..data.hashes import row_hashes
 from ..data.leaks import near_duplicates
+from ..evaluation.judging import group_rows
 from ..mistakes import checked
-from ..chance import rng_for
 from ..task import DataError, Task
+from ..training.baselines import frozen_features
 from ..words import how_many
 
 # %% ../../nbs/certification/02_overlap.ipynb #aaea1fc7
@@ -47,8 +47,13 @@ class Overlap:
     looked: bool = True  # were near doubles looked for?
 
     @property
-    def either(self) -> np.ndarray: "m: True for a double of either kind."; return np.isin(np.arange(self.m), [*self.exact, *self.near])
-    def __repr__(self): return f"{len(self.exact)} exact and {len(self.near)} near doubles among {how_many(self.m, 'row')}"
+    def either(self) -> np.ndarray:
+        "m: True for a double of either kind."
+        return np.isin(np.arange(self.m), [*self.exact, *self.near])
+
+    def __repr__(self):
+        counts = f"{len(self.exact)} exact and {len(self.near)} near doubles"
+        return f"{counts} among {how_many(self.m, 'row')}"
 
     @checked
     def table(
@@ -68,18 +73,32 @@ class Overlap:
             rows and mean score: all, without exact doubles, without any
         """
         exact = np.isin(np.arange(self.m), self.exact)
-        kept = {"all rows": np.full(self.m, True), "without exact doubles": ~exact, "without any double": ~self.either}
-        return pd.DataFrame({name: {"rows": int(k.sum()), "score": float(np.mean(scores[k])) if k.any() else np.nan} for name, k in kept.items()}).T
+        kept = {"all rows": np.full(self.m, True),
+                "without exact doubles": ~exact, "without any double": ~self.either}
+        means = {name: float(np.mean(scores[k])) if k.any() else np.nan for name, k in kept.items()}
+        rows = {name: int(k.sum()) for name, k in kept.items()}
+        return pd.DataFrame({"rows": rows, "score": means}, dtype=float)
 
 # %% ../../nbs/certification/02_overlap.ipynb #52cce7ab
-def _texts(task, rows): return ["\n".join(v for v in row.values() if type(v) is str) for row in records(rows[task.inputs()])]
+def _texts(task, rows):
+    "The text of each row's question; empty where it has none."
+    questions = records(rows[task.inputs()])
+    return ["\n".join(v for v in row.values() if type(v) is str) for row in questions]
+
+def _near_ones(task, earlier, rows, at, near):
+    "Those of the positions `at` whose text nearly stands among the earlier ones."
+    old, texts = [t for t in _texts(task, earlier) if t], _texts(task, rows)
+    there = [i for i in at if texts[i]]
+    pairs = near_duplicates(old, [texts[i] for i in there], near)
+    return np.array([there[new] for _, new, _ in pairs], dtype=int)
 
 @checked
 def find_doubles(
     task: Task,  # says which columns are the question
     earlier: pd.DataFrame,  # n rows that the model has learned from or was chosen with
     rows: pd.DataFrame,  # m rows that should be new
-    near: float = 0.7,  # similarity of word pairs, from which two texts count as nearly the same
+    # similarity of word pairs, from which two texts count as nearly the same
+    near: float = 0.7,
     limit: int = 50_000,  # with more rows than this, near doubles are not looked for
 ) -> Overlap:
     """Exact doubles by hash, near ones by shared word pairs.
@@ -99,11 +118,9 @@ def find_doubles(
     """
     old = set(row_hashes(earlier, task.inputs()))
     exact = np.array([h in old for h in row_hashes(rows, task.inputs())])
-    if len(earlier) + len(rows) > limit: return Overlap(np.flatnonzero(exact), np.array([], dtype=int), len(rows), False)
-    texts = _texts(task, rows)
-    there = [i for i, t in enumerate(texts) if t and not exact[i]]
-    pairs = near_duplicates([t for t in _texts(task, earlier) if t], [texts[i] for i in there], near)
-    return Overlap(np.flatnonzero(exact), np.array([there[j] for _, j, _ in pairs], dtype=int), len(rows))
+    looked, found = len(earlier) + len(rows) <= limit, np.array([], dtype=int)
+    if looked: found = _near_ones(task, earlier, rows, np.flatnonzero(~exact), near)
+    return Overlap(np.flatnonzero(exact), found, len(rows), looked)
 
 # %% ../../nbs/certification/02_overlap.ipynb #11d04e0f
 @dataclass(frozen=True)
@@ -123,12 +140,23 @@ class Shift:
     p: float  # how often whole groups, shuffled, are as far apart: small means a shift
     unit: str  # what was shuffled
 
-    def __repr__(self): return f"distance {self.distance:.3f}, p = {self.p:.3f} (shuffled by {self.unit})"
+    def __repr__(self):
+        return f"distance {self.distance:.3f}, p = {self.p:.3f} (shuffled by {self.unit})"
 
 # %% ../../nbs/certification/02_overlap.ipynb #c2847fad
 def _sums(features, groups):  # per group: sum of the features (g d), and how many rows (g)
     units = group_rows(len(features), groups)
-    return np.stack([features[u].sum(0) for u in units]), np.array([len(u) for u in units])
+    sums = np.stack([features[u].sum(0) for u in units])
+    return sums, np.array([len(u) for u in units])
+
+def _shuffles(first, units, draws, seed):
+    "draws+1 units: 1 for those that count as the first set; once as they are, then shuffled."
+    rng = rng_for("shift", seed)
+    chosen = np.zeros((draws + 1, units))
+    chosen[0, :first] = 1
+    for row in chosen[1:]:
+        row[rng.permutation(units)[:first]] = 1
+    return chosen
 
 @checked
 def shift_test(
@@ -139,8 +167,10 @@ def shift_test(
     draws: int = 999,  # how often to shuffle
     seed: int = 0,  # the same seed, the same shuffles
 ) -> Shift:
-    """A permutation test of whole groups on the distance of mean features; exact in the sense that
-    p <= x happens with probability at most x where there is no shift.
+    """A permutation test of whole groups on the distance of mean features.
+
+    It is exact in the sense that p <= x happens with probability at most x where there is no
+    shift.
 
     Parameters
     ----------
@@ -158,14 +188,15 @@ def shift_test(
         the same seed, the same shuffles
     """
     spread = np.concatenate([a, b]).std(0) + 1e-9
-    (sa, na), (sb, nb) = _sums(a / spread, groups_a), _sums(b / spread, groups_b)
-    sums, counts, k = np.concatenate([sa, sb]), np.concatenate([na, nb]), len(na)
-    first = np.zeros((draws + 1, len(counts))); first[0, :k] = 1
-    rng = rng_for("shift", seed)
-    for row in first[1:]: row[rng.permutation(len(counts))[:k]] = 1
-    mean = lambda chosen: (chosen @ sums) / (chosen @ counts)[:, None]
+    sums_a, counts_a = _sums(a / spread, groups_a)
+    sums_b, counts_b = _sums(b / spread, groups_b)
+    sums, counts = np.concatenate([sums_a, sums_b]), np.concatenate([counts_a, counts_b])
+    first = _shuffles(len(counts_a), len(counts), draws, seed)
+
+    def mean(chosen): return (chosen @ sums) / (chosen @ counts)[:, None]
     far = np.sqrt(((mean(first) - mean(1 - first))**2).mean(1))  # draws+1
-    return Shift(float(far[0]), float((far >= far[0] - 1e-12).mean()), "row" if groups_a is None and groups_b is None else "group")
+    unit = "row" if groups_a is None and groups_b is None else "group"
+    return Shift(float(far[0]), float((far >= far[0] - 1e-12).mean()), unit)
 
 # %% ../../nbs/certification/02_overlap.ipynb #016d0879
 @checked
@@ -173,7 +204,9 @@ def row_features(
     tuner: Any,  # a FineTuner with its model
     rows: pd.DataFrame,  # n rows
     most: int = 1000,  # of a longer table, so many rows, evenly spread, are looked at
-    group: str | None = None,  # a column of groups: one random row of each is looked at, so that large and small groups are alike
+    # a column of groups: one random row of each is looked at, so that large and small groups
+    # are alike
+    group: str | None = None,
 ) -> tuple[np.ndarray, pd.DataFrame]:  # n d, and the rows they belong to
     """What the body of the model makes of each row. Raises SFTError if the task has no features.
 
@@ -196,6 +229,7 @@ def row_features(
     """
     if not len(rows): raise DataError("The table has no rows, so there is nothing to look at.")
     if group in rows: rows = rows.iloc[one_per_group(rows[group], "features")]
-    rows = rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))].reset_index(drop=True)
+    evenly = np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)
+    rows = rows.iloc[np.unique(evenly)].reset_index(drop=True)
     found = frozen_features(tuner.task, tuner.model, tuner.processor, rows, device=tuner.device)
     return np.stack([v if v.ndim == 1 else v.mean(0) for v in found]).astype(float), rows

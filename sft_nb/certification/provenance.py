@@ -42,7 +42,9 @@ def digest(
         64 hexadecimal digits
     """
     found = hashlib.sha256()
-    for part in parts: found.update(part if isinstance(part, bytes) else str(part).encode()); found.update(b"\0")
+    for part in parts:
+        found.update(part if isinstance(part, bytes) else str(part).encode())
+        found.update(b"\0")
     return found.hexdigest()
 
 @checked
@@ -95,13 +97,17 @@ def settings_hash(
     tuner
         a FineTuner
     """
-    return digest(json.dumps([tuner.task.to_dict(), tuner.checkpoint, tuner.plan.to_dict()], sort_keys=True, default=str))
+    settings = [tuner.task.to_dict(), tuner.checkpoint, tuner.plan.to_dict()]
+    return digest(json.dumps(settings, sort_keys=True, default=str))
 
 @cache
 def code_hash() -> str:
     "A fingerprint of this package's own source files."
-    files = sorted(Path(sft_nb.__file__).parent.rglob("*.py"))
-    return digest(*(part for f in files for part in (f.relative_to(Path(sft_nb.__file__).parent).as_posix(), f.read_bytes().replace(b"\r\n", b"\n"))))
+    folder, parts = Path(sft_nb.__file__).parent, []
+    for file in sorted(folder.rglob("*.py")):
+        parts.append(file.relative_to(folder).as_posix())
+        parts.append(file.read_bytes().replace(b"\r\n", b"\n"))
+    return digest(*parts)
 
 # %% ../../nbs/certification/05_provenance.ipynb #d7d172cf
 @dataclass(frozen=True)
@@ -121,9 +127,14 @@ class Spent:
     delta: float  # how often this certificate may fail
     total: float  # and how often any of those on these rows so far
 
-    def __repr__(self): return f"question {self.k} to these rows: delta {self.delta:g}, of all so far {self.total:g}"
+    def __repr__(self):
+        asked = f"question {self.k} to these rows"
+        return f"{asked}: delta {self.delta:g}, of all so far {self.total:g}"
 
 # %% ../../nbs/certification/05_provenance.ipynb #9e731ea1
+_RESTORE = ("Without the books nobody knows how often these rows were asked: restore them from "
+            "a copy, or give another place, certify(…, ledger=\"FILE\").")
+
 class Ledger:
     """Who has asked which rows what: a JSON file, keyed by data hash.
 
@@ -137,7 +148,8 @@ class Ledger:
         self,
         path: str | Path | None = None,  # the file; None: one in the user's own folder
     ):
-        self.path = Path(path).expanduser() if path is not None else own_folder("certificates") / "ledger.json"
+        if path is None: path = own_folder("certificates") / "ledger.json"
+        self.path = Path(path).expanduser()
 
     def read(self) -> dict:  # data hash -> list of entries
         """All entries. Raises DataError if the file is damaged.
@@ -150,8 +162,10 @@ class Ledger:
         try:
             if not os.path.lexists(self.path): return {}
             book = read_json(self.path, what="ledger")
-        except (DataError, ValueError) as e: raise DataError(f"{e} {_RESTORE}") from e
-        if wrong := _no_books(book): raise DataError(f"The ledger {self.path} is damaged: {wrong}. {_RESTORE}")
+        except (DataError, ValueError) as e:
+            raise DataError(f"{e} {_RESTORE}") from e
+        if wrong := _no_books(book):
+            raise DataError(f"The ledger {self.path} is damaged: {wrong}. {_RESTORE}")
         return book
 
     def _write(self, book):
@@ -164,8 +178,10 @@ class Ledger:
         "The books for one process at a time."
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{self.path}.lock", timeout=30): yield self.read()
-        except (OSError, ValueError, Timeout) as e: raise DataError(f"The ledger {self.path} cannot be written ({reason(e)}). Give another place: certify(…, ledger=\"FILE\").") from e
+            with FileLock(f"{self.path}.lock", timeout=30):
+                yield self.read()
+        except (OSError, ValueError, Timeout) as e:
+            raise DataError(_NOT_WRITTEN.format(self.path, reason(e))) from e
 
     @checked
     def spend(
@@ -176,8 +192,9 @@ class Ledger:
         delta: float,  # how often the certificate may fail, if it were the only one
         enter: bool = True,  # False: only look what it would cost
     ) -> Spent:
-        """Enter a question and say at which delta it is judged. Raises DataError if the books
-        cannot be kept.
+        """Enter a question and say at which delta it is judged.
+
+        Raises DataError if the books cannot be kept.
 
         Parameters
         ----------
@@ -198,7 +215,8 @@ class Ledger:
             if k == len(mine): mine.append({"delta": math.ldexp(delta, -k)})
             mine[k] |= {"model": model, "claim": metric}
             if enter and not known: self._write(book)
-        return Spent(k + 1, min(mine[k]["delta"], delta), round(math.fsum(e["delta"] for e in mine[:k + 1]), 12))
+        total = math.fsum(entry["delta"] for entry in mine[:k + 1])
+        return Spent(k + 1, min(mine[k]["delta"], delta), round(total, 12))
 
     @checked
     def give_back(
@@ -223,7 +241,8 @@ class Ledger:
             k, known = _place_of(mine, model, metric)
             if not known: return
             mine[k] |= _GIVEN_BACK
-            while mine and mine[-1]["model"] == mine[-1]["claim"] == "": mine.pop()
+            while mine and _is_free(mine[-1]):
+                mine.pop()
             self._write(book)
 
     @checked
@@ -246,22 +265,33 @@ class Ledger:
         """
         return _place_of(self.read().get(data, []), model, metric)[1]
 
-_RESTORE = "Without the books nobody knows how often these rows were asked: restore them from a copy, or give another place, certify(…, ledger=\"FILE\")."
+# %% ../../nbs/certification/05_provenance.ipynb #588c8778
+def _is_entry(e):
+    if not isinstance(e, dict): return False
+    named = isinstance(e.get("model"), str) and isinstance(e.get("claim"), str)
+    return named and not unfit(e.get("delta"), float) and 0 <= e["delta"] <= 1
 
 def _no_books(book):
     "What is wrong with a dictionary that should be a ledger."
     for data, entries in book.items():
-        if not isinstance(entries, list): return f"what stands under {shown(data, 20)} is no list"
+        under = f"under {shown(data, 20)}"
+        if not isinstance(entries, list): return f"what stands {under} is no list"
         for e in entries:
-            right = isinstance(e, dict) and isinstance(e.get("model"), str) and isinstance(e.get("claim"), str) and not unfit(e.get("delta"), float) and 0 <= e["delta"] <= 1
-            if not right: return f"an entry under {shown(data, 20)} has no model, claim and delta: {shown(e)}"
+            if not _is_entry(e):
+                return f"an entry {under} has no model, claim and delta: {shown(e)}"
     return ""
 
 # %% ../../nbs/certification/05_provenance.ipynb #d1d95574
 _GIVEN_BACK = {"model": "", "claim": ""}  # a place in the books that nobody holds
+_NOT_WRITTEN = ("The ledger {} cannot be written ({}). Give another place: "
+                "certify(…, ledger=\"FILE\").")
+
+def _is_free(entry): return entry["model"] == entry["claim"] == ""
 
 def _place_of(mine, model, claim):
-    "Where a question stands, or the first free place, or the end."
-    same = [i for i, e in enumerate(mine) if e["model"] == model and e["claim"] == claim]
-    free = [i for i, e in enumerate(mine) if e["model"] == e["claim"] == ""]
-    return (same or free or [len(mine)])[0], bool(same)
+    "Where a question stands, or the first free place, or the end; and whether it was asked before."
+    free = len(mine)
+    for i, entry in enumerate(mine):
+        if entry["model"] == model and entry["claim"] == claim: return i, True
+        if _is_free(entry): free = min(free, i)
+    return free, False

@@ -18,12 +18,27 @@ from ..telling import in_code, in_html, in_markdown
 # %% ../../nbs/certification/06_report.ipynb #c4e85469
 VERDICTS = {
     "CERTIFIED": "Every part of the claim holds by a bound that is exact at this number of units.",
-    "ESTIMATED": "Every part of the claim holds, but at least one only by the bootstrap, which is an estimate and no guarantee.",
-    "NOT CERTIFIED": "At least one part of the claim does not hold with this confidence. What does hold stands below.",
+    "ESTIMATED": "Every part of the claim holds, but at least one only by the bootstrap, "
+                 "which is an estimate and no guarantee.",
+    "NOT CERTIFIED": "At least one part of the claim does not hold with this confidence. "
+                     "What does hold stands below.",
     "REFUSED": "No honest answer can be given from these rows.",
 }
 
-def _number(x): return "–" if x is None else f"{x:,}" if isinstance(x, int) else f"{x:.4g}"
+# %% ../../nbs/certification/06_report.ipynb #01c6ee47
+def _number(x):
+    if x is None: return "–"
+    return f"{x:,}" if isinstance(x, int) else f"{x:.4g}"
+
+def _would_help(found):
+    "What would help a part that does not hold."
+    if found["holds"]: return ""
+    if found["needed"] and found["needed"] > found["n"]:
+        more = found["needed"] - found["n"]
+        return f" If the observed rate holds, {more:,} more units are needed."
+    if found["finite"]:
+        return " No number of further units will help if the observed rate holds."
+    return ""
 
 def sentence(
     found: dict,  # one entry of a certificate's "findings"
@@ -35,23 +50,36 @@ def sentence(
     found
         one entry of a certificate's "findings"
     """
-    where = f" with {found['slice']}" if found["slice"] is not None else ""
-    sure = f"with confidence {1 - found['delta']:.4g}" if found["finite"] else f"estimated with confidence {1 - found['delta']:.4g}"
+    slice_ = "" if found["slice"] is None else f" with {found['slice']}"
+    verb = "holds" if found["holds"] else "does not hold"
+    observed, bound = _number(found["observed"]), _number(found["bound"])
     at = "at least" if ">=" in found["part"] else "at most"
-    more = "" if found["holds"] else f" If the observed rate holds, {found['needed'] - found['n']:,} more units are needed." if found["needed"] and found["needed"] > found["n"] else " No number of further units will help if the observed rate holds." if found["finite"] else ""
-    return f"{found['part']}{where}: {'holds' if found['holds'] else 'does not hold'}. Observed {_number(found['observed'])}; {at} {_number(found['bound'])} {sure} ({found['method']}, {found['n']:,} units, unit: {found['unit']}).{more}"
+    sure = "with" if found["finite"] else "estimated with"
+    counted = f"{found['method']}, {found['n']:,} units, unit: {found['unit']}"
+    return (f"{found['part']}{slice_}: {verb}. Observed {observed}; {at} {bound} "
+            f"{sure} confidence {1 - found['delta']:.4g} ({counted}).{_would_help(found)}")
 
 # %% ../../nbs/certification/06_report.ipynb #29eb9161
 LIMITS = {
-    "student": ["It speaks of rows drawn like the certified ones. Other rows, another year, other people: nothing.",
-                "It speaks of the mean. A single answer may be wrong, and so may most answers in a group that was not asked about.",
-                "The confidence belongs to the procedure: it errs at most that often over many certificates. This one is right or wrong.",
-                "Labels are taken as the truth. If raters disagree, the model is certified to agree with these raters.",
-                "Rows that somebody looked at, without this program knowing, are no longer new."],
-    "manager": ["It is a statement about quality on average, on data like the data that were tested. It is no promise for each case.",
-                "If your inputs change, ask for a new certificate; applies_to warns when they look different.",
-                "It says nothing of fairness, safety or law beyond the numbers that stand in it.",
-                "Have somebody verify it, best on rows that the author never had."],
+    "student": [
+        "It speaks of rows drawn like the certified ones. "
+        "Other rows, another year, other people: nothing.",
+        "It speaks of the mean. A single answer may be wrong, "
+        "and so may most answers in a group that was not asked about.",
+        "The confidence belongs to the procedure: it errs at most that often over many "
+        "certificates. This one is right or wrong.",
+        "Labels are taken as the truth. "
+        "If raters disagree, the model is certified to agree with these raters.",
+        "Rows that somebody looked at, without this program knowing, are no longer new.",
+    ],
+    "manager": [
+        "It is a statement about quality on average, on data like the data that were tested. "
+        "It is no promise for each case.",
+        "If your inputs change, ask for a new certificate; "
+        "applies_to warns when they look different.",
+        "It says nothing of fairness, safety or law beyond the numbers that stand in it.",
+        "Have somebody verify it, best on rows that the author never had.",
+    ],
 }
 
 # %% ../../nbs/certification/06_report.ipynb #d1a35dbc
@@ -60,6 +88,15 @@ def _points(found):
     claimed = float(found["part"].split("=")[1].split()[0])
     points = {"claim": claimed, "bound": found["bound"], "observed": found["observed"]}
     return points if all(0 <= p <= 1 for p in points.values()) else None
+
+def _signs(at):
+    "The sign of each point, which lie `at` these places of the line."
+    taken = at["claim"] in (at["bound"], at["observed"])
+    return {
+        "bound": "┣" if at["bound"] <= at["observed"] else "┫",
+        "observed": "●",
+        "claim": "╋" if taken else "┃",
+    }
 
 def scale(
     found: dict,  # one entry of a certificate's "findings"
@@ -82,15 +119,16 @@ def scale(
     points = _points(found)
     if points is None: return ""
     at = {name: round(p * (width - 1)) for name, p in points.items()}
+    signs = _signs(at)
     line = ["─"] * width
     low, high = sorted((at["bound"], at["observed"]))
     line[low:high + 1] = "━" * (high - low + 1)
-    line[at["bound"]] = "┣" if at["bound"] <= at["observed"] else "┫"
-    line[at["observed"]] = "●"
-    line[at["claim"]] = "┃" if at["claim"] not in (at["bound"], at["observed"]) else "╋"
-    signs = {"claim": "┃", "bound": line[at["bound"]] if line[at["bound"]] in "┣┫" else "┣", "observed": "●"}
+    for name, sign in signs.items():  # the last one of a place is seen
+        line[at[name]] = sign
+    both = "   ╋ claim and another at one place" if signs["claim"] == "╋" else ""
+    if line[at["bound"]] not in "┣┫": signs["bound"] = "┣"  # hidden by another
+    signs["claim"] = "┃"
     said = "   ".join(f"{signs[name]} {name} {p:.3f}" for name, p in points.items())
-    both = "   ╋ claim and another at one place" if "╋" in line else ""
     return f"0 {''.join(line)} 1\n  {said}{both}"
 
 # %% ../../nbs/certification/06_report.ipynb #882dc442
@@ -100,28 +138,34 @@ _BAR = """
 <line x1="20" x2="380" y1="44" y2="44" stroke="#888"/>
 <line x1="{{ claim.x }}" x2="{{ claim.x }}" y1="36" y2="64"
  stroke="currentColor" stroke-dasharray="3"/>
-<line x1="{{ bound.x }}" x2="{{ observed.x }}" y1="44" y2="44" stroke="{{ colour }}" stroke-width="4"/>
-<line x1="{{ bound.x }}" x2="{{ bound.x }}" y1="36" y2="52" stroke="{{ colour }}" stroke-width="2"/>
-<circle cx="{{ observed.x }}" cy="44" r="5" fill="{{ colour }}"/>
-{% for y, point, fill in ((12, observed, colour), (28, bound, colour), (78, claim, "currentColor")) %}
+<line x1="{{ bound.x }}" x2="{{ observed.x }}" y1="44" y2="44" stroke="{{ ink }}" stroke-width="4"/>
+<line x1="{{ bound.x }}" x2="{{ bound.x }}" y1="36" y2="52" stroke="{{ ink }}" stroke-width="2"/>
+<circle cx="{{ observed.x }}" cy="44" r="5" fill="{{ ink }}"/>
+{% for y, point, fill in ((12, observed, ink), (28, bound, ink), (78, claim, "currentColor")) %}
 <text x="{{ point.x }}" y="{{ y }}" text-anchor="{{ point.side }}" fill="{{ fill }}">
 {{- point.text }}</text>
 {% endfor %}
 </svg>
 """
 
+def _side(p):
+    "Which side of a name stands at its point, so that it stays in the drawing."
+    if p < .15: return "start"
+    return "end" if p > .85 else "middle"
+
+def _place(name, p):
+    return {"x": round(20 + 360 * p, 1), "side": _side(p), "text": f"{name} {p:.3f}"}
+
 def _bar(found):
     points = _points(found)
-    if points is None:
-        return ""
-    side = lambda p: "start" if p < .15 else "end" if p > .85 else "middle"
-    places = {name: {"x": round(20 + 360 * p, 1), "side": side(p), "text": f"{name} {p:.3f}"}
-              for name, p in points.items()}
-    colour = "#009E73" if found["holds"] else "#D55E00"
-    return in_html(_BAR, said=sentence(found), colour=colour, **places)
+    if points is None: return ""
+    places = {name: _place(name, p) for name, p in points.items()}
+    ink = "#009E73" if found["holds"] else "#D55E00"
+    return in_html(_BAR, said=sentence(found), ink=ink, **places)
 
 # %% ../../nbs/certification/06_report.ipynb #19b97e21
-COLOURS = {"CERTIFIED": "#009E73", "ESTIMATED": "#0072B2", "NOT CERTIFIED": "#D55E00", "REFUSED": "#767676"}
+COLOURS = {"CERTIFIED": "#009E73", "ESTIMATED": "#0072B2",
+           "NOT CERTIFIED": "#D55E00", "REFUSED": "#767676"}
 
 _ITEMS = "<ul>{% for line in lines %}<li>{{ line }}</li>{% endfor %}</ul>"
 
@@ -143,9 +187,13 @@ def _cell(value):
     return _number(value) if is_number else str(value)
 
 def _table(rows):  # name -> value, or name -> {column: value}
-    nested = rows and all(isinstance(v, dict) for v in rows.values())
-    head = list(next(iter(rows.values()))) if nested else []
-    cells = [(name, [_cell(x) for x in (v.values() if nested else [v])]) for name, v in rows.items()]
+    head = []
+    if rows and all(isinstance(row, dict) for row in rows.values()):
+        head = list(next(iter(rows.values())))
+        rows = {name: list(row.values()) for name, row in rows.items()}
+    else:
+        rows = {name: [value] for name, value in rows.items()}
+    cells = [(name, [_cell(x) for x in row]) for name, row in rows.items()]
     return in_html(_TABLE, head=head, rows=cells)
 
 # %% ../../nbs/certification/06_report.ipynb #1937ebd4
@@ -155,7 +203,7 @@ _FINDINGS = "{% for said, bar in found %}<p>{{ said }}</p>{{ bar }}{% endfor %}"
 
 _BOOKS = """
 <p>Question {{ k }} to these rows; judged at δ = {{ delta }}. All questions so far together err with
-probability at most {{ total }}. A ledger helps the honest to remember. It cannot see other machines,
+probability at most {{total}}. A ledger helps the honest to remember. It cannot see other machines,
 or what was deleted.</p>
 """
 
@@ -252,13 +300,14 @@ svg {max-width: 100%}
 </html>
 """.lstrip()
 
-_NO_PAGE = (KeyError, TypeError, AttributeError, IndexError, ValueError)  # what a wrong body leads to
+_NO_PAGE = (KeyError, TypeError, AttributeError, IndexError, ValueError)  # of a wrong body
 
 def report_page(
     body: dict,  # a certificate's content
 ) -> str:  # HTML that needs no network
-    """One page for a person; the same content gives the same page. Raises SFTError for other
-    content.
+    """One page for a person; the same content gives the same page.
+
+    Raises SFTError for other content.
 
     Parameters
     ----------
@@ -278,6 +327,8 @@ def report_page(
         raise SFTError(f"This is no certificate: {type(e).__name__}: {e}.") from e
 
 # %% ../../nbs/certification/06_report.ipynb #6da82b2e
+def _bullets(lines): return "\n".join(f"- {line}" for line in lines)
+
 def card_section(
     body: dict,  # a certificate's content
 ) -> str:  # Markdown
@@ -293,8 +344,19 @@ def card_section(
     str
         Markdown
     """
-    lines = [f"- {in_markdown(sentence(f))}" for f in body["findings"]] + [f"- Warning: {in_markdown(w)}" for w in body["warnings"]]
-    return f"## Certificate\n\n**{body['verdict']}**: {in_code(body['claim'])}, confidence {body['confidence']:g}. {VERDICTS[body['verdict']]} {in_markdown(body['reason'])}\n\n" + "\n".join(lines) + "\n\nIt does not say:\n\n" + "\n".join(f"- {l}" for l in LIMITS["manager"]) + f"\n\nCertificate `{body['digest'][:16]}`; check it with `sft-nb verify`.\n"
+    claim = f"{in_code(body['claim'])}, confidence {body['confidence']:g}."
+    meaning = f"{VERDICTS[body['verdict']]} {in_markdown(body['reason'])}"
+    found = [in_markdown(sentence(f)) for f in body["findings"]]
+    warned = [f"Warning: {in_markdown(w)}" for w in body["warnings"]]
+    paragraphs = [
+        "## Certificate",
+        f"**{body['verdict']}**: {claim} {meaning}",
+        _bullets(found + warned),
+        "It does not say:",
+        _bullets(LIMITS["manager"]),
+        f"Certificate `{body['digest'][:16]}`; check it with `sft-nb verify`.",
+    ]
+    return "\n\n".join(paragraphs) + "\n"
 
 # %% ../../nbs/certification/06_report.ipynb #28cd75c2
 def is_certificate(
@@ -307,8 +369,10 @@ def is_certificate(
     path
         an existing file
     """
-    try: body = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError): return False
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
     return isinstance(body, dict) and {"verdict", "claim", "digest"} <= set(body)
 
 def is_page(
@@ -321,8 +385,10 @@ def is_page(
     path
         an existing file
     """
-    try: return "Certificate <code>" in path.read_text(encoding="utf-8")
-    except (OSError, ValueError): return False
+    try:
+        return "Certificate <code>" in path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
 
 def free_for_certificate(
     path: Path,  # NAME.json; the page is NAME.html
@@ -335,4 +401,6 @@ def free_for_certificate(
         NAME.json; the page is NAME.html
     """
     for place, ours in ((path, is_certificate), (path.with_suffix(".html"), is_page)):
-        if place.exists() and not ours(place): raise DataError(f"{place}: there is a file of this name, and it is no certificate of ours. Give another name, or move it away.")
+        if place.exists() and not ours(place):
+            raise DataError(f"{place}: there is a file of this name, and it is no certificate "
+                            "of ours. Give another name, or move it away.")

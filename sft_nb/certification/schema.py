@@ -33,19 +33,54 @@ def canonical(
     str
         JSON, the same for the same content
     """
-    return json.dumps({k: v for k, v in body.items() if k != "digest"}, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    sealed = {k: v for k, v in body.items() if k != "digest"}
+    return json.dumps(sealed, sort_keys=True, ensure_ascii=False, allow_nan=False)
 
 # %% ../../nbs/certification/07_schema.ipynb #86ea1676
 def _kind(*types, **more): return {"type": list(types) if len(types) > 1 else types[0], **more}
 
-_FOUND = {"part": _kind("string"), "slice": _kind("string", "null"), "observed": _kind("number"), "bound": _kind("number"), "holds": _kind("boolean"), "finite": _kind("boolean"), "method": _kind("string"),
-          "unit": _kind("string"), "n": _kind("integer"), "delta": _kind("number"), "needed": _kind("integer", "null"), "approximate": _kind("number", "null")}
-_LEDGER = {"k": _kind("integer", minimum=1), "delta": _kind("number"), "total": _kind("number")}
-_ROWS = {"n": _kind("integer"), "groups": _kind("integer", "null"), "group": _kind("string", "null"), "columns": _kind("array"), "hashes": _kind("array"), "scores": _kind("array"), "confidence": _kind("array"), "close": _kind("array")}
-_ALL = {"format": {"const": FORMAT}, "verdict": {"enum": list(VERDICTS)}, "claim": _kind("string"), "confidence": _kind("number", exclusiveMinimum=0, exclusiveMaximum=1), "reason": _kind("string"), "task": _kind("string"), "issued": _kind("string"),
-        "findings": _kind("array", items=_kind("object", properties=_FOUND, required=list(_FOUND), additionalProperties=False)), "rows": _kind("object", properties=_ROWS), "ledger": _kind("object", properties=_LEDGER), "warnings": _kind("array", items=_kind("string")),
-        "doubles": _kind("object"), "shift": _kind("object"), "against": _kind("object"), "slices": _kind("object"), "sketch": _kind("object"), "fingerprints": _kind("object", additionalProperties=_kind("string")), "versions": _kind("object"), "digest": _kind("string", pattern="^[0-9a-f]{64}$")}
-SCHEMA = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "sft_nb certificate", **_kind("object", properties=_ALL, required=list(_ALL), additionalProperties=False)}
+def _closed(properties):
+    "An object with just these properties, all of them."
+    return _kind("object", properties=properties, required=list(properties),
+                 additionalProperties=False)
+
+_FOUND = {
+    "part": _kind("string"), "slice": _kind("string", "null"),
+    "observed": _kind("number"), "bound": _kind("number"),
+    "holds": _kind("boolean"), "finite": _kind("boolean"),
+    "method": _kind("string"), "unit": _kind("string"),
+    "n": _kind("integer"), "delta": _kind("number"),
+    "needed": _kind("integer", "null"), "approximate": _kind("number", "null"),
+}
+_LEDGER = {
+    "k": _kind("integer", minimum=1), "delta": _kind("number"), "total": _kind("number"),
+}
+_ROWS = {
+    "n": _kind("integer"), "groups": _kind("integer", "null"), "group": _kind("string", "null"),
+    "columns": _kind("array"), "hashes": _kind("array"), "scores": _kind("array"),
+    "confidence": _kind("array"), "close": _kind("array"),
+}
+
+# %% ../../nbs/certification/07_schema.ipynb #b5058f27
+_ALL = {
+    "format": {"const": FORMAT},
+    "verdict": {"enum": list(VERDICTS)},
+    "claim": _kind("string"),
+    "confidence": _kind("number", exclusiveMinimum=0, exclusiveMaximum=1),
+    "reason": _kind("string"),
+    "task": _kind("string"),
+    "issued": _kind("string"),
+    "findings": _kind("array", items=_closed(_FOUND)),
+    "rows": _kind("object", properties=_ROWS),
+    "ledger": _kind("object", properties=_LEDGER),
+    "warnings": _kind("array", items=_kind("string")),
+    **dict.fromkeys(("doubles", "shift", "against", "slices", "sketch"), _kind("object")),
+    "fingerprints": _kind("object", additionalProperties=_kind("string")),
+    "versions": _kind("object"),
+    "digest": _kind("string", pattern="^[0-9a-f]{64}$"),
+}
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+SCHEMA = {"$schema": _DIALECT, "title": "sft_nb certificate", **_closed(_ALL)}
 
 # %% ../../nbs/certification/07_schema.ipynb #99aee6e9
 def _is_count(checker, value): return isinstance(value, int) and not isinstance(value, bool)
@@ -96,6 +131,8 @@ def misfits(
     return list(dict.fromkeys(sentence for error in errors for sentence in _misfit(error)))
 
 # %% ../../nbs/certification/07_schema.ipynb #9643c8b3
+_NOT_SHOWN = (SFTError, LookupError, TypeError, ValueError, AttributeError, OverflowError)
+
 @checked
 def unshowable(
     body: dict,  # what fits the schema
@@ -107,7 +144,11 @@ def unshowable(
     body
         what fits the schema
     """
-    try: canonical(body), report_page(body), summary_html(body)
-    except RecursionError: return ["it is nested too deeply"]
-    except (SFTError, LookupError, TypeError, ValueError, AttributeError, OverflowError) as e: return [f"it cannot be shown ({reason(e)})"]
+    try:
+        for write in (canonical, report_page, summary_html):
+            write(body)
+    except RecursionError:
+        return ["it is nested too deeply"]
+    except _NOT_SHOWN as e:
+        return [f"it cannot be shown ({reason(e)})"]
     return []

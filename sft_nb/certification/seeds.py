@@ -8,6 +8,7 @@ does it take to say so?
 __all__ = ['LEAST', 'Seeds', 'plot_seeds', 'over_seeds']
 
 # %% ../../nbs/certification/09_seeds.ipynb #cceb30ac
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,10 +47,17 @@ class Seeds:
     names: list  # s names, such as seeds
 
     def __len__(self): return len(self.scores)
+
     @property
-    def means(self) -> np.ndarray: "s: every run's mean score."; return self.scores.mean(1)
+    def means(self) -> np.ndarray:
+        "s: every run's mean score."
+        return self.scores.mean(1)
+
     @property
-    def table(self) -> pd.DataFrame: "A row per run."; return pd.DataFrame({"score": self.means, "failed": self.means <= self.chance}, index=pd.Index(self.names, name="seed"))
+    def table(self) -> pd.DataFrame:
+        "A row per run."
+        columns = {"score": self.means, "failed": self.means <= self.chance}
+        return pd.DataFrame(columns, index=pd.Index(self.names, name="seed"))
 
     def churn(self) -> float:  # in [0, 1]
         """Share of rows answered differently by two runs, averaged over all pairs.
@@ -59,10 +67,11 @@ class Seeds:
         float
             in [0, 1]
         """
-        codes = np.array([pd.factorize(pd.Series([repr(a) for a in column]))[0] for column in zip(*self.answers)])  # n s
-        counts = np.array([np.bincount(row, minlength=len(self)) for row in codes])  # n s: how many runs say each answer
         s = len(self)
-        return float(1 - (counts * (counts - 1)).sum(1).mean() / (s * (s - 1))) if s > 1 else 0.
+        if s < 2: return 0.
+        said = [Counter(repr(a) for a in row) for row in zip(*self.answers, strict=True)]
+        alike = [sum(k * (k - 1) for k in counts.values()) for counts in said]  # ordered pairs
+        return float(1 - np.mean(alike) / (s * (s - 1)))
 
     @checked
     def failed(
@@ -81,16 +90,17 @@ class Seeds:
         dict
             runs, failed, rate, and the exact upper bound on the rate
         """
-        k = int((self.means <= self.chance).sum())
-        return {"runs": len(self), "failed": k, "rate": k / len(self), "at most": exact_bound(k, len(self), delta)}
+        k, s = int((self.means <= self.chance).sum()), len(self)
+        return {"runs": s, "failed": k, "rate": k / s, "at most": exact_bound(k, s, delta)}
 
     @checked
     def spread(
         self,
         confidence: float = 0.95,  # of the interval
     ) -> dict:  # standard deviation between seeds, with its interval
-        """The standard deviation over seeds (interval for normal scores). Raises Refused for fewer
-        than 25 runs.
+        """The standard deviation over seeds (interval for normal scores).
+
+        Raises Refused for fewer than 25 runs.
 
         Parameters
         ----------
@@ -103,15 +113,31 @@ class Seeds:
             standard deviation between seeds, with its interval
         """
         s = len(self)
-        if s < LEAST: raise Refused(f"A claim about spread needs {LEAST} seeds, and there are {s}: with so few, twice the spread would hardly ever be noticed. Run more, or report each seed and the worst.")
-        sd, (low, high) = self.means.std(ddof=1), stats.chi2.ppf([(1 - confidence) / 2, (1 + confidence) / 2], s - 1)
-        return {"sd": float(sd), "low": float(sd * np.sqrt((s - 1) / high)), "high": float(sd * np.sqrt((s - 1) / low)), "seeds": s}
+        if s < LEAST: raise Refused(_FEW_SEEDS.format(LEAST, s))
+        sd = self.means.std(ddof=1)
+        tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+        high, low = sd * np.sqrt((s - 1) / stats.chi2.ppf(tails, s - 1))
+        return {"sd": float(sd), "low": float(low), "high": float(high), "seeds": s}
 
     def summary(self) -> dict:
         "Mean, worst, best, churn and failed runs; spread, where there are enough seeds."
-        out = {"seeds": len(self), "mean": float(self.means.mean()), "worst": float(self.means.min()), "best": float(self.means.max()), "churn": self.churn(), **{f"failed: {k}": v for k, v in self.failed().items() if k != "runs"}}
-        try: return out | {f"spread: {k}": v for k, v in self.spread().items() if k != "seeds"}
-        except Refused as e: return out | {"spread": f"REFUSED: {e}"}
+        means = self.means
+        out = {"seeds": len(self), "mean": float(means.mean()), "worst": float(means.min()),
+               "best": float(means.max()), "churn": self.churn()}
+        out |= _named("failed", self.failed(), without="runs")
+        try:
+            return out | _named("spread", self.spread(), without="seeds")
+        except Refused as e:
+            return out | {"spread": f"REFUSED: {e}"}
+
+# %% ../../nbs/certification/09_seeds.ipynb #f6abb14b
+_FEW_SEEDS = (
+    "A claim about spread needs {} seeds, and there are {}: with so few, twice the spread "
+    "would hardly ever be noticed. Run more, or report each seed and the worst."
+)
+
+def _named(prefix, found, without):
+    return {f"{prefix}: {name}": value for name, value in found.items() if name != without}
 
 # %% ../../nbs/certification/09_seeds.ipynb #a64f7811
 @checked
@@ -131,11 +157,16 @@ def plot_seeds(
         a matplotlib Figure
     """
     fig, ax = new_figure(6, 1 + .6 * len(recipes))
-    for i, s in enumerate(recipes.values()):
-        ax.plot(s.means, np.full(len(s), i) + np.linspace(-.15, .15, len(s)), "o", ms=4, color=COLORS["certify"])
-        ax.annotate(f"worst {s.means.min():.3f}", (s.means.min(), i), xytext=(0, 12), textcoords="offset points", ha="center", fontsize=8)
-        ax.axvline(s.chance, color=COLORS["baseline"], lw=1)
-    ax.set_yticks(range(len(recipes)), list(recipes)); ax.set(xlabel="score of each run; the grey line is the most frequent answer"); ax.margins(x=.08, y=.35)
+    for height, seeds in enumerate(recipes.values()):
+        means, worst = seeds.means, seeds.means.min()
+        apart = height + np.linspace(-.15, .15, len(seeds))  # so that no point hides another
+        ax.plot(means, apart, "o", ms=4, color=COLORS["certify"])
+        ax.annotate(f"worst {worst:.3f}", (worst, height), xytext=(0, 12),
+                    textcoords="offset points", ha="center", fontsize=8)
+        ax.axvline(seeds.chance, color=COLORS["baseline"], lw=1)
+    ax.set_yticks(range(len(recipes)), list(recipes))
+    ax.set(xlabel="score of each run; the grey line is the most frequent answer")
+    ax.margins(x=.08, y=.35)
     return fig
 
 # %% ../../nbs/certification/09_seeds.ipynb #c7d3d7a6
@@ -145,8 +176,9 @@ def over_seeds(
     rows: pd.DataFrame,  # certify rows, touched by none of them
     group: str | None = None,  # column that the rows were split by
 ) -> Seeds:
-    """Judge several runs of one recipe on the same rows. Raises Refused if any has seen them,
-    DataError for fewer than two runs.
+    """Judge several runs of one recipe on the same rows.
+
+    Raises Refused if any has seen them, DataError for fewer than two runs.
 
     Parameters
     ----------
@@ -157,10 +189,20 @@ def over_seeds(
     group
         column that the rows were split by
     """
-    if len(runs) < 2: raise DataError(f"{len(runs)} run says nothing about other seeds: give at least 2.")
-    tuners = (r if isinstance(r, FineTuner) else FineTuner.load(r) for r in runs)
-    judged = {(str(r) if not isinstance(r, FineTuner) else f"run {i}"): judge(t, rows, Certify, group) for i, (r, t) in enumerate(zip(runs, tuners))}
-    first, said = next(iter(judged.values())), [[p.value for p in j.predictions] for j in judged.values()]
-    common = max(first.targets, key=lambda t: sum(u == t for u in first.targets))
-    chance = np.mean([first.task.score(type(first.predictions[0])(common), t) for t in first.targets])
-    return Seeds(np.array([j.scores for j in judged.values()]), said, float(chance), list(judged))
+    if len(runs) < 2:
+        raise DataError(f"{len(runs)} run says nothing about other seeds: give at least 2.")
+    judged = {}
+    for i, run in enumerate(runs):
+        loaded = isinstance(run, FineTuner)
+        tuner, name = (run, f"run {i}") if loaded else (FineTuner.load(run), str(run))
+        judged[name] = judge(tuner, rows, Certify, group)
+    each = list(judged.values())
+    said = [[p.value for p in j.predictions] for j in each]
+    return Seeds(np.array([j.scores for j in each]), said, _chance(each[0]), list(judged))
+
+def _chance(judged):
+    "The mean score of the most frequent answer."
+    targets = judged.targets
+    common = max(targets, key=lambda target: sum(other == target for other in targets))
+    always = type(judged.predictions[0])(common)
+    return float(np.mean([judged.task.score(always, target) for target in targets]))

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .bounds import hb_p_value, one_per_group
+from .bounds import hb_p_value, rows_that_count
 from .roles import Calibrate, Refused, only
 from ..figures import COLORS, new_figure
 from ..mistakes import checked
@@ -41,15 +41,21 @@ def risk_coverage(
         a row per distinct score, highest first: threshold, coverage, risk
     """
     order = np.argsort(-confidence, kind="stable")
-    c, k = np.asarray(confidence)[order], np.arange(1, len(order) + 1)
-    last = np.append(c[1:] != c[:-1], True)  # all rows of one score are accepted together
-    return pd.DataFrame({"threshold": c[last], "coverage": k[last] / len(c), "risk": (np.cumsum(np.asarray(losses, float)[order]) / k)[last]})
+    score, losses = np.asarray(confidence)[order], np.asarray(losses, float)[order]
+    accepted = np.arange(1, len(order) + 1)
+    last = np.append(score[1:] != score[:-1], True)  # all rows of one score come together
+    return pd.DataFrame({
+        "threshold": score[last],
+        "coverage": accepted[last] / len(order),
+        "risk": (np.cumsum(losses) / accepted)[last],
+    })
 
 # %% ../../nbs/certification/11_selective.ipynb #e9f49fd1
 @checked
 def candidates(
     confidence: np.ndarray,  # of valid rows: never of those that the threshold is calibrated on
-    shares: np.ndarray = np.arange(0.05, 1.001, 0.025),  # of rows that would be accepted, smallest first
+    # of rows that would be accepted, smallest first
+    shares: np.ndarray = np.arange(0.05, 1.001, 0.025),
 ) -> np.ndarray:  # thresholds, highest first
     """Thresholds to try, in the order in which they are tried.
 
@@ -97,13 +103,16 @@ class Threshold:
     n: int  # calibrate rows that it accepts
     unit: str = "row"  # what was counted
 
-    def __repr__(self): return f"answers from score {self.value:.4f} on: at most {self.alpha:g} wrong among them with confidence {1 - self.delta:g}; {self.coverage:.1%} get an answer (unit: {self.unit})"
+    def __repr__(self):
+        promise = f"at most {self.alpha:g} wrong among them with confidence {1 - self.delta:g}"
+        return (f"answers from score {self.value:.4f} on: {promise}; "
+                f"{self.coverage:.1%} get an answer (unit: {self.unit})")
 
 # %% ../../nbs/certification/11_selective.ipynb #fd51bdf0
 def _p_value(losses, alpha):
     n = len(losses)
-    if not n: return 1.
-    return float(stats.binom.cdf(losses.sum(), n, alpha)) if np.isin(losses, (0, 1)).all() else hb_p_value(losses.mean(), n, alpha)
+    if np.isin(losses, (0, 1)).all(): return float(stats.binom.cdf(losses.sum(), n, alpha))
+    return hb_p_value(losses.mean(), n, alpha)
 
 @checked
 def learn_threshold(
@@ -114,8 +123,9 @@ def learn_threshold(
     delta: float = 0.05,  # how often the promise may be broken
     unit: str = "row",  # what was counted
 ) -> Threshold:
-    """The last threshold of a fixed sequence that passes its test (Learn then Test). Raises Refused
-    if not even the first does.
+    """The last threshold of a fixed sequence that passes its test (Learn then Test).
+
+    Raises Refused if not even the first does.
 
     Parameters
     ----------
@@ -132,12 +142,17 @@ def learn_threshold(
     unit
         what was counted
     """
-    best, confidence, losses = None, np.asarray(confidence), np.asarray(losses, float)
+    confidence, losses = np.asarray(confidence), np.asarray(losses, float)
+    best = None
     for tau in tries:
         kept = losses[confidence >= tau]
         if not len(kept) or _p_value(kept, alpha) > delta: break
-        best = Threshold(float(tau), alpha, delta, len(kept) / len(losses), float(kept.mean()), len(kept), unit)
-    if best is None: raise Refused(f"No threshold keeps the risk at or below {alpha:g} with confidence {1 - delta:g} on these {len(losses):,} units. Take more units, a larger alpha, or a better model.")
+        share, risk = len(kept) / len(losses), float(kept.mean())
+        best = Threshold(float(tau), alpha, delta, share, risk, len(kept), unit)
+    if best is None:
+        raise Refused(f"No threshold keeps the risk at or below {alpha:g} with confidence "
+                      f"{1 - delta:g} on these {len(losses):,} units. Take more units, a larger "
+                      "alpha, or a better model.")
     return best
 
 # %% ../../nbs/certification/11_selective.ipynb #6f381ee2
@@ -163,27 +178,38 @@ def plot_coverage(
     Any
         a matplotlib Figure
     """
-    t = risk_coverage(confidence, losses)
+    curve = risk_coverage(confidence, losses)
     fig, ax = new_figure(5, 2.8)
-    ax.plot(t.coverage, t.risk, color=COLORS["certify"])
+    ax.plot(curve.coverage, curve.risk, color=COLORS["certify"])
     if threshold is not None:
-        at = np.asarray(confidence) >= threshold.value
-        ax.axhline(threshold.alpha, color=COLORS["reference"], lw=1); ax.annotate("promised", (0, threshold.alpha), xytext=(2, 3), textcoords="offset points", fontsize=8)
-        ax.plot(at.mean(), np.asarray(losses)[at].mean(), "o", color=COLORS["valid"]); ax.annotate(f"threshold {threshold.value:.3f}", (at.mean(), np.asarray(losses)[at].mean()), xytext=(4, -12), textcoords="offset points", color=COLORS["valid"], fontsize=8)
+        kept = np.asarray(confidence) >= threshold.value
+        _draw_threshold(ax, threshold, kept.mean(), np.asarray(losses)[kept].mean())
     ax.set(xlabel="coverage", ylabel="risk among accepted", ylim=(0, None))
     return fig
+
+def _draw_threshold(ax, threshold, coverage, risk):
+    "What was promised, as a line, and what came of it, as a point."
+    ax.axhline(threshold.alpha, color=COLORS["reference"], lw=1)
+    ax.annotate("promised", (0, threshold.alpha), xytext=(2, 3),
+                textcoords="offset points", fontsize=8)
+    ax.plot(coverage, risk, "o", color=COLORS["valid"])
+    ax.annotate(f"threshold {threshold.value:.3f}", (coverage, risk), xytext=(4, -12),
+                textcoords="offset points", color=COLORS["valid"], fontsize=8)
 
 # %% ../../nbs/certification/11_selective.ipynb #e3d8d3b3
 @checked
 def abstain_above(
     tuner: FineTuner,  # answers from now on only where it is sure enough, if asked to abstain
     calibrate: Calibrate,  # from `judge`
-    tries: np.ndarray,  # thresholds in the order of testing: `candidates` of valid rows' scores
+    # thresholds in the order of testing: `candidates` of valid rows' scores
+    tries: np.ndarray,
     alpha: float = 0.1,  # the largest mean loss among accepted rows
     confidence: float = 0.95,  # 1 minus how often the promise may be broken
 ) -> Threshold:
-    """Choose and keep the threshold for `predict(…, abstain=True)`. With groups, one random row of
-    each counts. Raises Refused if there is none, or for rows of another role.
+    """Choose and keep the threshold for `predict(…, abstain=True)`.
+
+    With groups, one random row of each counts. Raises Refused if there is none, or for rows of
+    another role.
 
     Parameters
     ----------
@@ -199,8 +225,12 @@ def abstain_above(
         1 minus how often the promise may be broken
     """
     only(Calibrate, calibrate, "A threshold")
-    if np.isnan(calibrate.confidence).any(): raise Refused(f"{calibrate.task.name} gives no score with its answers, so there is nothing to compare with a threshold.")
-    at = np.arange(len(calibrate)) if calibrate.groups is None else one_per_group(calibrate.groups, "threshold", *sorted(calibrate.hashes))
-    found = learn_threshold(calibrate.confidence[at], calibrate.losses[at], alpha, tries, 1 - confidence, "row" if calibrate.group is None else f"random row of a random {calibrate.group}")
+    if np.isnan(calibrate.confidence).any():
+        raise Refused(f"{calibrate.task.name} gives no score with its answers, "
+                      "so there is nothing to compare with a threshold.")
+    at, group = rows_that_count(calibrate, "threshold"), calibrate.group
+    unit = "row" if group is None else f"random row of a random {group}"
+    found = learn_threshold(calibrate.confidence[at], calibrate.losses[at], alpha, tries,
+                            1 - confidence, unit)
     tuner.notes.abstain = {"below": found.value, "alpha": alpha, "delta": 1 - confidence}
     return found

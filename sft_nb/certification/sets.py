@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from .bounds import one_per_group
+from .bounds import rows_that_count
 from .roles import Calibrate, Refused, only
 from ..mistakes import checked
 from ..task import DataError
@@ -71,8 +71,8 @@ def coverage_spread(
     alpha: float = 0.1,  # share of rows whose set may lack the right answer
     share: float = 0.9,  # of draws of calibrate rows that the band holds
 ) -> tuple[float, float]:
-    """Between which values the true coverage lies, over draws of n calibrate rows (Vovk, 2012: a
-    Beta distribution).
+    """Between which values the true coverage lies, over draws of n calibrate rows (Vovk, 2012:
+    a Beta distribution).
 
     Parameters
     ----------
@@ -83,9 +83,10 @@ def coverage_spread(
     share
         of draws of calibrate rows that the band holds
     """
-    l = int(np.floor((n + 1) * alpha + 1e-9))
-    if l < 1: return 1., 1.
-    return tuple(float(v) for v in stats.beta.ppf([(1 - share) / 2, (1 + share) / 2], n + 1 - l, l))
+    outside = int(np.floor((n + 1) * alpha + 1e-9))  # of n+1 places
+    if outside < 1: return 1., 1.
+    ends = [(1 - share) / 2, (1 + share) / 2]
+    return tuple(float(v) for v in stats.beta.ppf(ends, n + 1 - outside, outside))
 
 # %% ../../nbs/certification/12_sets.ipynb #d4bf3a5e
 @checked
@@ -111,14 +112,16 @@ def alpha_for(
     float
         the alpha to use; Refused if n is too small
     """
-    for l in range(int((n + 1) * (1 - coverage)), 0, -1):
-        if stats.beta.ppf(delta, n + 1 - l, l) >= coverage: return l / (n + 1)
-    raise Refused(f"{n:,} calibrate rows cannot promise a coverage of {coverage:g} with confidence {1 - delta:g}. Take more rows.")
+    for outside in range(int((n + 1) * (1 - coverage)), 0, -1):
+        if stats.beta.ppf(delta, n + 1 - outside, outside) >= coverage: return outside / (n + 1)
+    raise Refused(f"{n:,} calibrate rows cannot promise a coverage of {coverage:g} with "
+                  f"confidence {1 - delta:g}. Take more rows.")
 
 # %% ../../nbs/certification/12_sets.ipynb #f759a782
 @checked
 def control_risk(
-    losses: np.ndarray,  # n k: of calibrate rows, at k settings from strict to lenient; no row's loss may rise
+    # n k: of calibrate rows, at k settings from strict to lenient; no row's loss may rise
+    losses: np.ndarray,
     alpha: float,  # the largest expected loss
     worst: float = 1.0,  # the largest loss that a row can have
 ) -> int:  # which setting: the strictest that keeps the promise
@@ -139,10 +142,14 @@ def control_risk(
         which setting: the strictest that keeps the promise
     """
     losses = np.asarray(losses, float)
-    if (np.diff(losses, axis=1) > 1e-12).any(): raise DataError("A row's loss rises from one setting to the next: order them from strict to lenient, and take a loss that only falls.")
+    if (np.diff(losses, axis=1) > 1e-12).any():
+        raise DataError("A row's loss rises from one setting to the next: order them from strict "
+                        "to lenient, and take a loss that only falls.")
     n = len(losses)
-    fine = np.flatnonzero(n / (n + 1) * losses.mean(0) + worst / (n + 1) <= alpha + 1e-12)
-    if not len(fine): raise Refused(f"No setting keeps the expected loss at or below {alpha:g} on {n:,} rows.")
+    expected = n / (n + 1) * losses.mean(0) + worst / (n + 1)
+    fine = np.flatnonzero(expected <= alpha + 1e-12)
+    if not len(fine):
+        raise Refused(f"No setting keeps the expected loss at or below {alpha:g} on {n:,} rows.")
     return int(fine[0])
 
 # %% ../../nbs/certification/12_sets.ipynb #decfc521
@@ -165,7 +172,10 @@ def missed(
     np.ndarray
         n k: share of each row's things that are missed; 0 for a row without any
     """
-    return np.stack([(np.asarray(s, float)[:, None] < thresholds).mean(0) if len(s) else np.zeros(len(thresholds)) for s in found])
+    def share(scores):
+        if not len(scores): return np.zeros(len(thresholds))
+        return (np.asarray(scores, float)[:, None] < thresholds).mean(0)
+    return np.stack([share(scores) for scores in found])
 
 # %% ../../nbs/certification/12_sets.ipynb #91d8000d
 @dataclass(frozen=True)
@@ -188,6 +198,10 @@ class Sets:
     n: int  # calibrate rows
     band: tuple  # between which the true coverage lies in 90 % of draws of calibrate rows
 
+    def _members(self, probs):
+        likeliest = sorted(probs, key=probs.get, reverse=True)
+        return [label for label in likeliest if 1 - probs[label] <= self.quantile + 1e-12]
+
     @checked
     def of(
         self,
@@ -200,15 +214,16 @@ class Sets:
         predictions
             with probabilities of one label among several
         """
-        return [[k for k, p in sorted(a.probs.items(), key=lambda kv: -kv[1]) if 1 - p <= self.quantile + 1e-12] for a in predictions]
+        return [self._members(answer.probs) for answer in predictions]
 
 @checked
 def sets_of(
     calibrate: Calibrate,  # from `judge`
     alpha: float = 0.1,  # share of rows whose set may lack the right label
 ) -> Sets:
-    """Split conformal prediction for a run. With groups, one random row of each counts. Raises
-    Refused for rows of another role, or answers without probabilities.
+    """Split conformal prediction for a run. With groups, one random row of each counts.
+
+    Raises Refused for rows of another role, or answers without probabilities.
 
     Parameters
     ----------
@@ -218,7 +233,12 @@ def sets_of(
         share of rows whose set may lack the right label
     """
     only(Calibrate, calibrate, "The size of prediction sets")
-    at = range(len(calibrate)) if calibrate.groups is None else one_per_group(calibrate.groups, "sets", *sorted(calibrate.hashes))
-    chosen = [(calibrate.predictions[i].probs, str(calibrate.targets[i])) for i in at]
-    if any(not p or t not in p for p, t in chosen): raise Refused(f"{calibrate.task.name} gives no probabilities of one label among several: prediction sets need them.")
-    return Sets(conformal_quantile(np.array([1 - p[t] for p, t in chosen]), alpha), alpha, len(chosen), coverage_spread(len(chosen), alpha))
+    at = rows_that_count(calibrate, "sets")
+    probs = [calibrate.predictions[i].probs for i in at]
+    truth = [str(calibrate.targets[i]) for i in at]
+    if any(not p or label not in p for p, label in zip(probs, truth, strict=True)):
+        raise Refused(f"{calibrate.task.name} gives no probabilities of one label among several: "
+                      "prediction sets need them.")
+    strangeness = np.array([1 - p[label] for p, label in zip(probs, truth, strict=True)])
+    n = len(strangeness)
+    return Sets(conformal_quantile(strangeness, alpha), alpha, n, coverage_spread(n, alpha))
