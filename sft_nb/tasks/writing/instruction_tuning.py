@@ -28,7 +28,8 @@ from ...models.layers import evaluation_mode
 from ...data.table_reader import read_table
 from ...chance import rng_for
 from ...task import CheckpointError, DataError, Finding, learned
-from .chat import Chat, check_messages, check_template_file, positions, read_messages, stop_tokens
+from .chat import Chat, check_template_file, positions, stop_tokens
+from .conversations import check_messages, read_messages
 from .decoding import Generating, check_written, must_be_whole, must_have_room, place_in, sacrebleu
 from ..tagging.spans import tags_to_spans
 from ...words import is_empty, short
