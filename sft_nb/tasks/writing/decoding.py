@@ -431,7 +431,7 @@ def check_written(
         errors for cells that are no text, or hold half of a character
     """
     there = [c for c in columns if c in rows]
-    return [f for c in there for f in _check_written(c, cells(rows[c]))]
+    return [f for c in there for f in _check_written(c, list(cells(rows[c])))]
 
 def _check_written(name, values):
     plain = [None if isinstance(v, (list, np.ndarray)) else v for v in values]
