@@ -338,7 +338,7 @@ def _picture(path, base, upright):
     if str(path).startswith("~"): path = absolute_path(path)
     return Picture(base / path, upright)
 
-# %% ../../../nbs/tasks/images/04_base.ipynb #60ae5c6e
+# %% ../../../nbs/tasks/images/04_base.ipynb #cca31b0b
 def _is_missing(value):
     if isinstance(value, (list, tuple, dict, np.ndarray, Image.Image)): return False
     return is_empty(value)

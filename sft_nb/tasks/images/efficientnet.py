@@ -101,6 +101,7 @@ class ConvNorm(nn.Module):
         x = self.norm(self.conv(x))
         return F.relu6(x) if self.active else x
 
+# %% ../../../nbs/tasks/images/05_efficientnet.ipynb #b59e4637
 class Block(nn.Module):
     """Widen, filter each channel by itself, narrow.
 
@@ -141,6 +142,7 @@ def block_sizes(
         read = write
     return sizes
 
+# %% ../../../nbs/tasks/images/05_efficientnet.ipynb #dd181f63
 class EfficientNetLitePreTrainedModel(PreTrainedModel):
     "Names that transformers asks for."
     config_class = EfficientNetLiteConfig

@@ -198,6 +198,7 @@ def read_folder(
         names += [_class_name(f)] * len(pictures)
     return files, names, left_out_note(left) + _class_notes(classes)
 
+# %% ../../../nbs/tasks/images/01_folders.ipynb #01bb07be
 def _part_of(folder, part):
     parts = _parts_of(folder)
     if len(parts) > 1 or part in parts: return choose_part(folder, parts, part)
@@ -326,6 +327,7 @@ def cifar_names(
         raise DataError(f"{meta} cannot be read ({type(e).__name__}: {e}). "
                         "Unpack cifar-10-python.tar.gz again.") from None
 
+# %% ../../../nbs/tasks/images/01_folders.ipynb #223f0c34
 def read_cifar_files(
     path: Path,  # a batch, or a folder with batches
 ) -> tuple[list[np.ndarray], list[str]]:  # pictures, and names of their classes

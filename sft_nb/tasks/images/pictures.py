@@ -64,6 +64,7 @@ def _rgb(im):
     white = Image.new("RGBA", im.size, "white")
     return Image.alpha_composite(white, im).convert("RGB")
 
+# %% ../../../nbs/tasks/images/00_pictures.ipynb #34f7478d
 # Formats that we read.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000")
 

@@ -126,6 +126,7 @@ def check_processor(
     if not _are_colours(std) or 0 in _listed(std):
         raise CheckpointError(f"{where} has image_std {short(std)}. {colours}, and none is 0.")
 
+# %% ../../../nbs/tasks/images/03_processors.ipynb #50086920
 def _is_side(pixels):
     return pixels is None or isinstance(pixels, (int, float)) and 1 <= pixels <= LARGEST
 

@@ -165,6 +165,7 @@ def check_template_file(
         raise CheckpointError(
             f"The chat template {file} is not UTF-8. Save it as UTF-8.") from None
 
+# %% ../../../nbs/tasks/writing/01_chat.ipynb #b825f397
 def check_template(
     tokenizer: Any,  # of a checkpoint that should chat
 ) -> str:  # one of them, as the template writes it, up to where the assistant is asked
@@ -240,6 +241,7 @@ def parts(
     if at < len(text): pieces.append((text[at:], False))
     return pieces
 
+# %% ../../../nbs/tasks/writing/01_chat.ipynb #983b231e
 def ids_of(
     tokenizer: Any,  # of the checkpoint
     text: str,  # a part of a conversation

@@ -44,6 +44,7 @@ def _babel():
         from babel import dates, numbers, units
     return dates, numbers, units
 
+# %% ../../../nbs/tasks/writing/02_cldr.ipynb #a8655cef
 def date_pair(
     day: dt.date,  # in the calendar of both
     form: str,  # "full" … "short", or a CLDR skeleton

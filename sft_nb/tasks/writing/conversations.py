@@ -28,6 +28,7 @@ UNREAD = (
 )
 MESSAGE = '{"role": "user", "content": "Hi"}'
 
+# %% ../../../nbs/tasks/writing/00_conversations.ipynb #cecb2ea8
 def check_messages(
     messages: Any,  # a list of {"role": …, "content": …}, or of {"from": …, "value": …}
     answered: bool = True,  # must the last word be the assistant's? False: the user's

@@ -201,9 +201,7 @@ class Generating(Task):
         "1 for exactly right."
         return float(prediction.value.strip() == target.strip())
 
-    def metrics(
-        self, predictions: list[Prediction], targets: list[str]
-    ) -> dict[str, float]:
+    def metrics(self, predictions: list, targets: list[str]) -> dict[str, float]:
         "Exact match, BLEU and chrF of the written text."
         return text_metrics([p.value for p in predictions], targets, self.tokenize)
 
@@ -255,6 +253,7 @@ class Generating(Task):
 # %% ../../../nbs/tasks/writing/00_decoding.ipynb #332b9d08
 def _is_count(value, most=10**9): return type(value) is int and 1 <= value <= most
 
+# %% ../../../nbs/tasks/writing/00_decoding.ipynb #bad93cc3
 def _cutter_rule(name):
     try:
         if not isinstance(name, str):

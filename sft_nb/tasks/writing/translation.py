@@ -430,7 +430,7 @@ def kind_of(
     fills_gaps = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     return "decoder" if goes_on and not fills_gaps else "encoder"
 
-# %% ../../../nbs/tasks/writing/03_translation.ipynb #acdb4628
+# %% ../../../nbs/tasks/writing/03_translation.ipynb #ca6a2ad4
 def small_decoder(
     width: int,  # of the encoder
     tokenizer: Any,  # to write with
@@ -495,6 +495,7 @@ def _read_lines(path, encoding=None):
                         "Save it with line feeds, as every editor does today.")
     return [line.strip() for line in text.removesuffix("\n").split("\n")]
 
+# %% ../../../nbs/tasks/writing/03_translation.ipynb #58d476e9
 def read_aligned(
     sources: Path,  # text file, a sentence a line
     targets: Path,  # text file, the translation of each line in the same line
