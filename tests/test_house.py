@@ -136,15 +136,8 @@ def missing_types(path):
     return {name: what for name, f in public(tree.body) if (what := list(untyped(f)))}
 
 
-UNFINISHED = {  # a signature here and there still lacks a type
-    "tasks/writing/translation.py",
-}
-
-
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_public_signatures_are_typed(path, request):
-    if path.relative_to(ROOT / "sft_nb").as_posix() in UNFINISHED:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="not all of it is typed yet"))
+def test_public_signatures_are_typed(path):
     missing = missing_types(path)
     assert not missing, "\n".join(f"{n}: {', '.join(w)}" for n, w in missing.items())
 

@@ -17,4 +17,7 @@ from .text.regression import TextRegression
 from .writing.translation import Translation
 
 # %% ../../nbs/tasks/99_table.ipynb #91a59b1d
-ALL = [TextClassification, TextRegression, SequenceLabelling, ImageClassification, ObjectDetection, Translation, InstructionTuning]  # in reading order
+ALL = [  # in reading order
+    TextClassification, TextRegression, SequenceLabelling, ImageClassification, ObjectDetection,
+    Translation, InstructionTuning,
+]

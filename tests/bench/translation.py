@@ -20,8 +20,8 @@ from sft_nb.models.layers import evaluation_mode
 from sft_nb.methods.lora import Lora
 from sft_nb.methods.rates import SlowBody
 from sft_nb.training.recipe import Recipe
+from sft_nb.tasks.writing.bleu import signatures, text_metrics
 from sft_nb.tasks.writing.cldr import cldr_pairs
-from sft_nb.tasks.writing.decoding import signatures, text_metrics
 from sft_nb.tasks.writing.translation import Translation
 from sft_nb.training.tuner import FineTuner
 

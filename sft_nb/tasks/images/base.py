@@ -28,7 +28,9 @@ from .processors import size_for, sized
 from ..text.labels import in_order
 from .changes import CHANGES, LIGHTS, Change, draw_change
 from .folders import cifar_names, is_cifar, read_cifar_files, read_folder
-from .pictures import Picture, absolute_path, open_picture, plot_pictures, shown_path
+from sft_nb.tasks.images.pictures import (
+    Picture, absolute_path, open_picture, plot_pictures, shown_path,
+)
 from ...words import rows_where, how_many, is_empty, name_rows, short
 
 # %% ../../../nbs/tasks/images/04_base.ipynb #3fc8549a
@@ -41,13 +43,13 @@ class Images(Task):
     image
         column with paths, arrays or pictures
     size
-        pixels a side that the network sees. None: the checkpoint's own, or less for small pictures
+        Pixels a side that the network sees. None: the checkpoint's own, or less for small pictures.
     augment
         random changes in training, any of crop, flip, colour, with commas between
     unreadable
-        what a picture is that cannot be used: "error", or "skip" to leave it out and count it
+        What a picture is that cannot be used: "error", or "skip" to leave it out and count it.
     part
-        of data that lie in several folders, such as train, val and test: the one to read
+        Of data that lie in several folders, such as train, val and test: the one to read.
     side
         median of the longer sides of the training pictures, in pixels
     """
@@ -56,31 +58,46 @@ class Images(Task):
     upright: ClassVar[bool] = True  # may a photograph be turned as its EXIF data say?
     image: str = "image"  # column with paths, arrays or pictures
     _: KW_ONLY
-    size: int | None = None  # pixels a side that the network sees. None: the checkpoint's own, or less for small pictures
+    # Pixels a side that the network sees. None: the checkpoint's own, or less for small pictures.
+    size: int | None = None
     augment: str = ""  # random changes in training, any of crop, flip, colour, with commas between
-    unreadable: str = "error"  # what a picture is that cannot be used: "error", or "skip" to leave it out and count it
-    part: str = ""  # of data that lie in several folders, such as train, val and test: the one to read
+    # What a picture is that cannot be used: "error", or "skip" to leave it out and count it.
+    unreadable: str = "error"
+    # Of data that lie in several folders, such as train, val and test: the one to read.
+    part: str = ""
     side: int | None = learned()  # median of the longer sides of the training pictures, in pixels
 
     def __post_init__(self):
-        if wrong := [says for bad, says in self._rules() if bad]: raise DataError("This task cannot work. " + "; ".join(wrong) + ".")
+        wrong = [says for bad, says in self._rules() if bad]
+        if wrong: raise DataError("This task cannot work. " + "; ".join(wrong) + ".")
+
     @property
-    def changes(self) -> tuple[str, ...]: "The names in `augment`."; return tuple(n.strip() for n in self.augment.split(",") if n.strip())
+    def changes(self) -> tuple[str, ...]:
+        "The names in `augment`."
+        return tuple(n.strip() for n in self.augment.split(",") if n.strip())
+
     @property
-    def augments(self) -> bool: "Does `encode` draw from `rng`?"; return bool(self.changes)
+    def augments(self) -> bool:
+        "Does `encode` draw from `rng`?"
+        return bool(self.changes)
+
     def inputs(self) -> list[str]: return [self.image]
     def length(self, example: dict) -> int: return 1  # all are of one size
 
     def _rules(self):
         "(is it broken?, what it says) for every rule about the settings."
-        size_is = lambda low, high: isinstance(self.size, int) and not isinstance(self.size, bool) and low <= self.size <= high
         texts = {name: getattr(self, name) for name in ("image", "augment", "unreadable", "part")}
-        mistyped = [(True, f"{name}={short(v)}: a text is needed") for name, v in texts.items() if not isinstance(v, str)]
-        return mistyped or [
-                (self.image in self.targets(), f"image={self.image!r}: also the column of the answer"),
-                (not (self.size is None or size_is(8, LARGEST)), f"size={short(self.size)}: a whole number from 8 to {LARGEST:,} pixels, or None"),
-                (not set(self.changes) <= set(CHANGES), f"augment={self.augment!r}: any of {', '.join(CHANGES)}, with commas between"),
-                (self.unreadable not in ("error", "skip"), f"unreadable={self.unreadable!r}: error or skip")]
+        wrong = [name for name, value in texts.items() if not isinstance(value, str)]
+        if wrong: return [(True, f"{n}={short(texts[n])}: a text is needed") for n in wrong]
+        return [
+            (self.image in self.targets(), f"image={self.image!r}: also the column of the answer"),
+            (not _is_size(self.size),
+             f"size={short(self.size)}: a whole number from 8 to {LARGEST:,} pixels, or None"),
+            (not set(self.changes) <= set(CHANGES),
+             f"augment={self.augment!r}: any of {', '.join(CHANGES)}, with commas between"),
+            (self.unreadable not in ("error", "skip"),
+             f"unreadable={self.unreadable!r}: error or skip"),
+        ]
 
     def _open(self, path: Path):  # files or arrays, labels or None, what to tell
         "The layouts that are no tables; None for a table. A child adds its own."
@@ -94,8 +111,9 @@ class Images(Task):
         encoding: str | None = None,  # of a text file
         delimiter: str | None = None,  # between the cells of a .csv or .tsv file
     ) -> pd.DataFrame:  # unchecked
-        """A folder per class, a folder of pictures, CIFAR-10's files, or a table. Every file is
-        looked into once.
+        """A folder per class, a folder of pictures, CIFAR-10's files, or a table.
+
+        Every file is looked into once.
 
         Parameters
         ----------
@@ -114,48 +132,67 @@ class Images(Task):
             unchecked
         """
         path = absolute_path(source) if isinstance(source, (str, Path)) else None
-        if found := path is not None and self._open(path): return self._as_table(path, *found, labelled)
+        found = self._open(path) if path is not None else None
+        if found: return self._as_table(path, *found, labelled)
         how = {"encoding": encoding, "delimiter": delimiter}
         rows = read_table(source, **{name: v for name, v in how.items() if v is not None})
-        if isinstance(source, pd.DataFrame): rows.attrs |= {k: source.attrs[k] for k in DECLARED if k in source.attrs}
-        if self.image in rows: rows[self.image] = self._looked_into(cells(rows[self.image]), path.parent if path else Path())
+        if isinstance(source, pd.DataFrame):
+            rows.attrs |= {k: v for k, v in source.attrs.items() if k in DECLARED}
+        if self.image in rows:
+            base = path.parent if path else Path()
+            rows[self.image] = self._looked_into(cells(rows[self.image]), base)
         return rows
 
     def _as_table(self, path, pictures, labels, notes, labelled):
-        if labels is None and labelled: raise DataError(f"{path} holds pictures without answers: a folder per class is needed, or a table with paths and answers.")
+        if labels is None and labelled:
+            raise DataError(f"{path} holds pictures without answers: a folder per class is needed, "
+                            "or a table with paths and answers.")
         rows = pd.DataFrame({self.image: self._looked_into(pictures, Path())})
-        if labels is not None and self.targets(): rows = rows.assign(**{self.targets()[0]: labels})
+        if labels is not None and self.targets(): rows[self.targets()[0]] = labels
         rows.attrs["noted"] = notes
-        names = cifar_names(path) if is_cifar(path) else labels  # a folder lists its classes
-        if names:
-            rows.attrs["classes"] = names if is_cifar(path) else sorted(set(names), key=in_order)
+        if is_cifar(path):
+            classes = cifar_names(path)
+        else:  # a folder lists its classes
+            classes = sorted(set(labels or ()), key=in_order)
+        if classes: rows.attrs["classes"] = classes
         return rows
 
-    def _looked_into(self, values, base):  # files become `Picture`s; what is no path stays
-        look = lambda v: Picture(base / _absolute_or_not(v), self.upright) if isinstance(v, (str, Path)) and not isinstance(v, Picture) and not is_empty(v) else v
-        return pd.Series([look(v) for v in values], dtype=object)
+    def _looked_into(self, values, base):
+        seen = [_picture(v, base, self.upright) if _is_path(v) else v for v in values]
+        return pd.Series(seen, dtype=object)
 
     def _wrong(self, value):  # the reason, or None
         if isinstance(value, Picture): return value.trouble
-        try: open_picture(value, self.upright)
-        except DataError as e: return str(e)
+        try:
+            open_picture(value, self.upright)
+        except DataError as e:
+            return str(e)
 
     def check(self, rows: pd.DataFrame, labelled: bool = True) -> list[Finding]:
-        "Columns, missing pictures, pictures that cannot be used; then what `check_answers` of the task finds."
-        found = check_columns(rows, self.inputs() + (self.targets() if labelled else []))
-        if found: return found
-        told = [Finding("warning", f"{note}.") for note in rows.attrs.get("noted", ())]
+        """Columns, missing pictures, pictures that cannot be used.
+
+        Then what `check_answers` of the task finds.
+        """
+        lost = check_columns(rows, self.inputs() + (self.targets() if labelled else []))
+        if lost: return lost
+        found = [Finding("warning", f"{note}.") for note in rows.attrs.get("noted", ())]
         values = list(cells(rows[self.image]))
-        missing = rows_where([v is None or not isinstance(v, (list, tuple, dict, np.ndarray, Image.Image)) and is_empty(v) for v in values])
-        found = [Finding("skip", f"{how_many(len(missing), 'row')} without {self.image} ({name_rows(missing)}, counting from 0)", missing)] if missing else []
-        reasons = {i: reason for i, v in enumerate(values) if i not in missing and (reason := self._wrong(v))}
+        missing = rows_where([_is_missing(v) for v in values])
+        if missing:
+            says = f"{how_many(len(missing), 'row')} without {self.image} ({name_rows(missing)}, "
+            found.append(Finding("skip", says + "counting from 0)", missing))
+        reasons = {i: self._wrong(v) for i, v in enumerate(values) if not _is_missing(v)}
+        reasons = {i: reason for i, reason in reasons.items() if reason}
         if reasons: found.append(self._unusable(values, reasons))
-        return told + found + (self.check_answers(rows) if labelled else [])
+        return found + (self.check_answers(rows) if labelled else [])
 
     def _unusable(self, values, reasons):
-        at, first = tuple(reasons), next(iter(reasons))
-        name = f"{shown_path(values[first])}: " if isinstance(values[first], (str, Path)) else ""
-        return Finding(self.unreadable, f"{how_many(len(at), 'picture')} cannot be used ({name_rows(at)}, counting from 0). {name}{reasons[first]}" + ("" if self.unreadable == "skip" else ". unreadable=\"skip\" leaves such rows out."), at)
+        at = tuple(reasons)
+        first, reason = values[at[0]], reasons[at[0]]
+        name = f"{shown_path(first)}: " if isinstance(first, (str, Path)) else ""
+        count = f"{how_many(len(at), 'picture')} cannot be used ({name_rows(at)}, counting from 0)"
+        advice = "" if self.unreadable == "skip" else '. unreadable="skip" leaves such rows out.'
+        return Finding(self.unreadable, f"{count}. {name}{reason}{advice}", at)
 
     def check_answers(
         self,
@@ -175,8 +212,9 @@ class Images(Task):
         model: Any,  # the network
         processor: Any,  # its image processor; not changed
     ) -> tuple:  # the processor to use, and what the network says to an empty picture
-        """The processor with `size`, or with the size that suits the pictures. Raises
-        CheckpointError where the network cannot see it.
+        """The processor with `size`, or with the size that suits the pictures.
+
+        Raises CheckpointError where the network cannot see it.
 
         Parameters
         ----------
@@ -190,43 +228,58 @@ class Images(Task):
         tuple
             the processor to use, and what the network says to an empty picture
         """
-        if self.size is not None: return seen_by(model, resize_to(copy.deepcopy(processor), self.size))
+        if self.size is not None:
+            return seen_by(model, resize_to(copy.deepcopy(processor), self.size))
         own, wanted = own_size(processor), self.side and size_for(self.side)
         if not (own and wanted and wanted < own): return seen_by(model, processor)
-        try: smaller = seen_by(model, resize_to(copy.deepcopy(processor), wanted))
-        except CheckpointError: return seen_by(model, processor)  # it has a position for every patch
-        report([Finding("warning", f"The pictures are small ({self.side} pixels, the median of their longer sides), so the network sees them at {wanted} × {wanted} pixels instead of the checkpoint's {own}. To choose yourself: size={own} (fine-tune: --size {own}).")])
+        try:
+            smaller = seen_by(model, resize_to(copy.deepcopy(processor), wanted))
+        except CheckpointError:
+            return seen_by(model, processor)  # it has a position for every patch
+        report([Finding("warning", _smaller_note(self.side, wanted, own))])
         return smaller
 
-    def _see(self, value, processor, rng):  # pixels as the network gets them, how they were changed, and the size before: (width, height)
+    # Pixels as the network gets them, how they were changed, and the size before: (width, height).
+    def _see(self, value, processor, rng):
         picture = open_picture(value, self.upright)
         change = Change() if rng is None else draw_change(self.changes, rng)
         return sized(processor, change(picture)), change, picture.size
 
     def _columns(self, rows: pd.DataFrame, processor, rng=None):
         seen = [self._see(v, processor, rng) for v in cells(rows[self.image])]
-        pixels = {"pixels": [np.ascontiguousarray(p).tobytes() for p, _, _ in seen], "shape": [list(p.shape) for p, _, _ in seen], "kind": [str(p.dtype) for p, _, _ in seen]}
-        return pixels | self._answers_seen(rows, seen)
+        columns = {
+            "pixels": [np.ascontiguousarray(pixels).tobytes() for pixels, _, _ in seen],
+            "shape": [list(pixels.shape) for pixels, _, _ in seen],
+            "kind": [str(pixels.dtype) for pixels, _, _ in seen],
+        }
+        return columns | self._answers_seen(rows, seen)
 
-    def _answers_seen(self, rows, seen): return self._answers(rows)  # a task whose answers move with the picture looks at `seen`
+    def _answers_seen(self, rows, seen): return self._answers(rows)
 
-    def _answers(self, rows: pd.DataFrame) -> dict: return {}  # column -> a list of numbers per row; {} for rows without targets
+    def _answers(self, rows: pd.DataFrame) -> dict:
+        "Column -> a list of numbers per row; {} for rows without targets."
+        return {}
 
-    def _targets(self, examples: list[dict]) -> dict: return {}  # name -> tensor; {} for examples without targets
+    def _targets(self, examples: list[dict]) -> dict:
+        "Name -> tensor; {} for examples without targets."
+        return {}
 
     def encode_all(self, rows: pd.DataFrame, processor: Any) -> Stored:
         "Pixels in the network's size, and the answers as numbers; kept on the disk."
-        return Stored(self._columns(rows.iloc[i:i + AT_ONCE], processor) for i in range(0, len(rows), AT_ONCE))
+        some = (rows.iloc[i:i + AT_ONCE] for i in range(0, len(rows), AT_ONCE))
+        return Stored(self._columns(part, processor) for part in some)
 
     def encode(self, row: dict, processor: Any, rng: Any = None) -> dict:
         "One row; changed at random if the task augments and `rng` is given."
         rows = pd.DataFrame({k: pd.Series([v], dtype=object) for k, v in row.items()})
-        return {k: column[0] for k, column in self._columns(rows, processor, rng if self.augments else None).items()}
+        columns = self._columns(rows, processor, rng if self.augments else None)
+        return {name: column[0] for name, column in columns.items()}
 
     def collate(self, examples: list[dict], processor: Any) -> Batch:
         "Pixels in the network's colours (b 3 h w), and the task's targets."
         pixels = [np.frombuffer(e["pixels"], e["kind"]).reshape(e["shape"]) for e in examples]
-        return Batch({"pixel_values": scaled(processor, pixels)}, self._targets(examples), torch.arange(len(examples)))
+        inputs = {"pixel_values": scaled(processor, pixels)}
+        return Batch(inputs, self._targets(examples), torch.arange(len(examples)))
 
     def features(self, model: Any, batch: Batch) -> torch.Tensor:  # b d
         """What the body says of a picture.
@@ -242,29 +295,61 @@ class Images(Task):
 
     def harmless(self) -> dict[str, Callable]:
         "A little more or less light, paler colours."
-        def lit(change): return lambda row, rng: row | {self.image: change(open_picture(row[self.image], self.upright))}
+        def lit(change):
+            return lambda row, rng: (
+                row | {self.image: change(open_picture(row[self.image], self.upright))}
+            )
         return {name: lit(change) for name, change in LIGHTS.items()}
 
-    def show(self, rows: pd.DataFrame, predictions: list | None = None, most: int = 24) -> Any:
+    def show(
+        self, rows: pd.DataFrame, predictions: list | None = None, most: int = 24,
+    ) -> Any:
         "A grid of the first pictures, with truth and answer."
         rows, truth = rows.iloc[:most], set(self.targets()) <= set(rows)
         pictures = [open_picture(v, self.upright) for v in cells(rows[self.image])]
-        if not (truth or predictions): return plot_pictures(pictures)
-        titles, colors = zip(*(self._title(row if truth else None, predictions[i] if predictions else None) for i, row in enumerate(records(rows))))
-        return plot_pictures(pictures, list(titles), list(colors))
+        if not truth and not predictions: return plot_pictures(pictures)
+        said = predictions[:most] if predictions else [None] * len(rows)
+        known = records(rows) if truth else [None] * len(rows)
+        titles = [self._title(row, p) for row, p in zip(known, said, strict=True)]
+        return plot_pictures(pictures, [text for text, _ in titles], [color for _, color in titles])
 
     def _title(self, row, prediction):  # text and colour
         true = None if row is None else self.target(row)
         if prediction is None: return str(true), "black"
-        said = f"{prediction.value}" + ("" if prediction.score is None else f" {prediction.score:.0%}")
+        said = str(prediction.value)
+        if prediction.score is not None: said = f"{said} {prediction.score:.0%}"
         if true is None: return said, "black"
-        right = self.score(prediction, true) == 1
-        return said if right else f"{said}\nnot {true}", COLORS["certify" if right else "valid"]
+        if self.score(prediction, true) == 1: return said, COLORS["certify"]
+        return f"{said}\nnot {true}", COLORS["valid"]
+
+# %% ../../../nbs/tasks/images/04_base.ipynb #b5dd49a9
+def _is_size(value):
+    if value is None: return True
+    return isinstance(value, int) and not isinstance(value, bool) and 8 <= value <= LARGEST
 
 # %% ../../../nbs/tasks/images/04_base.ipynb #e819ea3d
-DECLARED = ("classes", "numbers")  # notes of a table about its classes, which every part of it keeps
+# Notes of a table about its classes, which every part of it keeps.
+DECLARED = ("classes", "numbers")
 
-def _absolute_or_not(path): return absolute_path(path) if str(path).startswith("~") else path
+# %% ../../../nbs/tasks/images/04_base.ipynb #f6f0924e
+def _is_path(value):
+    text = isinstance(value, (str, Path)) and not isinstance(value, Picture)
+    return text and not is_empty(value)
+
+def _picture(path, base, upright):
+    if str(path).startswith("~"): path = absolute_path(path)
+    return Picture(base / path, upright)
+
+# %% ../../../nbs/tasks/images/04_base.ipynb #cca31b0b
+def _is_missing(value):
+    if isinstance(value, (list, tuple, dict, np.ndarray, Image.Image)): return False
+    return is_empty(value)
+
+# %% ../../../nbs/tasks/images/04_base.ipynb #a1096224
+def _smaller_note(side, wanted, own):
+    return (f"The pictures are small ({side} pixels, the median of their longer sides), so the "
+            f"network sees them at {wanted} × {wanted} pixels instead of the checkpoint's {own}. "
+            f"To choose yourself: size={own} (fine-tune: --size {own}).")
 
 # %% ../../../nbs/tasks/images/04_base.ipynb #4dc0b123
 AT_ONCE = 64  # pictures that are in memory while they are written to the disk

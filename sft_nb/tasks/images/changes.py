@@ -15,6 +15,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 # %% ../../../nbs/tasks/images/02_changes.ipynb #0ccf0fdb
 CHANGES = ("crop", "flip", "colour")  # what `augment` may name
+_WHOLE, _SAME = (0., 0., 1., 1.), (1., 1., 1.)  # nothing is cut off, no light is changed
 
 @dataclass(frozen=True)
 class Change:
@@ -23,15 +24,16 @@ class Change:
     Parameters
     ----------
     crop
-        left, top, right, bottom, as shares of width and height
+        Left, top, right, bottom, as shares of width and height.
     flip
         left becomes right
     light
         factors of brightness, contrast and saturation
     """
-    crop: tuple[float, float, float, float] = (0., 0., 1., 1.)  # left, top, right, bottom, as shares of width and height
+    # Left, top, right, bottom, as shares of width and height.
+    crop: tuple[float, float, float, float] = _WHOLE
     flip: bool = False  # left becomes right
-    light: tuple[float, float, float] = (1., 1., 1.)  # factors of brightness, contrast and saturation
+    light: tuple[float, float, float] = _SAME  # factors of brightness, contrast and saturation
 
     def cut(
         self,
@@ -58,9 +60,10 @@ class Change:
         picture: Image.Image,  # RGB
     ) -> Image.Image:
         "The changed picture."
-        if self.crop != (0., 0., 1., 1.): picture = picture.crop(self.cut(picture.size))
+        if self.crop != _WHOLE: picture = picture.crop(self.cut(picture.size))
         if self.flip: picture = ImageOps.mirror(picture)
-        for factor, enhance in zip(self.light, (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)):
+        lights = ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color
+        for factor, enhance in zip(self.light, lights, strict=True):
             if factor != 1: picture = enhance(picture).enhance(factor)
         return picture
 
@@ -70,8 +73,9 @@ def draw_change(
     rng: np.random.Generator,  # of (seed, epoch, index)
     least: float = .6,  # share of the picture that a cut-out keeps, at least
 ) -> Change:
-    """Draw a change. The same numbers are drawn whatever is named, so that a name more does not
-    change the others.
+    """Draw a change.
+
+    The same numbers are drawn whatever is named, so that a name more does not change the others.
 
     Parameters
     ----------
@@ -82,11 +86,20 @@ def draw_change(
     least
         share of the picture that a cut-out keeps, at least
     """
-    area, shape, x, y, mirror = rng.uniform(least, 1), np.exp(rng.uniform(-.2, .2)), *rng.uniform(size=3)
+    area, shape = rng.uniform(least, 1), np.exp(rng.uniform(-.2, .2))
+    x, y, mirror = rng.uniform(size=3)
     light = tuple(float(f) for f in rng.uniform(.7, 1.3, 3))
     w, h = min(1., float(np.sqrt(area * shape))), min(1., float(np.sqrt(area / shape)))
     left, top = float(x * (1 - w)), float(y * (1 - h))
-    return Change((left, top, left + w, top + h) if "crop" in names else (0., 0., 1., 1.), bool("flip" in names and mirror < .5), light if "colour" in names else (1., 1., 1.))
+    return Change(
+        crop=(left, top, left + w, top + h) if "crop" in names else _WHOLE,
+        flip=bool("flip" in names and mirror < .5),
+        light=light if "colour" in names else _SAME,
+    )
 
 # %% ../../../nbs/tasks/images/02_changes.ipynb #621099b1
-LIGHTS = {"a little brighter": Change(light=(1.1, 1., 1.)), "a little darker": Change(light=(.9, 1., 1.)), "paler colours": Change(light=(1., 1., .8))}
+LIGHTS = {
+    "a little brighter": Change(light=(1.1, 1., 1.)),
+    "a little darker": Change(light=(.9, 1., 1.)),
+    "paler colours": Change(light=(1., 1., .8)),
+}

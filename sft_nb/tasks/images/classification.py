@@ -27,7 +27,8 @@ from .processors import check_processor, median_side
 from .base import Images
 from .pictures import open_picture
 from ..text.labels import Labels
-from . import efficientnet  # noqa: F401  makes transformers know this architecture
+# This one makes transformers know the architecture.
+from . import efficientnet  # noqa: F401
 
 # %% ../../../nbs/tasks/images/06_classification.ipynb #a3d8d02b
 @dataclass
@@ -46,7 +47,8 @@ class ImageClassification(Labels, Images):
 
     def build(
         self,
-        checkpoint: str,  # an asset, a folder or a hub id of any architecture with an image classification head
+        # An asset, a folder or a hub id of any architecture with an image classification head.
+        checkpoint: str,
         **options: Any,  # for `loading.load`: fresh, seed, configuration
     ) -> tuple[Any, Any]:
         """A network with one output per label, and its image processor, set to `size`.
@@ -54,17 +56,22 @@ class ImageClassification(Labels, Images):
         Parameters
         ----------
         checkpoint
-            an asset, a folder or a hub id of any architecture with an image classification head
+            An asset, a folder or a hub id of any architecture with an image classification head.
         **options
             for `loading.load`: fresh, seed, configuration
         """
-        model, processor = loading.load(checkpoint, "image-classification", **self.head_options(), **options)
+        options = self.head_options() | options
+        model, processor = loading.load(checkpoint, "image-classification", **options)
         check_processor(processor)
         return model, self.set_size(model, processor)[0]
 
     def learn(self, rows: pd.DataFrame) -> "ImageClassification":
-        "The labels, and how large the pictures are. `part` has done its work: other data may have other parts."
-        return replace(Labels.learn(self, rows), side=median_side(list(cells(rows[self.image]))), part="")
+        """The labels, and how large the pictures are.
+
+        `part` has done its work: other data may have other parts.
+        """
+        side = median_side(list(cells(rows[self.image])))
+        return replace(Labels.learn(self, rows), side=side, part="")
 
     def pace(
         self,
@@ -88,19 +95,22 @@ class ImageClassification(Labels, Images):
 
     def metrics(self, predictions: list, targets: list) -> dict[str, float]:
         "Those of labels, and top-5 accuracy where there are more than five classes."
-        more = {"top_5": top_k(predictions, targets)} if len(self.labels) > 5 and not self.multi_label else {}
-        return Labels.metrics(self, predictions, targets) | more
+        figures = Labels.metrics(self, predictions, targets)
+        if len(self.labels) <= 5 or self.multi_label: return figures
+        return figures | {"top_5": top_k(predictions, targets)}
+
+    def _by_pixels(self, train, valid, rows):
+        if self.multi_label:
+            raise DataError("The rung 'pixels' answers one label a picture: "
+                            "leave it out of the ladder of a task with several.")
+        x, x_valid, x_rows = (grey_pixels(list(cells(r[self.image]))) for r in (train, valid, rows))
+        seen = self.classes_of(train)
+        best = tuned(_regression, STRENGTHS, x, seen, x_valid, self.classes_of(valid))
+        return self.from_probs(best.predict_proba(x_rows), seen)
 
     def baselines(self) -> dict:
         "Majority, and logistic regression on grey pixels, tuned on valid."
-        def pixels(train, valid, rows):
-            if self.multi_label: raise DataError("The rung 'pixels' answers one label a picture: leave it out of the ladder of a task with several.")
-            x = [grey_pixels(list(cells(r[self.image]))) for r in (train, valid, rows)]
-            make = lambda c: make_pipeline(StandardScaler(), LogisticRegression(C=c / 100, max_iter=2000))
-            seen = self.classes_of(train)
-            best = tuned(make, STRENGTHS, x[0], seen, x[1], self.classes_of(valid))
-            return self.from_probs(best.predict_proba(x[2]), seen)
-        return Labels.baselines(self) | {"pixels": pixels}
+        return Labels.baselines(self) | {"pixels": self._by_pixels}
 
 # %% ../../../nbs/tasks/images/06_classification.ipynb #cde8a1e9
 def top_k(
@@ -109,6 +119,7 @@ def top_k(
     k: int = 5,  # how many answers count
 ) -> float:  # in [0, 1]
     """How often the right label is among the k likeliest; of equally likely ones, the first named.
+
     A label without a probability is not among them.
 
     Parameters
@@ -125,8 +136,12 @@ def top_k(
     float
         in [0, 1]
     """
-    first = lambda probs: sorted(probs, key=probs.get, reverse=True)[:k]
-    return float(np.mean([t in first(p.probs or {p.value: 1.}) for p, t in zip(predictions, targets)]))
+    pairs = zip(predictions, targets, strict=True)
+    return float(np.mean([target in _likeliest(p)[:k] for p, target in pairs]))
+
+def _likeliest(prediction):  # its labels, from the likeliest on
+    probs = prediction.probs or {prediction.value: 1.}
+    return sorted(probs, key=probs.get, reverse=True)
 
 # %% ../../../nbs/tasks/images/06_classification.ipynb #12d0520c
 def grey_pixels(
@@ -147,5 +162,9 @@ def grey_pixels(
     np.ndarray
         n d: from 0 to 1
     """
-    small = [open_picture(p).convert("L").resize((side, side), Image.Resampling.BILINEAR) for p in pictures]
+    grey = (open_picture(p).convert("L") for p in pictures)
+    small = [g.resize((side, side), Image.Resampling.BILINEAR) for g in grey]
     return np.stack([np.asarray(s, dtype=np.float32).ravel() / 255 for s in small])
+
+def _regression(c):  # on grey pixels
+    return make_pipeline(StandardScaler(), LogisticRegression(C=c / 100, max_iter=2000))

@@ -17,26 +17,42 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import initialization as init
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageClassification, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageClassification, PreTrainedConfig,
+    PreTrainedModel, initialization as init,
+)
 from transformers.image_processing_backends import PilBackend
 from transformers.image_utils import PILImageResampling
 from transformers.modeling_outputs import BaseModelOutputWithPooling, ImageClassifierOutput
 
 # %% ../../../nbs/tasks/images/05_efficientnet.ipynb #11a3528b
 class SameConv(nn.Conv2d):
-    "A convolution with TensorFlow's padding: the output has size / stride pixels, rounded up; an odd pad goes right and below."
+    """A convolution with TensorFlow's padding.
+
+    The output has size / stride pixels, rounded up; an odd pad goes right and below.
+    """
     def forward(
         self,
         x: torch.Tensor,  # b c h w
     ) -> torch.Tensor:
-        if self.stride == (1, 1): return F.conv2d(x, self.weight, None, 1, self.kernel_size[0] // 2, 1, self.groups)
-        (k, _), (s, _) = self.kernel_size, self.stride
-        pad = [max((-(-n // s) - 1) * s + k - n, 0) for n in x.shape[:1:-1]]  # of w, then of h
-        return F.conv2d(F.pad(x, [p for n in pad for p in (n // 2, n - n // 2)]), self.weight, None, s, 0, 1, self.groups)
+        k, s = self.kernel_size[0], self.stride[0]
+        if s == 1: return F.conv2d(x, self.weight, None, 1, k // 2, 1, self.groups)
+        pads = []
+        for n in x.shape[:1:-1]:  # of w, then of h
+            pad = max((-(-n // s) - 1) * s + k - n, 0)
+            pads += [pad // 2, pad - pad // 2]
+        return F.conv2d(F.pad(x, pads), self.weight, None, s, 0, 1, self.groups)
 
 # %% ../../../nbs/tasks/images/05_efficientnet.ipynb #0c9adbe1
-STAGES = ((3, 1, 1, 1, 16), (3, 2, 2, 6, 24), (5, 2, 2, 6, 40), (3, 3, 2, 6, 80), (5, 3, 1, 6, 112), (5, 4, 2, 6, 192), (3, 1, 1, 6, 320))  # kernel, repeats, stride, widening, channels
+STAGES = (  # kernel, repeats, stride, widening, channels
+    (3, 1, 1, 1, 16),
+    (3, 2, 2, 6, 24),
+    (5, 2, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (5, 3, 1, 6, 112),
+    (5, 4, 2, 6, 192),
+    (3, 1, 1, 6, 320),
+)
 
 class EfficientNetLiteConfig(PreTrainedConfig):
     """The measures of an EfficientNet-Lite; the defaults are those of Lite0.
@@ -52,7 +68,7 @@ class EfficientNetLiteConfig(PreTrainedConfig):
     dropout
         before the classifier
     depth
-        how many blocks are built, for tasks that need no more; None: all, and the top
+        How many blocks are built, for tasks that need no more; None: all, and the top.
     **kwargs
         as in every configuration, e.g. num_labels
     """
@@ -63,17 +79,22 @@ class EfficientNetLiteConfig(PreTrainedConfig):
         stem_channels: int = 32,  # after the first convolution
         top_channels: int = 1280,  # what the classifier reads
         dropout: float = 0.2,  # before the classifier
-        depth: int | None = None,  # how many blocks are built, for tasks that need no more; None: all, and the top
+        # How many blocks are built, for tasks that need no more; None: all, and the top.
+        depth: int | None = None,
         **kwargs: Any,  # as in every configuration, e.g. num_labels
     ):
-        self.stages, self.stem_channels, self.top_channels = [list(s) for s in stages], stem_channels, top_channels
+        self.stages = [list(stage) for stage in stages]
+        self.stem_channels, self.top_channels = stem_channels, top_channels
         self.dropout, self.depth = dropout, depth
         super().__init__(**kwargs)
 
 # %% ../../../nbs/tasks/images/05_efficientnet.ipynb #47df6626
 class ConvNorm(nn.Module):
     "Convolution, BatchNorm, and ReLU6 unless it is the last of a block."
-    def __init__(self, read: int, write: int, kernel: int = 1, stride: int = 1, groups: int = 1, active: bool = True):
+    def __init__(
+        self, read: int, write: int, kernel: int = 1, stride: int = 1, groups: int = 1,
+        active: bool = True,
+    ):
         super().__init__()
         self.conv = SameConv(read, write, kernel, stride, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(write, eps=1e-3, momentum=.01)
@@ -83,8 +104,12 @@ class ConvNorm(nn.Module):
         x = self.norm(self.conv(x))
         return F.relu6(x) if self.active else x
 
+# %% ../../../nbs/tasks/images/05_efficientnet.ipynb #b59e4637
 class Block(nn.Module):
-    "Widen, filter each channel by itself, narrow; added to what came in where the shapes allow it."
+    """Widen, filter each channel by itself, narrow.
+
+    The result is added to what came in where the shapes allow it.
+    """
     def __init__(self, read: int, write: int, kernel: int, stride: int, widening: int):
         super().__init__()
         wide = read * widening
@@ -113,14 +138,19 @@ def block_sizes(
     list[tuple]
         per block: channels read, channels written, kernel, stride, widening
     """
-    out, read = [], config.stem_channels
+    sizes, read = [], config.stem_channels
     for kernel, repeats, stride, widening, write in config.stages:
-        for i in range(repeats): out.append((read, write, kernel, stride if i == 0 else 1, widening)); read = write
-    return out
+        sizes.append((read, write, kernel, stride, widening))
+        sizes += [(write, write, kernel, 1, widening)] * (repeats - 1)
+        read = write
+    return sizes
 
+# %% ../../../nbs/tasks/images/05_efficientnet.ipynb #dd181f63
 class EfficientNetLitePreTrainedModel(PreTrainedModel):
     "Names that transformers asks for."
-    config_class, base_model_prefix, main_input_name = EfficientNetLiteConfig, "efficientnet", "pixel_values"
+    config_class = EfficientNetLiteConfig
+    base_model_prefix = "efficientnet"
+    main_input_name = "pixel_values"
 
     @torch.no_grad()
     def _init_weights(self, module):  # of a network from scratch: He and others, 2015
@@ -141,10 +171,11 @@ class EfficientNetLiteModel(EfficientNetLitePreTrainedModel):
         self,
         pixel_values: torch.Tensor,  # b 3 h w
         **kwargs: Any,
-    ) -> Any:
+    ) -> Any:  # a map, b d h/32 w/32, and its mean, b d
         x = self.embeddings(pixel_values.contiguous(memory_format=torch.channels_last))
-        for block in self.blocks: x = block(x)
-        return BaseModelOutputWithPooling(last_hidden_state=x, pooler_output=x.mean((2, 3)))  # b d h/32 w/32, b d
+        for block in self.blocks:
+            x = block(x)
+        return BaseModelOutputWithPooling(last_hidden_state=x, pooler_output=x.mean((2, 3)))
 
 # %% ../../../nbs/tasks/images/05_efficientnet.ipynb #b48e8c6a
 class EfficientNetLiteForImageClassification(EfficientNetLitePreTrainedModel):
@@ -170,10 +201,15 @@ class EfficientNetLiteImageProcessor(PilBackend):
 
 # %% ../../../nbs/tasks/images/05_efficientnet.ipynb #c8f8fe94
 _OLD_TO_NEW = (
-    (r"^_conv_stem\.", "efficientnet.embeddings.conv."), (r"^_bn0\.", "efficientnet.embeddings.norm."),
-    (r"^_conv_head\.", "efficientnet.blocks.16.conv."), (r"^_bn1\.", "efficientnet.blocks.16.norm."), (r"^_fc\.", "classifier."),
+    (r"^_conv_stem\.", "efficientnet.embeddings.conv."),
+    (r"^_bn0\.", "efficientnet.embeddings.norm."),
+    (r"^_conv_head\.", "efficientnet.blocks.16.conv."),
+    (r"^_bn1\.", "efficientnet.blocks.16.norm."),
+    (r"^_fc\.", "classifier."),
     (r"^_blocks\.(\d+)\._(\w+)_conv\.", r"efficientnet.blocks.\1.\2.conv."),
-    *((rf"^_blocks\.(\d+)\._bn{i}\.", rf"efficientnet.blocks.\1.{part}.norm.") for i, part in enumerate(("expand", "depthwise", "project"))),
+    (r"^_blocks\.(\d+)\._bn0\.", r"efficientnet.blocks.\1.expand.norm."),
+    (r"^_blocks\.(\d+)\._bn1\.", r"efficientnet.blocks.\1.depthwise.norm."),
+    (r"^_blocks\.(\d+)\._bn2\.", r"efficientnet.blocks.\1.project.norm."),
 )
 
 def new_name(
@@ -186,7 +222,8 @@ def new_name(
     old
         in the file of 2020
     """
-    for pattern, name in _OLD_TO_NEW: old = re.sub(pattern, name, old)
+    for pattern, name in _OLD_TO_NEW:
+        old = re.sub(pattern, name, old)
     return old
 
 # %% ../../../nbs/tasks/images/05_efficientnet.ipynb #fcf31e63
@@ -206,10 +243,14 @@ def convert_lite0(
     model = EfficientNetLiteForImageClassification(EfficientNetLiteConfig(num_labels=1000))
     old = torch.load(next(folder.glob("*.pth")), weights_only=True, map_location="cpu")
     model.load_state_dict({new_name(k): v for k, v in old.items()})
-    model.save_pretrained(out); EfficientNetLiteImageProcessor().save_pretrained(out)
+    model.save_pretrained(out)
+    EfficientNetLiteImageProcessor().save_pretrained(out)
 
 # %% ../../../nbs/tasks/images/05_efficientnet.ipynb #52585dec
 AutoConfig.register("efficientnet-lite", EfficientNetLiteConfig, exist_ok=True)
 AutoModel.register(EfficientNetLiteConfig, EfficientNetLiteModel, exist_ok=True)
-AutoModelForImageClassification.register(EfficientNetLiteConfig, EfficientNetLiteForImageClassification, exist_ok=True)
-AutoImageProcessor.register(EfficientNetLiteConfig, image_processor_classes={"pil": EfficientNetLiteImageProcessor}, exist_ok=True)
+AutoModelForImageClassification.register(
+    EfficientNetLiteConfig, EfficientNetLiteForImageClassification, exist_ok=True)
+AutoImageProcessor.register(
+    EfficientNetLiteConfig, image_processor_classes={"pil": EfficientNetLiteImageProcessor},
+    exist_ok=True)

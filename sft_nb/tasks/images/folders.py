@@ -11,6 +11,7 @@ __all__ = ['PARTS', 'pictures_below', 'left_out_note', 'choose_part', 'read_fold
 # %% ../../../nbs/tasks/images/01_folders.ipynb #ecb0954f
 import os, pickle, re, unicodedata
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +22,36 @@ from .pictures import ENDINGS, opened_picture
 from ...words import how_many
 
 # %% ../../../nbs/tasks/images/01_folders.ipynb #32047fc4
-_LITTER = (".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", ".ipynb_checkpoints", ".git")  # nobody means these
+_LITTER = (  # nobody means these
+    ".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", ".ipynb_checkpoints",
+    ".git",
+)
 
-def _litter(name): return name.lower() in _LITTER or name.startswith("._")
+def _is_litter(name): return name.lower() in _LITTER or name.startswith("._")
 
-def _files_below(folder):  # all files, sorted; a link to a folder that was seen already is not followed
+def _files_below(folder):  # all files, sorted; a link to a folder that was seen is not followed
     seen, found = set(), []
     for place, folders, names in os.walk(folder, followlinks=True):
-        known = os.path.realpath(place) in seen
+        if os.path.realpath(place) in seen:
+            folders.clear()
+            continue
         seen.add(os.path.realpath(place))
-        folders[:] = [] if known else sorted(f for f in folders if not _litter(f))
-        if not known: found += [Path(place) / n for n in sorted(names) if not _litter(n)]
+        folders[:] = sorted(f for f in folders if not _is_litter(f))
+        found += [Path(place) / n for n in sorted(names) if not _is_litter(n)]
     return found
 
+def _files_in(folder):
+    return sorted(p for p in folder.iterdir() if not p.is_dir() and not _is_litter(p.name))
+
+# %% ../../../nbs/tasks/images/01_folders.ipynb #fa4c9fdb
 def _is_picture(path):
     if path.name.startswith(".") or not path.is_file(): return False
-    if path.suffix.lower() in ENDINGS: return True  # even if it is damaged: then it is a mistake to be told
+    if path.suffix.lower() in ENDINGS: return True
     try:
-        with opened_picture(path): return True
-    except DataError: return False
+        with opened_picture(path):
+            return True
+    except DataError:
+        return False
 
 def pictures_below(
     folder: Path,  # to look through
@@ -59,12 +71,15 @@ def pictures_below(
     tuple[list[Path], list[Path]]
         pictures, and other files, each sorted
     """
-    files = _files_below(folder) if deep else sorted(p for p in folder.iterdir() if not (p.is_dir() or _litter(p.name)))
-    hidden = {p for p in files if any(name.startswith(".") for name in p.relative_to(folder).parts)}
-    pictures = [p for p in files if p not in hidden and _is_picture(p)]
+    files = _files_below(folder) if deep else _files_in(folder)
+    def hidden(path): return any(n.startswith(".") for n in path.relative_to(folder).parts)
+    pictures = [p for p in files if not hidden(p) and _is_picture(p)]
     return pictures, sorted(set(files) - set(pictures))
 
 # %% ../../../nbs/tasks/images/01_folders.ipynb #85fc2a9f
+def _some(names, most):  # the first of them; "…" says that there are more
+    return ", ".join(names[:most]) + (" …" if len(names) > most else "")
+
 def left_out_note(
     others: list[Path],  # files that are no pictures we can read
 ) -> list[str]:  # one sentence; none where nothing was left out
@@ -82,16 +97,20 @@ def left_out_note(
     """
     if not others: return []
     endings = Counter(p.suffix.lower() or "no ending" for p in others).most_common()
-    kinds = ", ".join(f"{n} {ending}" for ending, n in endings[:6]) + (" …" if len(endings) > 6 else "")
-    examples = ", ".join("/".join(p.parts[-2:]) for p in others[:3]) + (" …" if len(others) > 3 else "")
-    return [f"{how_many(len(others), 'file')} left out, since we cannot read {'it' if len(others) == 1 else 'them'} as pictures ({kinds}): {examples}. Save pictures as PNG or JPEG"]
+    kinds = _some([f"{n} {ending}" for ending, n in endings], 6)
+    examples = _some(["/".join(p.parts[-2:]) for p in others], 3)
+    them = "it" if len(others) == 1 else "them"
+    return [f"{how_many(len(others), 'file')} left out, since we cannot read {them} as pictures "
+            f"({kinds}): {examples}. Save pictures as PNG or JPEG"]
 
 # %% ../../../nbs/tasks/images/01_folders.ipynb #0603a554
-PARTS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")  # usual names, in small letters
+# Usual names of parts, in small letters.
+PARTS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
 
 def choose_part(
     where: Any,  # file or folder that has several parts
-    parts: dict[str, Path | tuple],  # name -> what to read: a path, or several, the first of which names it
+    # Name -> what to read: a path, or several, the first of which names it.
+    parts: dict[str, Path | tuple],
     part: str,  # the name that was asked for; "": none
 ) -> Path | tuple:  # one of them
     """The part that was named, or the only one. Raises DataError with their names and places.
@@ -101,7 +120,7 @@ def choose_part(
     where
         file or folder that has several parts
     parts
-        name -> what to read: a path, or several, the first of which names it
+        Name -> what to read: a path, or several, the first of which names it.
     part
         the name that was asked for; "": none
 
@@ -114,35 +133,43 @@ def choose_part(
     if part in parts: return parts[part]
     if part and part in plain: return parts[plain[part]]
     if not part and len(parts) == 1: return next(iter(parts.values()))
-    order = sorted(parts, key=lambda n: (not n.lower().startswith("train"), n))
-    places = ", ".join(str(v[0] if isinstance(v, tuple) else v) for v in map(parts.get, order[:5]))
-    first = order[0]
     asked = f"has no part {part!r}" if part else "comes in parts"
-    raise DataError(f"{where} {asked}: give the folder or file of one ({places}), or say part={first!r} (fine-tune: --part {first}).")
+    order = sorted(parts, key=lambda n: (not n.lower().startswith("train"), n))
+    read = [parts[name] for name in order[:5]]
+    places = ", ".join(str(v[0] if isinstance(v, tuple) else v) for v in read)
+    raise DataError(f"{where} {asked}: give the folder or file of one ({places}), "
+                    f"or say part={order[0]!r} (fine-tune: --part {order[0]}).")
 
 # %% ../../../nbs/tasks/images/01_folders.ipynb #4df3388d
-def _holds(folder): return bool(pictures_below(folder, deep=False)[0])
+def _holds_pictures(folder): return bool(pictures_below(folder, deep=False)[0])
 
-def _folders(folder): return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and not _litter(p.name))
+def _folders_in(folder):
+    inside = [p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")]
+    return sorted(p for p in inside if not _is_litter(p.name))
 
 def _parts_of(folder):  # name -> folder, where the folders inside are parts, not classes
-    inside = [f for f in _folders(folder) if _folders(f) and not _holds(f)]
-    named = [f for f in inside if f.name.lower() in PARTS]
-    trains = [f for f in named if f.name.lower().startswith("train")]
-    if named and len(named) == len(_folders(folder)) or trains and len(named) > 1: return {f.name: f for f in inside}
-    return {}
+    folders = _folders_in(folder)
+    inside = [f for f in folders if _folders_in(f) and not _holds_pictures(f)]
+    named = [f.name.lower() for f in inside if f.name.lower() in PARTS]
+    all_named = named and len(named) == len(folders)
+    with_train = len(named) > 1 and any(name.startswith("train") for name in named)
+    return {f.name: f for f in inside} if all_named or with_train else {}
 
 def _only_above(folder):  # a single folder, which holds the folders of the classes
-    inside = _folders(folder)
-    if len(inside) == 1 and not _holds(inside[0]) and sum(map(bool, (pictures_below(f)[0] for f in _folders(inside[0])))) > 1: return inside[0]
+    inside = _folders_in(folder)
+    if len(inside) != 1 or _holds_pictures(inside[0]): return None
+    classes = [f for f in _folders_in(inside[0]) if pictures_below(f)[0]]
+    return inside[0] if len(classes) > 1 else None
 
 # %% ../../../nbs/tasks/images/01_folders.ipynb #97799c72
 def read_folder(
     folder: Path,  # with a folder per class, or with pictures
     part: str = "",  # which folder, where they are train, val, test
-) -> tuple[list[Path], list[str] | None, list[str]]:  # files; the class of each, or None without folders; what to tell
-    """Pictures of a folder per class, or of one folder. Raises DataError for a mixture, and where
-    there are none.
+) -> tuple[list[Path], list[str] | None, list[str]]:  # files, classes, what to tell
+    """Pictures of a folder per class, or of one folder.
+
+    The class of each file is the name of its folder; None without folders. Raises DataError for
+    a mixture, and where there are none.
 
     Parameters
     ----------
@@ -154,42 +181,92 @@ def read_folder(
     Returns
     -------
     tuple[list[Path], list[str] | None, list[str]]
-        files; the class of each, or None without folders; what to tell
+        files, classes, what to tell
     """
-    parts = _parts_of(folder)
-    if len(parts) > 1 or part in parts: folder = choose_part(folder, parts, part)
-    elif part and folder.name.lower() not in PARTS: raise DataError(f"{folder} has no parts, such as train and val: leave part={part!r} out.")
+    folder = _part_of(folder, part)
     loose, others = pictures_below(folder, deep=False)
-    classes = {f: pictures_below(f) for f in _folders(folder)}
+    classes = {f: pictures_below(f) for f in _folders_in(folder)}
     first = next((f for f, (pictures, _) in classes.items() if pictures), None)
-    if loose and first: raise DataError(f"{folder} holds pictures ({loose[0].name}) beside folders of pictures ({first.name}). Put each into the folder of its class, or give a folder of pictures alone.")
+    if loose and first: raise _mistake("mixture", folder, picture=loose[0].name, other=first.name)
     if loose: return loose, None, left_out_note(others)
-    if above := _only_above(folder): raise DataError(f"{folder} holds one folder, and the classes lie below it: give the folder {above}.")
-    if not first: raise DataError(f"{folder} holds no pictures that we can read, and no folders of them" + "".join(f": {note}" for note in left_out_note([*others, *(o for _, rest in classes.values() for o in rest)])) + ".")
-    pairs = [(p, unicodedata.normalize("NFC", f.name)) for f, (pictures, _) in classes.items() for p in pictures]
-    left = [*others, *(o for _, rest in classes.values() for o in rest)]
-    return [p for p, _ in pairs], [name for _, name in pairs], left_out_note(left) + _class_notes(classes)
+    above = _only_above(folder)
+    if above: raise _mistake("above", folder, above=above)
+    left = [*others, *chain(*(rest for _, rest in classes.values()))]
+    if not first:
+        raise _mistake("none", folder, note=": ".join(["", *left_out_note(left)]))
+    files, names = [], []
+    for f, (pictures, _) in classes.items():
+        files += pictures
+        names += [_class_name(f)] * len(pictures)
+    return files, names, left_out_note(left) + _class_notes(classes)
+
+# %% ../../../nbs/tasks/images/01_folders.ipynb #01bb07be
+def _part_of(folder, part):
+    parts = _parts_of(folder)
+    if len(parts) > 1 or part in parts: return choose_part(folder, parts, part)
+    if part and folder.name.lower() not in PARTS: raise _mistake("no parts", folder, part=part)
+    return folder
+
+# %% ../../../nbs/tasks/images/01_folders.ipynb #3a4fd3d8
+_SENTENCES = {
+    "no parts": "{folder} has no parts, such as train and val: leave part={part!r} out.",
+    "mixture": "{folder} holds pictures ({picture}) beside folders of pictures ({other}). Put each "
+               "into the folder of its class, or give a folder of pictures alone.",
+    "above": "{folder} holds one folder, and the classes lie below it: give the folder {above}.",
+    "none": "{folder} holds no pictures that we can read, and no folders of them{note}.",
+}
+
+def _mistake(kind, folder, **details):  # an exception, to be raised
+    return DataError(_SENTENCES[kind].format(folder=folder, **details))
+
+def _class_name(folder): return unicodedata.normalize("NFC", folder.name)
 
 def _class_notes(classes):  # folder -> (pictures, other files): what to tell about whole classes
-    empty = [f.name for f, (pictures, _) in classes.items() if not pictures]
-    notes = [f"No picture is left in {'the folder' if len(empty) == 1 else 'the folders'} {', '.join(map(repr, empty[:8]))}{' …' if len(empty) > 8 else ''}: there is no such class"] if empty else []
-    spelt = Counter(unicodedata.normalize("NFC", f.name) for f in classes)
-    return notes + [f"{n} folders are called {name!r} in two ways of writing the same letters in Unicode: they are one class" for name, n in spelt.items() if n > 1]
+    notes = []
+    empty = [repr(f.name) for f, (pictures, _) in classes.items() if not pictures]
+    if empty:
+        folders = "the folder" if len(empty) == 1 else "the folders"
+        says = f"No picture is left in {folders} {_some(empty, 8)}: there is no such class"
+        notes.append(says)
+    for name, n in Counter(map(_class_name, classes)).items():
+        if n == 1: continue
+        notes.append(f"{n} folders are called {name!r} in two ways of writing the same letters in "
+                     "Unicode: they are one class")
+    return notes
 
 # %% ../../../nbs/tasks/images/01_folders.ipynb #1af876ad
+_KNOWN = {
+    "_reconstruct": ("multiarray", np._core.multiarray._reconstruct),
+    "ndarray": ("numpy", np.ndarray), "dtype": ("numpy", np.dtype),
+}
+
 class _OnlyArrays(pickle.Unpickler):
     "Reads lists, dictionaries, texts and numpy arrays; refuses every other name."
     def find_class(self, module, name):
-        known = {("multiarray", "_reconstruct"): np._core.multiarray._reconstruct, ("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype}
-        found = known.get((module.split(".")[-1], name)) if module.split(".")[0] == "numpy" else None
-        if found is None: raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return found
+        library, last = module.split(".")[0], module.split(".")[-1]
+        place, found = _KNOWN.get(name, (None, None))
+        if library == "numpy" and last == place: return found
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
+def _unpickled(path):
+    with open(path, "rb") as file:
+        return _OnlyArrays(file, encoding="bytes").load()
+
+def _pixels_and_labels(path):  # n 3072; n
+    batch = _unpickled(path)
+    pixels, labels = batch[b"data"], [int(label) for label in batch[b"labels"]]
+    whole = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8
+    if not whole or pixels.shape != (len(labels), 3072):
+        raise ValueError("there is no array of 3,072 bytes a picture")
+    return pixels, labels
+
+# %% ../../../nbs/tasks/images/01_folders.ipynb #7a326311
 def read_cifar(
     path: Path,  # data_batch_1 … data_batch_5, or test_batch
 ) -> tuple[list[np.ndarray], list[int]]:  # pictures (32 32 3, uint8) and class numbers
-    """One file of CIFAR-10's Python version. Nothing in it is run; raises DataError for anything
-    but numbers.
+    """One file of CIFAR-10's Python version.
+
+    Nothing in it is run; raises DataError for anything but numbers.
 
     Parameters
     ----------
@@ -202,12 +279,17 @@ def read_cifar(
         pictures (32 32 3, uint8) and class numbers
     """
     try:
-        with open(path, "rb") as file: batch = _OnlyArrays(file, encoding="bytes").load()
-        pixels, labels = batch[b"data"], [int(l) for l in batch[b"labels"]]
-        if not (isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.shape == (len(labels), 3072)): raise ValueError("there is no array of 3,072 bytes a picture")
-    except FileNotFoundError: raise DataError(f"There is no file {path}.") from None
-    except pickle.UnpicklingError as e: raise DataError(f"{path} was not opened: {e}, and a file of pictures has no use for that. Opening it could run a program.") from None
-    except Exception as e: raise DataError(f"{path} is no batch of CIFAR-10's Python version ({type(e).__name__}: {e}). Unpack cifar-10-python.tar.gz again.") from None
+        pixels, labels = _pixels_and_labels(path)
+    except FileNotFoundError:
+        raise DataError(f"There is no file {path}.") from None
+    except pickle.UnpicklingError as e:
+        raise DataError(f"{path} was not opened: {e}, and a file of pictures has no use for that. "
+                        "Opening it could run a program.") from None
+    except Exception as e:
+        raise DataError(
+            f"{path} is no batch of CIFAR-10's Python version "
+            f"({type(e).__name__}: {e}). Unpack cifar-10-python.tar.gz again."
+        ) from None
     return list(pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)), labels
 
 # %% ../../../nbs/tasks/images/01_folders.ipynb #81100b25
@@ -242,9 +324,12 @@ def cifar_names(
     meta = (path if path.is_dir() else path.parent) / "batches.meta"
     if not meta.is_file(): return None
     try:
-        with open(meta, "rb") as file: return [n.decode() for n in _OnlyArrays(file, encoding="bytes").load()[b"label_names"]]
-    except Exception as e: raise DataError(f"{meta} cannot be read ({type(e).__name__}: {e}). Unpack cifar-10-python.tar.gz again.") from None
+        return [name.decode() for name in _unpickled(meta)[b"label_names"]]
+    except Exception as e:
+        raise DataError(f"{meta} cannot be read ({type(e).__name__}: {e}). "
+                        "Unpack cifar-10-python.tar.gz again.") from None
 
+# %% ../../../nbs/tasks/images/01_folders.ipynb #223f0c34
 def read_cifar_files(
     path: Path,  # a batch, or a folder with batches
 ) -> tuple[list[np.ndarray], list[str]]:  # pictures, and names of their classes
@@ -261,7 +346,13 @@ def read_cifar_files(
         pictures, and names of their classes
     """
     files = sorted(path.glob("data_batch_*")) if path.is_dir() else [path]
-    batches, names = [read_cifar(f) for f in files], cifar_names(path)
-    pictures, numbers = [p for b in batches for p in b[0]], [n for b in batches for n in b[1]]
-    if names and numbers and max(numbers) >= len(names): raise DataError(f"{path}: class number {max(numbers)}, but batches.meta names only {len(names)}.")
+    pictures, numbers = [], []
+    for file in files:
+        of_file, its_numbers = read_cifar(file)
+        pictures += of_file
+        numbers += its_numbers
+    names = cifar_names(path)
+    if names and numbers and max(numbers) >= len(names):
+        raise DataError(f"{path}: class number {max(numbers)}, "
+                        f"but batches.meta names only {len(names)}.")
     return pictures, [names[n] if names else str(n) for n in numbers]

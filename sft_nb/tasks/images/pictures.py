@@ -21,27 +21,54 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ...task import DataError
 
 # %% ../../../nbs/tasks/images/00_pictures.ipynb #fe8d2e93
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")  # of picture files, in small letters
-LONGEST, MOST = 2**14, 2**26  # pixels of a side, pixels in all: more is a mistake, or a bomb that fills the memory
+# Endings of picture files, in small letters.
+ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+# Pixels of a side, pixels in all: more is a mistake, or a bomb that fills the memory.
+LONGEST, MOST = 2**14, 2**26
+_PROFILED = ("CMYK", "LAB", "HSV", "YCbCr")  # colours that need a profile; a JPEG's YCbCr do not
 
+_SENTENCES = {
+    "large": "it has {w:,} × {h:,} pixels, more than we decode ({longest:,} a side, {most:,} in "
+             "all). Make it smaller first",
+    "pages": "it is an animation, or has several pages ({pages}). Save the one you mean as a file "
+             "of its own",
+    "deep": "it has more than 8 bits a channel. Bring it to 0 … 255 yourself, since only you know "
+            "which range matters",
+    "colours": "its colours are {mode}. Convert it to RGB, with its colour profile",
+    "turned": "its EXIF data say that it should be turned before it is shown. Turn it and save it "
+              "anew, so that pixels and coordinates mean the same",
+}
+
+# %% ../../../nbs/tasks/images/00_pictures.ipynb #55eec6da
 def _trouble(im, upright):
     "What is wrong with an opened, but not yet decoded picture; None if nothing is."
+    kind = _kind_of_trouble(im, upright)
+    if kind is None: return None
+    (w, h), pages = im.size, getattr(im, "n_frames", 1)
+    return _SENTENCES[kind].format(
+        w=w, h=h, longest=LONGEST, most=MOST, pages=pages, mode=im.mode)
+
+def _kind_of_trouble(im, upright):
     w, h = im.size
-    if max(w, h) > LONGEST or w * h > MOST: return f"it has {w:,} × {h:,} pixels, more than we decode ({LONGEST:,} a side, {MOST:,} in all). Make it smaller first"
-    if im.format != "MPO" and getattr(im, "n_frames", 1) > 1: return f"it is an animation, or has several pages ({im.n_frames}). Save the one you mean as a file of its own"
-    if im.mode.startswith(("I", "F")) or any(";16" in str(tile[-1]) for tile in getattr(im, "tile", ())): return "it has more than 8 bits a channel. Bring it to 0 … 255 yourself, since only you know which range matters"
-    if im.mode in ("CMYK", "LAB", "HSV", "YCbCr") and im.format != "JPEG" or im.mode == "CMYK": return f"its colours are {im.mode}. Convert it to RGB, with its colour profile"
-    if not upright and im.getexif().get(0x0112, 1) != 1: return "its EXIF data say that it should be turned before it is shown. Turn it and save it anew, so that pixels and coordinates mean the same"
+    tiles = [str(tile[-1]) for tile in getattr(im, "tile", ())]
+    if max(w, h) > LONGEST or w * h > MOST: return "large"
+    if im.format != "MPO" and getattr(im, "n_frames", 1) > 1: return "pages"
+    if im.mode.startswith(("I", "F")) or any(";16" in tile for tile in tiles): return "deep"
+    if im.mode == "CMYK" or im.mode in _PROFILED and im.format != "JPEG": return "colours"
+    if not upright and im.getexif().get(0x0112, 1) != 1: return "turned"
 
 # %% ../../../nbs/tasks/images/00_pictures.ipynb #a967b6dc
 def _rgb(im):
     im = ImageOps.exif_transpose(im)
-    if not (im.mode in ("RGBA", "LA", "PA") or "transparency" in im.info): return im.convert("RGB")
+    clear = im.mode in ("RGBA", "LA", "PA") or "transparency" in im.info
+    if not clear: return im.convert("RGB")
     im = im.convert("RGBA")
     white = Image.new("RGBA", im.size, "white")
     return Image.alpha_composite(white, im).convert("RGB")
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000")  # that we read
+# %% ../../../nbs/tasks/images/00_pictures.ipynb #34f7478d
+# Formats that we read.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000")
 
 def _readers():  # those of `FORMATS` that this Pillow was built with
     Image.init()
@@ -67,19 +94,34 @@ def opened_picture(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow's own, higher limit for bombs
-            with Image.open(file, formats=_readers()) as im: yield im
-    except DataError: raise
-    except FileNotFoundError: raise DataError("there is no such file") from None
-    except PermissionError: raise DataError("we are not allowed to read it") from None
-    except UnidentifiedImageError: raise DataError(f"it is no picture that we can read ({', '.join(FORMATS)})") from None
-    except Image.DecompressionBombError: raise DataError(f"it has more pixels than we decode ({MOST:,}). Make it smaller first") from None
-    except Exception as e: raise DataError(f"it cannot be decoded ({str(e)[:100] or type(e).__name__}): it is cut short or damaged. Fetch or save it again") from None
+            with Image.open(file, formats=_readers()) as im:
+                yield im
+    except DataError:
+        raise
+    except Exception as e:
+        raise DataError(_reason(e)) from None
 
 def _decode(file, upright):
     with opened_picture(file) as im:
-        if trouble := _trouble(im, upright): raise DataError(trouble)
+        trouble = _trouble(im, upright)
+        if trouble: raise DataError(trouble)
         im.load()
         return _rgb(im)
+
+# %% ../../../nbs/tasks/images/00_pictures.ipynb #cfe8d0d7
+_REASONS = (
+    (FileNotFoundError, "there is no such file"),
+    (PermissionError, "we are not allowed to read it"),
+    (UnidentifiedImageError, f"it is no picture that we can read ({', '.join(FORMATS)})"),
+    (Image.DecompressionBombError,
+     f"it has more pixels than we decode ({MOST:,}). Make it smaller first"),
+)
+
+def _reason(error):
+    for kind, says in _REASONS:
+        if isinstance(error, kind): return says
+    details = str(error)[:100] or type(error).__name__
+    return f"it cannot be decoded ({details}): it is cut short or damaged. Fetch or save it again"
 
 # %% ../../../nbs/tasks/images/00_pictures.ipynb #ba295125
 def no_file(
@@ -102,21 +144,38 @@ def no_file(
         if path.is_file(): return None
         if path.is_dir(): return "it is a folder, where the path of one file belongs"
         return "it is a pipe or a device, not a file" if path.exists() else "there is no such file"
-    except OSError as e: return f"it cannot be reached ({e.strerror})"
+    except OSError as e:
+        return f"it cannot be reached ({e.strerror})"
 
 # %% ../../../nbs/tasks/images/00_pictures.ipynb #d72e51d3
 def _from_array(values):
-    try: pixels = np.asarray(values)
-    except ValueError: raise DataError("its rows have different lengths") from None
-    if pixels.dtype.kind not in "iu": raise DataError(f"an array of {pixels.dtype}: pixels are whole numbers, 0 to 255. Of numbers from 0 to 1: (x * 255).round().astype('uint8')")
-    if pixels.size == 0 or pixels.min() < 0 or pixels.max() > 255: raise DataError("an array with numbers outside 0 … 255" if pixels.size else "an array without pixels")
+    try:
+        pixels = np.asarray(values)
+    except ValueError:
+        raise DataError("its rows have different lengths") from None
+    trouble = _trouble_of_array(pixels)
+    if trouble: raise DataError(trouble)
     if pixels.ndim == 3 and pixels.shape[-1] == 1: pixels = pixels[..., 0]
-    if pixels.ndim == 3 and pixels.shape[0] in (1, 3) and pixels.shape[-1] > 4: raise DataError(f"an array of shape {pixels.shape}: here channels stand last. x.transpose(1, 2, 0)")
-    if not (pixels.ndim == 2 or pixels.ndim == 3 and pixels.shape[-1] in (3, 4)): raise DataError(f"an array of shape {pixels.shape}: height × width, or height × width × 3, is a picture")
     return Image.fromarray(pixels.astype(np.uint8))
 
+def _trouble_of_array(pixels):  # None: it is a picture
+    if pixels.dtype.kind not in "iu":
+        return (f"an array of {pixels.dtype}: pixels are whole numbers, 0 to 255. "
+                "Of numbers from 0 to 1: (x * 255).round().astype('uint8')")
+    if pixels.size == 0: return "an array without pixels"
+    if pixels.min() < 0 or pixels.max() > 255: return "an array with numbers outside 0 … 255"
+    shape = pixels.shape
+    if len(shape) == 3 and shape[-1] == 1: shape = shape[:2]
+    if len(shape) == 2 or len(shape) == 3 and shape[-1] in (3, 4): return None
+    if len(shape) == 3 and shape[0] in (1, 3) and shape[-1] > 4:
+        return f"an array of shape {shape}: here channels stand last. x.transpose(1, 2, 0)"
+    return f"an array of shape {shape}: height × width, or height × width × 3, is a picture"
+
+# %% ../../../nbs/tasks/images/00_pictures.ipynb #bd678819
 def open_picture(
-    source: Any,  # a path, bytes, an array (h w, or h w 3; 0 to 255), a PIL image, or {"bytes": …} as in Parquet files of pictures
+    # A path, bytes, an array (h w, or h w 3; 0 to 255), a PIL image, or {"bytes": …} as in Parquet
+    # files of pictures.
+    source: Any,
     upright: bool = True,  # turn a photograph as its EXIF data say; False: refuse it
 ) -> Image.Image:  # RGB, 8 bits
     """Open and decode one picture. Raises DataError with the reason, without the picture's name.
@@ -124,8 +183,8 @@ def open_picture(
     Parameters
     ----------
     source
-        a path, bytes, an array (h w, or h w 3; 0 to 255), a PIL image, or {"bytes": …} as in
-        Parquet files of pictures
+        A path, bytes, an array (h w, or h w 3; 0 to 255), a PIL image, or {"bytes": …} as in
+        Parquet files of pictures.
     upright
         turn a photograph as its EXIF data say; False: refuse it
 
@@ -136,37 +195,48 @@ def open_picture(
     """
     if isinstance(source, dict): source = source.get("bytes") or source.get("path") or ""
     if isinstance(source, Image.Image):
-        if trouble := _trouble(source, upright): raise DataError(trouble)
+        trouble = _trouble(source, upright)
+        if trouble: raise DataError(trouble)
         return _rgb(source)
     if isinstance(source, (np.ndarray, list, tuple)): return _rgb(_from_array(source))
-    if not isinstance(source, (str, Path, bytes)): raise DataError(f"a {type(source).__name__} is no picture")
-    return _decode(_readable(source), upright)
+    if isinstance(source, (str, Path, bytes)): return _decode(_readable(source), upright)
+    raise DataError(f"a {type(source).__name__} is no picture")
 
 def _readable(source):  # what Pillow opens
     if isinstance(source, bytes): return io.BytesIO(source)
-    if reason := no_file(source): raise DataError(reason)
+    reason = no_file(source)
+    if reason: raise DataError(reason)
     return source
 
 # %% ../../../nbs/tasks/images/00_pictures.ipynb #ce619378
 class Picture(str):
-    "The path of a picture file that was looked into: `fingerprint` of its pixels (32 digits; empty if it cannot be used), `trouble` (or None), `size`."
+    """The path of a picture file that was looked into.
+
+    `fingerprint` of its pixels (32 digits; empty if it cannot be used), `trouble` (or None),
+    `size` (width and height in pixels).
+    """
     def __new__(
         cls,
-        path,  # of the file
+        path: str | Path,  # of the file
         upright: bool = True,  # as in `open_picture`
     ):
-        self = super().__new__(cls, absolute_path(path))
-        self.fingerprint, self.trouble, self.size = "", None, None
-        try: picture = open_picture(str(self), upright)
-        except DataError as e: self.trouble = str(e)
-        else:
-            pixels = np.asarray(picture)
-            self.size = picture.size  # width and height in pixels
-            self.fingerprint = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:32]
-        return self
+        path = absolute_path(path)
+        try:
+            picture = open_picture(str(path), upright)
+        except DataError as e:
+            return _picture(path, "", str(e))
+        pixels = np.asarray(picture)
+        digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+        return _picture(path, digest[:32], None, picture.size)
 
     def __reduce__(self): return _picture, (str(self), self.fingerprint, self.trouble, self.size)
 
+def _picture(path, fingerprint, trouble, size=None):  # as it was when it was looked into
+    self = str.__new__(Picture, path)
+    self.fingerprint, self.trouble, self.size = fingerprint, trouble, size
+    return self
+
+# %% ../../../nbs/tasks/images/00_pictures.ipynb #8b3d9689
 def absolute_path(
     path: str | Path,  # ~ is the home folder
 ) -> Path:
@@ -177,14 +247,11 @@ def absolute_path(
     path
         ~ is the home folder
     """
-    try: path = Path(path).expanduser()
-    except RuntimeError: path = Path(path)  # ~somebody, who has no home here
+    try:
+        path = Path(path).expanduser()
+    except RuntimeError:
+        path = Path(path)  # ~somebody, who has no home here
     return path.absolute()
-
-def _picture(path, fingerprint, trouble, size=None):  # as it was when it was looked into
-    self = str.__new__(Picture, path)
-    self.fingerprint, self.trouble, self.size = fingerprint, trouble, size
-    return self
 
 def shown_path(
     path: str | Path,  # of any length
@@ -218,7 +285,8 @@ def picture_size(
     if isinstance(source, Picture) and source.size: return source.size
     if isinstance(source, np.ndarray) and source.ndim >= 2: return source.shape[1], source.shape[0]
     if not isinstance(source, (str, Path)): return open_picture(source, upright=False).size
-    with opened_picture(_readable(source)) as im: return im.size
+    with opened_picture(_readable(source)) as im:
+        return im.size
 
 # %% ../../../nbs/tasks/images/00_pictures.ipynb #913602a2
 def plot_pictures(
@@ -254,12 +322,20 @@ def plot_pictures(
     import matplotlib.pyplot as plt  # not at the top: drawing is slow to import
     columns = min(columns, len(pictures)) or 1
     lines = -(-len(pictures) // columns)
-    fig, axes = plt.subplots(lines, columns, figsize=(columns * side, lines * side * (1.25 if titles else 1)), squeeze=False, layout="constrained", facecolor="white")
+    inches = columns * side, lines * side * (1.25 if titles else 1)
+    fig, axes = plt.subplots(
+        lines, columns, figsize=inches, squeeze=False, layout="constrained", facecolor="white")
     plt.close(fig)  # it is shown once, where a cell ends with it
     axes = axes.ravel()
-    for ax in axes: ax.set_axis_off()
-    for i, (ax, picture) in enumerate(zip(axes, pictures)):
-        ax.imshow(np.asarray(picture), cmap="gray", vmin=0, vmax=255, interpolation="nearest" if max(np.asarray(picture).shape[:2]) < 64 else None)
-        if titles: ax.set_title(titles[i], fontsize=8, color=colors[i] if colors else "black", parse_math=False)
-        if draw: draw(ax, i)
+    for ax in axes:
+        ax.set_axis_off()
+    for i, picture in enumerate(pictures):
+        _draw_picture(axes[i], np.asarray(picture))
+        color = colors[i] if colors else "black"
+        if titles: axes[i].set_title(titles[i], fontsize=8, color=color, parse_math=False)
+        if draw: draw(axes[i], i)
     return fig
+
+def _draw_picture(ax, pixels):  # small ones without a blur
+    smooth = "nearest" if max(pixels.shape[:2]) < 64 else None
+    ax.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation=smooth)

@@ -39,8 +39,11 @@ def sized(
     np.ndarray
         3 h w: uint8, or float32 where the processor cannot be divided
     """
-    plain = processor(images=picture, do_rescale=False, do_normalize=False, return_tensors="np")["pixel_values"][0]
-    return plain if plain.dtype == np.uint8 else processor(images=picture, return_tensors="np")["pixel_values"][0].astype(np.float32)
+    plain = _pixels(processor, picture, do_rescale=False, do_normalize=False)
+    return plain if plain.dtype == np.uint8 else _pixels(processor, picture).astype(np.float32)
+
+def _pixels(processor, picture, **options):
+    return processor(images=picture, return_tensors="np", **options)["pixel_values"][0]
 
 def scaled(
     processor: Any,  # the same
@@ -61,7 +64,10 @@ def scaled(
         b 3 h w, float32
     """
     if pictures[0].dtype != np.uint8: return torch.from_numpy(np.stack(pictures))
-    return processor(images=pictures, input_data_format="channels_first", do_resize=False, do_center_crop=False, do_pad=False, return_tensors="pt")["pixel_values"].float()
+    as_they_are = {"do_resize": False, "do_center_crop": False, "do_pad": False}
+    out = processor(
+        images=pictures, input_data_format="channels_first", return_tensors="pt", **as_they_are)
+    return out["pixel_values"].float()
 
 # %% ../../../nbs/tasks/images/03_processors.ipynb #574ce25e
 def resize_to(
@@ -78,16 +84,23 @@ def resize_to(
         pixels a side; None: leave it
     """
     if size is None: return processor
-    square, old = {"height": size, "width": size}, dict(processor.size)
-    ways = [(square, None), ({"shortest_edge": size}, None)]
-    if getattr(processor, "do_center_crop", False) and old.get("shortest_edge"): ways.insert(0, ({"shortest_edge": round(size * old["shortest_edge"] / dict(processor.crop_size)["height"])}, square))
-    for wanted, crop in ways:
+    for wanted, crop in _ways_to(processor, size):
         processor.size = wanted
         if crop: processor.crop_size = crop
-        try: got = sized(processor, Image.new("RGB", (2 * size, size + 3))).shape
-        except (ValueError, KeyError, TypeError, AttributeError): continue
+        try:
+            got = sized(processor, Image.new("RGB", (2 * size, size + 3))).shape
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
         if got == (3, size, size): return processor
-    raise CheckpointError(f"The image processor {type(processor).__name__} cannot be made to give squares of {size} pixels: leave `size` out.")
+    raise CheckpointError(f"The image processor {type(processor).__name__} cannot be made to give "
+                          f"squares of {size} pixels: leave `size` out.")
+
+def _ways_to(processor, size):  # (size, crop_size) of a processor that may give such squares
+    square, edge = {"height": size, "width": size}, dict(processor.size).get("shortest_edge")
+    ways = [(square, None), ({"shortest_edge": size}, None)]
+    if not getattr(processor, "do_center_crop", False) or not edge: return ways
+    wider = round(size * edge / dict(processor.crop_size)["height"])
+    return [({"shortest_edge": wider}, square), *ways]
 
 # %% ../../../nbs/tasks/images/03_processors.ipynb #102565a8
 LARGEST = 2**12  # pixels a side that a network may be asked to see
@@ -105,16 +118,33 @@ def check_processor(
     where = f"{type(processor).__name__}, read from preprocessor_config.json,"
     for name in ("size", "crop_size", "pad_size"):
         for key, pixels in dict(getattr(processor, name, None) or {}).items():
-            good = pixels is None or isinstance(pixels, (int, float)) and 1 <= pixels <= LARGEST
-            if not good: raise CheckpointError(f"{where} has {name}: {key} {short(pixels)}. It is a number of pixels, from 1 to {LARGEST:,}.")
-    for name in ("image_mean", "image_std"):
-        values = getattr(processor, name, None)
-        numbers = [values] if isinstance(values, (int, float)) else values if isinstance(values, (list, tuple)) else None
-        good = values is None or numbers is not None and len(numbers) in (1, 3) and all(isinstance(v, (int, float)) and math.isfinite(v) for v in numbers)
-        if not good or name == "image_std" and numbers and not all(numbers): raise CheckpointError(f"{where} has {name} {short(values)}. It is three finite numbers, one for each of red, green and blue{', and none is 0' if name == 'image_std' else ''}.")
+            if _is_side(pixels): continue
+            raise CheckpointError(f"{where} has {name}: {key} {short(pixels)}. "
+                                  f"It is a number of pixels, from 1 to {LARGEST:,}.")
+    mean, std = (getattr(processor, name, None) for name in ("image_mean", "image_std"))
+    colours = "It is three finite numbers, one for each of red, green and blue"
+    if not _are_colours(mean):
+        raise CheckpointError(f"{where} has image_mean {short(mean)}. {colours}.")
+    if not _are_colours(std) or 0 in _listed(std):
+        raise CheckpointError(f"{where} has image_std {short(std)}. {colours}, and none is 0.")
+
+# %% ../../../nbs/tasks/images/03_processors.ipynb #50086920
+def _is_side(pixels):
+    return pixels is None or isinstance(pixels, (int, float)) and 1 <= pixels <= LARGEST
+
+def _listed(values):  # the numbers of a setting, which may be one, several or none
+    if values is None: return []
+    return [values] if isinstance(values, (int, float)) else values
+
+def _are_colours(values):
+    if values is None: return True
+    numbers = _listed(values)
+    if not isinstance(numbers, (list, tuple)) or len(numbers) not in (1, 3): return False
+    return all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers)
 
 # %% ../../../nbs/tasks/images/03_processors.ipynb #90d920dc
-STEP_OF_SIZE, LEAST = 32, 64  # pixels: sizes are multiples of this; the smallest that we choose by ourselves
+# Pixels: sizes are multiples of the first; the second is the smallest that we choose by ourselves.
+STEP_OF_SIZE, LEAST = 32, 64
 
 def median_side(
     pictures: list,  # as they stand in a table
@@ -136,8 +166,10 @@ def median_side(
     """
     sides = []
     for picture in pictures[::max(1, len(pictures) // most)]:
-        try: sides.append(max(picture_size(picture)))
-        except DataError: continue  # it has been told elsewhere
+        try:
+            sides.append(max(picture_size(picture)))
+        except DataError:
+            continue  # it has been told elsewhere
     return int(np.median(sides)) if sides else None
 
 def size_for(
@@ -173,7 +205,8 @@ def own_size(
     int | None
         pixels a side; None: it does not say
     """
-    size = dict((processor.crop_size if getattr(processor, "do_center_crop", False) else None) or processor.size)
+    cropped = processor.crop_size if getattr(processor, "do_center_crop", False) else None
+    size = dict(cropped or processor.size)
     return size.get("height") or size.get("shortest_edge")
 
 def seen_by(
@@ -199,7 +232,9 @@ def seen_by(
         with torch.inference_mode():
             return processor, model(pixel_values=scaled(processor, [empty]))
     except (ValueError, RuntimeError, TypeError) as e:
-        raise CheckpointError(f"{type(model).__name__} cannot see pictures of this size ({_line(e)}). "
-                              "Leave `size` out, or take a network of convolutions.") from e
+        says = f"{type(model).__name__} cannot see pictures of this size ({_first_line(e)}). "
+        raise CheckpointError(says + "Leave `size` out, or take a network of convolutions.") from e
 
-def _line(error): return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:120]
+def _first_line(error):
+    said = str(error).strip() or type(error).__name__
+    return said.splitlines()[0].rstrip(".")[:120]

@@ -21,8 +21,9 @@ def convert_gguf(
     folder: Path,  # with one .gguf file
     out: Path,  # a new folder for transformers
 ) -> None:
-    """Take the weights out of their blocks and write them with 16 bits, with the tokenizer beside
-    them.
+    """Take the weights out of their blocks and write them with 16 bits.
+
+    The tokenizer is written beside them.
 
     Parameters
     ----------
@@ -35,6 +36,8 @@ def convert_gguf(
         import gguf  # noqa: F401  transformers reads the file with it
     file = next(Path(folder).glob("*.gguf")).name
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
-    with redirect_stderr(io.StringIO()):  # a progress bar that no setting turns off; what goes wrong is raised
-        model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, quantization_config=GgufConfig(dequantize=True))
-    model.half().save_pretrained(out); tokenizer.save_pretrained(out)
+    unpacked = {"gguf_file": file, "quantization_config": GgufConfig(dequantize=True)}
+    with redirect_stderr(io.StringIO()):  # a progress bar; what goes wrong is raised
+        model = AutoModelForCausalLM.from_pretrained(folder, **unpacked)
+    model.half().save_pretrained(out)
+    tokenizer.save_pretrained(out)

@@ -13,6 +13,7 @@ __all__ = ['TALKS', 'MORE', 'ANSWERS', 'FORMS', 'UNUSED', 'ASK', 'InstructionTun
 import re
 from collections import Counter
 from dataclasses import KW_ONLY, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,8 +32,12 @@ from ...models.layers import evaluation_mode
 from ...data.table_reader import read_table
 from ...chance import rng_for
 from ...task import CheckpointError, DataError, Finding, learned
-from .chat import Chat, check_messages, check_template_file, positions, read_messages, stop_tokens
-from .decoding import Generating, check_written, must_be_whole, must_have_room, place_in, sacrebleu
+from .bleu import sacrebleu
+from .chat import Chat, check_template_file, positions, stop_tokens
+from .conversations import check_messages, read_messages
+from sft_nb.tasks.writing.decoding import (
+    Generating, check_written, must_be_whole, must_have_room, place_in,
+)
 from ..tagging.spans import tags_to_spans
 from ...words import is_empty, short
 
@@ -44,7 +49,7 @@ class InstructionTuning(Generating):
     Parameters
     ----------
     prompt
-        column with the question: a text, or a list of messages that ends with the user
+        Column with the question: a text, or a list of messages that ends with the user.
     completion
         column with the answer
     messages
@@ -57,7 +62,8 @@ class InstructionTuning(Generating):
     name: ClassVar[str] = "instruction-tuning"
     suited: ClassVar[tuple[str, ...]] = ("chat decoder", "text decoder")
     first: ClassVar[str] = "smollm2"
-    prompt: str = "prompt"  # column with the question: a text, or a list of messages that ends with the user
+    # Column with the question: a text, or a list of messages that ends with the user.
+    prompt: str = "prompt"
     completion: str = "completion"  # column with the answer
     messages: str = "messages"  # column with whole conversations, where there are no two columns
     _: KW_ONLY
@@ -69,25 +75,35 @@ class InstructionTuning(Generating):
 
     def _rules(self):
         wrong = self.template is not None and not isinstance(self.template, (str, Path))
-        return Generating._rules(self) + [(wrong, f"template={short(self.template)}: the path of a Jinja file, or None")]
+        says = f"template={short(self.template)}: the path of a Jinja file, or None"
+        return Generating._rules(self) + [(wrong, says)]
 
-    def _form(self, columns):  # f(row, labelled) -> question, answer; None: no form that we know
-        if self.messages in columns: return lambda row, labelled: _cut_off(row[self.messages], labelled)
-        if self.prompt in columns: return lambda row, labelled: _pair(row[self.prompt], row.get(self.completion))
-        if "instruction" in columns: return self._instruction(columns)
-        talk = next((c for c in TALKS if c in columns), None)
-        return (lambda row, labelled: _cut_off(row[talk], labelled)) if talk else None
+    def _reader(self, columns):  # f(row, labelled) -> question, answer; or None
+        if self.messages in columns: return partial(_halves_of_talk, self.messages)
+        if self.prompt in columns:
+            return lambda row, labelled: _halves(row[self.prompt], row.get(self.completion))
+        if "instruction" in columns: return self._instruction_reader(columns)
+        talk = _first_of(TALKS, columns)
+        return partial(_halves_of_talk, talk) if talk else None
 
-    def _instruction(self, columns):  # the same, for Alpaca's and Dolly's columns
-        more, answer = (next((c for c in names if c in columns), None) for names in (MORE, (self.completion, *ANSWERS)))
+    def _instruction_reader(self, columns):  # for Alpaca's and Dolly's columns
+        more, answer = _first_of(MORE, columns), _first_of((self.completion, *ANSWERS), columns)
         def read(row, labelled):
-            if labelled and answer is None: raise DataError(f"The answers to the column 'instruction' are looked for in {self.completion!r}, 'output' or 'response', and there is none of them. There is: {', '.join(map(repr, columns))}")
+            if labelled and answer is None: raise self._no_answers(columns)
             asked, beside = row["instruction"], row.get(more)
-            if is_empty(beside) or is_empty(asked): return _pair(asked, row.get(answer))
-            other = [v for v in (asked, beside) if not isinstance(v, str)]
-            if other: raise DataError(f"The columns 'instruction' and {more!r} hold texts, not {short(other[0])}")
-            return _pair(f"{asked}\n\n{beside}", row.get(answer))
+            if is_empty(beside) or is_empty(asked): return _halves(asked, row.get(answer))
+            for value in (asked, beside):
+                if isinstance(value, str): continue
+                names = f"'instruction' and {more!r}"
+                raise DataError(f"The columns {names} hold texts, not {short(value)}")
+            return _halves(f"{asked}\n\n{beside}", row.get(answer))
         return read
+
+    def _no_answers(self, columns):  # an exception, to be raised
+        there = ", ".join(map(repr, columns))
+        return DataError("The answers to the column 'instruction' are looked for in "
+                         f"{self.completion!r}, 'output' or 'response', and there is none of them. "
+                         f"There is: {there}")
 
     def table(
         self,
@@ -96,8 +112,9 @@ class InstructionTuning(Generating):
         encoding: str | None = None,  # of a text file; None: UTF-8
         delimiter: str | None = None,  # between cells of a .csv or .tsv file; None: "," or tab
     ) -> pd.DataFrame:  # index 0 … n-1, unchecked
-        """A table with questions and answers, whichever form it comes in. Raises DataError with
-        file and line for a conversation that is none.
+        """A table with questions and answers, whichever form it comes in.
+
+        Raises DataError with file and line for a conversation that is none.
 
         Parameters
         ----------
@@ -116,21 +133,26 @@ class InstructionTuning(Generating):
             index 0 … n-1, unchecked
         """
         rows = read_table(source, encoding or "utf-8", delimiter)
-        read = self._form(list(rows))
+        read = self._reader(list(rows))
         if read is None: return rows  # `check` says which column is missing
-        halves = []
+        questions, answers = [], []
         for i, row in enumerate(records(rows)):
-            try: halves.append(read(row, labelled))
-            except DataError as e: raise DataError(f"{place_in(source, i)}: {str(e).rstrip('.')}.") from None
-        made = {self.prompt: [q for q, _ in halves]}
-        answers = [a for _, a in halves]
+            try:
+                question, answer = read(row, labelled)
+            except DataError as e:
+                raise DataError(f"{place_in(source, i)}: {str(e).rstrip('.')}.") from None
+            questions.append(question)
+            answers.append(answer)
+        found = {self.prompt: pd.Series(questions, rows.index, dtype=object)}
         missing = self.prompt in rows and self.completion not in rows  # `check` says so
-        if any(a is not None for a in answers) or labelled and not missing: made[self.completion] = answers
-        return rows.assign(**{k: pd.Series(v, index=rows.index, dtype=object) for k, v in made.items()})
+        if any(a is not None for a in answers) or labelled and not missing:
+            found[self.completion] = pd.Series(answers, rows.index, dtype=object)
+        return rows.assign(**found)
 
     def as_rows(self, items: list) -> pd.DataFrame:
         "Items as a table: a text, a list of messages, or a dictionary by column each."
-        for n, item in enumerate(items): must_be_whole(item, f"Item {n} (counting from 0)")
+        for n, item in enumerate(items):
+            must_be_whole(item, f"Item {n} (counting from 0)")
         rows = [i if isinstance(i, dict) else {self.prompt: i} for i in items]
         return pd.DataFrame(rows, columns=None if items else [self.prompt], dtype=object)
 
@@ -139,26 +161,34 @@ class InstructionTuning(Generating):
         columns = [self.prompt, *([self.completion] if labelled else [])]
         lost = check_columns(rows, columns)
         if lost: return [*lost, Finding("error", FORMS)]
-        return check_missing(rows, columns) + check_written(rows, columns) + self._unused(rows)
+        unread = map(self._unread, self._unused(rows))
+        return [*check_missing(rows, columns), *check_written(rows, columns), *unread]
 
-    def _unused(self, rows):  # a warning per filled column that belongs to the question and is not read
+    def _unused(self, rows):  # filled columns of a question that are not read
         beside = MORE if "instruction" not in rows or self.prompt == "instruction" else ()
         known = {self.prompt, self.completion, self.messages}
-        filled = [c for c in (*UNUSED, *beside) if c in rows and c not in known and not blank_cells(rows[c]).all()]
-        return [Finding("warning", f"The column {c!r} is not read. If it belongs to the question, write it into {self.prompt!r}, or into a system message.") for c in filled]
+        there = [c for c in (*UNUSED, *beside) if c in rows and c not in known]
+        return [c for c in there if not blank_cells(rows[c]).all()]
+
+    def _unread(self, column):
+        return Finding("warning", f"The column {column!r} is not read. If it belongs to the "
+                                  f"question, write it into {self.prompt!r}, or into a system "
+                                  "message.")
 
     def learn(self, rows: pd.DataFrame) -> "InstructionTuning":
         "The text of the template, so that the run can be loaded without its file."
         sacrebleu()  # whoever lacks it should hear so before the training, not after
-        return self if self.template is None else replace(self, template_text=_template(Path(self.template).expanduser()))
+        if self.template is None: return self
+        return replace(self, template_text=_template(Path(self.template).expanduser()))
 
     def build(
         self,
         checkpoint: str,  # an asset, a folder or a hub id of a language model
         **options: Any,  # for `loading.load`: fresh, seed
     ) -> tuple[Any, Any]:
-        """A language model and its tokenizer. Raises CheckpointError if nothing says how a
-        conversation is written.
+        """A language model and its tokenizer.
+
+        Raises CheckpointError if nothing says how a conversation is written.
 
         Parameters
         ----------
@@ -170,10 +200,14 @@ class InstructionTuning(Generating):
         check_template_file(loading.resolve(checkpoint)[0])
         model, tokenizer = loading.load(checkpoint, "causal-lm", **options)
         if self.template_text: tokenizer.chat_template = self.template_text
-        if not getattr(tokenizer, "chat_template", None): raise CheckpointError(f"The tokenizer of {checkpoint!r} has no chat template, so nothing says how a conversation is written. Take a checkpoint that was trained to chat, or give a template: template=\"chat.jinja\".")
-        processor = Chat(tokenizer, positions(model.config, tokenizer, self.max_length), stop_tokens(model, tokenizer))
-        must_have_room(self, processor.limit)
-        return model, processor
+        if not getattr(tokenizer, "chat_template", None):
+            raise CheckpointError(
+                f"The tokenizer of {checkpoint!r} has no chat template, so nothing says how a "
+                "conversation is written. Take a checkpoint that was trained to chat, or give a "
+                'template: template="chat.jinja".')
+        limit = positions(model.config, tokenizer, self.max_length)
+        must_have_room(self, limit)
+        return model, Chat(tokenizer, limit, stop_tokens(model, tokenizer))
 
     def pace(
         self,
@@ -197,96 +231,126 @@ class InstructionTuning(Generating):
     def encode(self, row: dict, processor: Any, rng: Any = None) -> dict:
         "The whole conversation as token ids, and which of them the assistant says."
         question, answer = _question(row[self.prompt]), row.get(self.completion)
-        return processor.example(question if isinstance(question, list) else str(question).strip(), None if is_empty(answer) else str(answer).strip())
+        if not isinstance(question, list): question = str(question).strip()
+        return processor.example(question, None if is_empty(answer) else str(answer).strip())
+
+    def _asked(self, rows):  # the texts of each question, the last one last
+        questions = map(_question, cells(rows[self.prompt]))
+        return [[m["content"] for m in q] if isinstance(q, list) else [str(q)] for q in questions]
 
     def asks(self, rows: pd.DataFrame) -> list[str]:
         "The last words of the user."
-        return [q[-1]["content"] if isinstance(q, list) else str(q) for q in map(_question, cells(rows[self.prompt]))]
+        return [texts[-1] for texts in self._asked(rows)]
 
     def questions(self, rows: pd.DataFrame) -> list[str]:
         "All that is said before the answer: every message of a conversation."
-        return ["\n".join(m["content"] for m in q) if isinstance(q, list) else str(q) for q in map(_question, cells(rows[self.prompt]))]
+        return ["\n".join(texts) for texts in self._asked(rows)]
 
     def metrics(self, predictions: list, targets: list[str]) -> dict[str, float]:
         "Those of generated text, and F1 of words."
-        return Generating.metrics(self, predictions, targets) | {"word_f1": float(np.mean([token_f1(p.value, t) for p, t in zip(predictions, targets)]))}
+        each = [token_f1(p.value, t) for p, t in zip(predictions, targets, strict=True)]
+        return Generating.metrics(self, predictions, targets) | {"word_f1": float(np.mean(each))}
 
 # %% ../../../nbs/tasks/writing/05_instruction_tuning.ipynb #af7da120
 TALKS = ("conversations", "conversation")  # what others call the column of messages
 MORE, ANSWERS = ("input", "context"), ("output", "response")  # columns beside `instruction`
 
+def _first_of(names, columns): return next((c for c in names if c in columns), None)
+
 # %% ../../../nbs/tasks/writing/05_instruction_tuning.ipynb #1f6f5776
 def _question(cell):  # a text, or checked messages; an empty cell as it is
     found = read_messages(cell)
     if found is not None: return check_messages(found, answered=False)
-    if not isinstance(cell, str) and not is_empty(cell): raise DataError(f"A question is a text or a list of messages, not {short(cell)}")
+    if not isinstance(cell, str) and not is_empty(cell):
+        raise DataError(f"A question is a text or a list of messages, not {short(cell)}")
     return cell
 
-def _pair(asked, answer):  # a question and its answer, each a text or messages
+def _without_last(messages):  # messages before the last answer, and the answer
+    checked = check_messages(messages)
+    return checked[:-1], checked[-1]["content"]
+
+def _halves(asked, answer):  # a question and its answer, each a text or messages
     said = read_messages(answer)
     if said is None: return _question(asked), answer
     before = read_messages(asked)
-    if before is None: before = [] if is_empty(asked) else [{"role": "user", "content": _question(asked)}]
-    messages = check_messages([*before, *said])
-    return messages[:-1], messages[-1]["content"]
+    if before is None and is_empty(asked): before = []
+    if before is None: before = [{"role": "user", "content": _question(asked)}]
+    return _without_last([*before, *said])
 
-def _cut_off(cell, labelled):  # a conversation without its last answer, and that answer
+def _halves_of_talk(column, row, labelled):  # the same, of a conversation in one cell
+    cell = row[column]
     if is_empty(cell): return None, None
     messages = read_messages(cell, surely=True)
     last = messages[-1] if isinstance(messages, list) and messages else None
     asks = isinstance(last, dict) and last.get("role", last.get("from")) in ("user", "human")
-    if not labelled and asks: return check_messages(messages, answered=False), None
-    messages = check_messages(cell if messages is None else messages)
-    return messages[:-1], messages[-1]["content"]
+    if asks and not labelled: return check_messages(messages, answered=False), None
+    return _without_last(cell if messages is None else messages)
 
 # %% ../../../nbs/tasks/writing/05_instruction_tuning.ipynb #3eb6f496
-FORMS = "Conversations stand in a column 'messages' or 'conversations'; questions and answers in two columns, which you can name: prompt=…, completion=…; or in 'instruction', 'input' and 'output'."
-UNUSED = ("system", "system_prompt", "history", "tools", "functions", "documents")  # columns of other formats that belong to the question
+FORMS = ("Conversations stand in a column 'messages' or 'conversations'; questions and answers in "
+         "two columns, which you can name: prompt=…, completion=…; "
+         "or in 'instruction', 'input' and 'output'.")
+# Columns of other formats that belong to the question.
+UNUSED = ("system", "system_prompt", "history", "tools", "functions", "documents")
 
 # %% ../../../nbs/tasks/writing/05_instruction_tuning.ipynb #0a5392ae
 def _template(path):  # what a file with a chat template says
     advice = "Give the path of a Jinja file in UTF-8."
-    if path.exists() and not path.is_file(): raise DataError(f"The chat template {path} is no file. {advice}")
-    try: text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError: raise DataError(f"The chat template {path} is not UTF-8. Save it as UTF-8.") from None
-    except (OSError, ValueError) as e: raise DataError(f"The chat template {path} cannot be read: {getattr(e, 'strerror', None) or e}. {advice}") from e
+    if path.exists() and not path.is_file():
+        raise DataError(f"The chat template {path} is no file. {advice}")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise DataError(f"The chat template {path} is not UTF-8. Save it as UTF-8.") from None
+    except (OSError, ValueError) as e:
+        reason = getattr(e, "strerror", None) or e
+        raise DataError(f"The chat template {path} cannot be read: {reason}. {advice}") from e
     if not text.strip(): raise DataError(f"The chat template {path} is empty. {advice}")
     return text
 
 # %% ../../../nbs/tasks/writing/05_instruction_tuning.ipynb #6b70b74c
 ASK = {
     "review": "Is this opinion on a film fresh or rotten? Answer with one word.\n\n{}",
-    "entities": "List the names in this tweet, one per line, as type: name. If there are none, answer none.\n\n{}",
+    "entities": "List the names in this tweet, one per line, as type: name. "
+                "If there are none, answer none.\n\n{}",
     "date": "Translate this date into French.\n\n{}",
 }
 
 def _reviews(rng, n):
-    rows = load_data("rotten-tomatoes").drop_duplicates("text").sample(n, random_state=int(rng.integers(2**31)))
-    yield from (("review", t, label, f"film {m}") for t, label, m in zip(rows.text, rows.label, rows.movie))
-
-def _entities(rng, n):
-    rows = load_data("tweets-ner").sample(frac=1, random_state=int(rng.integers(2**31)))
-    named = rows.labels.map(lambda l: any(t != "O" for t in l))
-    rows = pd.concat([rows[named][:n - n // 2], rows[~named][:n // 2]])  # in most tweets nobody is named
-    for words, labels in zip(rows.words, rows.labels):
-        text = " ".join(words); ends = np.cumsum([len(w) + 1 for w in words])
-        places = [(int(e) - len(w) - 1, int(e) - 1) for w, e in zip(words, ends)]
-        spans = tags_to_spans(list(labels), places, text, False)
-        yield "entities", text, "\n".join(f"{s['label']}: {s['text']}" for s in spans) or "none", f"tweet {text}"
+    rows = load_data("rotten-tomatoes").drop_duplicates("text")
+    rows = rows.sample(n, random_state=int(rng.integers(2**31)))
+    for text, label, film in zip(rows.text, rows.label, rows.movie, strict=True):
+        yield "review", text, label, f"film {film}"
 
 def _dates(rng, n):
     with needed("writing", "Writing dates"):
         from babel.dates import format_date
     for k in rng.choice(29_000, n, replace=False):
         day = pd.Timestamp("1970-01-01") + pd.Timedelta(int(k), "D")
-        yield "date", format_date(day.date(), "full", locale="en"), format_date(day.date(), "full", locale="fr"), f"day {k}"
+        english, french = (format_date(day.date(), "full", locale=code) for code in ("en", "fr"))
+        yield "date", english, french, f"day {k}"
+
+# %% ../../../nbs/tasks/writing/05_instruction_tuning.ipynb #4807814f
+def _entities(rng, n):
+    rows = load_data("tweets-ner").sample(frac=1, random_state=int(rng.integers(2**31)))
+    named = rows.labels.map(lambda tags: bool(set(tags) - {"O"}))
+    rows = pd.concat([rows[named][:n - n // 2], rows[~named][:n // 2]])
+    for words, tags in zip(rows.words, rows.labels, strict=True):
+        text = " ".join(words)
+        yield "entities", text, "\n".join(_names(text, words, tags)) or "none", f"tweet {text}"
+
+def _names(text, words, tags):  # a line for each name in a tweet
+    ends = [int(e) - 1 for e in np.cumsum([len(w) + 1 for w in words])]
+    places = [(end - len(w), end) for w, end in zip(words, ends, strict=True)]
+    return [f"{s['label']}: {s['text']}" for s in tags_to_spans(list(tags), places, text, False)]
 
 def bundled_instructions(
     seed: int = 0,  # draws the rows
     each: int = 200,  # rows of each of the three kinds
 ) -> pd.DataFrame:  # prompt, completion, kind, source (what must not be on both sides of a split)
-    """Three small tasks as instructions: judge a review, list the names in a tweet, translate a
-    date.
+    """Three small tasks as instructions:
+
+    judge a review, list the names in a tweet, translate a date.
 
     Parameters
     ----------
@@ -300,8 +364,13 @@ def bundled_instructions(
     pd.DataFrame
         prompt, completion, kind, source (what must not be on both sides of a split)
     """
-    made = [r for make in (_reviews, _entities, _dates) for r in make(rng_for("instructions", seed, make.__name__), each)]
-    rows = pd.DataFrame([{"prompt": ASK[kind].format(q), "completion": a, "kind": kind, "source": s} for kind, q, a, s in made])
+    made = []
+    for make in (_reviews, _entities, _dates):
+        made += make(rng_for("instructions", seed, make.__name__), each)
+    rows = pd.DataFrame(made, columns=["kind", "question", "completion", "source"])
+    asked = zip(rows.kind, rows.pop("question"), strict=True)
+    rows.insert(0, "prompt", [ASK[kind].format(question) for kind, question in asked])
+    rows = rows[["prompt", "completion", "kind", "source"]]
     return rows.sample(frac=1, random_state=seed).reset_index(drop=True)
 
 # %% ../../../nbs/tasks/writing/05_instruction_tuning.ipynb #eb11d9d0
@@ -309,8 +378,9 @@ def token_f1(
     said: str,  # an answer
     true: str,  # the right one
 ) -> float:  # in [0, 1]
-    """F1 of words, each as often as it occurs (Rajpurkar et al. 2016): 1 for two answers without
-    any.
+    """F1 of words, each as often as it occurs (Rajpurkar et al.
+
+    2016): 1 for two answers without any.
 
     Parameters
     ----------
@@ -329,6 +399,10 @@ def token_f1(
     return 2 * (a & b).total() / (a.total() + b.total())
 
 # %% ../../../nbs/tasks/writing/05_instruction_tuning.ipynb #f5257f8b
+def _listed(text):  # its lines, without blanks, case and "none"
+    lines = {line.strip().casefold() for line in text.splitlines()}
+    return lines - {"", "none"}
+
 def parsed_f1(
     said: list[str],  # n answers, a name per line
     true: list[str],  # n right answers
@@ -347,9 +421,9 @@ def parsed_f1(
     float
         in [0, 1]
     """
-    lines = lambda t: {l.strip().casefold() for l in t.splitlines() if l.strip() and l.strip().casefold() != "none"}
-    pairs = [(lines(a), lines(b)) for a, b in zip(said, true)]
-    both, either = sum(len(a & b) for a, b in pairs), sum(len(a) + len(b) for a, b in pairs)
+    pairs = [(_listed(a), _listed(b)) for a, b in zip(said, true, strict=True)]
+    both = sum(len(a & b) for a, b in pairs)
+    either = sum(len(a) + len(b) for a, b in pairs)
     return 2 * both / either if either else 1.
 
 # %% ../../../nbs/tasks/writing/05_instruction_tuning.ipynb #91899730
@@ -379,13 +453,14 @@ def text_loss(
     float
         nats per token
     """
-    sums = weights = 0.
+    sums, weights, device = 0., 0., next(model.parameters()).device
     with evaluation_mode(model):
         for some in cut(texts, batch_size):
             ids = [tokenizer(t, verbose=False)["input_ids"][:128] for t in some]
-            batch, mask = pad(ids, tokenizer.pad_token_id), pad([[1] * len(i) for i in ids], 0)
-            labels = pad([i[1:] + [-100] for i in ids], -100)
-            device = next(model.parameters()).device
-            logits = model(input_ids=batch.to(device), attention_mask=mask.to(device)).logits
-            sums += losses.cross_entropy(logits, labels.to(device)).item(); weights += losses.cross_entropy_weight(labels)
+            read = pad(ids, tokenizer.pad_token_id).to(device)
+            mask = pad([[1] * len(i) for i in ids], 0).to(device)
+            labels = pad([[*i[1:], -100] for i in ids], -100)
+            logits = model(input_ids=read, attention_mask=mask).logits
+            sums += losses.cross_entropy(logits, labels.to(device)).item()
+            weights += losses.cross_entropy_weight(labels)
     return sums / weights

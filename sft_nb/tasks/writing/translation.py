@@ -12,13 +12,15 @@ __all__ = ['Translation', 'character_tokenizer', 'digits_apart', 'Pair', 'kind_o
 import re
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pandas as pd
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models as token_models, pre_tokenizers
 from transformers import EncoderDecoderModel, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
 
 from ...models import loading
 from ...data.asset_tables import read_gettext
@@ -27,9 +29,14 @@ from ...data.columns import cells
 from ...data.table_reader import read_table
 from ...chance import torch_seed
 from ...task import CheckpointError, DataError, Finding, learned
-from .chat import Chat, check_template_file, positions, special_marks, stop_tokens
-from .decoding import Generating, check_written, must_fit, must_have_room, sacrebleu
-from ...data.text_files import find_file, open_text
+from .bleu import sacrebleu
+from sft_nb.tasks.writing.chat import (
+    Chat, check_template_file, positions, special_marks, stop_tokens,
+)
+from sft_nb.tasks.writing.decoding import (
+    Generating, check_written, must_fit, must_have_room,
+)
+from ...data.text_files import open_text
 from ...words import short
 
 # %% ../../../nbs/tasks/writing/03_translation.ipynb #a8974c21
@@ -43,10 +50,8 @@ class Translation(Generating):
         column with the text to translate
     target_text
         column with its translation
-    prompt
-        what a language model is asked; the text takes the place of {}
     tokenize
-        how BLEU cuts a target into words: "zh", or "13a" for languages with blanks
+        How BLEU cuts a target into words: "zh", or "13a" for languages with blanks.
     characters
         of the training targets: what a new decoder can write
     """
@@ -56,29 +61,37 @@ class Translation(Generating):
     source: str = "source"  # column with the text to translate
     target_text: str = "target"  # column with its translation
     _: KW_ONLY
-    prompt: str = "Translate to Chinese: {}"  # what a language model is asked; the text takes the place of {}
-    tokenize: str = "zh"  # how BLEU cuts a target into words: "zh", or "13a" for languages with blanks
+    prompt: str = (
+        "Translate to Chinese: {}"  # what a language model is asked; the text is put for {}
+    )
+    # How BLEU cuts a target into words: "zh", or "13a" for languages with blanks.
+    tokenize: str = "zh"
     characters: list = learned()  # of the training targets: what a new decoder can write
 
-    def inputs(self): return [self.source]
-    def targets(self): return [self.target_text]
+    def inputs(self) -> list[str]: return [self.source]
+    def targets(self) -> list[str]: return [self.target_text]
 
     def _rules(self):
-        place = isinstance(self.prompt, str) and "{}" in self.prompt
-        return Generating._rules(self) + [(not place, f"prompt={short(self.prompt)}: it holds no {{}}, where the text goes, as in 'Translate to French: {{}}'")]
+        no_place = not isinstance(self.prompt, str) or "{}" not in self.prompt
+        says = (f"prompt={short(self.prompt)}: it holds no {{}}, where the text goes, "
+                "as in 'Translate to French: {}'")
+        return Generating._rules(self) + [(no_place, says)]
 
     def check(self, rows: pd.DataFrame, labelled: bool = True) -> list[Finding]:
         "Columns, empty cells, cells that are no text."
         columns = [*self.inputs(), *(self.targets() if labelled else [])]
-        return check_columns(rows, columns) or check_missing(rows, columns) + check_written(rows, columns)
+        return check_columns(rows, columns) or check_missing(rows, columns) + check_written(
+            rows, columns
+        )
 
     def build(
         self,
         checkpoint: str,  # an asset, a folder or a hub id: of an encoder, a decoder, or both
-        **options,  # for `loading.load`: fresh, seed
-    ):
-        """A model that writes the translation. An encoder gets a small new decoder, with its own
-        characters.
+        **options: Any,  # for `loading.load`: fresh, seed
+    ) -> "tuple[Any, Pair | Chat]":  # model and processor
+        """A model that writes the translation.
+
+        An encoder gets a small new decoder, with its own characters.
 
         Parameters
         ----------
@@ -86,16 +99,25 @@ class Translation(Generating):
             an asset, a folder or a hub id: of an encoder, a decoder, or both
         **options
             for `loading.load`: fresh, seed
+
+        Returns
+        -------
+        tuple[Any, Pair | Chat]
+            model and processor
         """
+        ways = {
+            "encoder": self._with_decoder, "translator": self._translator,
+            "decoder": self._language_model,
+        }
         kind = kind_of(loading.config_of(checkpoint))
-        make = {"encoder": self._with_decoder, "translator": self._translator, "decoder": self._language_model}[kind]
-        model, processor = make(checkpoint, options)
-        must_have_room(self, processor.limit if isinstance(processor, Chat) else processor.limits[1])
+        model, processor = ways[kind](checkpoint, options)
+        limit = processor.limit if isinstance(processor, Chat) else processor.limits[1]
+        must_have_room(self, limit)
         return model, processor
 
     def pace(
         self,
-        model,  # what `build` returned
+        model: Any,  # what `build` returned
     ) -> dict[str, float]:  # `updates` and `learning_rate`
         """What the default recipe takes; what it reaches is measured by
         `tests/bench/small_data.py`.
@@ -110,51 +132,67 @@ class Translation(Generating):
         dict[str, float]
             `updates` and `learning_rate`
         """
-        fresh = bool(getattr(model, "new_parameters", ()))
-        return {"updates": 600, "learning_rate": 1e-3} if fresh else {"updates": 60, "learning_rate": 1e-4}
+        if getattr(model, "new_parameters", ()): return {"updates": 600, "learning_rate": 1e-3}
+        return {"updates": 60, "learning_rate": 1e-4}
 
     def _with_decoder(self, checkpoint, options):
-        if not self.characters: raise DataError("This task has no characters to write with yet: call `task.learn(training_rows)` first; `fit` does.")
+        if not self.characters:
+            raise DataError("This task has no characters to write with yet: "
+                            "call `task.learn(training_rows)` first; `fit` does.")
         encoder, source = loading.load(checkpoint, "body", **options)
-        source = digits_apart(source)
         target = character_tokenizer(self.characters)
-        with torch_seed("decoder", options.get("seed", 0)): decoder = small_decoder(encoder.config.hidden_size, target)
+        with torch_seed("decoder", options.get("seed", 0)):
+            decoder = small_decoder(encoder.config.hidden_size, target)
         model = EncoderDecoderModel(encoder=encoder, decoder=decoder)
-        for settings in (model.config, model.generation_config): settings.decoder_start_token_id, settings.eos_token_id, settings.pad_token_id = target.bos_token_id, target.eos_token_id, target.pad_token_id
-        model.new_parameters = [n for n, _ in model.named_parameters() if not n.startswith("encoder.")]
-        return model.eval(), self._pair(model, source, target)
+        for settings in (model.config, model.generation_config):
+            settings.decoder_start_token_id = target.bos_token_id
+            settings.eos_token_id = target.eos_token_id
+            settings.pad_token_id = target.pad_token_id
+        names = [n for n, _ in model.named_parameters()]
+        model.new_parameters = [n for n in names if not n.startswith("encoder.")]
+        return model.eval(), self._pair(model, digits_apart(source), target)
 
     def _translator(self, checkpoint, options):
-        model, (source, target) = loading.load(checkpoint, "seq2seq-lm", processor=read_pair, **options)
-        return model, self._pair(model, source, target)
+        model, tokenizers = loading.load(checkpoint, "seq2seq-lm", processor=read_pair, **options)
+        return model, self._pair(model, *tokenizers)
 
     def _pair(self, model, source, target):
         config = model.config
         start = config.decoder_start_token_id
-        if start is None: raise CheckpointError(f"{type(model).__name__} does not say with which token its decoder starts: set decoder_start_token_id in config.json.")
-        part = lambda name: getattr(config, name, None) or config
-        return Pair(source, target, start, target.eos_token_id, (positions(part("encoder"), source, self.max_length), positions(part("decoder"), target)))
+        if start is None:
+            kind = type(model).__name__
+            raise CheckpointError(f"{kind} does not say with which token its decoder starts: "
+                                  "set decoder_start_token_id in config.json.")
+        encoder = getattr(config, "encoder", None) or config
+        decoder = getattr(config, "decoder", None) or config
+        limits = positions(encoder, source, self.max_length), positions(decoder, target)
+        return Pair(source, target, start, target.eos_token_id, limits)
 
     def _language_model(self, checkpoint, options):
         check_template_file(loading.resolve(checkpoint)[0])
         model, tokenizer = loading.load(checkpoint, "causal-lm", **options)
-        return model, Chat(tokenizer, positions(model.config, tokenizer, self.max_length), stop_tokens(model, tokenizer), self.prompt)
+        limit = positions(model.config, tokenizer, self.max_length)
+        return model, Chat(tokenizer, limit, stop_tokens(model, tokenizer), self.prompt)
 
     def learn(self, rows: pd.DataFrame) -> "Translation":
         "The characters of the training targets."
         sacrebleu()  # whoever lacks it should hear so before the training, not after
-        return replace(self, characters=sorted(set("".join(str(t) for t in cells(rows[self.target_text])))))
+        written = "".join(map(str, cells(rows[self.target_text])))
+        return replace(self, characters=sorted(set(written)))
 
-    def encode(self, row: dict, processor, rng=None) -> dict:
+    def encode(self, row: dict, processor: "Pair | Chat", rng: Any = None) -> dict:
         "Source and, if it is there, target as token ids."
         answer = row.get(self.target_text)
-        return processor.example(str(row[self.source]).strip(), None if answer is None else str(answer).strip())
+        if answer is not None: answer = str(answer).strip()
+        return processor.example(str(row[self.source]).strip(), answer)
 
     def table(
         self,
-        source,  # two columns of a table; two aligned files, as a pair of paths or with a comma between them; or a gettext catalogue
+        # Two columns of a table; a gettext catalogue; or two aligned files, as a pair of paths or
+        # with a comma between them.
+        source: Any,
         labelled: bool = True,  # False: rows to predict, whose targets do not matter
-        encoding: str | None = None,  # of a text file; None: UTF-8, or what a catalogue says in its head
+        encoding: str | None = None,  # of a text file; None: UTF-8, or what a catalogue says
         delimiter: str | None = None,  # between cells of a .csv or .tsv file; None: "," or tab
     ) -> pd.DataFrame:  # index 0 … n-1, unchecked
         """Sources and translations, wherever they come from.
@@ -162,12 +200,12 @@ class Translation(Generating):
         Parameters
         ----------
         source
-            two columns of a table; two aligned files, as a pair of paths or with a comma between
-            them; or a gettext catalogue
+            Two columns of a table; a gettext catalogue; or two aligned files, as a pair of paths or
+            with a comma between them.
         labelled
             False: rows to predict, whose targets do not matter
         encoding
-            of a text file; None: UTF-8, or what a catalogue says in its head
+            of a text file; None: UTF-8, or what a catalogue says
         delimiter
             between cells of a .csv or .tsv file; None: "," or tab
 
@@ -176,11 +214,13 @@ class Translation(Generating):
         pd.DataFrame
             index 0 … n-1, unchecked
         """
-        if isinstance(source, str) and "," in source and not Path(source).exists(): source = tuple(source.split(","))
-        pair = isinstance(source, (list, tuple)) and len(source) == 2 and all(isinstance(s, (str, Path)) for s in source)
-        if pair: found = read_aligned(*(Path(str(s).strip()) for s in source), encoding)
-        elif isinstance(source, (str, Path)) and Path(source).suffix.lower() == ".po": found = read_po(Path(source), encoding)
-        else: return read_table(source, encoding or "utf-8", delimiter)
+        files = _two_files(source)
+        if files:
+            found = read_aligned(*files, encoding)
+        elif isinstance(source, (str, Path)) and Path(source).suffix.lower() == ".po":
+            found = read_po(Path(source), encoding)
+        else:
+            return read_table(source, encoding or "utf-8", delimiter)
         if not found: raise DataError(f"{source}: there are no translations in it.")
         return pd.DataFrame(found, columns=[self.source, self.target_text])
 
@@ -200,14 +240,19 @@ def character_tokenizer(
     PreTrainedTokenizerFast
         a token per character, and four special ones
     """
-    special = ["[PAD]", "[UNK]", "[BOS]", "[EOS]"]
-    inner = Tokenizer(token_models.WordLevel({c: i for i, c in enumerate([*special, *characters])}, unk_token="[UNK]"))
-    inner.pre_tokenizer, inner.decoder = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated"), decoders.Fuse()
-    return PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="[PAD]", unk_token="[UNK]", bos_token="[BOS]", eos_token="[EOS]", clean_up_tokenization_spaces=False)
+    special = {
+        "pad_token": "[PAD]", "unk_token": "[UNK]", "bos_token": "[BOS]", "eos_token": "[EOS]",
+    }
+    vocabulary = {c: i for i, c in enumerate([*special.values(), *characters])}
+    inner = Tokenizer(token_models.WordLevel(vocabulary, unk_token="[UNK]"))
+    inner.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    inner.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, clean_up_tokenization_spaces=False, **special)
 
 # %% ../../../nbs/tasks/writing/03_translation.ipynb #aa9c2594
 def digits_apart(
-    tokenizer,  # a fast tokenizer
+    tokenizer: Any,  # a fast tokenizer
 ) -> PreTrainedTokenizerFast:  # the same vocabulary
     """Each digit becomes a token of its own.
 
@@ -221,16 +266,23 @@ def digits_apart(
     PreTrainedTokenizerFast
         the same vocabulary
     """
-    if not hasattr(tokenizer, "backend_tokenizer"): raise CheckpointError(f"This checkpoint brings a {type(tokenizer).__name__}, and no fast tokenizer (tokenizer.json): it cannot read the texts. Take one that reads text, such as minilm.")
+    if not hasattr(tokenizer, "backend_tokenizer"):
+        kind = type(tokenizer).__name__
+        raise CheckpointError(f"This checkpoint brings a {kind}, and no fast tokenizer "
+                              "(tokenizer.json): it cannot read the texts. Take one that reads "
+                              "text, such as minilm.")
     inner = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    inner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), inner.pre_tokenizer])
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    inner.pre_tokenizer = pre_tokenizers.Sequence([digits, inner.pre_tokenizer])
     special = {k: v for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)}
-    return PreTrainedTokenizerFast(tokenizer_object=inner, model_max_length=tokenizer.model_max_length, **special)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, model_max_length=tokenizer.model_max_length, **special)
 
 # %% ../../../nbs/tasks/writing/03_translation.ipynb #0289d7cd
 class Pair:
-    """Two tokenizers, one to read with and one to write with: the processor of models with an
-    encoder and a decoder.
+    """Two tokenizers, one to read with and one to write with.
+
+    The processor of models with an encoder and a decoder.
 
     Parameters
     ----------
@@ -249,15 +301,17 @@ class Pair:
 
     def __init__(
         self,
-        source,  # tokenizer of the source
-        target,  # of the target; may be the same
+        source: Any,  # tokenizer of the source
+        target: Any,  # of the target; may be the same
         start: int,  # the decoder's first token
         stop: int,  # and its last
         limits: tuple[int, int],  # tokens that are read, and written
     ):
-        self.source, self.target, self.start, self.stops, self.limits = source, target, start, [stop], limits
+        self.source, self.target = source, target
+        self.start, self.stops, self.limits = start, [stop], limits
         self.pad_id, self.pad_token_id = target.pad_token_id, source.pad_token_id
-        self.fills = {"input_ids": source.pad_token_id, "decoder_input_ids": stop}  # nothing looks at what stands behind the end
+        # Nothing looks at what stands behind the decoder's end.
+        self.fills = {"input_ids": source.pad_token_id, "decoder_input_ids": stop}
 
     def example(
         self,
@@ -278,20 +332,23 @@ class Pair:
         dict
             input_ids; and decoder_input_ids and labels, if there is a translation
         """
-        out = {"input_ids": self.source(question, verbose=False)["input_ids"]}
-        must_fit(len(out["input_ids"]), self.limits[0], "The source")
-        if answer is None: return out
-        labels = [t for t in self.target(text_target=answer, verbose=False)["input_ids"] if t not in self.stops] + self.stops
+        read = self.source(question, verbose=False)["input_ids"]
+        must_fit(len(read), self.limits[0], "The source")
+        if answer is None: return {"input_ids": read}
+        written = self.target(text_target=answer, verbose=False)["input_ids"]
+        labels = [t for t in written if t not in self.stops] + self.stops
         must_fit(len(labels), self.limits[1], "The target")
-        return out | {"decoder_input_ids": [self.start, *labels[:-1]], "labels": labels}
+        before = [self.start, *labels[:-1]]
+        return {"input_ids": read, "decoder_input_ids": before, "labels": labels}
 
     @property
-    def marks(self):  # two compiled patterns: for sources, for targets
+    def marks(self) -> tuple:  # two compiled patterns: for sources, for targets
         """What each tokenizer reads as a mark wherever it stands in a text.
 
         Returns
         -------
-        two compiled patterns: for sources, for targets
+        tuple
+            two compiled patterns: for sources, for targets
         """
         return special_marks(self.source), special_marks(self.target)
 
@@ -339,8 +396,8 @@ class Pair:
 
     def save_pretrained(
         self,
-        folder,  # of the model
-    ):
+        folder: str | Path,  # of the model
+    ) -> None:
         """A folder for each tokenizer; one that does both stays beside the model.
 
         Parameters
@@ -348,12 +405,15 @@ class Pair:
         folder
             of the model
         """
-        if self.source is self.target: return self.source.save_pretrained(folder)
-        for name in ("source", "target"): getattr(self, name).save_pretrained(Path(folder) / name)
+        if self.source is self.target:
+            self.source.save_pretrained(folder)
+        else:
+            self.source.save_pretrained(Path(folder) / "source")
+            self.target.save_pretrained(Path(folder) / "target")
 
 # %% ../../../nbs/tasks/writing/03_translation.ipynb #6113e54a
 def kind_of(
-    config,  # of a checkpoint
+    config: Any,  # of a checkpoint
 ) -> str:  # "translator" (encoder and decoder), "decoder" or "encoder"
     """What a checkpoint is, by its configuration.
 
@@ -368,16 +428,19 @@ def kind_of(
         "translator" (encoder and decoder), "decoder" or "encoder"
     """
     if config.is_encoder_decoder: return "translator"
-    return "decoder" if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES else "encoder"
+    goes_on = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    fills_gaps = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    return "decoder" if goes_on and not fills_gaps else "encoder"
 
-# %% ../../../nbs/tasks/writing/03_translation.ipynb #acdb4628
+# %% ../../../nbs/tasks/writing/03_translation.ipynb #ca6a2ad4
 def small_decoder(
     width: int,  # of the encoder
-    tokenizer,  # to write with
+    tokenizer: Any,  # to write with
     layers: int = 2,  # how many blocks
 ) -> GPT2LMHeadModel:  # random weights
-    """A decoder that looks at an encoder: norms before each part, and first weights that keep the
-    size of what they are given.
+    """A decoder that looks at an encoder.
+
+    Norms before each part, and first weights that keep the size of what they are given.
 
     Parameters
     ----------
@@ -393,13 +456,18 @@ def small_decoder(
     GPT2LMHeadModel
         random weights
     """
-    return GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=width, n_layer=layers, n_head=max(1, width // 64), n_inner=2 * width, n_positions=256, add_cross_attention=True, initializer_range=width**-.5,
-                                      pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, tie_word_embeddings=False))
+    special = {k: getattr(tokenizer, k) for k in ("pad_token_id", "bos_token_id", "eos_token_id")}
+    return GPT2LMHeadModel(GPT2Config(
+        vocab_size=len(tokenizer), n_positions=256, n_layer=layers,
+        n_embd=width, n_inner=2 * width, n_head=max(1, width // 64),
+        add_cross_attention=True, initializer_range=width**-.5, tie_word_embeddings=False,
+        **special,
+    ))
 
 # %% ../../../nbs/tasks/writing/03_translation.ipynb #8d7e5ea1
 def read_pair(
     path: str,  # a local folder or hub id
-):  # one tokenizer, or two
+) -> tuple[Any, Any]:  # tokenizers of sources and of targets; may be the same
     """The tokenizers of a folder that was saved with two, or the one of any other.
 
     Parameters
@@ -409,26 +477,35 @@ def read_pair(
 
     Returns
     -------
-    one tokenizer, or two
+    tuple[Any, Any]
+        tokenizers of sources and of targets; may be the same
     """
-    folders = [Path(path) / name for name in ("source", "target")]
-    return tuple(loading.load_processor(str(f)) for f in folders) if all(f.is_dir() for f in folders) else (loading.load_processor(path),) * 2
+    folders = Path(path) / "source", Path(path) / "target"
+    if all(f.is_dir() for f in folders):
+        return loading.load_processor(str(folders[0])), loading.load_processor(str(folders[1]))
+    both = loading.load_processor(path)
+    return both, both
 
 # %% ../../../nbs/tasks/writing/03_translation.ipynb #3f050904
-def _lines(path, encoding=None):  # cut at line feeds alone: U+2028, U+0085 and form feeds are signs inside a line
+# Cut at line feeds alone: U+2028, U+0085 and form feeds are signs inside a line.
+def _read_lines(path, encoding=None):
     if not find_file(path, [path.suffix.lower()]).stat().st_size: return []
-    with open_text(path, encoding or "utf-8", "\n") as file: text = file.read()
-    if "\r" in text.strip() and "\n" not in text: raise DataError(f"{path}: its lines end with carriage returns alone. Save it with line feeds, as every editor does today.")
-    lines = text.split("\n")
-    return [line.strip() for line in (lines[:-1] if text.endswith("\n") else lines)]
+    with open_text(path, encoding or "utf-8", "\n") as file:
+        text = file.read()
+    if "\r" in text.strip() and "\n" not in text:
+        raise DataError(f"{path}: its lines end with carriage returns alone. "
+                        "Save it with line feeds, as every editor does today.")
+    return [line.strip() for line in text.removesuffix("\n").split("\n")]
 
+# %% ../../../nbs/tasks/writing/03_translation.ipynb #58d476e9
 def read_aligned(
     sources: Path,  # text file, a sentence a line
     targets: Path,  # text file, the translation of each line in the same line
     encoding: str | None = None,  # of both files; None: UTF-8
 ) -> list[tuple[str, str]]:  # lines that are empty in both are left out
-    """Two files side by side. Raises DataError for files of unequal length and for a line that is
-    empty in one of them.
+    """Two files side by side.
+
+    Raises DataError for files of unequal length and for a line that is empty in one of them.
 
     Parameters
     ----------
@@ -444,16 +521,26 @@ def read_aligned(
     list[tuple[str, str]]
         lines that are empty in both are left out
     """
-    ours, theirs = _lines(sources, encoding), _lines(targets, encoding)
-    if len(ours) != len(theirs): raise DataError(f"{sources} has {len(ours):,} lines and {targets} has {len(theirs):,}: line {min(len(ours), len(theirs)) + 1} of the longer one has no partner. Aligned files have as many lines as each other.")
-    for n, (a, b) in enumerate(zip(ours, theirs), 1):
-        if bool(a) != bool(b): raise DataError(f"{targets if a else sources}, line {n}: empty, where {sources if a else targets} has a text. Fill it in, or delete the line in both files.")
-    return [(a, b) for a, b in zip(ours, theirs) if a]
+    ours, theirs = _read_lines(sources, encoding), _read_lines(targets, encoding)
+    if len(ours) != len(theirs):
+        alone = min(len(ours), len(theirs)) + 1
+        raise DataError(f"{sources} has {len(ours):,} lines and {targets} has {len(theirs):,}: "
+                        f"line {alone} of the longer one has no partner. "
+                        "Aligned files have as many lines as each other.")
+    pairs = list(zip(ours, theirs, strict=True))
+    for n, (a, b) in enumerate(pairs, 1):
+        empty, other = (targets, sources) if a else (sources, targets)
+        if bool(a) != bool(b):
+            raise DataError(f"{empty}, line {n}: empty, where {other} has a text. "
+                            "Fill it in, or delete the line in both files.")
+    return [(a, b) for a, b in pairs if a]
 
 # %% ../../../nbs/tasks/writing/03_translation.ipynb #7498acb3
+_CHARSET = re.compile(rb'^\s*"Content-Type:[^"\n]*charset=([\w.:-]+)', re.MULTILINE | re.IGNORECASE)
+
 def _charset(path):  # the encoding that a catalogue names in its head; None: it names none
-    with find_file(path, [path.suffix.lower()]).open("rb") as file: head = file.read(2**14)
-    named = re.search(rb'^\s*"Content-Type:[^"\n]*charset=([\w.:-]+)', head, re.MULTILINE | re.IGNORECASE)
+    with find_file(path, [path.suffix.lower()]).open("rb") as file:
+        named = _CHARSET.search(file.read(2**14))
     return named[1].decode() if named and named[1] != b"CHARSET" else None
 
 def read_po(
@@ -475,5 +562,13 @@ def read_po(
     list[tuple[str, str]]
         source and translation; of plural forms the first
     """
-    entries = read_gettext(_lines(path, encoding or _charset(path)), path)
+    entries = read_gettext(_read_lines(path, encoding or _charset(path)), path)
     return [(e.source, e.target) for e in entries if not e.fuzzy]
+
+# %% ../../../nbs/tasks/writing/03_translation.ipynb #9f8064ad
+def _two_files(source):  # their paths; None: the source is something else
+    if isinstance(source, str) and "," in source and not Path(source).exists():
+        source = source.split(",")
+    if not isinstance(source, (list, tuple)) or len(source) != 2: return None
+    if not all(isinstance(s, (str, Path)) for s in source): return None
+    return [Path(str(s).strip()) for s in source]
