@@ -17,7 +17,8 @@ from .certification import Calibrate, Certificate, Certify, judge, over_seeds, r
 from .models.choosing import suggest_checkpoint, suggest_loss
 from .data.splitting import Splits, folds, split
 from .data.table_reader import read_table
-from .evaluation.judging import Difference, Evaluation, paired_bootstrap
+from .evaluation.difference import Difference, paired_bootstrap
+from .evaluation.judging import Evaluation
 from .task import AssetError, Batch, CheckpointError, DataError, Finding, Prediction, SFTError, Task, TrainingError, learned
 from .methods.agreement import RDrop
 from .methods.lora import Lora

@@ -15,7 +15,7 @@ import numpy as np
 
 from .bounds import cluster_bound, exact_bound, mean_bound, one_per_group, plot_bounds, risk_bound, units_needed
 from .roles import Certify, Refused
-from ..evaluation.judging import group_rows
+from ..evaluation.difference import group_rows
 from ..mistakes import checked, shown
 from ..chance import rng_for
 from ..task import DataError, SFTError, Task

@@ -17,7 +17,7 @@ from scipy import stats
 from ..evaluation import judging
 from ..training.baselines import ladder
 from .roles import Certify, only
-from ..evaluation.judging import group_rows
+from ..evaluation.difference import group_rows
 from ..mistakes import checked, shown
 from ..chance import rng_for
 from ..task import DataError, Task

@@ -15,7 +15,7 @@ import pandas as pd
 from ..training.baselines import frozen_features
 from .bounds import one_per_group
 from ..data.columns import records
-from ..evaluation.judging import group_rows
+from ..evaluation.difference import group_rows
 from ..data.hashes import row_hashes
 from ..data.leaks import near_duplicates
 from ..mistakes import checked
