@@ -147,8 +147,8 @@ def paired_bootstrap(
     Difference
         metric(ours) minus metric(theirs), with a percentile interval
     """
-    n, k, rng = len(targets), [len(ours), len(theirs)], rng_for("bootstrap", seed)
-    _unless(k == [n, n], "lengths", ours=k[0], theirs=k[1], n=n)
+    n, ours_n, theirs_n = len(targets), len(ours), len(theirs)
+    _unless(ours_n == theirs_n == n, "lengths", ours=ours_n, theirs=theirs_n, n=n)
     _unless(draws > 0 and 0 < confidence < 1, "settings", draws=draws, confidence=confidence)
     units = group_rows(n, groups)
     _unless(len(units) > 1, "units", are="is 1 group" if units else "are no rows")
@@ -157,10 +157,12 @@ def paired_bootstrap(
     def gap(index): return float(figure(ours, index) - figure(theirs, index))
     whole = figure(ours, np.arange(n))
     _unless(_is_number(whole), "figure", figure=shown(whole))
+    rng = rng_for("bootstrap", seed)
     drawn = np.array([gap(_drawn_rows(units, rng)) for _ in range(draws)])
     undefined = np.isnan(drawn).sum()
     _unless(undefined == 0, "undefined", undefined=undefined, draws=draws)
-    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    outside = (1 - confidence) / 2
+    low, high = np.quantile(drawn, [outside, (1 + confidence) / 2])
     value = gap(np.arange(n))
     return Difference(value, float(low), float(high), confidence, drawn, n, len(units))
 
