@@ -353,6 +353,7 @@ def attention_windows(
             "examples apart. Train with packing=False.")
     return {kind: known[kind] for kind in sorted(kinds)}
 
+# %% ../../nbs/batches/02_packing.ipynb #3d3a8008
 @checked
 def layout_of(
     model: nn.Module,  # on its device, with the weights in the precision in which it will train

@@ -286,7 +286,7 @@ def _excluded(use, cpu, watched):
     pads = {} if "tokens" in use else {"first": "it needs tokens without pads"}
     return there | seen | pads | unasked
 
-# %% ../../nbs/speed/03_quicken.ipynb #8f6575ee
+# %% ../../nbs/speed/03_quicken.ipynb #30a1c8f1
 def quicken(
     model: nn.Module,  # on its device, before the optimiser is made; changed in place
     examples: Examples,  # the training rows

@@ -140,6 +140,7 @@ def rows_asked_for(
         raise LeftOut(f"{len(ids):,} of the table's {layer.num_embeddings:,} words occur")
     return torch.from_numpy(ids).to(layer.weight.device)
 
+# %% ../../nbs/speed/01_untouched_rows.ipynb #ec135b95
 def touched_rows(
     model: nn.Module,  # a transformers model, on its device
     examples: Examples,  # the training rows
