@@ -131,7 +131,8 @@ def padding_share(
     float
         in [0, 1]; 0 where there are no cells at all
     """
-    lengths, cells, tokens = np.asarray(lengths), 0, 0
+    lengths = np.asarray(lengths)
+    cells = tokens = 0
     for b in batches:
         width = -(-int(lengths[b].max()) // multiple) * multiple
         cells += max(at_least, width) * len(b)

@@ -163,7 +163,8 @@ def tokens_read(
     str | None
         "first", "last" or "all"; None: the model cannot be cut there
     """
-    states, real, picture = states_of(model, frozen, batch), _real(batch), _is_picture(batch)
+    states, real = states_of(model, frozen, batch), _real(batch)
+    picture = _is_picture(batch)
     if len(states) != len(batch): return None
     if not picture and states.shape[:-1] != real.shape: return None
     def loss():

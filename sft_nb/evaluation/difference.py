@@ -147,8 +147,8 @@ def paired_bootstrap(
     Difference
         metric(ours) minus metric(theirs), with a percentile interval
     """
-    n, ours_n, theirs_n = len(targets), len(ours), len(theirs)
-    _unless(ours_n == theirs_n == n, "lengths", ours=ours_n, theirs=theirs_n, n=n)
+    n, lengths = len(targets), {"ours": len(ours), "theirs": len(theirs)}
+    _unless(set(lengths.values()) == {n}, "lengths", **lengths, n=n)
     _unless(draws > 0 and 0 < confidence < 1, "settings", draws=draws, confidence=confidence)
     units = group_rows(n, groups)
     _unless(len(units) > 1, "units", are="is 1 group" if units else "are no rows")

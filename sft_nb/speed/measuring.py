@@ -44,7 +44,8 @@ def training_flops(
     float
         additions and multiplications for one pass over the rows, forward and backward
     """
-    stack, lengths, d = blocks(model)[1], np.asarray(lengths, dtype=float), model.config.hidden_size
+    stack, d = blocks(model)[1], model.config.hidden_size
+    lengths = np.asarray(lengths, dtype=float)
     if tokens is None: tokens = lengths.sum()
     tables = [m.weight.numel() for m in model.modules() if isinstance(m, nn.Embedding)]
     head = _in_matrices(model) - _in_matrices(stack) - sum(tables)
