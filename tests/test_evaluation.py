@@ -12,10 +12,11 @@ from sklearn.metrics import f1_score, precision_recall_fscore_support
 from torch import nn
 from torch.nn import functional as F
 
-from sft_nb.evaluation.judging import (
-    Evaluation, classification_metrics, confusion_table, evaluate, paired_bootstrap,
-    per_class_table, plot_confusion, predict,
+from sft_nb.evaluation.class_figures import (
+    classification_metrics, confusion_table, per_class_table, plot_confusion,
 )
+from sft_nb.evaluation.difference import paired_bootstrap
+from sft_nb.evaluation.judging import Evaluation, evaluate, predict
 from sft_nb.models.layers import evaluation_mode
 from sft_nb.chance import rng_for
 from sft_nb.task import Batch, DataError, Prediction, SFTError, Task, TrainingError, learned
@@ -230,7 +231,7 @@ def test_rows_without_a_label_column(task, model, rows):
 
 def test_rows_with_some_labels_missing(task, model, rows):
     rows.loc[[4, 9], "label"] = None
-    with pytest.raises(DataError, match="2 of 203 rows have nothing in column 'label': rows 4, 9"):
+    with pytest.raises(DataError, match="2 of 203 rows have nothing in column 'label': rows 4 and 9"):
         evaluate(task, model, None, rows)
     assert len(predict(task, model, None, rows)) == 203
 
@@ -252,7 +253,7 @@ def test_a_label_that_training_never_saw(task, model, rows):
 @pytest.mark.parametrize("ask", [evaluate, predict])
 def test_nan_is_no_class(task, model, rows, ask):
     nn.init.constant_(model.bias, torch.nan)
-    with pytest.raises(TrainingError, match=r"NaN.*rows 0, 1"):
+    with pytest.raises(TrainingError, match=r"NaN.*rows 0 and 1"):
         ask(task, model, None, rows[:2])
 
 def test_nan_in_one_row_of_many(task, model, rows):
@@ -493,7 +494,7 @@ def test_bootstrap_does_not_depend_on_the_order_of_groups_within_themselves():
     "change, words",
     [
         (dict(groups=[1, 2]), "3 rows, but 2 groups"),
-        (dict(groups=[1, None, float("nan")]), "rows 1, 2 (counting from 0) without a group"),
+        (dict(groups=[1, None, float("nan")]), "rows 1 and 2 (counting from 0) without a group"),
         (dict(groups=["a"] * 3), "There is 1 group to draw from"),
         (dict(draws=0), "draws=0"),
         (dict(confidence=95), "confidence=95"),

@@ -23,7 +23,8 @@ from ..task import Batch, Task, TrainingError
 def pad(
     sequences: list,  # b lists (or arrays) of whole numbers, of any lengths
     value: int,  # fills the empty places: the pad token's id, 0 for a mask, -100 for targets
-    side: str = "right",  # where the empty places go: "right", or "left" for models that continue a text
+    # where the empty places go: "right", or "left" for models that continue a text
+    side: str = "right",
     multiple: int = 1,  # the width is rounded up to a multiple of this
 ) -> torch.Tensor:  # b t, int64
     """Set sequences side by side, as wide as the longest. Raises TrainingError for any other side.
@@ -44,10 +45,11 @@ def pad(
     torch.Tensor
         b t, int64
     """
-    if side not in ("left", "right"): raise TrainingError(f"pad: side is {side!r}; write 'left' or 'right'.")
+    if side not in ("left", "right"):
+        raise TrainingError(f"pad: side is {side!r}; write 'left' or 'right'.")
     width = -(-max(map(len, sequences), default=0) // multiple) * multiple
     padded = np.full((len(sequences), width), value, dtype=np.int64)
-    for row, s in zip(padded, sequences):
+    for row, s in zip(padded, sequences, strict=True):
         start = 0 if side == "right" else width - len(s)
         row[start:start + len(s)] = s
     return torch.from_numpy(padded)
@@ -59,8 +61,9 @@ def order(
     seed: int,  # the run's seed
     epoch: int,  # which pass over the rows, from 0
 ) -> np.ndarray:  # n: the position of every row, once
-    """The order of rows in one epoch: a permutation that depends on (seed, epoch) and on nothing
-    else.
+    """The order of rows in one epoch.
+
+    A permutation that depends on (seed, epoch) and on nothing else.
 
     Parameters
     ----------
@@ -84,8 +87,9 @@ def cut(
     indices: Any,  # n: anything that can be sliced
     size: int,  # rows in each piece, at least 1
 ) -> list:  # pieces of `size` rows; only the last may be shorter
-    """Cut rows into consecutive pieces: batches, or the micro-batches of a batch. Raises
-    TrainingError for a size below 1.
+    """Cut rows into consecutive pieces: batches, or the micro-batches of a batch.
+
+    Raises TrainingError for a size below 1.
 
     Parameters
     ----------
@@ -99,7 +103,8 @@ def cut(
     list
         pieces of `size` rows; only the last may be shorter
     """
-    if size < 1: raise TrainingError(f"Pieces of {size} rows cannot be made: give a size of at least 1.")
+    if size < 1:
+        raise TrainingError(f"Pieces of {size} rows cannot be made: give a size of at least 1.")
     return [indices[i:i + size] for i in range(0, len(indices), size)]
 
 # %% ../../nbs/batches/01_batching.ipynb #43302239
@@ -129,9 +134,12 @@ def padding_share(
         in [0, 1]; 0 where there are no cells at all
     """
     lengths = np.asarray(lengths)
-    widths = [max(at_least, -(-int(lengths[b].max()) // multiple) * multiple) for b in batches]
-    cells = sum(width * len(b) for width, b in zip(widths, batches))
-    return 1 - sum(int(lengths[b].sum()) for b in batches) / cells if cells else 0.
+    cells = tokens = 0
+    for b in batches:
+        width = -(-int(lengths[b].max()) // multiple) * multiple
+        cells += max(at_least, width) * len(b)
+        tokens += int(lengths[b].sum())
+    return 1 - tokens / cells if cells else 0.
 
 # %% ../../nbs/batches/01_batching.ipynb #76f58751
 @checked
@@ -140,10 +148,12 @@ def length_windows(
     lengths: Any,  # length of every row of the table (tokens), by position
     batch_size: int,  # rows in a batch
     window: int = 16,  # batches in a window: rows are sorted by length inside a window only
-    rng: np.random.Generator | None = None,  # shuffles the finished batches; None leaves them sorted inside their windows
+    # shuffles the finished batches; None leaves them sorted inside their windows
+    rng: np.random.Generator | None = None,
 ) -> list[np.ndarray]:  # batches of positions; only the last may be short
-    """Batches of rows of similar length that are still drawn at random. Raises TrainingError for
-    sizes below 1.
+    """Batches of rows of similar length that are still drawn at random.
+
+    Raises TrainingError for sizes below 1.
 
     Parameters
     ----------
@@ -193,21 +203,33 @@ class Examples:
         rows: Any,  # a DataFrame; the index of an example is its position in it, from 0
         processor: Any,  # the tokenizer or image processor that belongs to the model
         seed: int = 0,  # names the order of rows and the dice of augmentation
-    ): self.task, self.rows, self.processor, self.seed = task, rows, processor, int(seed)
+    ):
+        self.task, self.rows, self.processor, self.seed = task, rows, processor, int(seed)
 
     def __len__(self): return len(self.rows)
 
     @cached_property
-    def plain(self) -> Sequence: return self.task.encode_all(self.rows, self.processor)  # examples without augmentation, made once
+    def plain(self) -> Sequence:
+        "Examples without augmentation, made once."
+        return self.task.encode_all(self.rows, self.processor)
 
     @cached_property
-    def lengths(self) -> np.ndarray: return np.fromiter(map(self.task.length, self.plain), int, len(self))  # n: tokens, without augmentation
+    def lengths(self) -> np.ndarray:  # n
+        """How many tokens each example has, without augmentation.
+
+        Returns
+        -------
+        np.ndarray
+            n
+        """
+        return np.fromiter(map(self.task.length, self.plain), int, len(self))
 
     @checked
     def batches(
         self,
         batch_size: int,  # rows in a batch
-        epoch: int | None = None,  # which pass over the rows, from 0; None: for evaluation, longest rows first
+        # which pass over the rows, from 0; None: for evaluation, longest rows first
+        epoch: int | None = None,
         window: int = 16,  # batches in a window of similar lengths
     ) -> list[np.ndarray]:  # positions, every row once; only the last batch may be short
         """Which rows go together in one pass.
@@ -228,7 +250,8 @@ class Examples:
         """
         if epoch is None: return cut(np.argsort(-self.lengths, kind="stable"), batch_size)
         rng = rng_for("windows", self.seed, int(epoch))
-        return length_windows(order(len(self), self.seed, epoch), self.lengths, batch_size, window, rng)
+        drawn = order(len(self), self.seed, epoch)
+        return length_windows(drawn, self.lengths, batch_size, window, rng)
 
     @checked
     def example(
@@ -236,8 +259,9 @@ class Examples:
         index: int,  # position of the row
         epoch: int | None = None,  # which pass over the rows; None: without augmentation
     ) -> dict:  # what `task.encode` gives
-        """One example. If the task augments, it depends on (seed, epoch, index), not on the batch
-        it travels in.
+        """One example.
+
+        If the task augments, it depends on (seed, epoch, index), not on the batch it travels in.
 
         Parameters
         ----------
@@ -252,7 +276,9 @@ class Examples:
             what `task.encode` gives
         """
         if epoch is None or not self.task.augments: return self.plain[index]
-        return self.task.encode(next(records(self.rows.iloc[[index]])), self.processor, rng_for("augment", self.seed, int(epoch), int(index)))
+        row = next(records(self.rows.iloc[[index]]))
+        dice = rng_for("augment", self.seed, int(epoch), int(index))
+        return self.task.encode(row, self.processor, dice)
 
     @checked
     def batch(

@@ -33,18 +33,22 @@ from ..task import Batch, CheckpointError, Task, TrainingError
 @contextmanager
 def _overheard(parts):  # part -> its output, for what runs inside the block
     said = {}
-    hooks = [part.register_forward_hook(lambda part, _, output: said.update({part: output})) for part in parts]
-    try: yield said
+    def note(part, inputs, output): said[part] = output
+    hooks = [part.register_forward_hook(note) for part in parts]
+    try:
+        yield said
     finally:
-        for hook in hooks: hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 # %% ../../nbs/batches/03_frozen.ipynb #6d052014
 def frozen_parts(
     model: nn.Module,  # any transformers model
     batch: Batch,  # a few rows, on the model's device
-) -> tuple[list[nn.Module], list[nn.Module]]:  # the blocks, from below, and all parts that are done when the last of these is; both empty if something learns beneath
-    """What computes the same in every epoch: the blocks whose outputs need no gradient, and
-    whatever runs before.
+    # the blocks, from below, and all parts that are done when the last of these is; both empty if
+    # something learns beneath
+) -> tuple[list[nn.Module], list[nn.Module]]:
+    """What computes the same in every epoch: blocks without a gradient, and whatever runs before.
 
     Parameters
     ----------
@@ -52,20 +56,17 @@ def frozen_parts(
         any transformers model
     batch
         a few rows, on the model's device
-
-    Returns
-    -------
-    tuple[list[nn.Module], list[nn.Module]]
-        the blocks, from below, and all parts that are done when the last of these is; both empty if
-        something learns beneath
     """
-    try: _, stack = blocks(model)
-    except CheckpointError: return [], []
+    try:
+        _, stack = blocks(model)
+    except CheckpointError:
+        return [], []
     with evaluation_mode(model, gradients=True), _overheard(model.modules()) as said:
         with torch.enable_grad():
             model(**batch.inputs)
-    constant = lambda block: torch.is_tensor(said.get(block)) and not said[block].requires_grad
-    frozen = list(takewhile(constant, stack))
+    def is_constant(block):
+        return torch.is_tensor(said.get(block)) and not said[block].requires_grad
+    frozen = list(takewhile(is_constant, stack))
     done = list(said)  # in the order in which they finished
     return frozen, done[:done.index(frozen[-1]) + 1] if frozen else []
 
@@ -111,24 +112,33 @@ def skipping(
     states
         what the last of them would have said
     """
+    def answer(*args, **options): return states
     before = [vars(block).get("forward") for block in frozen]
-    for block in frozen: block.forward = lambda *args, **options: states
-    try: yield
+    for block in frozen:
+        block.forward = answer
+    try:
+        yield
     finally:
-        for block, own in zip(frozen, before):
+        for block, own in zip(frozen, before, strict=True):
             del block.forward
             if own: block.forward = own
 
 # %% ../../nbs/batches/03_frozen.ipynb #94f78a63
-_READ = {
-    "first": lambda real: real & (real.cumsum(1) == 1),
-    "last": lambda real: real & (real.flip(1).cumsum(1).flip(1) == 1),
-    "all": lambda real: real,
-}  # which of the real tokens (b t) are kept
+def _first(real): return real & (real.cumsum(1) == 1)
+
+def _last(real): return real & (real.flip(1).cumsum(1).flip(1) == 1)
+
+def _all(real): return real
+
+_READ = {"first": _first, "last": _last, "all": _all}  # which of the real tokens (b t) are kept
 
 def _real(batch):  # which tokens are no pads: b t; a picture has no mask, and counts as one token
     mask = batch.inputs.get("attention_mask")
-    return torch.ones(len(batch), 1, dtype=torch.bool, device=next(iter(batch.inputs.values())).device) if mask is None else mask.bool()
+    if mask is not None: return mask.bool()
+    device = next(iter(batch.inputs.values())).device
+    return torch.ones(len(batch), 1, dtype=torch.bool, device=device)
+
+def _is_picture(batch): return "attention_mask" not in batch.inputs
 
 # %% ../../nbs/batches/03_frozen.ipynb #22bbc487
 def tokens_read(
@@ -137,8 +147,9 @@ def tokens_read(
     frozen: list[nn.Module],  # blocks from `frozen_parts`
     batch: Batch,  # a few rows of different lengths, with targets
 ) -> str | None:  # "first", "last" or "all"; None: the model cannot be cut there
-    """Which tokens does the loss depend on? The others are poisoned with NaN, which spreads to
-    whatever reads it.
+    """Which tokens does the loss depend on?
+
+    The others are poisoned with NaN, which spreads to whatever reads it.
 
     Parameters
     ----------
@@ -157,34 +168,50 @@ def tokens_read(
         "first", "last" or "all"; None: the model cannot be cut there
     """
     states, real = states_of(model, frozen, batch), _real(batch)
-    picture = "attention_mask" not in batch.inputs
-    if len(states) != len(batch) or not picture and (states.ndim != 3 or states.shape[:2] != real.shape): return None
+    picture = _is_picture(batch)
+    if len(states) != len(batch): return None
+    if not picture and states.shape[:-1] != real.shape: return None
     def loss():
         with evaluation_mode(model):
             return sum(task.loss(model(**batch.inputs), batch).values()).double()
-    def total(states):
+    def loss_with(states):
         with skipping(frozen, states):
             return loss()
-    clean = lambda kept: total(states.masked_fill(~kept[..., None], torch.nan)).isfinite()
-    name = "all" if picture else next((n for n in ("first", "last") if clean(_READ[n](real))), "all")
+    def is_enough(name):
+        left_out = ~_READ[name](real)[..., None]
+        return loss_with(states.masked_fill(left_out, torch.nan)).isfinite()
+    name = "all" if picture else next(filter(is_enough, ["first", "last"]), "all")
     whole = loss()
-    try: cut = total(states if picture else states * _READ[name](real)[..., None])
-    except RuntimeError: return None  # the head reads a lower block too, whose states have another shape
-    return name if (cut - whole).abs() <= 1e-4 * max(1, whole.abs()) else None
+    kept = states if picture else states * _READ[name](real)[..., None]
+    try:
+        found = loss_with(kept)
+    except RuntimeError:  # the head reads a lower block too, whose states have another shape
+        return None
+    return name if (found - whole).abs() <= 1e-4 * max(1, whole.abs()) else None
 
 # %% ../../nbs/batches/03_frozen.ipynb #7aeb37f1
 FORMAT = 1  # of a file of states: part of its key
 ROWS = 64  # in a batch: the same in every run, since another batch rounds in another way
-_ASIDE = ("id2label", "label2id", "num_labels", "problem_type", "architectures", "transformers_version", "dtype")  # settings of the head and of the file
+_ASIDE = (  # settings of the head and of the file
+    "id2label", "label2id", "num_labels", "problem_type", "architectures", "transformers_version",
+    "dtype",
+)
 
-def _about(model, frozen, read, precision):  # settings that the states depend on
-    config = getattr(model, "config", None)
-    settings = {k: v for k, v in (config.to_dict() if config else {}).items() if k not in _ASIDE and not k.startswith("_")}
-    return [FORMAT, torch.__version__, transformers.__version__, type(model).__name__, settings, getattr(config, "_attn_implementation", None),
-            [str(block) for block in frozen], read, *map(str, precision), next(model.parameters()).device.type]
+def _settings(config):
+    every = config.to_dict() if config else {}
+    return {k: v for k, v in every.items() if k not in _ASIDE and not k.startswith("_")}
+
+def _conditions(model, frozen, read, precision):
+    "What the states depend on beside weights and rows."
+    config, device = getattr(model, "config", None), next(model.parameters()).device
+    return [
+        FORMAT, torch.__version__, transformers.__version__,
+        type(model).__name__, _settings(config), getattr(config, "_attn_implementation", None),
+        [str(block) for block in frozen], read, *map(str, precision), device.type,
+    ]
 
 # %% ../../nbs/batches/03_frozen.ipynb #1f1c7b7b
-def _named(tensors, digest):  # add named tensors to a hash
+def _add_tensors(digest, tensors):  # name, tensor: to a hash
     for name, x in tensors:
         digest.update(f"{name} {tuple(x.shape)} {x.dtype}".encode())
         digest.update(x.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
@@ -217,58 +244,78 @@ def states_key(
     str
         32 hexadecimal digits
     """
-    digest = hashlib.sha256(json.dumps(_about(model, frozen, read, precision), sort_keys=True, default=str).encode())
-    _named([(n, p) for n, p in model.named_parameters() if not p.requires_grad], digest)
-    _named(model.named_buffers(), digest)
-    for indices in examples.batches(ROWS): _named(examples.batch(indices).inputs.items(), digest)
+    conditions = _conditions(model, frozen, read, precision)
+    digest = hashlib.sha256(json.dumps(conditions, sort_keys=True, default=str).encode())
+    _add_tensors(digest, [(n, p) for n, p in model.named_parameters() if not p.requires_grad])
+    _add_tensors(digest, model.named_buffers())
+    for indices in examples.batches(ROWS):
+        _add_tensors(digest, examples.batch(indices).inputs.items())
     return digest.hexdigest()[:32]
 
 # %% ../../nbs/batches/03_frozen.ipynb #b650fef0
-def features_folder() -> Path: "Where states are kept."; return own_folder("features")
+def features_folder() -> Path:
+    "Where states are kept."
+    return own_folder("features")
 
 # %% ../../nbs/batches/03_frozen.ipynb #1ec73351
+_SCHEMA = pa.schema([("row", pa.int64()), ("states", pa.list_(pa.float32()))])
+
 def _write(path, model, frozen, read, examples, autocast):  # every row's states
-    schema = pa.schema([("row", pa.int64()), ("states", pa.list_(pa.float32()))])
     device = next(model.parameters()).device
-    with pa.ipc.new_file(str(path), schema) as writer:
+    with pa.ipc.new_file(str(path), _SCHEMA) as writer:
         for indices in examples.batches(ROWS):
             batch = examples.batch(indices).to(device)
-            with autocast(): states = states_of(model, frozen, batch)
+            with autocast():
+                states = states_of(model, frozen, batch)
             kept = _READ[read](_real(batch))  # b t
-            values, counts = states.reshape(*kept.shape, -1)[kept].float().cpu().numpy(), kept.sum(1).cpu().numpy()  # k d, b
+            values = states.reshape(*kept.shape, -1)[kept].float().cpu().numpy()  # k d
+            counts = kept.sum(1).cpu().numpy()  # b
             ends = np.concatenate([[0], counts.cumsum()]) * values.shape[1]
             lists = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(values.ravel()))
-            writer.write_batch(pa.RecordBatch.from_arrays([pa.array(indices), lists], schema=schema))
+            columns = [pa.array(indices), lists]
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=_SCHEMA))
 
 # %% ../../nbs/batches/03_frozen.ipynb #c58c5e40
-def _mark(path): return sha256(path)[:16]
+def _sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
-def _whole(path): return _mark(path) == path.name.split(".")[1]  # is the file what its name says?
+def _is_whole(path): return _sha256(path) == path.name.split(".")[1]  # what its name says?
 
-def _kept(folder, key, write):  # the file of this key; computed if there is none, or none that is whole
+def _found_or_made(folder, key, write):
+    "The file of this key; computed if there is none, or none that is whole."
     temporary = folder / f".{key}.{uuid.uuid4().hex}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.glob(f"{key}.*.arrow"):
-            if _whole(path): os.utime(path); return path
+        for path in filter(_is_whole, folder.glob(f"{key}.*.arrow")):
+            os.utime(path)
+            return path
         write(temporary)
-        return temporary.replace(folder / f"{key}.{_mark(temporary)}.arrow")
-    except OSError as e: raise TrainingError(f"What the frozen blocks computed cannot be kept in {folder}: {e.strerror or e}. Free some space, or set SFT_NB_HOME to a folder on another disk.") from e
-    finally: temporary.unlink(missing_ok=True)
+        return temporary.replace(folder / f"{key}.{_sha256(temporary)}.arrow")
+    except OSError as e:
+        raise TrainingError(
+            f"What the frozen blocks computed cannot be kept in {folder}: {e.strerror or e}. "
+            "Free some space, or set SFT_NB_HOME to a folder on another disk.") from e
+    finally:
+        temporary.unlink(missing_ok=True)
 
 # %% ../../nbs/batches/03_frozen.ipynb #583212a0
-def _forget(folder, gigabytes):  # what was used longest ago, until the rest fits; and what a killed process began
+_ABANDONED = 86_400  # seconds after which a file that was begun is nobody's
+
+def _forget(folder, gigabytes):
+    "Delete what was used longest ago, until the rest fits; and what a killed process began."
     files, total = sorted(folder.glob("*.arrow"), key=lambda f: -f.stat().st_mtime), 0
     for f in files:
         total += f.stat().st_size
         if f != files[0] and total > gigabytes * 1e9: f.unlink(missing_ok=True)
     for f in folder.glob(".*.*"):
-        if f.stat().st_mtime < time.time() - 86_400: f.unlink(missing_ok=True)
+        if f.stat().st_mtime < time.time() - _ABANDONED: f.unlink(missing_ok=True)
 
 # %% ../../nbs/batches/03_frozen.ipynb #64301674
 class FrozenStates:
-    """What frozen blocks say to every row, from the disk. Called in place of the model, it computes
-    only what stands above them.
+    """What frozen blocks say to every row, from the disk.
+
+    Called in place of the model, it computes only what stands above them.
 
     Parameters
     ----------
@@ -290,7 +337,8 @@ class FrozenStates:
     ):
         self.frozen, self.read, self.path, self.like = frozen, read, path, like
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        self.states, self.place = table["states"], np.argsort(table["row"].to_numpy())  # where in the file each row stands
+        self.states = table["states"]
+        self.place = np.argsort(table["row"].to_numpy())  # where in the file each row stands
 
     def of(
         self,
@@ -309,10 +357,14 @@ class FrozenStates:
             b t d, zero for tokens that nothing reads; for pictures b …
         """
         kept = _READ[self.read](_real(batch))
-        rows = np.concatenate([self.states[int(self.place[i])].values.to_numpy() for i in batch.index])
-        rows = torch.from_numpy(rows).to(kept.device, self.like.dtype).view(int(kept.sum()), -1)  # k d
-        if "attention_mask" not in batch.inputs: return torch.empty_like(self.like[:1].expand(len(rows), *self.like.shape[1:])).copy_(rows.view(-1, *self.like.shape[1:]))
-        return torch.zeros(*kept.shape, rows.shape[1], dtype=rows.dtype, device=kept.device).masked_scatter(kept[..., None], rows)
+        lists = [self.states[int(self.place[i])].values.to_numpy() for i in batch.index]
+        flat = torch.from_numpy(np.concatenate(lists)).to(kept.device, self.like.dtype)
+        rows = flat.view(int(kept.sum()), -1)  # k d
+        if _is_picture(batch):
+            like = self.like[:1].expand(len(rows), *self.like.shape[1:])
+            return torch.empty_like(like).copy_(rows.view(like.shape))
+        nothing = rows.new_zeros(*kept.shape, rows.shape[1])
+        return nothing.masked_scatter(kept[..., None], rows)
 
     def __call__(
         self,
@@ -320,23 +372,27 @@ class FrozenStates:
         batch: Batch,  # on the model's device
     ):
         "The model's outputs."
-        with skipping(self.frozen, self.of(batch)): return model(**batch.inputs)
+        with skipping(self.frozen, self.of(batch)):
+            return model(**batch.inputs)
 
 # %% ../../nbs/batches/03_frozen.ipynb #b0186088
 class LeftOut(Exception):
     "Why a shortcut does not apply, in words for people. Nobody's mistake: the plain way is taken."
 
 # %% ../../nbs/batches/03_frozen.ipynb #366b68d2
-def _few(model, examples):  # four rows, from the shortest to the longest, on the model's device
+def _four_rows(model, examples):
+    "From the shortest to the longest, on the model's device."
+    by_length = np.argsort(examples.lengths, kind="stable")
     spread = np.linspace(0, len(examples) - 1, 4).astype(int)
-    return examples.batch(np.argsort(examples.lengths, kind="stable")[spread]).to(next(model.parameters()).device)
+    return examples.batch(by_length[spread]).to(next(model.parameters()).device)
 
 def still_parts(
     model: nn.Module,  # on its device, with its frozen parts frozen
     examples: Examples,  # the rows
 ) -> list[nn.Module]:  # to be kept in evaluation mode while the rest is trained
-    """What runs before anything learns, so that it computes the same in every epoch: dropout would
-    only add noise that nothing can learn from.
+    """What runs before anything learns, so that it computes the same in every epoch.
+
+    Dropout would only add noise there that nothing can learn from.
 
     Parameters
     ----------
@@ -351,7 +407,7 @@ def still_parts(
         to be kept in evaluation mode while the rest is trained
     """
     if not len(examples) or all(p.requires_grad for p in model.parameters()): return []
-    return frozen_parts(model, _few(model, examples))[1]
+    return frozen_parts(model, _four_rows(model, examples))[1]
 
 # %% ../../nbs/batches/03_frozen.ipynb #9258b282
 def plain_forward(
@@ -370,13 +426,13 @@ def plain_forward(
     return model(**batch.inputs)
 
 # %% ../../nbs/batches/03_frozen.ipynb #95dba0b9
-def _frozen(task, model, examples):
+def _frozen_blocks(task, model, examples):
     "The frozen blocks, and a few rows to try them with."
     if task.augments:
         raise LeftOut("rows are made up anew in every epoch, so their states are never the same")
     if not still_parts(model, examples):
         raise LeftOut("no block is frozen from below, so what they say changes in training")
-    few = _few(model, examples)
+    few = _four_rows(model, examples)
     return frozen_parts(model, few)[0], few
 
 def _measured(task, model, frozen, few, autocast):
@@ -389,10 +445,9 @@ def _measured(task, model, frozen, few, autocast):
         raise LeftOut("the model cannot be cut above its frozen blocks: the loss would be another")
     return states, read, precision
 
-def _numbers(examples, few, states, read):
+def _size(examples, few, states, read):
     "How many numbers all rows' states are."
-    if "attention_mask" not in few.inputs:  # a picture: all of its states are one
-        return len(examples) * states[0].numel()
+    if _is_picture(few): return len(examples) * states[0].numel()  # all of its states are one
     tokens = examples.lengths.sum() if read == "all" else len(examples)
     return int(tokens) * states.shape[-1]
 
@@ -427,15 +482,15 @@ def frozen_states(
     FrozenStates
         to be called in place of the model
     """
-    frozen, few = _frozen(task, model, examples)
+    frozen, few = _frozen_blocks(task, model, examples)
     states, read, precision = _measured(task, model, frozen, few, autocast)
-    size = 4e-9 * _numbers(examples, few, states, read)
+    size = 4e-9 * _size(examples, few, states, read)
     if size > gigabytes:
         raise LeftOut(f"the states of all rows would take {size:.3g} GB; {gigabytes:g} may be kept")
     key = states_key(model, frozen, read, examples, precision)
-    write = lambda file: _write(file, model, frozen, read, examples, autocast)
+    def write(path): _write(path, model, frozen, read, examples, autocast)
     folder = folder or features_folder()
-    path = _kept(folder, key, write)
+    path = _found_or_made(folder, key, write)
     _forget(folder, gigabytes)
     return FrozenStates(frozen, read, path, states)
 

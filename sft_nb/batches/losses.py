@@ -36,16 +36,18 @@ def full_precision(
 
 # %% ../../nbs/batches/00_losses.ipynb #03da96f4
 def _same_shape(pred, target, name):
-    if pred != target:
-        raise TrainingError(f"{name}: the model answers in shape {tuple(pred)}, the targets have shape {tuple(target)}. "
-                            "Make the two equal (squeeze or reshape) before the loss.")
+    if pred == target: return
+    raise TrainingError(
+        f"{name}: the model answers in shape {tuple(pred)}, the targets have shape "
+        f"{tuple(target)}. Make the two equal (squeeze or reshape) before the loss.")
 
 def _flat(logits, targets, name):  # b … c, b … -> n c, n
     _same_shape(logits.shape[:-1], targets.shape, f"{name} (without its last axis, the classes)")
     return full_precision(logits).reshape(-1, logits.shape[-1]), targets.reshape(-1)
 
 def _weights(weights, like):  # c, on the device and in the precision of the logits
-    return None if weights is None else torch.as_tensor(weights, dtype=like.dtype, device=like.device)
+    if weights is None: return None
+    return torch.as_tensor(weights, dtype=like.dtype, device=like.device)
 
 # %% ../../nbs/batches/00_losses.ipynb #5b23d070
 @checked
@@ -54,11 +56,13 @@ def cross_entropy(
     targets: torch.Tensor,  # b …: the right class of each, 0 to c-1, or `ignore_index`
     *,
     smoothing: float = 0.,  # share of each target spread evenly over all classes, in [0, 1]
-    class_weights: Any = None,  # c: how much a target of each class counts (tensor or list); None: 1 each
+    # c: how much a target of each class counts (tensor or list); None: 1 each
+    class_weights: Any = None,
     ignore_index: int = -100,  # targets with this value add nothing
 ) -> torch.Tensor:  # scalar: the sum over all targets that count, in nats
-    """Summed cross-entropy; divide it by `cross_entropy_weight`. Smoothing: Szegedy et al. 2016,
-    section 7. Raises TrainingError when the shapes do not fit.
+    """Summed cross-entropy; divide it by `cross_entropy_weight`.
+
+    Smoothing: Szegedy et al. 2016, section 7. Raises TrainingError when the shapes do not fit.
 
     Parameters
     ----------
@@ -79,14 +83,15 @@ def cross_entropy(
         scalar: the sum over all targets that count, in nats
     """
     logits, targets = _flat(logits, targets, "cross_entropy")
-    return F.cross_entropy(logits, targets, weight=_weights(class_weights, logits), ignore_index=ignore_index,
-                           label_smoothing=smoothing, reduction="sum")
+    how = dict(ignore_index=ignore_index, label_smoothing=smoothing, reduction="sum")
+    return F.cross_entropy(logits, targets, weight=_weights(class_weights, logits), **how)
 
 # %% ../../nbs/batches/00_losses.ipynb #01b5d987
 @checked
 def cross_entropy_weight(
     targets: torch.Tensor,  # b …: right classes, or 0/1 marks for `binary_cross_entropy`
-    class_weights: Any = None,  # c: the class weights that the loss uses; None: every target counts 1
+    # c: the class weights that the loss uses; None: every target counts 1
+    class_weights: Any = None,
     ignore_index: int = -100,  # targets with this value count nothing
 ) -> float:  # what the summed loss is divided by
     """How many targets a summed loss contains or, with class weights, how much they weigh together.
@@ -107,7 +112,8 @@ def cross_entropy_weight(
     """
     kept = targets[targets != ignore_index]
     if class_weights is None: return float(kept.numel())
-    return torch.as_tensor(class_weights).cpu().double()[kept.cpu()].sum().item()  # not every device has 64 bits
+    weights = torch.as_tensor(class_weights).cpu().double()  # not every device has 64 bits
+    return weights[kept.cpu()].sum().item()
 
 # %% ../../nbs/batches/00_losses.ipynb #413fb8f1
 @checked
@@ -116,11 +122,13 @@ def focal(
     targets: torch.Tensor,  # b …: the right class of each, 0 to c-1, or `ignore_index`
     gamma: float = 2.,  # how strongly easy targets are turned down; 0 is plain cross-entropy
     *,
-    class_weights: Any = None,  # c: how much a target of each class counts (the paper's alpha); None: 1 each
+    # c: how much a target of each class counts (the paper's alpha); None: 1 each
+    class_weights: Any = None,
     ignore_index: int = -100,  # targets with this value add nothing
 ) -> torch.Tensor:  # scalar: the sum over all targets that count
-    """Summed focal loss (Lin et al. 2017, equation 5); divide it by `cross_entropy_weight`. Raises
-    TrainingError when the shapes do not fit.
+    """Summed focal loss (Lin et al. 2017, equation 5); divide it by `cross_entropy_weight`.
+
+    Raises TrainingError when the shapes do not fit.
 
     Parameters
     ----------
@@ -141,21 +149,26 @@ def focal(
         scalar: the sum over all targets that count
     """
     logits, targets = _flat(logits, targets, "focal")
-    nll = lambda w: F.nll_loss(logits.log_softmax(-1), targets, weight=w, ignore_index=ignore_index, reduction="none")  # n
-    missing = -torch.expm1(-nll(None))  # n: 1 - p
-    return (missing.clamp_min(1e-12)**gamma * nll(_weights(class_weights, logits))).sum()
+    log_p, how = logits.log_softmax(-1), dict(ignore_index=ignore_index, reduction="none")
+    n = F.nll_loss(log_p, targets, **how)
+    weighted = F.nll_loss(log_p, targets, weight=_weights(class_weights, logits), **how)
+    missing = -torch.expm1(-n)  # 1 - p of each target
+    return (missing.clamp_min(1e-12)**gamma * weighted).sum()
 
 # %% ../../nbs/batches/00_losses.ipynb #a2b6a06f
 @checked
 def binary_cross_entropy(
     logits: torch.Tensor,  # b … c: one raw score per label
-    targets: torch.Tensor,  # b … c: 1 where the label holds, 0 where not, `ignore_index` where nobody knows
+    # b … c: 1 where the label holds, 0 where not, `ignore_index` where nobody knows
+    targets: torch.Tensor,
     *,
-    pos_weight: Any = None,  # c: how much a 1 counts against a 0, per label (tensor or list); None: 1 each
+    # c: how much a 1 counts against a 0, per label (tensor or list); None: 1 each
+    pos_weight: Any = None,
     ignore_index: float = -100,  # entries with this value add nothing
 ) -> torch.Tensor:  # scalar: the sum over all entries that count, in nats
-    """Summed yes-or-no cross-entropy for several labels a row; divide it by
-    `cross_entropy_weight(targets)`. Raises TrainingError when the shapes differ.
+    """Summed yes-or-no cross-entropy for several labels a row.
+
+    Divide it by `cross_entropy_weight(targets)`. Raises TrainingError when the shapes differ.
 
     Parameters
     ----------
@@ -175,8 +188,9 @@ def binary_cross_entropy(
     """
     _same_shape(logits.shape, targets.shape, "binary_cross_entropy")
     logits, known = full_precision(logits), targets != ignore_index
-    each = F.binary_cross_entropy_with_logits(logits, targets.where(known, 0).to(logits.dtype),
-                                              pos_weight=_weights(pos_weight, logits), reduction="none")
+    marks = targets.where(known, 0).to(logits.dtype)
+    how = dict(pos_weight=_weights(pos_weight, logits), reduction="none")
+    each = F.binary_cross_entropy_with_logits(logits, marks, **how)
     return each.where(known, 0.).sum()
 
 # %% ../../nbs/batches/00_losses.ipynb #ad06fd4c
@@ -185,8 +199,9 @@ def mse(
     pred: torch.Tensor,  # b …: predicted numbers, in the unit of the targets
     target: torch.Tensor,  # b …: the right numbers, in the same shape
 ) -> torch.Tensor:  # scalar: the sum of squared differences, in squared units
-    """Summed squared error; divide it by `target.numel()`. Raises TrainingError when the shapes
-    differ.
+    """Summed squared error; divide it by `target.numel()`.
+
+    Raises TrainingError when the shapes differ.
 
     Parameters
     ----------

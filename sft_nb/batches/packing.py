@@ -34,8 +34,9 @@ def first_fit(
     lengths: Any,  # b: tokens of every example
     capacity: int | None = None,  # tokens in a row; None: as many as the longest example has
 ) -> list[list[int]]:  # per row, the positions of its examples, longest first
-    """Examples into few rows: longest first, each into the first row with room. Raises
-    TrainingError where an example is longer than a row.
+    """Examples into few rows: longest first, each into the first row with room.
+
+    Raises TrainingError where an example is longer than a row.
 
     Parameters
     ----------
@@ -52,12 +53,19 @@ def first_fit(
     lengths = np.asarray(lengths, dtype=int)
     longest = int(lengths.max(initial=0))
     capacity = longest if capacity is None else capacity
-    if capacity < longest: raise TrainingError(f"The longest example has {longest} tokens, a packed row holds {capacity}: give a capacity of at least {longest}, or None.")
-    rows, room = [], []
+    if capacity < longest:
+        raise TrainingError(
+            f"The longest example has {longest} tokens, a packed row holds {capacity}: "
+            f"give a capacity of at least {longest}, or None.")
+    rows, room = [], []  # room: how many tokens each row can still take
     for i in np.argsort(-lengths, kind="stable"):
-        r = next((r for r, free in enumerate(room) if free >= lengths[i]), len(rows))
-        if r == len(rows): rows.append([]); room.append(capacity)
-        rows[r].append(int(i)); room[r] -= lengths[i]
+        fitting = (r for r, free in enumerate(room) if free >= lengths[i])
+        r = next(fitting, len(rows))
+        if r == len(rows):
+            rows.append([])
+            room.append(capacity)
+        rows[r].append(int(i))
+        room[r] -= lengths[i]
     return rows
 
 # %% ../../nbs/batches/02_packing.ipynb #f0c6fe9c
@@ -66,8 +74,9 @@ def row_plan(
     attention_mask: torch.Tensor,  # b t: 1 for a token, 0 for a pad, on either side
     capacity: int | None = None,  # tokens in a row; None: as many as the longest example has
 ) -> torch.Tensor:  # r c: a cell of the padded batch for every cell of the packed rows; -1: none
-    """Where everything goes. Rows are as wide as the fullest. Raises TrainingError where an example
-    is longer than a row.
+    """Where everything goes. Rows are as wide as the fullest.
+
+    Raises TrainingError where an example is longer than a row.
 
     Parameters
     ----------
@@ -83,7 +92,9 @@ def row_plan(
     """
     mask = attention_mask.cpu()
     cells = [i * mask.shape[1] + m.nonzero().flatten() for i, m in enumerate(mask)]
-    return pad([torch.cat([cells[i] for i in row]) for row in first_fit([len(c) for c in cells], capacity)], -1)
+    rows = first_fit([len(c) for c in cells], capacity)
+    def joined(row): return torch.cat([cells[i] for i in row])
+    return pad([joined(row) for row in rows], -1)
 
 # %% ../../nbs/batches/02_packing.ipynb #b7901777
 @checked
@@ -116,7 +127,9 @@ def take_cells(
 def block_mask(
     owner: torch.Tensor,  # r c: the example that a cell belongs to; -1: none
     causal: bool = False,  # may a token look at itself and backwards only?
-    window: int | None = None,  # how far it sees: the `window` latest tokens with itself if causal, else so many to each side; None: all
+    # how far it sees: the `window` latest tokens with itself if causal, else so many to each side;
+    # None: all
+    window: int | None = None,
 ) -> torch.Tensor:  # r 1 c c, bool: True where the row's cell may look at the column's
     """Who may look at whom: cells of the same example, as the model looks anyway.
 
@@ -139,11 +152,13 @@ def block_mask(
     back = back[:, None] - back  # c c: how far back the column's cell lies
     look = back >= 0 if causal else torch.ones_like(back, dtype=torch.bool)
     if window is not None: look = look & (back < window if causal else back.abs() <= window)
-    return ((owner[:, :, None] == owner[:, None, :]) & look)[:, None]
+    same = owner[:, :, None] == owner[:, None, :]
+    return (same & look)[:, None]
 
 # %% ../../nbs/batches/02_packing.ipynb #f90111ae
 def _additive(mask, dtype):  # 0 where the mask is True, the smallest number elsewhere
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
+    nothing = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
+    return nothing.masked_fill(~mask, torch.finfo(dtype).min)
 
 # %% ../../nbs/batches/02_packing.ipynb #61bdda9b
 @dataclass(frozen=True)
@@ -164,18 +179,28 @@ class Layout:
         of the mask: that of the model's weights
     """
     causal: bool = False  # a token looks at itself and backwards only
-    windows: dict = field(default_factory=lambda: {"full_attention": None})  # how far each kind of layer sees (tokens; None: all)
-    first_position: int | None = 0  # the position of an example's first token; None: the model takes no positions
+    # how far each kind of layer sees (tokens; None: all)
+    windows: dict = field(default_factory=lambda: {"full_attention": None})
+    # the position of an example's first token; None: the model takes no positions
+    first_position: int | None = 0
     pad_id: int = 0  # the token that fills unused cells
     dtype: torch.dtype = torch.float32  # of the mask: that of the model's weights
 
 # %% ../../nbs/batches/02_packing.ipynb #3d6c0a86
+_NO_CELLS = ("Packing needs input_ids and an attention_mask (b t) among the batch's inputs: "
+    "`collate` makes them. Or train with packing=False.")
+_NOT_PER_TOKEN = ("{name!r} cannot be packed: its shape {shape} has no entry for each of the "
+    "{cells} cells. Train with packing=False.")
+
 def _must_be_per_token(batch):
     mask = batch.inputs.get("attention_mask")
-    if mask is None or mask.ndim != 2 or "input_ids" not in batch.inputs: raise TrainingError("Packing needs input_ids and an attention_mask (b t) among the batch's inputs: `collate` makes them. Or train with packing=False.")
+    if mask is None or mask.ndim != 2 or "input_ids" not in batch.inputs:
+        raise TrainingError(_NO_CELLS)
     for name, x in {**batch.inputs, **batch.targets}.items():
         shape = tuple(getattr(x, "shape", ()))
-        if shape[:2] != mask.shape: raise TrainingError(f"{name!r} cannot be packed: its shape {shape or type(x).__name__} has no entry for each of the {tuple(mask.shape)} cells. Train with packing=False.")
+        if shape[:2] != mask.shape:
+            shape, cells = shape or type(x).__name__, tuple(mask.shape)
+            raise TrainingError(_NOT_PER_TOKEN.format(name=name, shape=shape, cells=cells))
 
 # %% ../../nbs/batches/02_packing.ipynb #d17f3e86
 @checked
@@ -183,9 +208,10 @@ def pack(
     batch: Batch,  # b examples, padded, as `task.collate` makes them; every tensor b t …
     capacity: int | None = None,  # tokens in a row; None: as many as the longest example has
     layout: Layout = Layout(),  # how the model reads a row, from `layout_of`
-) -> Batch:  # r rows: inputs and targets r c …, attention_mask r 1 c c (or one per kind of layer), position_ids r c; index as before, b
-    """Several examples in a row, apart. Needs targets[t] to be what outputs[t] should say. Raises
-    TrainingError for what has no entry per token.
+) -> Batch:  # r rows: all r c …, attention_mask r 1 c c (or one per kind of layer); index as before
+    """Several examples in a row, apart. Needs targets[t] to be what outputs[t] should say.
+
+    Raises TrainingError for what has no entry per token.
 
     Parameters
     ----------
@@ -199,19 +225,27 @@ def pack(
     Returns
     -------
     Batch
-        r rows: inputs and targets r c …, attention_mask r 1 c c (or one per kind of layer),
-        position_ids r c; index as before, b
+        r rows: all r c …, attention_mask r 1 c c (or one per kind of layer); index as before
     """
     _must_be_per_token(batch)
     inputs, mask = dict(batch.inputs), batch.inputs["attention_mask"]
+    if layout.first_position is not None:
+        inputs.setdefault("position_ids", mask.cumsum(1) - 1 + layout.first_position)
     source = row_plan(mask, capacity).to(mask.device)
+    fills = {"input_ids": layout.pad_id}
+    inputs = {k: take_cells(v, source, fills.get(k, 0)) for k, v in inputs.items()}
     owner = source.div(mask.shape[1], rounding_mode="floor")
-    if layout.first_position is not None: inputs.setdefault("position_ids", mask.cumsum(1) - 1 + layout.first_position)
-    inputs = {k: take_cells(v, source, layout.pad_id if k == "input_ids" else 0) for k, v in inputs.items()}
-    masks = {kind: _additive(block_mask(owner, layout.causal, w), layout.dtype) for kind, w in layout.windows.items()}
-    inputs["attention_mask"] = masks if len(masks) > 1 else next(iter(masks.values()))
-    targets = {k: take_cells(v, source, 0 if v.dtype == torch.bool else -100) for k, v in batch.targets.items()}
+    inputs["attention_mask"] = _attention_masks(owner, layout)
+    targets = {k: take_cells(v, source, _no_target(v)) for k, v in batch.targets.items()}
     return Batch(inputs, targets, batch.index)
+
+def _attention_masks(owner, layout):
+    "One mask to be added, or kind of layer -> its mask where the model has several."
+    def mask(window): return _additive(block_mask(owner, layout.causal, window), layout.dtype)
+    masks = {kind: mask(window) for kind, window in layout.windows.items()}
+    return masks if len(masks) > 1 else next(iter(masks.values()))
+
+def _no_target(x): return 0 if x.dtype == torch.bool else -100
 
 # %% ../../nbs/batches/02_packing.ipynb #b68669f6
 @contextmanager
@@ -224,12 +258,18 @@ def _exact(model):
     finally:
         torch.set_float32_matmul_precision(precision)
 
-def _per_token(outputs, shape):  # the tensors among the outputs that start with this shape
-    if torch.is_tensor(outputs): outputs = [outputs]
-    parts = outputs if isinstance(outputs, (tuple, list)) else outputs.values() if hasattr(outputs, "values") else vars(outputs).values()
-    return [o for o in parts if torch.is_tensor(o) and o.shape[:2] == shape]
+def _fields(outputs):
+    "Whatever a model returned, one thing after the other."
+    if torch.is_tensor(outputs): return [outputs]
+    if isinstance(outputs, (tuple, list)): return outputs
+    return outputs.values() if hasattr(outputs, "values") else vars(outputs).values()
 
-def _gap(a, b): return ((a - b).abs().max() / a.abs().max().clamp(min=1e-12)).item() if a.numel() else 0.
+def _per_token(outputs, shape):  # the tensors among the outputs that start with this shape
+    return [o for o in _fields(outputs) if torch.is_tensor(o) and o.shape[:2] == shape]
+
+def _gap(a, b):
+    if not a.numel(): return 0.
+    return ((a - b).abs().max() / a.abs().max().clamp(min=1e-12)).item()
 
 # %% ../../nbs/batches/02_packing.ipynb #29b4e4d1
 @checked
@@ -248,12 +288,17 @@ def looks_back_only(
     """
     mask = batch.inputs["attention_mask"].bool()
     i = mask.sum(1).argmax()
-    one = {k: v[i][mask[i]][None, :8] for k, v in batch.inputs.items()}  # 1 t, no pads
-    if (t := one["input_ids"].shape[1]) < 2: return True  # one token: there is nobody to look at
-    other = one | {"input_ids": one["input_ids"].clone()}
-    other["input_ids"][0, 1] = (one["input_ids"][0, 1] - 1).abs()  # any other token
-    with _exact(model): before, after = (_per_token(model(**x), (1, t)) for x in (one, other))
-    return all(_gap(a[:, 0], b[:, 0]) < 1e-5 for a, b in zip(before, after))
+    real = mask[i]
+    one = {k: v[i][real][None, :8] for k, v in batch.inputs.items()}  # 1 t, no pads
+    ids = one["input_ids"]
+    if ids.shape[1] < 2: return True  # one token: there is nobody to look at
+    other = ids.clone()
+    other[0, 1] = (ids[0, 1] - 1).abs()  # any other token
+    with _exact(model):
+        before = _per_token(model(**one), ids.shape)
+        after = _per_token(model(**one | {"input_ids": other}), ids.shape)
+    pairs = zip(before, after, strict=True)
+    return all(_gap(a[:, 0], b[:, 0]) < 1e-5 for a, b in pairs)
 
 # %% ../../nbs/batches/02_packing.ipynb #227d8325
 @checked
@@ -273,18 +318,22 @@ def first_position(
     int | None
         None: `forward` takes no position_ids
     """
-    takes = inspect.signature(model.forward).parameters
-    if "position_ids" not in takes and not any(p.kind is p.VAR_KEYWORD for p in takes.values()): return None
-    tables = [m for name, m in model.named_modules() if isinstance(m, nn.Embedding) and "position" in name and m.padding_idx is not None]
-    return tables[0].padding_idx + 1 if tables else 0
+    takes = inspect.signature(model.forward).parameters.values()
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in takes)
+    if not takes_all and all(p.name != "position_ids" for p in takes): return None
+    for name, part in model.named_modules():
+        table = isinstance(part, nn.Embedding) and "position" in name
+        if table and part.padding_idx is not None: return part.padding_idx + 1
+    return 0
 
 # %% ../../nbs/batches/02_packing.ipynb #d63c0b76
 @checked
 def attention_windows(
     model: nn.Module,  # a transformers model, or any other
 ) -> dict[str, int | None]:  # how far each kind of layer sees, in tokens; None: everything
-    """How far the model's layers see. Raises TrainingError for kinds of layers that packing cannot
-    keep apart.
+    """How far the model's layers see.
+
+    Raises TrainingError for kinds of layers that packing cannot keep apart.
 
     Parameters
     ----------
@@ -297,19 +346,26 @@ def attention_windows(
         how far each kind of layer sees, in tokens; None: everything
     """
     config = getattr(model, "config", None)
-    window, kinds = getattr(config, "sliding_window", None), set(getattr(config, "layer_types", None) or [])
+    window = getattr(config, "sliding_window", None)
+    kinds = set(getattr(config, "layer_types", None) or [])
     if not kinds: return {"full_attention" if window is None else "sliding_attention": window}
     known = {"full_attention": None, "sliding_attention": window}
-    if odd := kinds - known.keys(): raise TrainingError(f"{type(model).__name__} has layers of the kind {min(odd)}, which cannot keep packed examples apart. Train with packing=False.")
+    odd = kinds - known.keys()
+    if odd:
+        raise TrainingError(
+            f"{type(model).__name__} has layers of the kind {min(odd)}, which cannot keep packed "
+            "examples apart. Train with packing=False.")
     return {kind: known[kind] for kind in sorted(kinds)}
 
+# %% ../../nbs/batches/02_packing.ipynb #3d3a8008
 @checked
 def layout_of(
     model: nn.Module,  # on its device, with the weights in the precision in which it will train
     batch: Batch,  # a few padded examples, on the same device
 ) -> Layout:
-    """All that `pack` has to know of a model. Raises TrainingError for layers that cannot be
-    packed.
+    """All that `pack` has to know of a model.
+
+    Raises TrainingError for layers that cannot be packed.
 
     Parameters
     ----------
@@ -319,20 +375,26 @@ def layout_of(
         a few padded examples, on the same device
     """
     _must_be_per_token(batch)
-    pad_id = getattr(getattr(model, "config", None), "pad_token_id", None)
-    return Layout(looks_back_only(model, batch), attention_windows(model), first_position(model), pad_id or 0, next(model.parameters()).dtype)
+    return Layout(
+        causal=looks_back_only(model, batch),
+        windows=attention_windows(model),
+        first_position=first_position(model),
+        pad_id=getattr(getattr(model, "config", None), "pad_token_id", None) or 0,
+        dtype=next(model.parameters()).dtype,
+    )
 
 # %% ../../nbs/batches/02_packing.ipynb #a5798187
-_OFF = "Train with packing=False: rows of similar length are batched together then."
-
 @checked
 def check_packing(
     task: Task,  # with one target per token
     model: nn.Module,  # asked in evaluation mode; given back in the mode it had
     batch: Batch,  # a few padded examples, on the model's device
     layout: Layout,  # from `layout_of`
-    capacity: int | None = None,  # tokens in a row; None: twice the longest example, so that any two can share
-    tolerance: float = 1e-4,  # largest gap, as a share of the largest output (or of the loss); 16-bit weights get what 16 bits can hold
+    # tokens in a row; None: twice the longest example, so that any two can share
+    capacity: int | None = None,
+    # largest gap, as a share of the largest output (or of the loss); 16-bit weights get what 16
+    # bits can hold
+    tolerance: float = 1e-4,
 ) -> None:
     """Raise TrainingError unless packed and padded rows give the same outputs and the same loss.
 
@@ -353,42 +415,73 @@ def check_packing(
         bits can hold
     """
     mask = batch.inputs["attention_mask"]
-    capacity, tolerance = capacity or 2 * int(mask.sum(1).max()), max(tolerance, 16 * torch.finfo(layout.dtype).eps)
+    capacity = capacity or 2 * int(mask.sum(1).max())
+    tolerance = max(tolerance, 16 * torch.finfo(layout.dtype).eps)
     source, packed = row_plan(mask, capacity).to(mask.device), pack(batch, capacity, layout)
-    answer = lambda b: (outputs := model(**b.inputs), task.loss(outputs, b), task.weigh(b))
     with _exact(model):
-        right = answer(batch)
-        try: found = answer(packed)
-        except torch.OutOfMemoryError: raise
-        except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as e: raise TrainingError(f"{type(model).__name__} cannot read packed rows ({_first_line(e)}). {_OFF}") from e
-        _must_agree(type(model).__name__, _per_token(right[0], mask.shape), _per_token(found[0], source.shape), source, tolerance)
-    for what, a, b in (("loss", right[1], found[1]), ("weight", right[2], found[2])): _must_sum_alike(type(task).__name__, what, a, b, tolerance)
+        outputs, loss, weight = _results(task, model, batch)
+        outputs2, loss2, weight2 = _packed_results(task, model, packed)
+        _must_agree(type(model).__name__, outputs, outputs2, source, tolerance)
+    _must_sum_alike(type(task).__name__, "loss", loss, loss2, tolerance)
+    _must_sum_alike(type(task).__name__, "weight", weight, weight2, tolerance)
+
+# %% ../../nbs/batches/02_packing.ipynb #d544e17b
+_OFF = "Train with packing=False: rows of similar length are batched together then."
+_UNREADABLE = RuntimeError, TypeError, ValueError, AttributeError, LookupError
+
+def _results(task, model, batch):
+    "Outputs per token, loss terms and their weights."
+    outputs = model(**batch.inputs)
+    shape = batch.inputs["input_ids"].shape
+    return _per_token(outputs, shape), task.loss(outputs, batch), task.weigh(batch)
+
+def _packed_results(task, model, batch):
+    try:
+        return _results(task, model, batch)
+    except torch.OutOfMemoryError:
+        raise
+    except _UNREADABLE as e:
+        said = str(e).strip().splitlines() or [type(e).__name__]
+        why = said[0][:120].rstrip(".")
+        name = type(model).__name__
+        raise TrainingError(f"{name} cannot read packed rows ({why}). {_OFF}") from e
 
 # %% ../../nbs/batches/02_packing.ipynb #8e54e516
-def _first_line(error): return (str(error).strip().splitlines() or [type(error).__name__])[0][:120].rstrip(".")
-
 def _must_agree(name, padded, packed, source, tolerance):
-    if not padded or len(padded) != len(packed): raise TrainingError(f"{name} gives no output per token, so its examples cannot share rows. {_OFF}")
+    if not padded or len(padded) != len(packed):
+        raise TrainingError(
+            f"{name} gives no output per token, so its examples cannot share rows. {_OFF}")
     real = source >= 0
-    gap = torch.tensor([_gap(a.flatten(0, 1)[source[real]].float(), b[real].float()) for a, b in zip(padded, packed)]).max().item()
-    if not gap <= tolerance: raise TrainingError(f"{name} does not keep packed examples apart: packed and padded outputs differ by {gap:.2g} of the largest, and {tolerance:.1g} is allowed. {_OFF}")
+    twins = [x.flatten(0, 1)[source[real]].float() for x in padded]
+    found = [x[real].float() for x in packed]
+    gaps = [_gap(a, b) for a, b in zip(twins, found, strict=True)]
+    gap = torch.tensor(gaps).max().item()  # NaN if one is
+    if not gap <= tolerance:
+        raise TrainingError(
+            f"{name} does not keep packed examples apart: packed and padded outputs differ by "
+            f"{gap:.2g} of the largest, and {tolerance:.1g} is allowed. {_OFF}")
 
 def _must_sum_alike(name, what, padded, packed, tolerance):
     for term in padded:
         a, b = float(padded[term]), float(packed[term])
         if not abs(a - b) <= tolerance * max(1, abs(a)):
-            raise TrainingError(f"{name}: the {what} of {term!r} is {a:.4g} padded and {b:.4g} packed, though the outputs agree. Each target should stand where its output is: "
-                                "shift in `encode` or `collate`, not in `loss`, and count targets, not rows. Or train with packing=False.")
+            raise TrainingError(
+                f"{name}: the {what} of {term!r} is {a:.4g} padded and {b:.4g} packed, though the "
+                "outputs agree. Each target should stand where its output is: shift in `encode` or "
+                "`collate`, not in `loss`, and count targets, not rows. "
+                "Or train with packing=False.")
 
 # %% ../../nbs/batches/02_packing.ipynb #3a527beb
 def packer(
     task: Task,  # its `per_token` says whether rows can be shared
     model: nn.Module,  # on its device
     examples: Examples,  # the training rows
-    capacity: int | None = None,  # tokens in a row; None: in each batch as many as its longest example has
+    # tokens in a row; None: in each batch as many as its longest example has
+    capacity: int | None = None,
 ) -> Callable:  # Batch -> Batch: called on each padded micro-batch, on the model's device
-    """Make the function that packs this task's batches for this model. Raises TrainingError where
-    rows cannot be shared.
+    """Make the function that packs this task's batches for this model.
+
+    Raises TrainingError where rows cannot be shared.
 
     Parameters
     ----------
@@ -406,16 +499,32 @@ def packer(
     Callable
         Batch -> Batch: called on each padded micro-batch, on the model's device
     """
-    name = task.name or type(task).__name__
-    if not task.per_token: raise TrainingError(f"{name} gives one answer per row, so a row cannot hold several examples: its pooled head would mix them. {_OFF}")
-    first_fit([examples.lengths.max()], capacity)  # too small a row: said now, not in the middle of an epoch
-    few = np.argsort(examples.lengths, kind="stable")[np.linspace(0, len(examples) - 1, 4).astype(int)]
+    if not task.per_token:
+        raise TrainingError(
+            f"{task.name or type(task).__name__} gives one answer per row, so a row cannot hold "
+            f"several examples: its pooled head would mix them. {_OFF}")
+    first_fit([examples.lengths.max()], capacity)  # too small a row: said now, not in mid-epoch
+    by_length = np.argsort(examples.lengths, kind="stable")
+    few = by_length[np.linspace(0, len(examples) - 1, 4).astype(int)]
     batch = examples.batch(few).to(next(model.parameters()).device)
     layout = layout_of(model, batch)
     check_packing(task, model, batch, layout)
     return partial(pack, capacity=capacity, layout=layout)
 
 # %% ../../nbs/batches/02_packing.ipynb #22ec6591
+def _draw_rows(ax, name, rows, lengths):
+    "Rows of examples in blue, on grey pads."
+    width = max((lengths[row].sum() for row in rows), default=0)
+    ax.barh(range(len(rows)), width, height=1, color=COLORS["baseline"])
+    how = dict(height=1, color=COLORS["train"], edgecolor="white", linewidth=.6)
+    for y, row in enumerate(rows):
+        begin = np.cumsum(lengths[row]) - lengths[row]
+        ax.barh([y] * len(row), lengths[row], left=begin, **how)
+    cells = width * len(rows)
+    share = 1 - lengths.sum() / cells if cells else 0.
+    ax.set_title(f"{name}: {len(rows)} rows of {width}, {share:.0%} pads")
+    ax.set(xlabel="tokens", ylim=(max(len(lengths), 1) - .5, -.5), yticks=[])
+
 @checked
 def plot_packing(
     lengths: Any,  # b: tokens of the examples of one batch
@@ -437,12 +546,7 @@ def plot_packing(
     """
     lengths = np.asarray(lengths, dtype=int)
     fig, axes = new_figure(8, 3, 2)
-    for ax, name, rows in zip(axes, ("padded", "packed"), ([[i] for i in range(len(lengths))], first_fit(lengths, capacity))):
-        width = max((lengths[row].sum() for row in rows), default=0)
-        ax.barh(range(len(rows)), width, height=1, color=COLORS["baseline"])
-        for y, row in enumerate(rows):
-            ax.barh([y] * len(row), lengths[row], left=np.cumsum(lengths[row]) - lengths[row], height=1, color=COLORS["train"], edgecolor="white", linewidth=.6)
-        share = 1 - lengths.sum() / (width * len(rows)) if len(rows) and width else 0.
-        ax.set(title=f"{name}: {len(rows)} rows of {width}, {share:.0%} pads", xlabel="tokens", ylim=(max(len(lengths), 1) - .5, -.5), yticks=[])
+    _draw_rows(axes[0], "padded", [[i] for i in range(len(lengths))], lengths)
+    _draw_rows(axes[1], "packed", first_fit(lengths, capacity), lengths)
     axes[0].set_ylabel("rows")
     return fig

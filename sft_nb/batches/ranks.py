@@ -19,22 +19,23 @@ from accelerate.utils import gather_object, parse_flag_from_env, reduce
 from ..telling import quiet
 
 # %% ../../nbs/batches/04_ranks.ipynb #8152a7fb
-def ranks() -> PartialState:  # num_processes, process_index, device, is_main_process, wait_for_everyone()
+def ranks() -> PartialState:
     """This process among those that were launched together; without a launcher, one of one.
 
-    Returns
-    -------
-    PartialState
-        num_processes, process_index, device, is_main_process, wait_for_everyone()
+    It knows num_processes, process_index, device, is_main_process and wait_for_everyone().
     """
-    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    return PartialState(cpu=on_cpu)
 
-def alone() -> bool: "Is this the only process?"; return ranks().num_processes == 1
+def alone() -> bool:
+    "Is this the only process?"
+    return ranks().num_processes == 1
 
 # %% ../../nbs/batches/04_ranks.ipynb #a701d4e0
 @atexit.register
 def _leave():
-    if torch.distributed.is_available() and torch.distributed.is_initialized(): torch.distributed.destroy_process_group()
+    group = torch.distributed
+    if group.is_available() and group.is_initialized(): group.destroy_process_group()
 
 # %% ../../nbs/batches/04_ranks.ipynb #9a745969
 def share(
@@ -58,7 +59,8 @@ def share(
     Any
         every `of`-th item
     """
-    return items[(ranks().process_index if rank is None else rank)::(of or ranks().num_processes)]
+    first = ranks().process_index if rank is None else rank
+    return items[first::of or ranks().num_processes]
 
 # %% ../../nbs/batches/04_ranks.ipynb #2cfd8eb2
 def add_up(
@@ -78,7 +80,8 @@ def add_up(
     """
     total = {}
     for part in parts:
-        for name, value in part.items(): total[name] = total.get(name, 0.0) + float(value)
+        for name, value in part.items():
+            total[name] = total.get(name, 0.0) + float(value)
     return total
 
 def over_ranks(
@@ -148,13 +151,19 @@ def sum_gradients(
     if alone(): return
     ps = [p for p in parameters if p.requires_grad]
     used = torch.tensor([float(p.grad is not None) for p in ps], device=ps[0].device)
-    mine = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten().float() for p in ps]
-    *grads, used = reduce(torch.cat([*mine, used]), "sum").split([p.numel() for p in ps] + [len(ps)])
-    for p, g, n in zip(ps, grads, used.tolist()): p.grad = g.view_as(p).to(p.dtype) if n else None
+    mine = [torch.zeros_like(p) if p.grad is None else p.grad for p in ps]
+    packet = torch.cat([*(g.flatten().float() for g in mine), used])
+    sizes = [*(p.numel() for p in ps), len(ps)]
+    *grads, used = reduce(packet, "sum").split(sizes)
+    for p, g, n in zip(ps, grads, used.tolist(), strict=True):
+        p.grad = g.view_as(p).to(p.dtype) if n else None
 
 # %% ../../nbs/batches/04_ranks.ipynb #71e933d1
 @contextmanager
 def one_voice() -> Iterator[None]:
     "Inside a `with` block only rank 0 prints and warns."
-    if ranks().is_main_process: yield; return
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), quiet(): yield
+    if ranks().is_main_process:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), quiet():
+        yield

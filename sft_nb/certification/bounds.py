@@ -16,7 +16,7 @@ import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
 
-from ..evaluation.judging import group_rows
+from ..evaluation.difference import group_rows
 from ..figures import COLORS, new_figure
 from ..mistakes import checked
 from ..chance import rng_for

@@ -12,13 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from sft_nb.certification.bounds import (
-    cluster_bound, exact_bound, mean_bound, one_per_group, plot_bounds, risk_bound,
-    units_needed,
-)
-from .roles import Certify, Refused, did_you_mean
-from ..chance import rng_for
-from ..evaluation.judging import group_rows
+from .bounds import cluster_bound, exact_bound, mean_bound, one_per_group, plot_bounds, risk_bound, units_needed
+from .roles import Certify, Refused
+from ..evaluation.difference import group_rows
 from ..mistakes import checked, shown
 from ..task import DataError, SFTError, Task
 

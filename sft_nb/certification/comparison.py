@@ -16,7 +16,9 @@ from scipy import stats
 from .roles import Certify, did_you_mean, only
 from ..chance import rng_for
 from ..evaluation import judging
-from ..evaluation.judging import group_rows
+from ..training.baselines import ladder
+from .roles import Certify, only
+from ..evaluation.difference import group_rows
 from ..mistakes import checked, shown
 from ..task import DataError, Task
 from ..training.baselines import ladder

@@ -21,8 +21,9 @@ def keep_mask(
     p: float,  # probability of dropping, taken to the nearest 65536th, below 1
     dtype: torch.dtype = torch.float32,  # of the mask
 ) -> torch.Tensor:  # 0 where a value is dropped, 1/(1-p) where it is kept
-    """Dropout's mask on the CPU, four decisions from each 64-bit draw. Seeded by torch's default
-    generator.
+    """Dropout's mask on the CPU, four decisions from each 64-bit draw.
+
+    Seeded by torch's default generator.
 
     Parameters
     ----------
@@ -40,7 +41,8 @@ def keep_mask(
     """
     n, drop = math.prod(shape), min(round(p * 2**16), 2**16 - 1)
     dice = np.random.SFC64(torch.randint(2**62, ()).item())
-    words = torch.from_numpy(dice.random_raw(n // 4 + 1)).view(torch.int16)[:n]  # whole numbers from -2**15 to 2**15 - 1
+    draws = torch.from_numpy(dice.random_raw(n // 4 + 1))
+    words = draws.view(torch.int16)[:n]  # whole numbers from -2**15 to 2**15 - 1
     return words.ge_(drop - 2**15).to(dtype).mul_(2**16 / (2**16 - drop)).view(shape)
 
 # %% ../../nbs/speed/00_dropout.ipynb #5bb95704
@@ -48,8 +50,9 @@ def drop(
     x: torch.Tensor,  # values, of any shape
     p: float,  # probability of dropping, above 0 and below 1
 ) -> torch.Tensor:  # like x
-    """Dropout in training. On many cores torch may draw in parallel, and numpy does not, so there
-    it is torch's own.
+    """Dropout in training.
+
+    On many cores torch may draw in parallel, and numpy does not, so there it is torch's own.
 
     Parameters
     ----------

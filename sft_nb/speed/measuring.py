@@ -21,9 +21,12 @@ from ..models.layers import blocks
 # %% ../../nbs/speed/04_measuring.ipynb #5c5c40ad
 def training_flops(
     model: nn.Module,  # a transformers encoder or decoder
-    lengths: Sequence[int],  # tokens of every row; or how wide attention's square is for it, pads included
-    first_only: bool = False,  # count only what `first_attention` leaves for a head that reads the first token
-    tokens: int | None = None,  # that go through the matrices; None: as many as `lengths` add up to
+    # tokens of every row; or how wide attention's square is for it, pads included
+    lengths: Sequence[int],
+    # count only what `first_attention` leaves for a head that reads the first token
+    first_only: bool = False,
+    # that go through the matrices; None: as many as `lengths` add up to
+    tokens: int | None = None,
 ) -> float:  # additions and multiplications for one pass over the rows, forward and backward
     """Matrix products: of real tokens, unless pads are handed over too. Nothing elementwise.
 
@@ -43,17 +46,21 @@ def training_flops(
     float
         additions and multiplications for one pass over the rows, forward and backward
     """
-    stack, lengths, d = blocks(model)[1], np.asarray(lengths, dtype=float), model.config.hidden_size
-    tokens = lengths.sum() if tokens is None else tokens
-    size = lambda module: sum(p.numel() for p in module.parameters() if p.ndim == 2)
-    head = size(model) - size(stack) - sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Embedding))
+    stack, d = blocks(model)[1], model.config.hidden_size
+    lengths = np.asarray(lengths, dtype=float)
+    if tokens is None: tokens = lengths.sum()
+    tables = [m.weight.numel() for m in model.modules() if isinstance(m, nn.Embedding)]
+    head = _in_matrices(model) - _in_matrices(stack) - sum(tables)
     attention = 12 * len(stack) * d * (lengths**2).sum()
-    work = 6 * (size(stack) * tokens + head * len(lengths)) + attention
-    if not first_only:
-        return float(work)
-    unread = 6 * size(stack[-1]) * (tokens - len(lengths))
+    work = 6 * (_in_matrices(stack) * tokens + head * len(lengths)) + attention
+    if not first_only: return float(work)
+    unread = 6 * _in_matrices(stack[-1]) * (tokens - len(lengths))
     heads = model.config.num_attention_heads
     return float(work - unread - 12 * d * (lengths**2 - lengths * heads).sum())
+
+def _in_matrices(module):
+    "How many numbers a part's matrices hold."
+    return sum(p.numel() for p in module.parameters() if p.ndim == 2)
 
 # %% ../../nbs/speed/04_measuring.ipynb #bae2855f
 def plot_speeds(
@@ -79,8 +86,13 @@ def plot_speeds(
     """
     fig, ax = new_figure(6, .35 * len(table) + .8)
     speed = table.tokens_per_second[::-1]
-    ax.barh(speed.index, speed, color=[COLORS["train" if n == ours else "baseline"] for n in speed.index])
-    for i, v in enumerate(speed): ax.annotate(f"{v:,.0f}", (v, i), xytext=(4, 0), textcoords="offset points", va="center")
-    ax.axvline(limit, color=COLORS["reference"], ls="--", lw=1); ax.annotate("matrices alone", (limit, len(speed) - .55), xytext=(-3, 0), textcoords="offset points", ha="right", va="bottom")
+    colours = [COLORS["train" if n == ours else "baseline"] for n in speed.index]
+    ax.barh(speed.index, speed, color=colours)
+    near = dict(textcoords="offset points")
+    for i, v in enumerate(speed):
+        ax.annotate(f"{v:,.0f}", (v, i), xytext=(4, 0), va="center", **near)
+    ax.axvline(limit, color=COLORS["reference"], ls="--", lw=1)
+    at = limit, len(speed) - .55
+    ax.annotate("matrices alone", at, xytext=(-3, 0), ha="right", va="bottom", **near)
     ax.set(xlabel="real tokens per second", xlim=(0, limit * 1.12), ylim=(-.6, len(speed) - .1))
     return fig

@@ -10,6 +10,7 @@ __all__ = ['SHORTCUTS', 'RaggedBlocks', 'Quick', 'quicken']
 # %% ../../nbs/speed/03_quicken.ipynb #26795206
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 from torch import nn
@@ -25,8 +26,9 @@ from .untouched_rows import TouchedRows, rows_asked_for
 
 # %% ../../nbs/speed/03_quicken.ipynb #9f47765e
 class RaggedBlocks:
-    """Hooks that make a model's blocks work on tokens only, in training, when it is asked with ids
-    and mask alone.
+    """Hooks that make a model's blocks work on tokens only.
+
+    In training, when it is asked with ids and mask alone.
 
     Parameters
     ----------
@@ -39,7 +41,8 @@ class RaggedBlocks:
 
     def __init__(
         self,
-        model: nn.Module,  # a transformers model whose attention is "sdpa" and goes through `AttentionInterface`
+        # a transformers model whose attention is "sdpa" and goes through `AttentionInterface`
+        model: nn.Module,
         first_only: bool,  # is the last block's answer for the first token all that the head reads?
     ):
         self.model, self.first_only = model, first_only
@@ -51,8 +54,13 @@ class RaggedBlocks:
         "Put the hooks in."
         offer_ragged()
         model, self.stack = self.model, blocks(self.model)[1]
-        handles = [model.register_forward_pre_hook(self._begin, with_kwargs=True), model.register_forward_hook(self._end, always_call=True), self.stack[-1].register_forward_hook(self._leave)]
-        handles += [block.register_forward_pre_hook(self._enter, with_kwargs=True) for block in self.stack]
+        handles = [
+            model.register_forward_pre_hook(self._begin, with_kwargs=True),
+            model.register_forward_hook(self._end, always_call=True),
+            self.stack[-1].register_forward_hook(self._leave),
+        ]
+        for block in self.stack:
+            handles.append(block.register_forward_pre_hook(self._enter, with_kwargs=True))
         self.back += [handle.remove for handle in handles]
         if self.first_only:
             self._narrow(getattr(self.stack[-1], "attention", None))
@@ -60,13 +68,16 @@ class RaggedBlocks:
 
     def remove(self) -> None:
         "Give the model back as it was."
-        while self.back: self.back.pop()()
+        while self.back:
+            self.back.pop()()
         self.model.set_attn_implementation("sdpa")
 
     def _begin(self, model, args, kwargs):
-        mask = kwargs.get("attention_mask")
-        plain = args or not kwargs.keys() <= self.usual or mask is None or mask.ndim != 2 or not mask[:, 0].all()
-        self.now = None if plain or not (model.training or self.always) else Ragged(mask, tokens=16, width=4)
+        self.now, mask = None, kwargs.get("attention_mask")
+        if not (model.training or self.always): return
+        if args or not kwargs.keys() <= self.usual: return
+        if mask is not None and mask.ndim == 2 and mask[:, 0].all():
+            self.now = Ragged(mask, tokens=16, width=4)
 
     def _end(self, *_): self.now = None
 
@@ -76,11 +87,11 @@ class RaggedBlocks:
         return (x, *args[1:]), kwargs | {"ragged": self.now}
 
     def _leave(self, block, args, out):
-        if self.now is None:
-            return
+        if self.now is None: return
         if not torch.is_tensor(out):
             raise LeftOut(f"the model's blocks return a {type(out).__name__}, not a tensor")
-        return out.transpose(0, 1) if self.first_only else self.now.unpack(out)  # b 1 d, or b t d
+        # b 1 d, or b t d
+        return out.transpose(0, 1) if self.first_only else self.now.unpack(out)
 
     def _narrow(self, attention):
         parts = "query", "key", "value", "dropout", "scaling", "num_attention_heads"
@@ -89,10 +100,14 @@ class RaggedBlocks:
         if lacking or not hasattr(attention, "output"):
             raise LeftOut("the last block's attention has other parts than BERT's")
         usual = layer.forward
-        layer.forward = lambda hidden, *args, **kwargs: usual(hidden, *args, **kwargs) if self.now is None else (first_attention(layer, hidden, self.now), None)
-        self.back.append(lambda: delattr(layer, "forward"))
-        firsts = lambda _, args: None if self.now is None else (args[0], self.now.firsts(args[1]))  # what attention says, and what it is added to
-        self.back.append(attention.output.register_forward_pre_hook(firsts).remove)
+        def narrow(hidden, *args, **kwargs):
+            if self.now is None: return usual(hidden, *args, **kwargs)
+            return first_attention(layer, hidden, self.now), None
+        def add_to_firsts(output, args):
+            if self.now is not None: return args[0], self.now.firsts(args[1])
+        layer.forward = narrow
+        self.back.append(partial(delattr, layer, "forward"))
+        self.back.append(attention.output.register_forward_pre_hook(add_to_firsts).remove)
 
 # %% ../../nbs/speed/03_quicken.ipynb #7617e539
 def _difference(a, b, mask):
@@ -175,7 +190,8 @@ class Quick:
 
     def undo(self) -> None:
         "Give the model back as it was, with its new weights."
-        while self._back: self._back.pop()()
+        while self._back:
+            self._back.pop()()
 
     def to_dict(self) -> dict:
         "What a run's history keeps."
@@ -191,9 +207,8 @@ class Quick:
         found = [m for m in self.model.modules() if type(m) is nn.Dropout and m.p > 0]
         if not found:
             raise LeftOut("the model has no dropout layers, or their rate is 0")
-        for m in found:
-            m.__class__ = FastDropout
-        self._back.append(lambda: [setattr(m, "__class__", nn.Dropout) for m in found])
+        _become(found, FastDropout)
+        self._back.append(partial(_become, found, nn.Dropout))
         self.used.append("dice")
 
     def _rows(self, examples):
@@ -212,7 +227,7 @@ class Quick:
             delattr(layer, name)
 
     def _ragged(self, examples, first):
-        "With the first token's answer alone, if it is asked for and the head reads no other; or all."
+        "With the first token's answer alone, if asked for and if the head reads no other; or all."
         ends = [examples.lengths.argmax(), examples.lengths.argmin()]
         inputs = examples.batch(ends).inputs
         _must_suit(self.model, inputs)
@@ -235,6 +250,11 @@ class Quick:
             shortcut(*args)
         except LeftOut as why:
             self.skipped[name] = str(why)
+
+# %% ../../nbs/speed/03_quicken.ipynb #e461e20f
+def _become(modules, kind):
+    for m in modules:
+        m.__class__ = kind
 
 # %% ../../nbs/speed/03_quicken.ipynb #0b501307
 def _must_suit(model, inputs):
@@ -268,14 +288,14 @@ def _excluded(use, cpu, watched):
     pads = {} if "tokens" in use else {"first": "it needs tokens without pads"}
     return there | seen | pads | unasked
 
-# %% ../../nbs/speed/03_quicken.ipynb #8f6575ee
+# %% ../../nbs/speed/03_quicken.ipynb #30a1c8f1
 def quicken(
     model: nn.Module,  # on its device, before the optimiser is made; changed in place
     examples: Examples,  # the training rows
     use: Sequence[str] = SHORTCUTS,  # which of them; each is left out where it does not apply
     autocast: Callable = nullcontext,  # makes a context for the forward pass
     watched: bool = False,  # somebody else looks at parameters, layers or rows: all is computed
-) -> Quick:  # train with its `forward`, call its `follow` with the optimiser, and its `undo` after training
+) -> Quick:  # for training: its `forward`, its `follow` for the optimiser, its `undo` at the end
     """Leave out what a training step computes for nobody; `skipped` says why a shortcut is not
     used.
 
@@ -295,8 +315,7 @@ def quicken(
     Returns
     -------
     Quick
-        train with its `forward`, call its `follow` with the optimiser, and its `undo` after
-        training
+        for training: its `forward`, its `follow` for the optimiser, its `undo` at the end
     """
     fewer_pieces()
     quick, cpu = Quick(model), next(model.parameters()).device.type == "cpu"

@@ -19,17 +19,30 @@ from .dropout import drop
 from ..batches.frozen import LeftOut
 
 # %% ../../nbs/speed/02_ragged.ipynb #0df5fc2d
-class _Take(torch.autograd.Function):  # x[index], each row at most once
+class _Take(torch.autograd.Function):
+    "x[index], each row at most once."
     @staticmethod
-    def forward(ctx, x, index): ctx.rows = len(x); ctx.save_for_backward(index); return x.index_select(0, index)
-    @staticmethod
-    def backward(ctx, g): index, = ctx.saved_tensors; return g.new_zeros(ctx.rows, *g.shape[1:]).index_copy_(0, index, g), None
+    def forward(ctx, x, index):
+        ctx.rows = len(x)
+        ctx.save_for_backward(index)
+        return x.index_select(0, index)
 
-class _Spread(torch.autograd.Function):  # x[source]; row i of x has its own place place[i], and only that one counts
     @staticmethod
-    def forward(ctx, x, source, place): ctx.save_for_backward(place); return x.index_select(0, source)
+    def backward(ctx, g):
+        index, = ctx.saved_tensors
+        return g.new_zeros(ctx.rows, *g.shape[1:]).index_copy_(0, index, g), None
+
+class _Spread(torch.autograd.Function):
+    "x[source]; row i of x has its own place place[i], and only that one counts."
     @staticmethod
-    def backward(ctx, g): place, = ctx.saved_tensors; return g.index_select(0, place), None, None
+    def forward(ctx, x, source, place):
+        ctx.save_for_backward(place)
+        return x.index_select(0, source)
+
+    @staticmethod
+    def backward(ctx, g):
+        place, = ctx.saved_tensors
+        return g.index_select(0, place), None, None
 
 # %% ../../nbs/speed/02_ragged.ipynb #e1308767
 class Ragged:
@@ -51,16 +64,17 @@ class Ragged:
         width: int = 1,  # widen attention's rectangle to a multiple of this
     ):
         (self.b, self.t), pads = mask.shape, ~mask.bool()
-        kept = ~pads | (pads.flatten().cumsum(0) <= int(pads.sum() - pads.numel()) % tokens).view_as(pads)
-        self.row, self.column = kept.nonzero().unbind(1)  # n each: whose token, and which of its tokens
+        spare = int(pads.sum() - pads.numel()) % tokens  # pads that may stay
+        kept = ~pads | (pads.flatten().cumsum(0) <= spare).view_as(pads)
+        self.row, self.column = kept.nonzero().unbind(1)  # n: whose token, and which of its tokens
         self.n, self.place = len(self.row), self.row * self.t + self.column
-        self.source = self._back(self.place, self.b * self.t)
-        lengths = kept.sum(1); self.first = lengths.cumsum(0) - lengths  # b: where each row's first token is
+        self.source = _who_is_there(self.place, self.b * self.t)
+        lengths = kept.sum(1)
+        self.first = lengths.cumsum(0) - lengths  # b: where each row's first token is
         self.wide = -(-self.t // width) * width  # w
-        self.hidden = nn.functional.pad(pads, (0, self.wide - self.t), value=True)[:, None]  # b 1 w: what nobody may look at
+        unseen = nn.functional.pad(pads, (0, self.wide - self.t), value=True)
+        self.hidden = unseen[:, None]  # b 1 w: what nobody may look at
         self._heads = {}
-
-    def _back(self, place, size): source = place.new_zeros(size); source[place] = torch.arange(len(place), device=place.device); return source
 
     def pack(
         self,
@@ -120,7 +134,8 @@ class Ragged:
         self,
         heads: int,  # h
         causal: bool = False,  # may a token look back only?
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # source (b h w) and place (n h) of every head's part of a token; bias (b h, 1 or w, w)
+        # source (b h w) and place (n h) of every head's part of a token; bias (b h, 1 or w, w)
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The places again, for every head.
 
         Parameters
@@ -129,18 +144,28 @@ class Ragged:
             h
         causal
             may a token look back only?
-
-        Returns
-        -------
-        tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-            source (b h w) and place (n h) of every head's part of a token; bias (b h, 1 or w, w)
         """
         if (heads, causal) not in self._heads:
-            place = ((self.row[:, None] * heads + torch.arange(heads, device=self.row.device)) * self.wide + self.column[:, None]).flatten()
-            hidden = self.hidden | torch.ones(self.wide, self.wide, dtype=torch.bool, device=place.device).triu(1) if causal else self.hidden
-            bias = torch.zeros(hidden.shape, device=place.device).masked_fill_(hidden, torch.finfo(torch.float32).min)
-            self._heads[heads, causal] = self._back(place, self.b * heads * self.wide), place, bias.repeat_interleave(heads, 0)
+            self._heads[heads, causal] = self._places_by_head(heads, causal)
         return self._heads[heads, causal]
+
+    def _places_by_head(self, heads, causal):
+        device, hidden = self.row.device, self.hidden
+        head = self.row[:, None] * heads + torch.arange(heads, device=device)  # n h, of all b h
+        place = (head * self.wide + self.column[:, None]).flatten()
+        if causal:
+            square = torch.ones(self.wide, self.wide, dtype=torch.bool, device=device)
+            hidden = hidden | square.triu(1)
+        nothing = torch.zeros(hidden.shape, device=device)
+        bias = nothing.masked_fill_(hidden, torch.finfo(torch.float32).min)
+        source = _who_is_there(place, self.b * heads * self.wide)
+        return source, place, bias.repeat_interleave(heads, 0)
+
+def _who_is_there(place, size):
+    "The other way round: which token has each of these places, and 0 where none has."
+    source = place.new_zeros(size)
+    source[place] = torch.arange(len(place), device=place.device)
+    return source
 
 # %% ../../nbs/speed/02_ragged.ipynb #4d1ba349
 @cache
@@ -157,12 +182,14 @@ def _transformers():
 # %% ../../nbs/speed/02_ragged.ipynb #1064ba80
 def _attend(q, k, v, bias, scaling, dropout):  # each b·h w d
     scores = torch.baddbmm(bias.to(q.dtype), q, k.transpose(1, 2), alpha=scaling)
-    weights = scores.softmax(-1, dtype=torch.promote_types(q.dtype, torch.float32)).to(q.dtype)
+    wide = torch.promote_types(q.dtype, torch.float32)
+    weights = scores.softmax(-1, dtype=wide).to(q.dtype)
     return torch.bmm(drop(weights, dropout) if dropout else weights, v)
 
 def ragged_attention(
     module: nn.Module,  # the attention layer that asks
-    query: torch.Tensor,  # 1 h n d, tokens of all rows one after the other (or b h t d, if `ragged` is None)
+    # 1 h n d, tokens of all rows one after the other (or b h t d, if `ragged` is None)
+    query: torch.Tensor,
     key: torch.Tensor,  # like query
     value: torch.Tensor,  # like query
     attention_mask: torch.Tensor | None = None,  # used only if `ragged` is None
@@ -203,14 +230,22 @@ def ragged_attention(
         usual, settings = _transformers()[0], {"dropout": dropout, "scaling": scaling} | kwargs
         return usual(module, query, key, value, attention_mask, **settings)
     _, h, n, d = query.shape
-    causal = kwargs.get("is_causal"); causal = getattr(module, "is_causal", False) if causal is None else causal
-    (source, place, bias), scaling = ragged.by_head(h, causal), d**-0.5 if scaling is None else scaling
-    each = lambda x: x.transpose(1, 2).reshape(n * h, d)  # a view: this is how the layer made it
-    spread = lambda x: _Spread.apply(each(x), source, place).view(ragged.b * h, ragged.wide, d)
-    return _Take.apply(_attend(spread(query), spread(key), spread(value), bias, scaling, dropout).flatten(0, 1), place).view(1, n, h, d), None
+    if scaling is None: scaling = d**-0.5
+    causal = kwargs.get("is_causal")
+    if causal is None: causal = getattr(module, "is_causal", False)
+    source, place, bias = ragged.by_head(h, causal)
+    def spread(x):
+        each = x.transpose(1, 2).reshape(n * h, d)  # a view: this is how the layer made it
+        return _Spread.apply(each, source, place).view(ragged.b * h, ragged.wide, d)
+    heard = _attend(spread(query), spread(key), spread(value), bias, scaling, dropout)
+    return _Take.apply(heard.flatten(0, 1), place).view(1, n, h, d), None
 
+# %% ../../nbs/speed/02_ragged.ipynb #47c7aa09
 def offer_ragged() -> None:
-    "Let a model be asked for attention of the kind `ragged`. Raises LeftOut if transformers has no such place."
+    """Let a model be asked for attention of the kind `ragged`.
+
+    Raises LeftOut if transformers has no such place.
+    """
     _, mask, attentions, masks = _transformers()
     attentions.register("ragged", ragged_attention)
     masks.register("ragged", mask)
@@ -221,6 +256,30 @@ def fewer_pieces() -> None:
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "384")
 
 # %% ../../nbs/speed/02_ragged.ipynb #43bf01aa
+def _is_plain(layer):
+    "A matrix and a bias: no adapter, and nobody listens."
+    return type(layer) is nn.Linear and not (layer._forward_pre_hooks or layer._forward_hooks)
+
+def _one_by_one(module, query, x, bias, dropout):  # b h e, b w d -> b·h 1 e
+    "What the queries hear, with keys and values of every token."
+    b, h, _ = query.shape
+    def by_head(layer): return layer(x).unflatten(-1, (h, -1)).transpose(1, 2).flatten(0, 1)
+    keys, values = by_head(module.key), by_head(module.value)  # b·h w e
+    query, bias = query.reshape(b * h, 1, -1), bias.repeat_interleave(h, 0)
+    return _attend(query, keys, values, bias, module.scaling, dropout)
+
+def _folded(module, query, x, bias, dropout):  # b h e, b w d -> b h e
+    "The same in another order: the matrices are multiplied with the one query, and the one answer."
+    h, x = query.shape[1], nn.functional.pad(x, (0, 1), value=1.0)  # b w d+1
+    def matrix(layer):  # h e d+1
+        whole = torch.cat([layer.weight, layer.bias[:, None]], 1)
+        return whole.to(x.dtype).unflatten(0, (h, -1))
+    asks = torch.bmm(query.transpose(0, 1), matrix(module.key)).transpose(0, 1)  # b h d+1
+    heard = _attend(asks, x, x, bias, module.scaling, dropout)  # b h d+1
+    values = matrix(module.value).transpose(1, 2)  # h d+1 e
+    return torch.bmm(heard.transpose(0, 1), values).transpose(0, 1)
+
+# %% ../../nbs/speed/02_ragged.ipynb #4419cd8d
 def first_attention(
     module: nn.Module,  # BERT's self-attention, or one with the same parts
     hidden: torch.Tensor,  # 1 n d, tokens of all rows one after the other
@@ -242,16 +301,10 @@ def first_attention(
     torch.Tensor
         1 b d
     """
-    h, b, p = module.num_attention_heads, ragged.b, module.dropout.p * module.training
-    query = module.query(ragged.firsts(hidden)).view(b, h, -1)  # b h e
+    b, dropout = ragged.b, module.dropout.p * module.training
+    query = module.query(ragged.firsts(hidden)).view(b, module.num_attention_heads, -1)  # b h e
     source, place, bias = ragged.by_head(1)
     x = _Spread.apply(hidden[0].to(query.dtype), source, place).view(b, ragged.wide, -1)  # b w d
-    plain = lambda layer: type(layer) is nn.Linear and not (layer._forward_pre_hooks or layer._forward_hooks)  # no adapter, and nobody listens
-    if not (plain(module.key) and plain(module.value)):
-        by_head = lambda layer: layer(x).unflatten(-1, (h, -1)).transpose(1, 2).flatten(0, 1)  # b·h w e
-        return _attend(query.reshape(b * h, 1, -1), by_head(module.key), by_head(module.value), bias.repeat_interleave(h, 0), module.scaling, p).view(1, b, -1)
-    x = nn.functional.pad(x, (0, 1), value=1.0)  # b w d+1
-    matrix = lambda layer: torch.cat([layer.weight, layer.bias[:, None]], 1).to(x.dtype).unflatten(0, (h, -1))  # h e d+1
-    asks = torch.bmm(query.transpose(0, 1), matrix(module.key)).transpose(0, 1)  # b h d+1
-    heard = _attend(asks, x, x, bias, module.scaling, p)  # b h d+1
-    return torch.bmm(heard.transpose(0, 1), matrix(module.value).transpose(1, 2)).transpose(0, 1).reshape(1, b, -1)
+    plain = _is_plain(module.key) and _is_plain(module.value)
+    ask = _folded if plain else _one_by_one
+    return ask(module, query, x, bias, dropout).reshape(1, b, -1)

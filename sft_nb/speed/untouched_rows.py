@@ -20,7 +20,10 @@ from ..task import TrainingError
 
 # %% ../../nbs/speed/01_untouched_rows.ipynb #2d8e00fc
 class TouchedRows(nn.Embedding):
-    "An embedding that trains the rows which a run contains. Its state dict, and evaluation, know the whole table."
+    """An embedding that trains the rows which a run contains.
+
+    Its state dict, and evaluation, know the whole table.
+    """
     def shrink(
         self,
         touched: torch.Tensor,  # k: the ids that training will ask for, each once
@@ -32,9 +35,11 @@ class TouchedRows(nn.Embedding):
         touched
             k: the ids that training will ask for, each once
         """
-        self.full, self.touched = self.weight.data, touched  # V d; the touched rows of `full` are stale
-        self.place = torch.full((self.num_embeddings,), -1, device=touched.device)  # V: where a row is in `weight`
-        self.place[touched] = torch.arange(len(touched), device=touched.device)
+        self.touched = touched
+        self.full = self.weight.data  # V d; its touched rows are stale
+        nowhere = torch.full((self.num_embeddings,), -1, device=touched.device)
+        numbers = torch.arange(len(touched), device=touched.device)
+        self.place = nowhere.index_copy(0, touched, numbers)  # V: where a row is in `weight`
         self.skip = None if self.padding_idx is None else int(self.place[self.padding_idx])
         self.weight = nn.Parameter(self.full[touched])
 
@@ -46,18 +51,25 @@ class TouchedRows(nn.Embedding):
         torch.Tensor
             V d
         """
-        with torch.no_grad(): return self.full.index_copy_(0, self.touched, self.weight)
+        with torch.no_grad():
+            return self.full.index_copy_(0, self.touched, self.weight)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         if not self.training: return nn.functional.embedding(ids, self.table())
         rows = self.place[ids]
-        if rows.device.type == "cpu" and (rows < 0).any(): raise TrainingError(f"Training met tokens that stand in no training row: {ids[rows < 0][:5].tolist()}. A task that makes up tokens sets `augments = True`.")
+        if rows.device.type == "cpu" and (rows < 0).any():
+            raise TrainingError(
+                f"Training met tokens that stand in no training row: {ids[rows < 0][:5].tolist()}. "
+                "A task that makes up tokens sets `augments = True`.")
         return nn.functional.embedding(rows, self.weight, self.skip)
 
-    def _save_to_state_dict(self, destination, prefix, keep_vars): destination[prefix + "weight"] = self.table()
+    def _save_to_state_dict(self, destination, prefix, keep_vars):
+        destination[prefix + "weight"] = self.table()
 
     def _load_from_state_dict(self, state, prefix, *_):
-        with torch.no_grad(): self.full.copy_(state[prefix + "weight"]); self.weight.copy_(self.full[self.touched])
+        with torch.no_grad():
+            self.full.copy_(state[prefix + "weight"])
+            self.weight.copy_(self.full[self.touched])
 
     def decay(
         self,
@@ -71,7 +83,8 @@ class TouchedRows(nn.Embedding):
         optimizer
             AdamW, with this layer's `weight` in one of its groups
         """
-        group = next(g for g in optimizer.param_groups if any(p is self.weight for p in g["params"]))
+        def is_ours(group): return any(p is self.weight for p in group["params"])
+        group = next(filter(is_ours, optimizer.param_groups))
         self.full.mul_(1 - group["lr"] * group["weight_decay"])
 
 # %% ../../nbs/speed/01_untouched_rows.ipynb #3211f2f6
@@ -96,8 +109,9 @@ def rows_asked_for(
     examples: Examples,  # the training rows
     most: float = 0.5,  # pointless when a larger share of the table occurs
 ) -> torch.Tensor:  # k: ids that training will ask for, sorted
-    """Which rows of the word embedding a run touches. Raises LeftOut with the reason if the table
-    stays whole.
+    """Which rows of the word embedding a run touches.
+
+    Raises LeftOut with the reason if the table stays whole.
 
     Parameters
     ----------
@@ -118,8 +132,7 @@ def rows_asked_for(
     except (AttributeError, NotImplementedError):
         layer = None
     for holds, why in _table_reasons(model, layer, examples):
-        if holds:
-            raise LeftOut(why)
+        if holds: raise LeftOut(why)
     special = getattr(examples.processor, "all_special_ids", None) or []
     ends = examples.batch([examples.lengths.argmax(), examples.lengths.argmin()])
     side_by_side = ends.inputs["input_ids"].cpu().numpy().ravel()  # with the task's own pads
@@ -129,11 +142,12 @@ def rows_asked_for(
         raise LeftOut(f"{len(ids):,} of the table's {layer.num_embeddings:,} words occur")
     return torch.from_numpy(ids).to(layer.weight.device)
 
+# %% ../../nbs/speed/01_untouched_rows.ipynb #ec135b95
 def touched_rows(
     model: nn.Module,  # a transformers model, on its device
     examples: Examples,  # the training rows
     most: float = 0.5,  # pointless when a larger share of the table occurs
-) -> torch.Tensor | None:  # k: ids that training will ask for, sorted; None: the whole table is needed
+) -> torch.Tensor | None:  # k: ids that training will ask for, sorted; None: the whole table
     """`rows_asked_for`, and None where there is a reason against it.
 
     Parameters
@@ -148,7 +162,7 @@ def touched_rows(
     Returns
     -------
     torch.Tensor | None
-        k: ids that training will ask for, sorted; None: the whole table is needed
+        k: ids that training will ask for, sorted; None: the whole table
     """
     try:
         return rows_asked_for(model, examples, most)

@@ -13,7 +13,7 @@ from series import RESULTS, machine, save, stored
 
 from sft_nb.training.baselines import ladder
 from sft_nb.data.splitting import split
-from sft_nb.evaluation.judging import paired_bootstrap
+from sft_nb.evaluation.difference import paired_bootstrap
 from sft_nb.training.recipe import Recipe
 from sft_nb.tasks.tagging.entity_figures import entity_f1
 from sft_nb.tasks.tagging.sequence_labelling import SequenceLabelling

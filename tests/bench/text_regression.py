@@ -15,7 +15,7 @@ from sklearn.metrics import r2_score, root_mean_squared_error
 
 from sft_nb.training.baselines import ladder
 from sft_nb.data.splitting import split
-from sft_nb.evaluation.judging import paired_bootstrap
+from sft_nb.evaluation.difference import paired_bootstrap
 from sft_nb.training.recipe import Recipe
 from sft_nb.tasks.text.regression import TextRegression, rated_sentences
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ...evaluation import judging
+from ...evaluation import class_figures
 from ...batches import losses
 from ...training.baselines import linear_probe, majority
 from ...data.cell_values import label_name
@@ -270,7 +270,7 @@ class Labels(Task):
 
     def metrics(self, predictions: list[Prediction], targets: list) -> dict[str, float]:
         "Accuracy and macro F1; with several labels: exact match, micro and macro F1."
-        return judging.classification_metrics(predictions, targets, self.labels)
+        return class_figures.classification_metrics(predictions, targets, self.labels)
 
     def score(self, prediction: Prediction, target: Any) -> float:
         "1 if the answer is right (all labels of it), else 0."
@@ -279,14 +279,13 @@ class Labels(Task):
 
     def tables(self, predictions: Any, targets: Any) -> dict:
         "Precision, recall and F1 per label; and who is taken for whom."
-        per_class = {"per class": judging.per_class_table(predictions, targets, self.labels)}
-        if self.multi_label: return per_class
-        return per_class | {"confusion": judging.confusion_table(predictions, targets, self.labels)}
+        per_class = {"per class": class_figures.per_class_table(predictions, targets, self.labels)}
+        return per_class if self.multi_label else per_class | {"confusion": class_figures.confusion_table(predictions, targets, self.labels)}
 
     def plot(self, predictions: Any, targets: Any) -> Any:
         "The confusion matrix, or F1 per label when there may be several."
         if self.multi_label: return _plot_f1(self.tables(predictions, targets)["per class"])
-        return judging.plot_confusion(predictions, targets, self.labels)
+        return class_figures.plot_confusion(predictions, targets, self.labels)
 
     def classes_of(
         self,
