@@ -13,23 +13,40 @@ __all__ = ['load_data', 'Ladder', 'ladder', 'suggest_checkpoint', 'suggest_loss'
            'over_seeds', 'rows_needed', 'verify']
 
 # %% ../nbs/package/01_all.ipynb #b6de9e1e
-from .data.asset_tables import load_data
-from .training.baselines import Ladder, ladder
-from .certification import Calibrate, Certificate, Certify, judge, over_seeds, rows_needed, verify
-from .models.choosing import suggest_checkpoint, suggest_loss
-from .data.splitting import Splits, folds, split
-from .data.table_reader import read_table
-from .evaluation.difference import Difference, paired_bootstrap
-from .evaluation.judging import Evaluation
-from .task import AssetError, Batch, CheckpointError, DataError, Finding, Prediction, SFTError, Task, TrainingError, learned
-from .methods.agreement import RDrop
-from .methods.lora import Lora
-from .methods.rates import SlowBody
-from .tasks.writing.chat import Talk
-from .tasks import ImageClassification, ObjectDetection, InstructionTuning, SequenceLabelling, TextClassification, TextRegression, Translation
-from .training.recipe import RECIPES, Method, Recipe
-from .training.tuner import FineTuner
-from .training.watching import History, Listener
+from typing import TYPE_CHECKING, Any
+
+import sft_nb
+
+if TYPE_CHECKING:
+    from sft_nb.certification.certificate import Certificate, verify
+    from sft_nb.certification.claims import rows_needed
+    from sft_nb.certification.roles import Calibrate, Certify, judge
+    from sft_nb.certification.seeds import over_seeds
+    from sft_nb.data.asset_tables import load_data
+    from sft_nb.data.splitting import Splits, folds, split
+    from sft_nb.data.table_reader import read_table
+    from sft_nb.evaluation.difference import Difference, paired_bootstrap
+    from sft_nb.evaluation.judging import Evaluation
+    from sft_nb.methods.agreement import RDrop
+    from sft_nb.methods.lora import Lora
+    from sft_nb.methods.rates import SlowBody
+    from sft_nb.mistakes import AssetError, CheckpointError, DataError, SFTError, TrainingError
+    from sft_nb.models.choosing import suggest_checkpoint, suggest_loss
+    from sft_nb.task import Batch, Finding, Prediction, Task, learned
+    from sft_nb.tasks.detection.object_detection import ObjectDetection
+    from sft_nb.tasks.images.classification import ImageClassification
+    from sft_nb.tasks.tagging.sequence_labelling import SequenceLabelling
+    from sft_nb.tasks.text.classification import TextClassification
+    from sft_nb.tasks.text.regression import TextRegression
+    from sft_nb.tasks.writing.chat import Talk
+    from sft_nb.tasks.writing.instruction_tuning import InstructionTuning
+    from sft_nb.tasks.writing.translation import Translation
+    from sft_nb.training.baselines import Ladder, ladder
+    from sft_nb.training.recipe import RECIPES, Method, Recipe
+    from sft_nb.training.tuner import FineTuner
+    from sft_nb.training.watching import History, Listener
+
+def __getattr__(name: str) -> Any: return getattr(sft_nb, name)
 
 # %% ../nbs/package/01_all.ipynb #ca2bb6fa
 _all_ = [

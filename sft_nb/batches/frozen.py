@@ -276,11 +276,9 @@ def _write(path, model, frozen, read, examples, autocast):  # every row's states
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=_SCHEMA))
 
 # %% ../../nbs/batches/03_frozen.ipynb #c58c5e40
-def _sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+def _mark(path): return sha256(path)[:16]
 
-def _is_whole(path): return _sha256(path) == path.name.split(".")[1]  # what its name says?
+def _is_whole(path): return _mark(path) == path.name.split(".")[1]  # what its name says?
 
 def _found_or_made(folder, key, write):
     "The file of this key; computed if there is none, or none that is whole."
@@ -291,7 +289,7 @@ def _found_or_made(folder, key, write):
             os.utime(path)
             return path
         write(temporary)
-        return temporary.replace(folder / f"{key}.{_sha256(temporary)}.arrow")
+        return temporary.replace(folder / f"{key}.{_mark(temporary)}.arrow")
     except OSError as e:
         raise TrainingError(
             f"What the frozen blocks computed cannot be kept in {folder}: {e.strerror or e}. "

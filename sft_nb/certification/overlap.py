@@ -17,10 +17,9 @@ import pandas as pd
 from .bounds import one_per_group
 from ..chance import rng_for
 from ..data.columns import records
-from ..evaluation.difference import group_rows
 from ..data.hashes import row_hashes
 from ..data.leaks import near_duplicates
-from ..evaluation.judging import group_rows
+from ..evaluation.difference import group_rows
 from ..mistakes import checked
 from ..task import DataError, Task
 from ..training.baselines import frozen_features

@@ -202,7 +202,7 @@ def read_recipe(
     return Recipe(**given, methods=make_methods(chosen, f"{name}: "))
 
 def _read_toml(path):
-    from sft_nb.mistakes import regular
+    from sft_nb.files import regular
     from sft_nb.task import DataError
     try:
         return tomllib.loads(regular(path.expanduser()).read_text(encoding="utf-8-sig"))

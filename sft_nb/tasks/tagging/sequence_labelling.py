@@ -432,7 +432,8 @@ class SequenceLabelling(Task):
         """
         said, true = answered_tags(predictions), answered_tags(targets)
         if not self.plain: return entity_metrics(said, true)
-        return class_figures.classification_metrics(list(chain(*said)), list(chain(*true)), self.labels)
+        each = list(chain(*said)), list(chain(*true))
+        return class_figures.classification_metrics(*each, self.labels)
 
     def score(self, prediction: Prediction, target: Any) -> float:
         """One row: strict F1 of its entities, 1 if it has none and none was said.
@@ -454,14 +455,16 @@ class SequenceLabelling(Task):
         "Precision, recall and F1 of each type of entity (or plain tag); and words taken for what."
         said, true = self._types(predictions), self._types(targets)
         told = {"words": class_figures.confusion_table(said, true, self._names())}
-        if self.plain: return {"per tag": class_figures.per_class_table(said, true, self.labels)} | told
+        if self.plain:
+            return {"per tag": class_figures.per_class_table(said, true, self.labels)} | told
         table = entity_table(answered_tags(predictions), answered_tags(targets))
         return told if table is None else {"per type": table} | told
 
     def plot(self, predictions: Any, targets: Any) -> Any:
         "F1 of each type, with the number of entities; for plain tags, who is taken for whom."
         if self.plain:
-            return class_figures.plot_confusion(self._types(predictions), self._types(targets), self.labels)
+            said, true = self._types(predictions), self._types(targets)
+            return class_figures.plot_confusion(said, true, self.labels)
         nothing = pd.DataFrame({"f1": [], "entities": []})
         return plot_entities(self.tables(predictions, targets).get("per type", nothing))
 

@@ -280,7 +280,9 @@ class Labels(Task):
     def tables(self, predictions: Any, targets: Any) -> dict:
         "Precision, recall and F1 per label; and who is taken for whom."
         per_class = {"per class": class_figures.per_class_table(predictions, targets, self.labels)}
-        return per_class if self.multi_label else per_class | {"confusion": class_figures.confusion_table(predictions, targets, self.labels)}
+        if self.multi_label: return per_class
+        confusion = class_figures.confusion_table(predictions, targets, self.labels)
+        return per_class | {"confusion": confusion}
 
     def plot(self, predictions: Any, targets: Any) -> Any:
         "The confusion matrix, or F1 per label when there may be several."

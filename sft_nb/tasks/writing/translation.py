@@ -36,7 +36,7 @@ from sft_nb.tasks.writing.chat import (
 from sft_nb.tasks.writing.decoding import (
     Generating, check_written, must_fit, must_have_room,
 )
-from ...data.text_files import open_text
+from ...data.text_files import find_file, open_text
 from ...words import short
 
 # %% ../../../nbs/tasks/writing/03_translation.ipynb #a8974c21
