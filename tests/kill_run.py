@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import pandas as pd
 import torch
-from conftest import SENTENCES
+from tiny_models import SENTENCES
 
 import sft_nb.training.checkpoints
 from sft_nb.commands import cli

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import SENTENCES
+from tiny_models import SENTENCES
 
 from sft_nb import all as public
 from sft_nb.all import (
@@ -147,7 +147,8 @@ def things(tiny, run, tmp_path_factory):
     certificate = tuner.certify(data.certify, "accuracy >= 0.1", ledger=folder/"ledger.json")
     certificate.save(folder/"c.json")
     rows.head(30).to_csv(folder/"rows.csv", index=False)
-    fresh = lambda **more: FineTuner(TextClassification(), tiny("bert"), ONCE, **more)
+    def fresh(**more):
+        return FineTuner(TextClassification(), tiny("bert"), ONCE, **more)
     return SimpleNamespace(
         folder=folder, rows=rows, data=data, tuner=tuner, certificate=certificate, fresh=fresh,
         bert=str(tiny("bert")), evaluation=tuner.evaluate(data.valid),

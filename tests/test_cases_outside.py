@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from conftest import SENTENCES
+from tiny_models import SENTENCES
 
 import sft_nb
 from sft_nb.training import checkpoints, saving

@@ -154,21 +154,8 @@ def test_a_run_gets_a_page(reviews, tiny):
     page = Reader(written)
     assert type(written) is str and not page.wrong
     assert page.names <= {
-        "html",
-        "meta",
-        "title",
-        "style",
-        "h1",
-        "h2",
-        "p",
-        "code",
-        "img",
-        "table",
-        "thead",
-        "tbody",
-        "tr",
-        "th",
-        "td",
+        "html", "meta", "title", "style", "h1", "h2", "p", "code", "img", "table", "thead",
+        "tbody", "tr", "th", "td",
     }
     assert page.texts.count(EVIL) == 2  # in the title, and over the page
     assert "Learning curve" in page.texts and "sft-nb predict RUN --text …" in page.texts

@@ -161,7 +161,8 @@ def said(f, *args):
 
 def fit(task, **how):
     example = EXAMPLES[task]
-    return FineTuner(example.task, checkpoint, example.recipe.but(epochs=1, **how)).fit(example.rows)
+    recipe = example.recipe.but(epochs=1, **how)
+    return FineTuner(example.task, checkpoint, recipe).fit(example.rows)
 
 tuner = fit(TextClassification)
 answers = tuner.predict(["one film", "two films"])
@@ -199,13 +200,7 @@ def without(code, gone, **values):
 
 def test_everything_can_be_imported_and_asked_for_help_without_the_portions():
     assert {
-        "seqeval",
-        "pycocotools",
-        "defusedxml",
-        "sacrebleu",
-        "babel",
-        "gguf",
-        "sentencepiece",
+        "seqeval", "pycocotools", "defusedxml", "sacrebleu", "babel", "gguf", "sentencepiece",
         "peft",
     } <= set(NAMES)
     found = without(HELP, NAMES)
@@ -248,14 +243,8 @@ def test_the_command_line_says_it_in_one_line(tiny, tmp_path):
         "source,target\n" + "".join(f"text {n},Text {n}\n" for n in range(20))
     )
     argv = [
-        "fine-tune",
-        str(tmp_path / "a.csv"),
-        "--task",
-        "translation",
-        "--model",
-        str(tiny("bert")),
-        "--out",
-        str(tmp_path / "run"),
+        "fine-tune", str(tmp_path / "a.csv"), "--task", "translation", "--model",
+        str(tiny("bert")), "--out", str(tmp_path / "run"),
     ]
     code = (
         WITHOUT.format(gone=set(NAMES), tests=str(ROOT / "tests")) + f"argv = {argv!r}\n" + COMMAND

@@ -8,7 +8,7 @@ import sys
 import pandas as pd
 import pytest
 import torch
-from conftest import SENTENCES
+from tiny_models import SENTENCES
 
 from sft_nb.all import FineTuner, Recipe, SFTError, TextClassification
 from sft_nb.training.run import Run

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import CHINESE, SENTENCES, alike, boxed, shapes
+from conftest import alike, boxed, shapes
+from tiny_models import CHINESE, SENTENCES
 
 from sft_nb.all import (
     FineTuner, ImageClassification, ObjectDetection, InstructionTuning, Recipe,

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import SENTENCES
+from tiny_models import SENTENCES
 from safetensors.torch import load_file
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
@@ -210,9 +210,8 @@ def test_an_empty_cell_takes_no_part(tiny):
     table = result.tables["per target"]
     assert table["rows"].to_dict() == {"minutes": 8, "year": 5}
     for c in task.targets():
-        said, true = zip(
-            *[(p.value[c], t[c]) for p, t in zip(result.predictions, targets) if c in t]
-        )
+        pairs = [(p, t) for p, t in zip(result.predictions, targets, strict=True) if c in t]
+        said, true = [p.value[c] for p, _ in pairs], [t[c] for _, t in pairs]
         assert table.loc[c, "rmse"] == pytest.approx(root_mean_squared_error(true, said))
         assert result.metrics[f"rmse_{c}"] == table.loc[c, "rmse"]
         assert result.metrics[f"mae_{c}"] == table.loc[c, "mae"]

@@ -267,8 +267,8 @@ def fixed_lines(text):
 def indented(text, by):
     fixed = fixed_lines(text)
     lines = text.split("\n")
-    inside = (line.strip() and number not in fixed for number, line in enumerate(lines, 1))
-    return "\n".join(by + line if moves else line for line, moves in zip(lines, inside))
+    moves = (line.strip() and number not in fixed for number, line in enumerate(lines, 1))
+    return "\n".join(by + line if m else line for line, m in zip(lines, moves, strict=True))
 
 
 def opened(source, owner):
