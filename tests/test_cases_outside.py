@@ -496,9 +496,6 @@ def test_the_parts_are_told_in_one_line(place, tiny, sft):
 
 def test_encoding_and_delimiter(place, tiny, sft):
     "A table in another code page, with semicolons, through every command."
-    import inspect
-    if "encoding" not in inspect.signature(TextClassification.read).parameters:
-        pytest.skip("task.read has no encoding yet")
     ROWS.assign(text=ROWS.text + " café").to_csv("l.csv", index=False, sep=";", encoding="cp1252")
     how = ["--encoding", "cp1252", "--delimiter", ";"]
     sft(*tune("l.csv", tiny, "new", *how))

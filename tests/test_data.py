@@ -496,6 +496,7 @@ def test_tiny_tables():
 def test_folds(group):
     rows = films()
     pairs = list(folds(rows, k=4, group=group))
+    assert len(pairs) == 4
     assert sorted(t for _, valid in pairs for t in valid["text"]) == sorted(rows["text"])
     for train, valid in pairs:
         assert len(train) + len(valid) == len(rows)

@@ -399,10 +399,10 @@ def test_a_wrong_layout_is_noticed(kind, name):
         wrong["positions"] = Layout(good.causal, good.windows, None, good.pad_id)
     if name in ("roberta", "mpnet"):
         wrong["start"] = Layout(good.causal, good.windows, 0, good.pad_id)
+    assert wrong
     for what, layout in wrong.items():
-        assert ("packing=False" if what == "positions" else "apart") in says(
-            task, model, batch, layout
-        ), what  # positions may also run out
+        word = "packing=False" if what == "positions" else "apart"  # positions may also run out
+        assert word in says(task, model, batch, layout), what
 
 
 class Deaf(nn.Module):

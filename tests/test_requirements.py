@@ -86,6 +86,7 @@ def test_nothing_is_required_that_nobody_imports():
 
 
 def test_the_constraints_are_in_step():
+    assert HEART and all(PORTION.values()) and wanted("dev_requirements")
     lines = (ROOT / "constraints.txt").read_text().split()
     exact = {
         canonicalize_name(name): version for name, version in (line.split("==") for line in lines)

@@ -377,10 +377,10 @@ def test_which_pieces_are_asked(tiny, name, pieces):
     assert [len(asked[w]) for w in range(10)] == many
     assert [p for p in example["place"] if p >= 0] == list(range(10))
     for w, tag in enumerate(rows.tags[0]):
+        first = tag if pieces != "none" or many[w] == 1 else ""
         later = "O" if tag == "O" else "I" + tag[1:]
-        assert asked[w] == [tag if pieces != "none" or many[w] == 1 else ""] + [
-            later if pieces == "all" else ""
-        ] * (many[w] - 1)
+        if pieces != "all": later = ""
+        assert asked[w] == [first] + [later] * (many[w] - 1)
 
 
 def test_our_frame_is_the_tokenizers(tiny):
@@ -465,14 +465,13 @@ def test_words_after_the_cut_count_as_errors(oracle):
     rows, task, processor, model = oracle
     result = evaluate(task, model, processor, rows)
     for p, words in zip(result.predictions, rows.words, strict=True):
-        assert p.value["tags"][:18] == ["B-V" if w in "aeiou" else "O" for w in words[:18]] and set(
-            p.value["tags"][18:]
-        ) <= {UNSEEN}
+        tags = p.value["tags"]
+        assert tags[:18] == ["B-V" if w in "aeiou" else "O" for w in words[:18]]
+        assert tags[18:] == [UNSEEN] * len(words[18:])
     assert [p.score for p in result.predictions][1:3] == [0.0, 0.0]
     seen = 3 + 18 + 18 + 1
-    assert result.metrics["token_accuracy"] == pytest.approx(
-        seen / 144
-    )  # the O among the unseen are not right either
+    # the O among the unseen are not right either
+    assert result.metrics["token_accuracy"] == pytest.approx(seen / 144)
     found = sum(len(entities(t[:18])) for t in rows.tags)
     there = sum(len(entities(t)) for t in rows.tags)
     assert result.metrics["recall"] == pytest.approx(found / there)
@@ -732,6 +731,7 @@ def test_plain_transformers_says_the_same(learned, name):
         theirs = pipeline(
             "token-classification", model=str(folder), device="cpu", aggregation_strategy="first"
         )(SENTENCES)
+    assert sum(map(len, theirs)) > 8
     for p, found in zip(tuner.predict(SENTENCES), theirs, strict=True):
         ours = {(s["start"], s["end"], s["label"]) for s in p.value["spans"]}
         assert {(f["start"], f["end"], f["entity_group"]) for f in found} == ours

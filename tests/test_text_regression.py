@@ -209,6 +209,7 @@ def test_an_empty_cell_takes_no_part(tiny):
     result = FineTuner(task, tiny("bert"), SHORT.but(epochs=1)).fit(rows, rows).evaluate(rows)
     table = result.tables["per target"]
     assert table["rows"].to_dict() == {"minutes": 8, "year": 5}
+    assert task.targets() == ["minutes", "year"]
     for c in task.targets():
         pairs = [(p, t) for p, t in zip(result.predictions, targets, strict=True) if c in t]
         said, true = [p.value[c] for p, _ in pairs], [t[c] for _, t in pairs]
