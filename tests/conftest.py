@@ -84,15 +84,18 @@ def gradient_of(model):
     return torch.cat(parts).double()
 
 
-def same_weights(model, other, atol=0.0):
-    "Have two models the same tensors under the same names?"
+def same_tensors(ours, theirs, atol=0.0):
+    "Have two dictionaries the same tensors under the same names?"
     import torch
-    ours, theirs = model.state_dict(), other.state_dict()
     assert ours
-    return list(ours) == list(theirs) and all(
-        torch.allclose(v, theirs[k], rtol=0.0 if atol == 0 else 1e-5, atol=atol)
-        for k, v in ours.items()
+    rtol = 1e-5 if atol else 0.0
+    return ours.keys() == theirs.keys() and all(
+        torch.allclose(v, theirs[k], rtol=rtol, atol=atol) for k, v in ours.items()
     )
+
+
+def same_weights(model, other, atol=0.0):
+    return same_tensors(model.state_dict(), other.state_dict(), atol)
 
 
 def shapes(n, size=40, seed=0):

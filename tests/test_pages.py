@@ -135,6 +135,7 @@ def test_coloured_texts_keep_every_sign():
     assert not page.wrong and not page.open and page.names == {"span", "mark", "small", "b"}
     assert page.text == text[:12] + f" {EVIL}" + text[12:25] + " PER" + text[25:]
     marks = [attrs["style"] for tag, attrs in page.tags if tag == "mark"]
+    assert len(marks) == 2
     assert all("background:#" in style and "color:#000" in style for style in marks)
     shown = Reader(Shown([(EVIL, text, spans), ("", "plain", [])])._repr_html_())
     assert (

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import same_tensors
 from tiny_models import SENTENCES
 from safetensors.torch import load_file
 from scipy.stats import pearsonr, spearmanr
@@ -58,9 +59,8 @@ def test_plain_transformers_gives_the_users_unit(name, tiny, tmp_path):
     before = {k: v.clone() for k, v in tuner.model.state_dict().items()}
     ours = np.array([p.value for p in tuner.predict(SENTENCES)])
     folder = tuner.save(tmp_path/"run")
-    assert all(
-        torch.equal(v, before[k]) for k, v in tuner.model.state_dict().items()
-    ) and not hasattr(tuner.model.config, "sft_nb_unit")  # saving changed nothing
+    assert same_tensors(tuner.model.state_dict(), before), "saving changed nothing"
+    assert not hasattr(tuner.model.config, "sft_nb_unit")
     raw, config = outputs(folder)
     left = config.sft_nb_unit
     assert left["multiply"] == [1.0] and (left["add"] == [0.0]) == (
@@ -148,7 +148,7 @@ def test_a_saved_run_is_trained_further_in_another_unit(tiny, tmp_path):
 def test_a_tuner_saves_the_same_twice(tiny, tmp_path):
     tuner = FineTuner(TextRegression(number="minutes"), tiny("bert"), SHORT.but(epochs=2)).fit(ROWS)
     one, two = (load_file(tuner.save(tmp_path/n)/"model.safetensors") for n in "ab")
-    assert all(torch.equal(v, two[k]) for k, v in one.items())
+    assert same_tensors(one, two)
 
 
 # --- unit, loss, missing cells ---
