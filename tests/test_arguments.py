@@ -123,10 +123,11 @@ def test_answers_have_at_least_a_token(cls):
 # --- what is called ---
 
 ONCE = Recipe(epochs=1, batch_size=8, precision="fp32")
+# where an accepted value means training
 FEW = {
     k: WRONG[k]
     for k in ("None", "1.5", "10**30", "half a character", "a list of nothing", "an object")
-}  # where an accepted value means training
+}
 
 
 @pytest.fixture(scope="module")

@@ -211,9 +211,10 @@ def test_saving_again(tuners, tiny, tmp_path):
     one.save(tmp_path / "run")
     one.save(tmp_path / "run")
     FineTuner.load(tmp_path/"run").save(tmp_path/"run")
+    # the notebook, run again
     FineTuner(TextClassification(), tiny("bert"), ONCE.but(seed=1), device="cpu").fit(ROWS).save(
         tmp_path / "run"
-    )  # the notebook, run again
+    )
     before = content(tmp_path/"run")
     with pytest.raises(CheckpointError, match="holds a finished run.*overwrite=True"):
         other.save(tmp_path / "run")

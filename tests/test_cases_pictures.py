@@ -640,9 +640,7 @@ def cat_in_table(here, right):
 
 
 # layout -> a function that writes a box there, from 4, 4 to 14 and so far to the right
-LAYOUTS = {
-    "coco": cat_in_coco, "voc": cat_in_voc, "yolo": cat_in_yolo, "table": cat_in_table,
-}
+LAYOUTS = {"coco": cat_in_coco, "voc": cat_in_voc, "yolo": cat_in_yolo, "table": cat_in_table}
 
 
 @pytest.mark.parametrize("case", OVER)

@@ -89,9 +89,8 @@ def test_every_spelling_is_read_as_entities_and_told(name, said):
     assert pairs(rows, task) == expected and task.learn(rows).metric == ("f1", "max")
     assert all(w in told for w in [*words, "IOB2"]) and "no B- and I-" not in told
     again = task.read(rows)
-    assert (
-        pairs(again, task) == expected and said() == ""
-    )  # what has been read is IOB2, and nothing is left to say
+    # what has been read is IOB2, and nothing is left to say
+    assert pairs(again, task) == expected and said() == ""
 
 
 MORE = {
@@ -616,9 +615,8 @@ def test_parquet_declares_its_names(kind, tmp_path):
     else:
         assert list(rows.ner_tags) == [["B-PER", "O"], ["B-PER"]]
         parts = split(rows, valid_size=1, certify_size=0, seed=1)
-        assert task.learn(parts.train).labels == [
-            "O", "B-LOC", "I-LOC", "B-PER", "I-PER",
-        ]  # those that the file declares
+        # those that the file declares
+        assert task.learn(parts.train).labels == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
 
 
 def test_declared_names_are_remembered(tmp_path):

@@ -184,9 +184,10 @@ def test_brackets_that_are_no_conversation_stay_text(text):
 
 def test_a_csv_of_conversations_comes_back(tmp_path):
     file = tmp_path/"d.csv"
+    # Python's own text of lists
     pd.DataFrame({"messages": [[HI, HO], [SYSTEM, HI, HO]]}).to_csv(
         file, index=False
-    )  # Python's own text of lists
+    )
     assert halves(file) == [([HI], "Hello"), ([SYSTEM, HI], "Hello")]
 
 

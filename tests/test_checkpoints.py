@@ -19,6 +19,7 @@ from sft_nb.models.layers import blocks, depth_of, freeze, set_dropout, trainabl
 from sft_nb.models.loading import load, quiet
 
 FIVE = ["bert", "roberta", "distilbert", "modernbert", "gpt2"]
+# what pretraining does not supply, and nothing else
 HEADS = {
     "bert": {
         "bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight",
@@ -33,7 +34,7 @@ HEADS = {
     },
     "modernbert": {"classifier.weight", "classifier.bias"},  # its dense layer is pretrained
     "gpt2": {"score.weight"},
-}  # what pretraining does not supply, and nothing else
+}
 STACKS = {
     "bert": "bert.encoder.layer", "roberta": "roberta.encoder.layer",
     "distilbert": "distilbert.transformer.layer", "modernbert": "model.layers",
@@ -147,9 +148,10 @@ def test_the_saved_folder_carries_what_is_needed(learned):
         assert {"README.md", "sft_nb.json", "rows.json", "model.safetensors", "tokenizer.json"} <= {
             f.name for f in folder.iterdir()
         }
+        # nothing to unpickle
         assert not list(folder.rglob("*.bin")) and not list(
             folder.rglob("*.pt")
-        )  # nothing to unpickle
+        )
 
 
 # --- other forms of the task ---

@@ -308,9 +308,8 @@ def test_valid_and_certify_from_files(table, tiny, sft, tmp_path):
         )
     )
     assert json.loads(out.splitlines()[-1])["n"] == {"train": 30, "valid": 6, "certify": 4}
-    assert (
-        "6 rows of valid nearly also in train" in err and "also stand in train" not in err
-    )  # the texts differ in a number
+    # the texts differ in a number
+    assert "6 rows of valid nearly also in train" in err and "also stand in train" not in err
     assert not (tmp_path/"run"/"certify.csv").exists()
     out, err = sft("evaluate", tmp_path/"run", tmp_path/"certify.parquet")
     assert "warning" not in out + err

@@ -321,9 +321,10 @@ def test_order_inside_a_list_does_not_matter():
 
 def test_classes_that_are_absent():
     found = per_class_table(["a", "a"], ["a", "b"], ["a", "b", "c"])
+    # occurs, never predicted
     assert (
         np.isnan(found.loc["b", "precision"]) and found.loc["b", "f1"] == 0
-    )  # occurs, never predicted
+    )
     assert found.loc["c", ["precision", "recall", "f1"]].isna().all()  # neither
     assert found.loc["a", "f1"] == pytest.approx(2 / 3)
     assert classification_metrics(["a", "a"], ["a", "b"], ["a", "b", "c"])[

@@ -140,20 +140,14 @@ def test_what_is_too_long_is_refused_with_its_row_and_never_cut(tiny):
 
 def test_what_is_too_long_is_named_by_file_and_line(tiny, tmp_path):
     "Also after a split has moved the rows; by its row, where the file has changed since."
-    lines = [
-        json.dumps(
-            {
-                "messages": [
-                    {"role": "user", "content": f"dull {n}"},
-                    {"role": "assistant", "content": "good " * (300 if n == 7 else 1)},
-                ]
-            }
-        )
-        for n in range(1, 11)
-    ]
-    (tmp_path / "talks.jsonl").write_text(
-        "\n".join([*lines[:3], "", *lines[3:]])
-    )  # an empty line counts as a line
+    def talk(n):
+        asked = {"role": "user", "content": f"dull {n}"}
+        answer = {"role": "assistant", "content": "good " * (300 if n == 7 else 1)}
+        return json.dumps({"messages": [asked, answer]})
+
+    lines = [talk(n) for n in range(1, 11)]
+    # an empty line counts as a line
+    (tmp_path / "talks.jsonl").write_text("\n".join([*lines[:3], "", *lines[3:]]))
     rows = InstructionTuning().read(tmp_path/"talks.jsonl")
     for seed in range(3):
         parts = split(rows, valid_size=2, certify_size=2, seed=seed)

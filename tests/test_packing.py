@@ -30,9 +30,8 @@ from sft_nb.chance import rng_for, torch_seed
 from sft_nb.task import Batch, Task, TrainingError
 from sft_nb.training.gradient import effective_gradient, train_mode
 
-WORDS, TAGS, LONGEST = (
-    60, 5, 24,
-)  # positions reach exactly as far as the longest example: packed rows are wider than the table
+# positions reach exactly as far as the longest example: packed rows are wider than the table
+WORDS, TAGS, LONGEST = 60, 5, 24
 SIZES = dict(
     vocab_size=WORDS, hidden_size=32, num_hidden_layers=3, num_attention_heads=4,
     intermediate_size=48, max_position_embeddings=LONGEST, initializer_range=0.1,

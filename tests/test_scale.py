@@ -476,9 +476,8 @@ def test_where_states_are_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("SFT_NB_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert features_folder() == tmp_path / "home" / "features"
-    monkeypatch.setattr(
-        os, "access", lambda *a: False
-    )  # a folder for the whole class, which may only be read
+    # a folder for the whole class, which may only be read
+    monkeypatch.setattr(os, "access", lambda *a: False)
     assert tmp_path / "home" not in features_folder().parents
 
 

@@ -177,9 +177,10 @@ def test_the_same_rows_from_every_file(kind, tmp_path):
     rows = SequenceLabelling(**settings).read(write(tmp_path/name, text))
     task = SequenceLabelling(**settings)
     assert {"words": list(rows[task.words]), "tags": list(rows[task.tags])} == SAME
+    # reading twice changes nothing
     assert (
         rows.attrs["target"] == task.tags and task.read(rows)[task.tags].tolist() == SAME["tags"]
-    )  # reading twice changes nothing
+    )
 
 
 def test_parquet_and_back_through_every_writer(tmp_path):
@@ -334,9 +335,8 @@ def test_every_word_has_its_pieces(tiny, name):
     _, processor = load(tiny(name), "token-classification", num_labels=3)
     pieces = word_pieces([WORDS, ["stop"], []], processor)
     assert [len(p) for p in pieces] == [10, 1, 0] and all(pieces[0])
-    plain = [
-        "the", "plot", "is", "dull",
-    ]  # words that a blank alone separates: the pieces are those of the text
+    # words that a blank alone separates: the pieces are those of the text
+    plain = ["the", "plot", "is", "dull"]
     assert [t for p in word_pieces([plain], processor)[0] for t in p] == processor(
         " ".join(plain), add_special_tokens=False
     )["input_ids"]

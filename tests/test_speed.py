@@ -93,9 +93,8 @@ def test_dropout_keeps_as_often_as_it_says_and_forgets_at_once(p):
     assert abs(rate - (1 - p)) < 1e-5
     assert mask.unique().tolist() == [0, pytest.approx(1 / rate, rel=1e-6)]
     assert abs(norm.ppf(norm.sf((keep.mean() - rate) / np.sqrt(rate * (1 - rate) / keep.size)))) < 4
-    patterns = np.bincount(
-        keep @ (1 << np.arange(8)), minlength=256
-    )  # two draws of four decisions: 256 patterns
+    # two draws of four decisions: 256 patterns
+    patterns = np.bincount(keep @ (1 << np.arange(8)), minlength=256)
     ones = np.array([bin(i).count("1") for i in range(256)])
     expected = len(keep) * rate ** ones * (1 - rate) ** (8 - ones)
     large = expected > 20
@@ -146,9 +145,10 @@ def test_a_run_without_the_untouched_rows_ends_in_the_same_weights(wide, rows):
     """
     recipe = RECIPE.but(dropout=0.0, max_grad_norm=0.1)
     plain, quick = (tuner_with(use, wide, recipe).fit(rows) for use in ((), SHORTCUTS))
+    # no dice: nothing is dropped
     assert [u.split()[0] for u in quick.run.quick.used] == [
         "rows", "tokens", "first",
-    ]  # no dice: nothing is dropped
+    ]
     a, b = plain.model.state_dict(), quick.model.state_dict()
     assert list(a) == list(b) and apart(b, a) < 1e-6
     name = "bert.embeddings.word_embeddings.weight"
@@ -260,9 +260,8 @@ def test_gradients_without_pads_are_those_with_pads(tiny, rows, name, expected):
         )
     assert quick.used == expected
     difference = apart(gradients[1], gradients[0])
-    assert (
-        flat(gradients[0]).norm() > 0 and difference <= 1e-9
-    )  # in 64 bits nothing hides behind rounding
+    # in 64 bits nothing hides behind rounding
+    assert flat(gradients[0]).norm() > 0 and difference <= 1e-9
 
 
 def test_sixteen_bits_work_too(wide, rows):

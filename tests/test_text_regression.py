@@ -63,9 +63,10 @@ def test_plain_transformers_gives_the_users_unit(name, tiny, tmp_path):
     assert not hasattr(tuner.model.config, "sft_nb_unit")
     raw, config = outputs(folder)
     left = config.sft_nb_unit
+    # GPT-2's head has no bias
     assert left["multiply"] == [1.0] and (left["add"] == [0.0]) == (
         name != "gpt2"
-    )  # GPT-2's head has no bias
+    )
     np.testing.assert_allclose(raw[:, 0] * left["multiply"][0] + left["add"][0], ours, rtol=1e-5)
     assert config.problem_type == "regression" and config.id2label == {0: "minutes"}
     assert (
@@ -188,9 +189,10 @@ def test_the_loss_is_torchs(tiny):
         F.mse_loss(out.logits, y).item(), rel=1e-6
     )
     assert task.weigh(batch) == {"loss": 16.0}
+    # and that of transformers
     assert out.loss is None and model(**batch.inputs, labels=y).loss.item() == pytest.approx(
         F.mse_loss(out.logits, y).item(), rel=1e-6
-    )  # and that of transformers
+    )
 
 
 def test_an_empty_cell_takes_no_part(tiny):
