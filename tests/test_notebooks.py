@@ -74,9 +74,11 @@ def stale(stored, fresh):
 
 def run_cells(path, skip):
     "Run a notebook; gives (number, what is stored, what it says now) of every cell that was run."
+    import pandas as pd
     from execnb.shell import CaptureShell
     from nbdev.process import NBProcessor
 
+    pd.set_option("display.max_columns", 20)  # as in a kernel; in a terminal, its width decides
     skip, shell, kept, found = set(skip.split()), CaptureShell(path), {}, []
     notebook = NBProcessor(path, process=True).nb
 
