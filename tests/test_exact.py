@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 from sft_nb.evaluation.judging import evaluate
 from sft_nb.tasks import ALL, ImageClassification, ObjectDetection, TextRegression
 from sft_nb.training.gradient import effective_gradient
+from toy_detection import ToyDetection
 
 HERE = Path(__file__).parent
 
@@ -62,7 +63,7 @@ def test_gradient_does_not_depend_on_the_cut(case, tiny, cuts):
         assert apart(cut, whole) <= 1e-6, len(pieces)
 
 
-PICTURES = (ImageClassification, ObjectDetection)  # their tensors have one size
+PICTURES = (ImageClassification, ObjectDetection, ToyDetection)  # of one size, without pads
 
 
 @pytest.mark.parametrize("name", [n for n, c in CASES.items() if not isinstance(c.task, PICTURES)])
