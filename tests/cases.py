@@ -5,7 +5,8 @@ small rows and checkpoints for every task of the table. A new task joins by a li
 from dataclasses import dataclass
 
 import pandas as pd
-from conftest import CHINESE, LONG, SENTENCES, boxed, shapes
+from conftest import boxed, shapes
+from tiny_models import CHINESE, LONG, SENTENCES
 from toy_detection import ToyDetection, scenes
 
 from sft_nb.models.layers import set_dropout

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import pandas as pd
 import torch
-from conftest import SENTENCES
+from tiny_models import SENTENCES
 
 import sft_nb.training.checkpoints
 from sft_nb.commands import cli
@@ -28,9 +28,8 @@ ROWS = pd.DataFrame(
     {"text": [f"{text} {i}" for i in range(3) for text in SENTENCES], "label": ["good", "bad"] * 12}
 )
 TRAIN, VALID = ROWS[:12].reset_index(drop=True), ROWS[12:].reset_index(drop=True)
-RECIPE = Recipe(
-    epochs=3, learning_rate=1e-3, batch_size=4
-)  # 3 updates an epoch; the checkpoint's own dropout; the best epoch on valid
+# 3 updates an epoch; the checkpoint's own dropout; the best epoch on valid
+RECIPE = Recipe(epochs=3, learning_rate=1e-3, batch_size=4)
 
 
 @dataclass
@@ -119,12 +118,13 @@ DEATHS = {  # name -> n -> arms this process: it ends at the nth such moment
         "kill_run.DroppedWords.loss", before=nth(-(-n // 3), die, where=judging)
     ),
 }
+# of the command line
 LAST = {
     "before the new run is whole": lambda n: around(
         "sft_nb.training.saving._stage", after=nth(n, die)
     ),
     "while it is moved": lambda n: around("sft_nb.training.checkpoints._move", after=nth(n, die)),
-}  # of the command line
+}
 MISHAPS = {  # what it survives, with a sentence
     "the disk takes no large file": lambda n: around(
         "sft_nb.training.checkpoints.write_checkpoint", before=nth(n, small_files_only)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import SENTENCES
+from tiny_models import SENTENCES
 
 from sft_nb import all as public
 from sft_nb.all import (
@@ -123,10 +123,11 @@ def test_answers_have_at_least_a_token(cls):
 # --- what is called ---
 
 ONCE = Recipe(epochs=1, batch_size=8, precision="fp32")
+# where an accepted value means training
 FEW = {
     k: WRONG[k]
     for k in ("None", "1.5", "10**30", "half a character", "a list of nothing", "an object")
-}  # where an accepted value means training
+}
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +148,8 @@ def things(tiny, run, tmp_path_factory):
     certificate = tuner.certify(data.certify, "accuracy >= 0.1", ledger=folder/"ledger.json")
     certificate.save(folder/"c.json")
     rows.head(30).to_csv(folder/"rows.csv", index=False)
-    fresh = lambda **more: FineTuner(TextClassification(), tiny("bert"), ONCE, **more)
+    def fresh(**more):
+        return FineTuner(TextClassification(), tiny("bert"), ONCE, **more)
     return SimpleNamespace(
         folder=folder, rows=rows, data=data, tuner=tuner, certificate=certificate, fresh=fresh,
         bert=str(tiny("bert")), evaluation=tuner.evaluate(data.valid),

@@ -1,7 +1,8 @@
 """A catalogue of mistakes, each with the message a user sees: what is wrong, where, and what to do.
 
-Every row of the tables is a mistake and the decisive words of its message. Most of them are made twice: in Python, where an `SFTError`
-is raised, and on the command line, where one line on standard error begins with `error:`, without a traceback, and the exit code is 2.
+Every row of the tables is a mistake and the decisive words of its message. Most of them are made
+twice: in Python, where an `SFTError` is raised, and on the command line, where one line on standard
+error begins with `error:`, without a traceback, and the exit code is 2.
 """
 import io
 import json
@@ -13,7 +14,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from conftest import SENTENCES, alike, wordpiece
+from conftest import alike
+from tiny_models import SENTENCES, wordpiece
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -1134,7 +1136,8 @@ PYTHON = {
 # --- numbers: mistake -> (table, the columns of the numbers, words) ---
 
 def stars(*values):
-    return "text,stars\n" + "".join(f"{text},{v}\n" for text, v in zip(SENTENCES, values))
+    some = zip(SENTENCES[:len(values)], values, strict=True)
+    return "text,stars\n" + "".join(f"{text},{value}\n" for text, value in some)
 
 
 NUMBERS = {

@@ -9,7 +9,10 @@ from contextlib import redirect_stdout
 import numpy as np
 import pandas as pd
 import pytest
+import strategies
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask
 from pycocotools.coco import COCO
@@ -39,23 +42,27 @@ def refused(f, *args, words, **kwargs):
 
 # --- the type ---
 
-def random_boxes(rng, n):
-    return np.sort(rng.integers(0, 60, (n, 2, 2)), 1).reshape(n, 4) + [0, 0, 1, 1]
+MANY = st.lists(strategies.boxes(), min_size=1, max_size=20)
 
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("relative", [False, True])
-def test_there_and_back(format, relative):
-    boxes = Boxes(random_boxes(np.random.default_rng(1), 30), "xyxy", size=(61, 61))
-    there = boxes.to(format, relative)
-    assert there == boxes and (there.format, there.relative) == (format, relative)
-    assert np.allclose(there.to("xyxy").values, boxes.given)
+@given(MANY)
+def test_there_and_back(format, relative, corners):
+    given_ = Boxes(corners, "xyxy", size=(61, 61))
+    there = given_.to(format, relative)
+    assert there == given_ and (there.format, there.relative) == (format, relative)
+    assert np.allclose(there.to("xyxy").values, corners)
+
+
+def unpack(boxes):
+    first, *_ = boxes
+    return first
 
 
 READS = {
     "asarray": np.asarray, "list": list, "index": lambda b: b[0], "slice": lambda b: b[:1],
-    "unpack": lambda b: (lambda *a: a)(*b), "values": lambda b: b.values,
-    "stack": lambda b: np.stack([b, b]),
+    "unpack": unpack, "values": lambda b: b.values, "stack": lambda b: np.stack([b, b]),
 }
 
 
@@ -94,31 +101,23 @@ def test_cells():
         ("xywh_relative", [0.125, 0.125, 0.25, 1 / 3]),
         ("cxcywh_relative", [0.25, 14 / 48, 0.25, 1 / 3]),
     ):
+        absent = dict.fromkeys({"xyxy", "xywh"} - {key})  # as Parquet fills them in
+        arrow = {"label": "3", key: np.array(four)} | absent
         for cell in (
             [{"label": 3, key: four}],
             json.dumps([{"label": "3", key: four}]),
-            np.array(
-                [{"label": "3", key: np.array(four)} | dict.fromkeys({"xyxy", "xywh"} - {key})],
-                dtype=object,
-            ),
+            np.array([arrow], dtype=object),
         ):
-            labels, boxes = box_entries(cell, SIZE)
-            assert labels == ["3"] and boxes == Boxes([THREE["xyxy"]], "xyxy")
+            labels, found = box_entries(cell, SIZE)
+            assert labels == ["3"] and found == Boxes([THREE["xyxy"]], "xyxy")
     assert all(len(box_entries(cell, SIZE)[1]) == 0 for cell in ([], "[]", np.array([])))
-    assert box_entries([{"label": "a", "xywh": [-0.9, 40, 65.8, 8.9]}], SIZE)[1] == Boxes(
-        [[0, 40, 64, 48]], "xyxy"
-    )
+    _, over = box_entries([{"label": "a", "xywh": [-0.9, 40, 65.8, 8.9]}], SIZE)
+    assert over == Boxes([[0, 40, 64, 48]], "xyxy")
 
 
 def test_parquet_and_csv(tmp_path):
-    rows = pd.DataFrame(
-        {
-            "boxes": [
-                [{"label": "a", "xyxy": [1, 2, 3, 4]}, {"label": "b", "xywh": [1, 2, 3, 4]}],
-                [],
-            ]
-        }
-    )
+    two = [{"label": "a", "xyxy": [1, 2, 3, 4]}, {"label": "b", "xywh": [1, 2, 3, 4]}]
+    rows = pd.DataFrame({"boxes": [two, []]})
     rows.to_parquet(tmp_path/"t.parquet")
     rows.assign(boxes=rows.boxes.map(json.dumps)).to_csv(tmp_path/"t.csv")
     for back in (pd.read_parquet(tmp_path/"t.parquet"), pd.read_csv(tmp_path/"t.csv")):
@@ -187,18 +186,26 @@ def test_wrong_cells(cell):
 
 # --- measures ---
 
-def test_iou_is_that_of_pycocotools():
-    rng = np.random.default_rng(2)
-    a, b = (Boxes(random_boxes(rng, n), "xyxy") for n in (80, 60))
-    assert np.allclose(iou(a, b), mask.iou(a.to("xywh").values, b.to("xywh").values, [0] * 60))
+@given(MANY, MANY)
+def test_iou_is_that_of_pycocotools(some, others):
+    a, b = Boxes(some, "xyxy"), Boxes(others, "xyxy")
+    theirs = mask.iou(a.to("xywh").values, b.to("xywh").values, [0] * len(b))
+    assert np.allclose(iou(a, b), theirs)
+
+
+def test_iou_of_nothing():
     assert iou(torch.zeros(0, 4), torch.zeros(2, 4)).shape == (0, 2)
     assert iou([[1, 1, 1, 1]], [[1, 1, 1, 1]]).item() == 0
 
 
-def test_giou_is_that_of_transformers_and_has_a_slope():
+@given(st.lists(st.tuples(strategies.boxes(), strategies.boxes()), min_size=1, max_size=20))
+def test_giou_is_that_of_transformers(pairs):
     from transformers.loss.loss_for_object_detection import generalized_box_iou
-    a, b = (torch.from_numpy(random_boxes(np.random.default_rng(s), 99)).float() for s in (3, 4))
+    a, b = torch.tensor(pairs).float().unbind(1)
     assert torch.allclose(giou(a, b), generalized_box_iou(a, b).diagonal(), atol=1e-6)
+
+
+def test_giou_has_a_slope():
     far = torch.tensor([[0., 0, 1, 1]], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(giou, (far, torch.tensor([[5., 6, 8, 9]], dtype=torch.float64)))
     assert torch.autograd.grad(giou(far, [[5, 6, 8, 9]]), far)[0].abs().max() > 0
@@ -210,130 +217,101 @@ def test_nms():
     assert nms(boxes, scores).tolist() == [1, 2]
     assert nms(boxes, scores, .95).tolist() == [1, 3, 2]
     assert nms(boxes, scores, labels=list("abca")).tolist() == [1, 3, 2]
-    assert nms([], []).tolist() == [] and nms(
-        [[0, 0, 4, 4], [0, 0, 4, 2]], [0.1, 0.2], 0.5
-    ).tolist() == [1, 0]  # at the threshold both stay
-    (
-        refused(nms, boxes, [0.5], words=["4 boxes", "1 scores"]),
-        refused(nms, boxes, [0.5, float("nan"), 1, 1], words=["finite"]),
-    )
+    assert nms([], []).tolist() == []
+    at_the_threshold = nms([[0, 0, 4, 4], [0, 0, 4, 2]], [0.1, 0.2], 0.5)
+    assert at_the_threshold.tolist() == [1, 0], "both stay"
+    refused(nms, boxes, [0.5], words=["4 boxes", "1 scores"])
+    refused(nms, boxes, [0.5, float("nan"), 1, 1], words=["finite"])
 
 
 # --- average precision ---
 
-def random_scene(rng, labels="abc", pictures=5):
-    some = lambda most: [
-        {"label": str(rng.choice(list(labels))), "xyxy": b.tolist()}
-        for b in random_boxes(rng, rng.integers(0, most))
-    ]
-    truths = [some(4) for _ in range(pictures)]
-    near = [
-        [
-            t | {"xyxy": (np.array(t["xyxy"]) + rng.integers(0, 3, 4) * [-1, -1, 1, 1]).tolist()}
-            for t in many
-            if rng.random() < 0.8
-        ]
-        for many in truths
-    ]
-    return [[a | {"score": int(rng.integers(1, 6)) / 5} for a in n + some(3)] for n in near], truths
+def xywh(b):
+    left, top, right, bottom = b["xyxy"]
+    return [left, top, right - left, bottom - top]
+
+
+def with_pictures(scene):
+    "(number of the picture, thing) of all of them."
+    return [(i, thing) for i, many in enumerate(scene, 1) for thing in many]
 
 
 def plain_figures(answers, truths, labels):
     "The official way: two JSONs, loadRes, summarize."
-    xywh = lambda b: {
-        "bbox": [
-            b["xyxy"][0], b["xyxy"][1], b["xyxy"][2] - b["xyxy"][0],
-            b["xyxy"][3] - b["xyxy"][1],
-        ],
-        "category_id": labels.index(b["label"]) + 1,
-    }
-    boxes = [
-        xywh(b) | {"image_id": i + 1, "iscrowd": 0} for i, many in enumerate(truths) for b in many
-    ]
+    def entry(i, thing):
+        category = labels.index(thing["label"]) + 1
+        return {"image_id": i, "category_id": category, "bbox": xywh(thing)}
+
+    notes = [entry(i, t) for i, t in with_pictures(truths)]
+    for n, note in enumerate(notes, 1):
+        note.update(id=n, iscrowd=0, area=note["bbox"][2] * note["bbox"][3])
+    results = [entry(i, a) | {"score": a["score"]} for i, a in with_pictures(answers)]
     gt = COCO()
     gt.dataset = {
-        "images": [{"id": i + 1} for i in range(len(truths))],
-        "categories": [{"id": k + 1} for k in range(len(labels))],
-        "annotations": [
-            b | {"id": n + 1, "area": b["bbox"][2] * b["bbox"][3]} for n, b in enumerate(boxes)
-        ],
+        "images": [{"id": i} for i, _ in enumerate(truths, 1)],
+        "categories": [{"id": k} for k, _ in enumerate(labels, 1)],
+        "annotations": notes,
     }
     with redirect_stdout(io.StringIO()):
         gt.createIndex()
-        judge = COCOeval(
-            gt,
-            gt.loadRes(
-                [
-                    xywh(a) | {"image_id": i + 1, "score": a["score"]}
-                    for i, many in enumerate(answers)
-                    for a in many
-                ]
-            ),
-            "bbox",
-        )
-        judge.evaluate(), judge.accumulate(), judge.summarize()
+        judge = COCOeval(gt, gt.loadRes(results), "bbox")
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
     return [np.nan if s == -1 else s for s in judge.stats[:6]]
+
+
+def share(p, q):
+    "Intersection over union, written out."
+    width = min(p[2], q[2]) - max(p[0], q[0])
+    height = min(p[3], q[3]) - max(p[1], q[1])
+    both = max(width, 0) * max(height, 0)
+    areas = (p[2] - p[0]) * (p[3] - p[1]) + (q[2] - q[0]) * (q[3] - q[1])
+    return both / (areas - both)
+
+
+def precisions(ranked, free, threshold):
+    "(right so far, their share of what was said so far), after every answer."
+    free, right = list(free), 0
+    for seen, (i, p) in enumerate(ranked, 1):
+        fitting = [(share(p, q), n) for n, (j, q) in enumerate(free) if i == j]
+        best, at = max(fitting, key=lambda f: f[0], default=(0, None))
+        if best >= threshold:
+            del free[at]
+            right += 1
+        yield right, right / seen
 
 
 def own_ap(answers, truths, label, threshold):
     "A class and a threshold, written out."
-    free = {
-        (i, j): t["xyxy"]
-        for i, many in enumerate(truths)
-        for j, t in enumerate(many)
-        if t["label"] == label
-    }
-    total, right, points = len(free), 0, []
-    ranked = sorted(
-        [
-            (-a["score"], i, n, a["xyxy"])
-            for i, many in enumerate(answers)
-            for n, a in enumerate(many)
-            if a["label"] == label
-        ]
-    )
-    for seen, (_, i, _, p) in enumerate(ranked, 1):
-        best, at = threshold, None
-        for key, q in free.items():
-            both = max(min(p[2], q[2]) - max(p[0], q[0]), 0) * max(
-                min(p[3], q[3]) - max(p[1], q[1]), 0
-            )
-            share = both / ((p[2] - p[0]) * (p[3] - p[1]) + (q[2] - q[0]) * (q[3] - q[1]) - both)
-            if key[0] == i and share >= best: best, at = share, key
-        if at is not None:
-            del free[at]
-            right += 1
-        points.append((right, right / seen))
-    return (
-        np.mean(
-            [
-                max((p for r, p in points if r / total >= s), default=0)
-                for s in np.linspace(0, 1, 101)
-            ]
-        )
-        if total
-        else np.nan
-    )
+    said = [(i, a) for i, a in with_pictures(answers) if a["label"] == label]
+    said = sorted(said, key=lambda pair: -pair[1]["score"])
+    free = [(i, t["xyxy"]) for i, t in with_pictures(truths) if t["label"] == label]
+    if not free: return np.nan
+    points = list(precisions([(i, a["xyxy"]) for i, a in said], free, threshold))
+
+    def best_from(recall):
+        return max((p for right, p in points if right / len(free) >= recall), default=0)
+
+    return np.mean([best_from(recall) for recall in np.linspace(0, 1, 101)])
 
 
-def test_figures_are_those_of_pycocotools_and_of_a_loop(capfd):
-    rng, labels, steps = np.random.default_rng(5), list("abc"), np.linspace(.5, .95, 10)
-    for _ in range(50):
-        answers, truths = random_scene(rng)
-        found, table = coco_figures(answers, truths, labels), coco_table(answers, truths, labels)
-        if any(answers):
-            np.testing.assert_allclose(
-                list(found.values()), plain_figures(answers, truths, labels), atol=1e-12
-            )
-        np.testing.assert_allclose(
-            table[["ap", "ap50", "ap75"]],
-            [
-                [np.mean(a), a[0], a[5]]
-                for a in ([own_ap(answers, truths, l, t) for t in steps] for l in labels)
-            ],
-            atol=1e-12,
-        )
-        assert table.boxes.sum() == sum(map(len, truths)) and list(table.index) == labels
+@settings(max_examples=50)
+@given(strategies.scenes())
+def test_figures_are_those_of_pycocotools_and_of_a_loop(scene):
+    (answers, truths), labels, steps = scene, list("abc"), np.linspace(.5, .95, 10)
+    found, table = coco_figures(answers, truths, labels), coco_table(answers, truths, labels)
+    if any(answers):
+        theirs = plain_figures(answers, truths, labels)
+        np.testing.assert_allclose(list(found.values()), theirs, atol=1e-12)
+    by_hand = [[own_ap(answers, truths, label, t) for t in steps] for label in labels]
+    by_hand = [[np.mean(ap), ap[0], ap[5]] for ap in by_hand]
+    np.testing.assert_allclose(table[["ap", "ap50", "ap75"]], by_hand, atol=1e-12)
+    assert table.boxes.sum() == sum(map(len, truths)) and list(table.index) == labels
+
+
+def test_figures_print_nothing(capfd):
+    coco_figures([[THREE | {"score": .5}]], [[SEVEN]], ["three", "seven"])
     assert capfd.readouterr() == ("", "")
 
 
@@ -365,9 +343,17 @@ def paint(folder, names=("000001.jpg", "000002.jpg", "000003.jpg")):
         Image.new("RGB", SIZE).save(folder / name)
 
 
+def coco_note(number, image_id, category_id, bbox, area=256.0, crowd=0):
+    return {
+        "segmentation": {} if crowd else [], "area": area, "iscrowd": crowd, "image_id": image_id,
+        "bbox": bbox, "category_id": category_id, "id": number,
+    }
+
+
 @pytest.fixture
 def coco(tmp_path):
-    paint(tmp_path/"val2017"), (tmp_path/"annotations").mkdir()
+    paint(tmp_path / "val2017")
+    (tmp_path / "annotations").mkdir()
     content = {
         "info": {"year": 2017},
         "licenses": [],
@@ -380,33 +366,49 @@ def coco(tmp_path):
             {"supercategory": "digit", "id": 90, "name": "seven"},
         ],
         "annotations": [
-            {
-                "segmentation": [], "area": 256.0, "iscrowd": 0, "image_id": 285,
-                "bbox": [8, 6, 16, 16], "category_id": 3, "id": 1,
-            },
-            {
-                "segmentation": [], "area": 256.0, "iscrowd": 0, "image_id": 285,
-                "bbox": [40.0, 26.0, 16.0, 16.0], "category_id": 90, "id": 2,
-            },
-            {
-                "segmentation": {}, "area": 9.0, "iscrowd": 1, "image_id": 139,
-                "bbox": [0, 0, 60, 40], "category_id": 90, "id": 3,
-            },
+            coco_note(1, 285, 3, [8, 6, 16, 16]),
+            coco_note(2, 285, 90, [40.0, 26.0, 16.0, 16.0]),
+            coco_note(3, 139, 90, [0, 0, 60, 40], area=9.0, crowd=1),
         ],
     }
-    path = tmp_path/"annotations"/"instances_val2017.json"
+    path = tmp_path / "annotations" / "instances_val2017.json"
     path.write_text(json.dumps(content))
     return path, content
 
 
-XML = "<annotation>\n\t<folder>VOC2007</folder>\n\t<filename>{}</filename>\n\t<size>\n\t\t<width>64</width>\n\t\t<height>48</height>\n\t\t<depth>3</depth>\n\t</size>\n\t<segmented>0</segmented>\n{}</annotation>\n"
-OBJECT = "\t<object>\n\t\t<name>{}</name>\n\t\t<pose>Left</pose>\n\t\t<truncated>0</truncated>\n\t\t<difficult>{}</difficult>\n\t\t<bndbox>\n\t\t\t<xmin>{}</xmin>\n\t\t\t<ymin>{}</ymin>\n\t\t\t<xmax>{}</xmax>\n\t\t\t<ymax>{}</ymax>\n\t\t</bndbox>\n\t\t<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part>\n\t</object>\n"
+XML = """<annotation>
+\t<folder>VOC2007</folder>
+\t<filename>{}</filename>
+\t<size>
+\t\t<width>64</width>
+\t\t<height>48</height>
+\t\t<depth>3</depth>
+\t</size>
+\t<segmented>0</segmented>
+{}</annotation>
+"""
+OBJECT = """\t<object>
+\t\t<name>{}</name>
+\t\t<pose>Left</pose>
+\t\t<truncated>0</truncated>
+\t\t<difficult>{}</difficult>
+\t\t<bndbox>
+\t\t\t<xmin>{}</xmin>
+\t\t\t<ymin>{}</ymin>
+\t\t\t<xmax>{}</xmax>
+\t\t\t<ymax>{}</ymax>
+\t\t</bndbox>
+\t\t<part><name>head</name><bndbox>\
+<xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part>
+\t</object>
+"""
 
 
 @pytest.fixture
 def voc(tmp_path):
     root = tmp_path/"VOC2007"
-    paint(root/"JPEGImages"), (root/"Annotations").mkdir()
+    paint(root/"JPEGImages")
+    (root/"Annotations").mkdir()
     (root / "Annotations" / "000001.xml").write_text(
         XML.format(
             "000001.jpg",
@@ -423,7 +425,8 @@ def voc(tmp_path):
 @pytest.fixture
 def yolo(tmp_path):
     root = tmp_path/"digits"
-    paint(root/"images"), (root/"labels").mkdir()
+    paint(root/"images")
+    (root/"labels").mkdir()
     (root/"data.yaml").write_text("train: images\nnc: 2\nnames: ['three', 'seven']\n")
     (root / "labels" / "000001.txt").write_text(
         "0 0.25 0.2916667 0.25 0.3333333\n1 0.75 0.7083333 0.25 0.3333333\n"
@@ -441,43 +444,40 @@ def same(rows, folder):
     assert np.allclose(
         [b["xyxy"] for b in rows.boxes[0]], [THREE["xyxy"], SEVEN["xyxy"]], atol=1e-3
     )
-    for boxes, size in zip(rows.boxes, rows["size"]):
+    for boxes, size in zip(rows.boxes, rows["size"], strict=True):
         box_entries(boxes, size)
 
 
 def test_the_three_layouts_say_the_same(coco, voc, yolo, tmp_path):
-    (
-        same(read_coco(coco[0]), tmp_path / "val2017"),
-        same(read_voc(voc), voc / "JPEGImages"),
-        same(read_yolo(yolo), yolo / "images"),
-    )
+    same(read_coco(coco[0]), tmp_path / "val2017")
+    same(read_voc(voc), voc / "JPEGImages")
+    same(read_yolo(yolo), yolo / "images")
     assert read_coco(coco[0]).attrs["left_out"] == {"crowds (iscrowd)": 1}
     assert read_voc(voc).attrs["left_out"] == {"difficult objects": 1}
     assert read_yolo(yolo).attrs["unlabelled"] == 1
     assert read_voc(voc, difficult=True).boxes[1] == [
         {"label": "seven", "xyxy": [0.0, 0.0, 64.0, 48.0]}
     ]
-    assert [
-        detection_layout(p)
-        for p in (
-            coco[0], coco[0].parent, voc, voc / "Annotations", voc.parent, yolo,
-            yolo / "data.yaml",
-        )
-    ] == [read_coco, read_coco, read_voc, read_voc, read_voc, read_yolo, read_yolo]
-    assert [
-        detection_layout(p)
-        for p in (
-            tmp_path / "none", tmp_path / "val2017", voc / "JPEGImages",
-            voc / "Annotations" / "000001.xml",
-        )
-    ] == [None] * 4
+
+
+def test_layouts_are_told_apart(coco, voc, yolo, tmp_path):
+    file, picture_folder = coco[0], tmp_path / "val2017"
+    assert list(map(detection_layout, (file, file.parent))) == [read_coco] * 2
+    places = (voc, voc / "Annotations", voc.parent)
+    assert list(map(detection_layout, places)) == [read_voc] * 3
+    assert list(map(detection_layout, (yolo, yolo / "data.yaml"))) == [read_yolo] * 2
+    note = voc / "Annotations" / "000001.xml"
+    others = (tmp_path / "none", picture_folder, voc / "JPEGImages", note)
+    assert list(map(detection_layout, others)) == [None] * 4
 
 
 @pytest.mark.parametrize("place", ["annotations", "annotations/images", "images", "elsewhere"])
 def test_coco_pictures_are_found(coco, tmp_path, place):
-    paint(tmp_path/"new"), (tmp_path/"val2017").rename(tmp_path/"gone")
+    paint(tmp_path/"new")
+    (tmp_path/"val2017").rename(tmp_path/"gone")
     for p in (tmp_path / "new").iterdir():
-        (tmp_path / place).mkdir(exist_ok=True), p.rename(tmp_path / place / p.name)
+        (tmp_path / place).mkdir(exist_ok=True)
+        p.rename(tmp_path / place / p.name)
     if place == "elsewhere": refused(read_coco, coco[0], words=["000002.jpg", "pictures="])
     same(read_coco(coco[0], tmp_path/place if place == "elsewhere" else None), tmp_path/place)
 
@@ -541,7 +541,8 @@ COCOS = {
 @pytest.mark.parametrize("case", COCOS)
 def test_wrong_coco(coco, case):
     (path, content), (spoil, words) = coco, COCOS[case]
-    spoil(content), path.write_text(json.dumps(content))
+    spoil(content)
+    path.write_text(json.dumps(content))
     refused(read_coco, path, words=[str(path), *words])
 
 
@@ -566,11 +567,9 @@ def test_coco_leaves_out_what_has_no_area_and_names_other_paths(coco, tmp_path):
     content["annotations"][0]["bbox"][2] = 0
     path.write_text(json.dumps(content))
     assert read_coco(path).attrs["left_out"] == {"crowds (iscrowd)": 1, "boxes without area": 1}
-    (
-        refused(read_coco, tmp_path / "none.json", words=["no file", "none.json"]),
-        (tmp_path / "empty").mkdir(),
-        refused(read_coco, tmp_path / "empty", words=["JSON file itself"]),
-    )
+    refused(read_coco, tmp_path / "none.json", words=["no file", "none.json"])
+    (tmp_path / "empty").mkdir()
+    refused(read_coco, tmp_path / "empty", words=["JSON file itself"])
 
 
 VOCS = {
@@ -622,11 +621,10 @@ def test_wrong_voc(voc, case):
 
 def test_entity_bomb_takes_neither_time_nor_memory(voc):
     import tracemalloc
-    names = [f"lol{i}" for i in range(12)]
+    entities = "".join(f'<!ENTITY lol{i + 1} "{f"&lol{i};" * 10}">' for i in range(11))
     bomb = (
-        '<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY lol0 "lol">'
-        + "".join(f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in zip(names, names[1:]))
-        + "]><annotation><filename>&lol11;</filename></annotation>"
+        f'<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY lol0 "lol">{entities}]>'
+        "<annotation><filename>&lol11;</filename></annotation>"
     )
     (voc/"Annotations"/"000002.xml").write_text(bomb)
     tracemalloc.start()
@@ -709,13 +707,12 @@ def test_wrong_yolo_files(yolo):
     refused(read_yolo, yolo, words=["'000003'", "different endings"])
     (yolo / "images").rename(yolo / "other")
     refused(read_yolo, yolo, words=["no folder", "images"])
-    paint(yolo / "images" / "train"), paint(yolo / "images" / "val")
+    paint(yolo / "images" / "train")
+    paint(yolo / "images" / "val")
     refused(read_yolo, yolo, words=["part='train'", str(yolo / "images" / "val")])
-    (
-        (yolo / "labels").rename(yolo / "x"),
-        (yolo / "labels").mkdir(),
-        (yolo / "x").rename(yolo / "labels" / "train"),
-    )
+    (yolo / "labels").rename(yolo / "x")
+    (yolo / "labels").mkdir()
+    (yolo / "x").rename(yolo / "labels" / "train")
     same(read_yolo(yolo, "train"), yolo / "images" / "train")
 
 
@@ -729,17 +726,17 @@ def test_results_are_read_by_pycocotools(coco, tmp_path):
     with redirect_stdout(io.StringIO()):
         gt = COCO(str(coco[0]))
         judge = COCOeval(gt, gt.loadRes(str(tmp_path / "r.json")), "bbox")
-        judge.evaluate(), judge.accumulate(), judge.summarize()
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
     assert judge.stats[0] == pytest.approx(1)
-    (
-        refused(
-            write_coco_results, answers, [285], labels, tmp_path / "r.json",
-            words=["2 lists", "1 ids"],
-        ),
-        refused(
-            write_coco_results, answers, [285, 139], ["three"], tmp_path / "r.json",
-            words=["picture 285", "'seven'"],
-        ),
+    refused(
+        write_coco_results, answers, [285], labels, tmp_path / "r.json",
+        words=["2 lists", "1 ids"],
+    )
+    refused(
+        write_coco_results, answers, [285, 139], ["three"], tmp_path / "r.json",
+        words=["picture 285", "'seven'"],
     )
 
 

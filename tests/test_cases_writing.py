@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import CHINESE, SENTENCES
+from tiny_models import CHINESE, SENTENCES
 
 from sft_nb.all import (
     CheckpointError, DataError, FineTuner, InstructionTuning, Recipe, SFTError, Translation,
@@ -40,7 +40,7 @@ def halves(source, **settings):
     as_list = [
         q if isinstance(q, list) else [{"role": "user", "content": q}] for q in rows[names.prompt]
     ]
-    return list(zip(as_list, rows[names.completion]))
+    return list(zip(as_list, rows[names.completion], strict=True))
 
 
 # --- conversations that are read ---
@@ -61,7 +61,8 @@ def test_dolly_is_read_by_its_names():
 
 
 def test_messages_as_text_are_messages():
-    user = lambda text: [{"role": "user", "content": text}]
+    def user(text): return [{"role": "user", "content": text}]
+
     assert halves(INPUTS / "c04c-prompt-python-string" / "d.csv") == [
         (user("Hi"), "Yo"),
         (user("Bye"), "Ciao"),
@@ -183,9 +184,10 @@ def test_brackets_that_are_no_conversation_stay_text(text):
 
 def test_a_csv_of_conversations_comes_back(tmp_path):
     file = tmp_path/"d.csv"
+    # Python's own text of lists
     pd.DataFrame({"messages": [[HI, HO], [SYSTEM, HI, HO]]}).to_csv(
         file, index=False
-    )  # Python's own text of lists
+    )
     assert halves(file) == [([HI], "Hello"), ([SYSTEM, HI], "Hello")]
 
 

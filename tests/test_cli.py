@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import SENTENCES
+from conftest import same_tensors, same_weights
+from tiny_models import SENTENCES
 from safetensors.torch import load_file
 
 import sft_nb
@@ -138,14 +139,13 @@ def test_assets_list(sft):
 
 @pytest.fixture(scope="module")
 def tuned(table, tiny, tmp_path_factory):
-    """A run made by the installed command, with what it wrote:
+    """A run made by the installed command, with what it wrote.
 
-    (folder, standard output, standard error).
+    (folder, standard output, standard error)
     """
-    out = tmp_path_factory.mktemp("runs")/"reviews"
-    return out, *finish(
-        start(*tune(table, tiny, out, "--valid-size", ".2", "--certify-size", ".2", "--json"))
-    )
+    out = tmp_path_factory.mktemp("runs") / "reviews"
+    argv = tune(table, tiny, out, "--valid-size", ".2", "--certify-size", ".2", "--json")
+    return out, *finish(start(*argv))
 
 
 def test_fine_tune_through_a_pipe(tuned):
@@ -153,8 +153,9 @@ def test_fine_tune_through_a_pipe(tuned):
     assert all(line.startswith("warning: ") for line in err.splitlines())
     assert not set("\r\x1b█▏") & set(out) and "%|" not in out and "it/s" not in out
     lines = out.splitlines()
-    assert [l.split(",")[0] for l in lines if l.startswith("Epoch")] == ["Epoch 1", "Epoch 2"]
-    first = next(l for l in lines if l.startswith("Epoch"))
+    epochs = [line for line in lines if line.startswith("Epoch")]
+    assert [line.split(",")[0] for line in epochs] == ["Epoch 1", "Epoch 2"]
+    first = epochs[0]
     assert "Training Loss: " in first and "Validation Loss: " in first and "accuracy: " in first
     last = json.loads(lines[-1])
     assert last["n"] == {"train": 24, "valid": 8, "certify": 8}
@@ -167,7 +168,7 @@ def test_the_same_seed_gives_the_same_run(tuned, table, tiny, sft, tmp_path):
     sft(*tune(table, tiny, tmp_path/"run"))
     ours = load_file(tuned[0]/"model.safetensors")
     theirs = load_file(tmp_path/"run"/"model.safetensors")
-    assert all(torch.equal(v, theirs[k]) for k, v in ours.items())
+    assert same_tensors(ours, theirs)
     sft(*tune(table, tiny, tmp_path/"other", "--seed", 1))
     assert not torch.equal(
         load_file(tmp_path / "other" / "model.safetensors")["classifier.weight"],
@@ -197,16 +198,13 @@ def test_evaluate_warns_of_rows_used_before(tuned, table, sft):
 
 
 def test_predict_texts(tuned, sft):
-    folder = tuned[0]
-    out, err = sft(
-        "predict", folder, "--text", "a warm film, and funny", "--text", "two hours\nof noise"
-    )
+    folder, texts = tuned[0], ["a warm film, and funny", "two hours\nof noise"]
+    out, err = sft("predict", folder, "--text", texts[0], "--text", texts[1])
     rows = list(csv.DictReader(io.StringIO(out)))
-    ours = FineTuner.load(folder).predict(["a warm film, and funny", "two hours\nof noise"])
-    assert [(r["text"], r["prediction"], float(r["score"])) for r in rows] == [
-        (t, p.value, p.score)
-        for t, p in zip(["a warm film, and funny", "two hours\nof noise"], ours)
-    ]
+    ours = FineTuner.load(folder).predict(texts)
+    assert [r["text"] for r in rows] == texts
+    found = [(r["prediction"], float(r["score"])) for r in rows]
+    assert found == [(p.value, p.score) for p in ours]
     assert not err
 
 
@@ -247,7 +245,7 @@ def test_predict_lines_of_standard_input_through_a_pipe(tuned):
     assert rows[0] == ["text", "prediction", "score"]
     assert [r[0] for r in rows[1:]] == ["a warm film", "what a joy\twhat a cast", "电影 é"]
     assert err == ""
-    assert {r[1] for r in rows[1:]} <= {"good", "bad"}
+    assert len(rows) == 4 and {r[1] for r in rows[1:]} <= {"good", "bad"}
     assert all(.5 <= float(r[2]) <= 1 for r in rows[1:])
 
 
@@ -310,9 +308,8 @@ def test_valid_and_certify_from_files(table, tiny, sft, tmp_path):
         )
     )
     assert json.loads(out.splitlines()[-1])["n"] == {"train": 30, "valid": 6, "certify": 4}
-    assert (
-        "6 rows of valid nearly also in train" in err and "also stand in train" not in err
-    )  # the texts differ in a number
+    # the texts differ in a number
+    assert "6 rows of valid nearly also in train" in err and "also stand in train" not in err
     assert not (tmp_path/"run"/"certify.csv").exists()
     out, err = sft("evaluate", tmp_path/"run", tmp_path/"certify.parquet")
     assert "warning" not in out + err
@@ -343,7 +340,7 @@ def test_groups_stay_whole(table, tiny, sft, tmp_path):
     assert 0 < len(kept) < 40 and (kept["film"].value_counts() == 4).all()
     seen, tuner = json.loads((tmp_path/"run"/"rows.json").read_text()), TextClassification()
     films = {role: set() for role in seen}
-    for h, film in zip(row_hashes(ROWS, tuner.inputs()), ROWS["film"]):
+    for h, film in zip(row_hashes(ROWS, tuner.inputs()), ROWS["film"], strict=True):
         for role in seen:
             films[role] |= {film} if h in seen[role] else set()
     assert sum(map(len, films.values())) == 10 and not films["train"] & films["valid"]
@@ -386,22 +383,22 @@ def test_a_finished_run_is_replaced(table, tiny, sft, tmp_path):
 
 # --- interrupted, resumed ---
 
-def test_interrupted_and_resumed_is_as_if_nothing_had_happened(table, tiny, sft, tmp_path):
-    command = lambda out: tune(table, tiny, out, "--epochs", 25, "--batch-size", 4)
-    process = start(
-        *command(tmp_path / "run"),
-        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
-    )
-    out = tmp_path/"run"
-    until = time.monotonic() + 120
-    while (
-        not list(out.glob("checkpoints/step-*"))
-        and process.poll() is None
-        and time.monotonic() < until
-    ):
+def interrupted_command(argv, out):
+    "(standard output, standard error) of a process that gets Ctrl-C after its first checkpoint."
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process, until = start(*argv, env=os.environ | threads), time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < until:
+        if list(out.glob("checkpoints/step-*")): break
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    said, err = finish(process, code=130)
+    return finish(process, code=130)
+
+
+def test_interrupted_and_resumed_is_as_if_nothing_had_happened(table, tiny, sft, tmp_path):
+    def command(out): return tune(table, tiny, out, "--epochs", 25, "--batch-size", 4)
+
+    out = tmp_path / "run"
+    said, err = interrupted_command(command(out), out)
     assert "Interrupted after" in said
     assert err.splitlines()[-1] == f"Go on with: --resume auto --out {out}"
     steps = sorted(int(f.name.split("-")[1]) for f in out.glob("checkpoints/step-*"))
@@ -411,7 +408,7 @@ def test_interrupted_and_resumed_is_as_if_nothing_had_happened(table, tiny, sft,
     said, _ = sft(*command(out), "--resume", "auto", "--json")
     whole, _ = sft(*command(tmp_path/"whole"), "--json")
     ours, theirs = (load_file(f/"model.safetensors") for f in (out, tmp_path/"whole"))
-    assert all(torch.equal(v, ours[k]) for k, v in theirs.items())
+    assert same_tensors(ours, theirs)
     assert json.loads(said.splitlines()[-1])["valid"] == json.loads(whole.splitlines()[-1])["valid"]
     histories = [
         json.loads((f / "sft_nb.json").read_text())["history"] for f in (out, tmp_path / "whole")
@@ -471,11 +468,9 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tiny, tmp_path
     ).fit(ROWS, resume="auto")
     told = capsys.readouterr().out.splitlines()
     assert newest.name in caplog.text and "damaged" in caplog.text
-    assert (
-        told[0].startswith("2 epochs of 5 updates, 8 rows each")
-        and [l[:7] for l in told[1:]] == ["Epoch 2"]
-        and again.position.step == 10
-    )  # epoch 1 is not repeated
+    assert told[0].startswith("2 epochs of 5 updates, 8 rows each")
+    assert [line[:7] for line in told[1:]] == ["Epoch 2"], "epoch 1 is not repeated"
+    assert again.position.step == 10
 
 
 def test_only_damaged_checkpoints(interrupted, table, tiny, sft):
@@ -518,6 +513,4 @@ def test_a_second_interruption_stops_at_once_and_saves_nothing_half_done(tiny, t
     armed.clear()
     again = FineTuner(task, tiny("bert"), recipe, out=tmp_path/"run").fit(ROWS, resume="auto")
     assert again.history.steps == whole.history.steps
-    assert all(
-        torch.equal(v, again.model.state_dict()[k]) for k, v in whole.model.state_dict().items()
-    )
+    assert same_weights(again.model, whole.model)

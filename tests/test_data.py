@@ -1,5 +1,6 @@
 "Tables as they really arrive, and splits over many seeds: what a notebook cell is too small for."
 import json
+import os
 import subprocess
 import sys
 import time
@@ -8,6 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pytest
+import strategies
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sft_nb.data.cell_values import cell_text
 from sft_nb.data.checks import check_labels, check_lengths, check_text, plot_rows, report
@@ -58,7 +62,14 @@ def write(path, data):
 
 # --- files ---
 
-TABLE = 'text,label\n"Good, very good",fresh\nNA,rotten\nnull,007\n"two\nlines",fresh\n😀 好,fresh\n'
+TABLE = """text,label
+"Good, very good",fresh
+NA,rotten
+null,007
+"two
+lines",fresh
+😀 好,fresh
+"""
 
 @pytest.mark.parametrize(
     "encode",
@@ -248,9 +259,8 @@ def test_attrs_travel_and_where_they_do_not():
 # --- labels, lengths, duplicates ---
 
 def test_labels():
-    levels = lambda labels: [
-        f.level for f in check_labels(pd.DataFrame({"label": labels}), "label")
-    ]
+    def levels(labels):
+        return [f.level for f in check_labels(pd.DataFrame({"label": labels}), "label")]
     assert levels(["a", "b"]) == []
     assert levels(["a", "a"]) == ["error"]
     assert levels([None, None]) == []
@@ -294,9 +304,8 @@ def test_near_duplicates_is_exact_and_fast():
     pairs = near_duplicates(texts[:9_000], texts[9_000:])
     assert {(i, j) for i, j, _ in pairs} >= {(i, 3_000 + i) for i in range(50)}
     assert all(s >= .7 for *_, s in pairs)
-    assert (
-        time.perf_counter() - start < 60
-    )  # seconds; a few on an idle machine, hours for all pairs one by one
+    # a few seconds on an idle machine, hours for all pairs one by one
+    assert time.perf_counter() - start < 60
 
 def test_near_duplicates_of_a_form_letter():
     letters = [
@@ -331,16 +340,34 @@ def test_hashes_do_not_hang_on_dtype():
         "", "nan", "None", "null", "NA", "7", "07", "a", "A", "a ", "é", "e\u0301", "[]",
         "\ud800",
     ]
-    assert (
-        len(
-            {row_hashes(pd.DataFrame({"n": [t]}, dtype=object), ["n"])[0] for t in texts}
-            | {row_hashes(gaps[0], ["n"])[0]}
-        )
-        == len(texts) + 1
-    )
-    assert row_hashes(pd.DataFrame({"a": ["xy"], "b": ["z"]}), ["a", "b"]) != row_hashes(
-        pd.DataFrame({"a": ["x"], "b": ["yz"]}), ["a", "b"]
-    )
+    cells = pd.DataFrame({"n": [*texts, None]}, dtype=object)
+    assert len(set(row_hashes(cells, ["n"]))) == len(texts) + 1
+
+def hash_of(*cells):
+    "Of a row with these cells."
+    names = [f"column {i}" for i, _ in enumerate(cells)]
+    row = {name: pd.Series([cell], dtype=object) for name, cell in zip(names, cells, strict=True)}
+    return row_hashes(pd.DataFrame(row), names)[0]
+
+TWO_TEXTS = st.tuples(st.text(max_size=3), st.text(max_size=3))
+
+@given(TWO_TEXTS, TWO_TEXTS)
+def test_hashes_are_equal_where_all_cells_are(some, others):
+    "Where a cell ends is part of the content: xy and z are not x and yz."
+    assert (hash_of(*some) == hash_of(*others)) == (some == others)
+
+@given(st.lists(strategies.plain_cells, min_size=1, max_size=6), st.randoms(use_true_random=False))
+def test_hashes_do_not_hang_on_order_or_index(cells, random):
+    rows = pd.DataFrame({"cell": pd.Series(cells, dtype=object)})
+    order = list(rows.index)
+    random.shuffle(order)
+    hashes = row_hashes(rows, ["cell"])
+    assert row_hashes(rows.iloc[order], ["cell"]) == [hashes[i] for i in order]
+    assert hashes == [hash_of(cell) for cell in cells]
+
+@given(strategies.plain_cells)
+def test_a_cell_that_went_through_json_has_the_same_hash(cell):
+    assert hash_of(json.loads(json.dumps(cell))) == hash_of(cell)
 
 def test_hashes_of_nested_cells(tmp_path):
     rows = pd.DataFrame(
@@ -351,27 +378,21 @@ def test_hashes_of_nested_cells(tmp_path):
         read_table(tmp_path / "a.parquet"), ["boxes", "tags"]
     )
     image = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    one = lambda cell: row_hashes(
-        pd.DataFrame({"image": pd.Series([cell], dtype=object)}), ["image"]
-    )[0]
-    assert one(image) == one(image.copy()) != one(image[::-1])
-    assert one(image) != one(image.reshape(2, 6))
+    assert hash_of(image) == hash_of(image.copy()) != hash_of(image[::-1])
+    assert hash_of(image) != hash_of(image.reshape(2, 6))
     with pytest.raises(DataError, match="no text of its own"):
-        one(object())
+        hash_of(object())
     assert cell_text(float("inf")) == "inf"
 
 def test_hashes_in_another_process():
     code = ("import pandas as pd; from sft_nb.data.hashes import row_hashes; "
             "print(row_hashes(pd.DataFrame({'t': ['好', 'b']}, index=[5, 6]), ['t']))")
     said = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True,
-        env={**__import__("os").environ, "PYTHONHASHSEED": "7"},
-        check=True,
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        env=os.environ | {"PYTHONHASHSEED": "7"},
     ).stdout
     assert eval(said) == row_hashes(pd.DataFrame({"t": ["好", "b"]}), ["t"])
-    assert row_hashes(pd.DataFrame({"t": ["好"]}), ["t"]) == [
-        "411f2510695b1983f126c22560e03acc"
-    ]  # saved runs depend on it
+    assert hash_of("好") == "411f2510695b1983f126c22560e03acc", "saved runs depend on it"
 
 # --- splits ---
 
@@ -386,34 +407,46 @@ def test_split_is_a_partition_that_hangs_on_content(group):
     assert sorted(np.concatenate(list(data.positions.values()))) == list(range(len(rows)))
     assert set(split(rows, group=group, seed=1).certify["text"]) != set(data.certify["text"])
 
-def test_groups_stay_whole_and_shares_alike_over_many_seeds():
+@settings(max_examples=30)
+@given(strategies.seeds())
+def test_groups_stay_whole_and_shares_alike(seed):
     rows = films()
     share, biggest = (rows["label"] == "rare").mean(), rows.groupby("movie").size().max()
-    chosen = pd.Series(0, index=rows["movie"].unique())
-    for seed in range(40):
-        data = split(rows, group="movie", seed=seed)
-        names = [set(part["movie"]) for part in data.roles.values()]
-        assert sum(map(len, names)) == len(set.union(*names)) == 60
-        for role, size in dict(train=.6, valid=.2, certify=.2).items():
-            part = data.roles[role]
-            assert abs(len(part) - size * len(rows)) <= biggest
-            assert abs((part["label"] == "rare").mean() - share) < .05
-        chosen[data.certify["movie"].unique()] += 1
-    size = rows.groupby("movie").size()[chosen.index]
-    assert (
-        chosen.min() > 0 and abs(np.corrcoef(chosen, size)[0, 1]) < 0.5
-    )  # large and small films are drawn alike
+    data = split(rows, group="movie", seed=seed)
+    names = [set(part["movie"]) for part in data.roles.values()]
+    assert sum(map(len, names)) == len(set.union(*names)) == 60
+    for role, size in dict(train=.6, valid=.2, certify=.2).items():
+        part = data.roles[role]
+        assert abs(len(part) - size * len(rows)) <= biggest
+        assert abs((part["label"] == "rare").mean() - share) < .05
 
-def test_stratified_sizes_are_exact():
+def test_large_and_small_groups_are_drawn_alike():
+    rows = films()
+    drawn = [split(rows, group="movie", seed=seed).certify["movie"].unique() for seed in range(40)]
+    chosen = pd.Series(np.concatenate(drawn)).value_counts()
+    size = rows.groupby("movie").size()[chosen.index]
+    assert len(chosen) == 60, "every film is drawn by some seed"
+    assert abs(np.corrcoef(chosen, size)[0, 1]) < 0.5
+
+@given(strategies.grouped_tables(), strategies.seeds())
+def test_any_table_is_divided_and_its_groups_stay_whole(rows, seed):
+    data = split(rows, group="group", seed=seed)
+    assert sorted(pd.concat(data.roles.values())["text"]) == sorted(rows["text"])
+    names = [set(part["group"]) for part in data.roles.values()]
+    assert sum(map(len, names)) == len(set.union(*names)) and all(names)
+
+@settings(max_examples=30)
+@given(strategies.seeds(), st.integers(1, 200))
+def test_stratified_sizes_are_exact(seed, certify_size):
     rows = films(rare=.05)
-    for seed in range(20):
-        data = split(rows, valid_size=.1, certify_size=77, seed=seed)
-        assert [len(data.valid), len(data.certify)] == [round(.1 * len(rows)), 77]
-        for part in data.roles.values():
-            assert (
-                abs((part["label"] == "rare").sum() - len(part) * (rows["label"] == "rare").mean())
-                <= 1.5
-            )
+    data = split(rows, valid_size=.1, certify_size=certify_size, seed=seed)
+    assert [len(data.valid), len(data.certify)] == [round(.1 * len(rows)), certify_size]
+    share = (rows["label"] == "rare").mean()
+    for part in data.roles.values():
+        assert abs((part["label"] == "rare").sum() - len(part) * share) <= 1.5
+
+def test_without_strata():
+    rows = films(rare=.05)
     plain = split(rows, stratify=None)
     assert plain.stratify is None and len(plain.certify) == round(.2 * len(rows))
 
@@ -463,6 +496,7 @@ def test_tiny_tables():
 def test_folds(group):
     rows = films()
     pairs = list(folds(rows, k=4, group=group))
+    assert len(pairs) == 4
     assert sorted(t for _, valid in pairs for t in valid["text"]) == sorted(rows["text"])
     for train, valid in pairs:
         assert len(train) + len(valid) == len(rows)

@@ -54,11 +54,12 @@ def lacking(name, thing):
         for p in inspect.signature(thing).parameters.values()
         if p.name not in ("self", "cls") and p.kind is not p.VAR_KEYWORD
     ]
+    # a command's option
     helped = {
         p.name
         for p in parameters
         if getattr(p.annotation, "__metadata__", None) and p.annotation.__metadata__[0].help
-    }  # a command's option
+    }
     yield from (
         p.name
         for p in parameters

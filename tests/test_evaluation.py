@@ -80,7 +80,8 @@ class Points(Task):
             "small": float(len(batch)),
         }
     def loss(self, outputs, batch):
-        near = sum((p - o).abs().sum() for o, p in zip(outputs[:, 0], batch.targets["points"]))
+        pairs = zip(outputs[:, 0], batch.targets["points"], strict=True)
+        near = sum((points - o).abs().sum() for o, points in pairs)
         return {"near": near + 0 * outputs.sum(), "small": outputs.pow(2).sum()}
     def decode(self, outputs, batch): return [Prediction([o]) for o in outputs[:, 0].tolist()]
     def score(self, prediction, target): return float(len(target) == 1)
@@ -298,7 +299,10 @@ def test_tables_equal_scikit_learn():
 def test_several_labels_a_row_equal_scikit_learn():
     rng, labels = np.random.default_rng(2), list("abc")
     true, said = rng.random((200, 3)) < .4, rng.random((200, 3)) < .4
-    lists = lambda grid: [[label for label, yes in zip(labels, row) if yes] for row in grid]
+
+    def chosen(row): return [label for label, yes in zip(labels, row, strict=True) if yes]
+    def lists(grid): return list(map(chosen, grid))
+
     ours = per_class_table(lists(said), lists(true), labels)
     figures = classification_metrics(lists(said), lists(true), labels)
     assert ours["f1"].to_numpy() == pytest.approx(f1_score(true, said, average=None))
@@ -318,9 +322,10 @@ def test_order_inside_a_list_does_not_matter():
 
 def test_classes_that_are_absent():
     found = per_class_table(["a", "a"], ["a", "b"], ["a", "b", "c"])
+    # occurs, never predicted
     assert (
         np.isnan(found.loc["b", "precision"]) and found.loc["b", "f1"] == 0
-    )  # occurs, never predicted
+    )
     assert found.loc["c", ["precision", "recall", "f1"]].isna().all()  # neither
     assert found.loc["a", "f1"] == pytest.approx(2 / 3)
     assert classification_metrics(["a", "a"], ["a", "b"], ["a", "b", "c"])[
@@ -421,7 +426,10 @@ def test_save_lists_and_undefined_metrics(tmp_path):
 
 # --- paired bootstrap ---
 
-def right(said, true): return float(np.mean([p.value == t for p, t in zip(said, true)]))
+def right(said, true):
+    return float(np.mean([p.value == t for p, t in zip(said, true, strict=True)]))
+
+
 def answers(values): return [Prediction(v) for v in values]
 
 

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import torch
 from cases import CASES
-from conftest import CHINESE, SENTENCES
+from conftest import gradient_of, same_weights
+from tiny_models import CHINESE, SENTENCES
 
 from sft_nb.all import (
     CheckpointError, DataError, FineTuner, InstructionTuning, Recipe, TrainingError,
@@ -41,7 +42,7 @@ def test_two_tokenizers_are_two_folders_that_plain_transformers_reads(tiny, tmp_
     model = AutoModelForSeq2SeqLM.from_pretrained(folder)
     source = AutoTokenizer.from_pretrained(folder/"source")
     target = AutoTokenizer.from_pretrained(folder/"target")
-    for text, answer in zip(SENTENCES[:3], tuner.predict(SENTENCES[:3])):
+    for text, answer in zip(SENTENCES[:3], tuner.predict(SENTENCES[:3]), strict=True):
         ids = model.generate(
             **source(text, return_tensors="pt"), max_new_tokens=15, do_sample=False
         )
@@ -139,20 +140,14 @@ def test_what_is_too_long_is_refused_with_its_row_and_never_cut(tiny):
 
 def test_what_is_too_long_is_named_by_file_and_line(tiny, tmp_path):
     "Also after a split has moved the rows; by its row, where the file has changed since."
-    lines = [
-        json.dumps(
-            {
-                "messages": [
-                    {"role": "user", "content": f"dull {n}"},
-                    {"role": "assistant", "content": "good " * (300 if n == 7 else 1)},
-                ]
-            }
-        )
-        for n in range(1, 11)
-    ]
-    (tmp_path / "talks.jsonl").write_text(
-        "\n".join([*lines[:3], "", *lines[3:]])
-    )  # an empty line counts as a line
+    def talk(n):
+        asked = {"role": "user", "content": f"dull {n}"}
+        answer = {"role": "assistant", "content": "good " * (300 if n == 7 else 1)}
+        return json.dumps({"messages": [asked, answer]})
+
+    lines = [talk(n) for n in range(1, 11)]
+    # an empty line counts as a line
+    (tmp_path / "talks.jsonl").write_text("\n".join([*lines[:3], "", *lines[3:]]))
     rows = InstructionTuning().read(tmp_path/"talks.jsonl")
     for seed in range(3):
         parts = split(rows, valid_size=2, certify_size=2, seed=seed)
@@ -205,7 +200,7 @@ def test_answers_and_stop_tokens_are_learned_and_nothing_else(checkpoint, tiny):
         ],
         chat.stops,
     )
-    learned = [t for t, m in zip(ids, mask) if m]
+    learned = [t for t, m in zip(ids, mask, strict=True) if m]
     assert tok.decode(learned) == "Ho<|im_end|>the plot is dull<|im_end|>"
     assert learned.count(stop) == 2
     assert ids[-1] == stop
@@ -220,7 +215,7 @@ def test_packed_and_padded_rows_teach_the_same(name, tiny):
     gradients = []
     for form in (lambda b: b, packer(task, model, examples, capacity=256)):
         effective_gradient(task, model.train(), [form(examples.batch(range(len(case.rows))))])
-        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]).double())
+        gradients.append(gradient_of(model))
     assert ((gradients[0] - gradients[1]).norm() / gradients[0].norm()).item() <= 1e-6
 
 
@@ -299,7 +294,4 @@ def test_lora_is_merged_saved_and_resumed(tiny, tmp_path):
     again = FineTuner(
         InstructionTuning(max_new_tokens=6), tiny("llama-chat"), recipe, out=tmp_path / "run"
     ).fit(TALKS, resume="auto")
-    assert all(
-        torch.equal(a, b)
-        for a, b in zip(tuner.model.state_dict().values(), again.model.state_dict().values())
-    )
+    assert same_weights(tuner.model, again.model)

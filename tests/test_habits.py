@@ -59,7 +59,9 @@ def test_jobs_run_the_script_that_is_there():
     assert [step["run"] for step in runs] == ["bash .ci/run"]
     assert (ROOT / ".ci" / "run").is_file()
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    for name in runs[0]["env"].keys() - {"PYTEST_ADDOPTS", "PYTHONUTF8"}:
+    names = runs[0]["env"].keys() - {"PYTEST_ADDOPTS", "PYTHONUTF8"}
+    assert names
+    for name in names:
         assert f"${{{name}" in script, name  # the script reads what the job sets
 
 

@@ -13,12 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import shapes
+from conftest import same_weights, shapes
 from PIL import Image
 
 from sft_nb.all import DataError, FineTuner, ImageClassification, Recipe, read_table, split
 from sft_nb.batches.batching import Examples
-from sft_nb.commands.cli import main
 from sft_nb.data.hashes import row_hashes
 from sft_nb.data.leaks import check_splits
 from sft_nb.task import CheckpointError
@@ -83,35 +82,12 @@ def python2(v):
     if isinstance(v, list): return b"](" + b"".join(map(python2, v)) + b"e"
     if isinstance(v, dict):
         return b"}(" + b"".join(python2(k) + python2(x) for k, x in v.items()) + b"u"
-    kind = (
-        b"cnumpy\ndtype\n("
-        + python2(b"u1")
-        + python2(0)
-        + python2(1)
-        + b"tR("
-        + python2(3)
-        + python2(b"|")
-        + b"NNN"
-        + python2(-1)
-        + python2(-1)
-        + python2(0)
-        + b"tb"
-    )
-    return (
-        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n("
-        + python2(0)
-        + b"t"
-        + python2(b"b")
-        + b"tR("
-        + python2(1)
-        + b"("
-        + b"".join(map(python2, v.shape))
-        + b"t"
-        + kind
-        + b"\x89"
-        + python2(v.tobytes())
-        + b"tb"
-    )
+    empty = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n("
+    empty += python2(0) + b"t" + python2(b"b") + b"tR("
+    dtype = b"cnumpy\ndtype\n(" + python2(b"u1") + python2(0) + python2(1) + b"tR("
+    dtype += python2(3) + python2(b"|") + b"NNN" + python2(-1) + python2(-1) + python2(0) + b"tb"
+    shape = b"(" + b"".join(map(python2, v.shape)) + b"t"
+    return empty + python2(1) + shape + dtype + b"\x89" + python2(v.tobytes()) + b"tb"
 
 
 def cifar(folder, labels=(6, 9, 9, 6), start=1):
@@ -201,74 +177,66 @@ def test_parquet_of_pictures(tmp_path):
 
 # --- what can be wrong ---
 
+def chunk(kind, data):
+    "A part of a PNG."
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def raw_png(width, height, bits, data):
+    "A PNG whose head says what it likes."
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0))
+    body = chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + head + body
+
+
+BROKEN = {
+    "short.jpg": "cut short", "short.png": "cut short", "moving.gif": "animation",
+    "pages.tif": "several pages", "deep.png": "more than 8 bits",
+    "deep_colour.png": "more than 8 bits", "printed.jpg": "CMYK",
+    "float.tif": "more than 8 bits", "wide.png": "30,000 × 2 pixels",
+    "bomb.png": "more pixels than we decode", "text.png": "no picture that we can read",
+    "empty.jpg": "no picture that we can read", "gone.png": "no such file",
+}
+
+
+@pytest.fixture
 def broken(tmp_path):
+    "A folder with the pictures of BROKEN, and two whole ones."
     picture = Image.fromarray(shapes(1, 200)[0])
-    save = lambda name, im=picture, **o: im.save(tmp_path / name, **o)
-    save("whole.jpg")
-    (tmp_path / "short.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:3000])
-    save("whole.png")
-    (tmp_path / "short.png").write_bytes((tmp_path / "whole.png").read_bytes()[:3000])
-    save("moving.gif", save_all=True, append_images=[picture.rotate(9)])
-    save("pages.tif", save_all=True, append_images=[picture])
-    save("deep.png", Image.fromarray(np.full((9, 9), 40_000, np.uint16)))
-    save("printed.jpg", picture.convert("CMYK"))
-    save("float.tif", Image.fromarray(np.zeros((9, 9), np.float32)))
-    save("wide.png", Image.new("1", (30_000, 2)))
+    picture.save(tmp_path / "whole.jpg")
+    picture.save(tmp_path / "whole.png")
+    for suffix in ("jpg", "png"):
+        whole = (tmp_path / f"whole.{suffix}").read_bytes()
+        (tmp_path / f"short.{suffix}").write_bytes(whole[:3000])
+    picture.save(tmp_path / "moving.gif", save_all=True, append_images=[picture.rotate(9)])
+    picture.save(tmp_path / "pages.tif", save_all=True, append_images=[picture])
+    Image.fromarray(np.full((9, 9), 40_000, np.uint16)).save(tmp_path / "deep.png")
+    picture.convert("CMYK").save(tmp_path / "printed.jpg")
+    Image.fromarray(np.zeros((9, 9), np.float32)).save(tmp_path / "float.tif")
+    Image.new("1", (30_000, 2)).save(tmp_path / "wide.png")
     (tmp_path / "text.png").write_text("not a picture")
     (tmp_path / "empty.jpg").touch()
-    chunk = lambda kind, data: (
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    )
-    head = lambda w, h, bits: (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", w, h, bits, 2, 0, 0, 0))
-    )
-    (tmp_path / "bomb.png").write_bytes(
-        head(15_000, 15_000, 8) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
-    )
-    (tmp_path / "deep_colour.png").write_bytes(
-        head(1, 1, 16) + chunk(b"IDAT", zlib.compress(b"\0" * 7)) + chunk(b"IEND", b"")
-    )
-    return {
-        "short.jpg": "cut short", "short.png": "cut short", "moving.gif": "animation",
-        "pages.tif": "several pages", "deep.png": "more than 8 bits",
-        "deep_colour.png": "more than 8 bits", "printed.jpg": "CMYK",
-        "float.tif": "more than 8 bits", "wide.png": "30,000 × 2 pixels",
-        "bomb.png": "more pixels than we decode", "text.png": "no picture that we can read",
-        "empty.jpg": "no picture that we can read", "gone.png": "no such file",
-    }
+    (tmp_path / "bomb.png").write_bytes(raw_png(15_000, 15_000, 8, b"\0" * 99))
+    (tmp_path / "deep_colour.png").write_bytes(raw_png(1, 1, 16, b"\0" * 7))
+    return tmp_path
 
 
-def test_each_is_an_error_that_names_file_and_row(tmp_path, recwarn):
-    for name, reason in broken(tmp_path).items():
-        with pytest.raises(
-            DataError, match=f"1 picture cannot be used \\(row 1, .*{name}: .*{reason}"
-        ):
-            ImageClassification().read(
-                pd.DataFrame(
-                    {
-                        "image": [
-                            str(tmp_path / "whole.jpg"), str(tmp_path / name),
-                            str(tmp_path / "whole.png"),
-                        ],
-                        "label": ["a", "b", "c"],
-                    }
-                )
-            )
+@pytest.mark.parametrize("name", BROKEN)
+def test_each_is_an_error_that_names_file_and_row(name, broken, recwarn):
+    images = [str(broken / n) for n in ("whole.jpg", name, "whole.png")]
+    table = pd.DataFrame({"image": images, "label": ["a", "b", "c"]})
+    says = rf"1 picture cannot be used \(row 1, .*{name}: .*{BROKEN[name]}"
+    with pytest.raises(DataError, match=says):
+        ImageClassification().read(table)
     assert not recwarn.list
 
 
-def test_or_is_left_out_and_counted(tmp_path, said):
-    names = broken(tmp_path)
-    rows = ImageClassification(unreadable="skip").read(
-        pd.DataFrame(
-            {
-                "image": [str(tmp_path / n) for n in ("whole.jpg", *names, "whole.png")],
-                "label": ["a", *"b" * len(names), "c"],
-            }
-        )
-    )
+def test_or_is_left_out_and_counted(broken, said):
+    images = [str(broken / n) for n in ("whole.jpg", *BROKEN, "whole.png")]
+    table = pd.DataFrame({"image": images, "label": ["a", *"b" * len(BROKEN), "c"]})
+    rows = ImageClassification(unreadable="skip").read(table)
     assert rows.label.tolist() == ["a", "c"]
-    assert f"{len(names)} pictures cannot be used" in "".join(rows.attrs["left_out"])
+    assert f"{len(BROKEN)} pictures cannot be used" in "".join(rows.attrs["left_out"])
     assert "short.jpg" in said()
 
 
@@ -342,12 +310,13 @@ def test_a_copy_under_another_name_is_found_across_a_split(folder, capsys):
 # --- random changes ---
 
 def test_draws_hang_on_seed_epoch_and_row_alone(tiny):
-    task = ImageClassification(augment="crop, flip, colour").learn(
-        rows := pd.DataFrame({"image": shapes(6), "label": ["a", "b"] * 3})
-    )
+    rows = pd.DataFrame({"image": shapes(6), "label": ["a", "b"] * 3})
+    task = ImageClassification(augment="crop, flip, colour").learn(rows)
     processor = task.build(str(tiny("efficientnet-lite")))[1]
-    examples = lambda seed=0: Examples(task, rows, processor, seed)
-    pixels = lambda e, i, epoch: e.batch([*i], epoch=epoch).inputs["pixel_values"]
+
+    def examples(seed=0): return Examples(task, rows, processor, seed)
+    def pixels(e, i, epoch): return e.batch([*i], epoch=epoch).inputs["pixel_values"]
+
     one, other = examples(), examples()
     assert torch.equal(pixels(one, (0, 3), 2)[1], pixels(other, (5, 3, 1), 2)[1])
     assert not torch.equal(pixels(one, (3,), 2), pixels(one, (3,), 3))
@@ -365,10 +334,7 @@ def test_a_resumed_run_sees_the_same_pictures(tiny, tmp_path):
     cut = FineTuner(task, folder, recipe, out=tmp_path / "run").fit(rows, listeners=[Stop()])
     assert cut.interrupted and cut.position.step == 5
     again = FineTuner(task, folder, recipe, out=tmp_path / "run").fit(rows, resume="auto")
-    assert all(
-        torch.equal(a, b)
-        for a, b in zip(whole.model.state_dict().values(), again.model.state_dict().values())
-    )
+    assert same_weights(whole.model, again.model)
 
 
 # --- processors and models ---
@@ -402,68 +368,43 @@ def test_the_bundled_network_knows_the_two_photographs():
     from sft_nb.models.loading import load
     model, processor = load("efficientnet-lite0", "image-classification")
     with torch.inference_mode():
-        probs = model(
-            **processor(images=list(load_sample_images().images), return_tensors="pt")
-        ).logits.softmax(-1)
-    assert probs.argmax(-1).tolist() == [698, 985] and probs.max(
-        -1
-    ).values.tolist() == pytest.approx([0.380, 0.305], abs=0.01)  # palace, daisy
+        inputs = processor(images=list(load_sample_images().images), return_tensors="pt")
+        best, label = model(**inputs).logits.softmax(-1).max(-1)
+    assert label.tolist() == [698, 985], "a palace, a daisy"
+    assert best.tolist() == pytest.approx([0.380, 0.305], abs=0.01)
 
 
 @pytest.mark.parametrize("name", ["efficientnet-lite", "vit", "swin"])
 def test_states_of_frozen_blocks_are_kept_and_nothing_else_changes(tiny, name):
     rows = pd.DataFrame({"image": shapes(8), "label": ["a", "b"] * 4})
-    tuners = []
-    for shortcuts in (FineTuner.shortcuts, ()):
-        tuners.append(
-            t := FineTuner(
-                ImageClassification(), str(tiny(name)), SHORT.but(unfreeze_last=0, dropout=0.0)
-            )
-        )
-        t.shortcuts = shortcuts
-        t.fit(rows)
-    fast, slow = tuners
-    assert all(
-        torch.allclose(a, b, atol=1e-6)
-        for a, b in zip(fast.model.state_dict().values(), slow.model.state_dict().values())
-    )
+    recipe = SHORT.but(unfreeze_last=0, dropout=0.0)
+    fast, slow = (FineTuner(ImageClassification(), str(tiny(name)), recipe) for _ in range(2))
+    slow.shortcuts = ()
+    assert same_weights(fast.fit(rows).model, slow.fit(rows).model, atol=1e-6)
     assert any("states" in u for u in fast.run.quick.used) or name == "swin"
 
 
 # --- the command line ---
 
-def test_a_folder_from_training_to_predictions(folder, tiny, tmp_path, capsys):
-    def sft(*argv):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as e:
-            main([str(a) for a in argv])
-        out, err = capsys.readouterr()
-        assert not e.value.code, err
-        return out
+def test_a_folder_from_training_to_predictions(folder, tiny, tmp_path, sft):
+    run = tmp_path / "run"
     sft(
         "fine-tune", folder, "--task", "image-classification", "--model",
-        tiny("efficientnet-lite"), "--out", tmp_path / "run", "--epochs", 1, "--batch-size", 4,
+        tiny("efficientnet-lite"), "--out", run, "--epochs", 1, "--batch-size", 4,
         "--valid-size", 4, "--certify-size", 4, "--augment", "flip",
     )
-    kept = read_table(tmp_path / "run" / "certify.csv")
-    assert len(kept) == 4
-    assert (
-        json.loads(
-            sft(
-                "evaluate", tmp_path / "run", tmp_path / "run" / "certify.csv", "--json"
-            ).splitlines()[-1]
-        )["n"]
-        == 4
-    )
-    said = list(csv.DictReader(io.StringIO(sft("predict", tmp_path / "run", folder / "n01443537"))))
+    assert len(read_table(run / "certify.csv")) == 4
+    judged, _ = sft("evaluate", run, run / "certify.csv", "--json")
+    assert json.loads(judged.splitlines()[-1])["n"] == 4
+    out, _ = sft("predict", run, folder / "n01443537")
+    said = list(csv.DictReader(io.StringIO(out)))
     assert len(said) == 8
     assert {r["prediction"] for r in said} <= {"n01440764", "n01443537"}
     assert said[0]["image"].endswith(".JPEG")
-    assert FineTuner.load(tmp_path / "run").predict(
-        str(folder / "n01443537")
-    ).prediction.tolist() == [r["prediction"] for r in said]
+    ours = FineTuner.load(run).predict(str(folder / "n01443537"))
+    assert ours.prediction.tolist() == [r["prediction"] for r in said]
     Image.new("RGB", (9, 9)).save(folder.parent / "one.png")
-    assert "n0144" in sft("predict", tmp_path / "run", "--text", folder.parent / "one.png")
+    assert "n0144" in sft("predict", run, "--text", folder.parent / "one.png")[0]
 
 
 def test_only_what_is_asked_is_done_by_base_class():

@@ -11,6 +11,7 @@ import torch
 from toy_detection import ToyDetection, scenes
 
 import sft_nb.commands.cli
+from conftest import gradient_of
 from sft_nb.commands.cli import main
 from sft_nb.finding import task_from_dict
 from sft_nb.data.splitting import split
@@ -62,22 +63,18 @@ def test_rows_without_any_target_are_harmless(tuner, data):
 def test_gradient_does_not_depend_on_the_cut(data, cuts):
     "Also when all boxes stand in one piece and the others have none."
     task = ToyDetection()
-    rows = pd.concat(
-        [
-            data.train[data.train.boxes.map(len) > 0].head(6),
-            data.train[data.train.boxes.map(len) == 0].head(10),
-        ]
-    )
+    many = data.train.boxes.map(len)
+    rows = pd.concat([data.train[many > 0].head(6), data.train[many == 0].head(10)])
     assert len(rows) == 16
     model = task.build("toy")[0].eval()
     examples = task.encode_all(rows, None)
 
     def gradient(sizes):
         ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
-        pieces = [task.collate(examples[e - s : e], None) for s, e in zip(sizes, ends)]
+        pieces = [task.collate(examples[e - s : e], None) for s, e in zip(sizes, ends, strict=True)]
         model.zero_grad()
         effective_gradient(task, model, pieces)
-        return torch.cat([p.grad.flatten() for p in model.parameters()]).double()
+        return gradient_of(model)
 
     whole = gradient((16,))
     assert (gradient(cuts) - whole).norm() / whole.norm() <= 1e-6
@@ -113,7 +110,7 @@ def test_save_load_predict(tuner, data, tmp_path):
 def test_every_row_has_one_score(tuner, data):
     "What certificates will be made of: one number in [0, 1] per row."
     result = tuner.evaluate(data.certify)
-    scores = [tuner.task.score(p, t) for p, t in zip(result.predictions, result.targets)]
+    scores = list(map(tuner.task.score, result.predictions, result.targets))
     assert len(scores) == len(data.certify) and all(0 <= s <= 1 for s in scores)
 
 
@@ -139,7 +136,7 @@ class TwoSteps(Method):
                 p.add_(p.grad, alpha=1e-3)
         grad()
         with torch.no_grad():
-            for p, b in zip(model.parameters(), before):
+            for p, b in zip(model.parameters(), before, strict=True):
                 p.copy_(b)
         opt()
 

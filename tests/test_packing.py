@@ -7,6 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import gradient_of
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
 from transformers import (
@@ -27,9 +30,8 @@ from sft_nb.chance import rng_for, torch_seed
 from sft_nb.task import Batch, Task, TrainingError
 from sft_nb.training.gradient import effective_gradient, train_mode
 
-WORDS, TAGS, LONGEST = (
-    60, 5, 24,
-)  # positions reach exactly as far as the longest example: packed rows are wider than the table
+# positions reach exactly as far as the longest example: packed rows are wider than the table
+WORDS, TAGS, LONGEST = 60, 5, 24
 SIZES = dict(
     vocab_size=WORDS, hidden_size=32, num_hidden_layers=3, num_attention_heads=4,
     intermediate_size=48, max_position_embeddings=LONGEST, initializer_range=0.1,
@@ -167,7 +169,7 @@ def padded(task, pad_id, lengths=LENGTHS, **options):
 def gradient(task, model, pieces):
     model.zero_grad()
     effective_gradient(task, model, pieces)
-    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    return gradient_of(model)
 
 
 def off(a, b): return ((a - b).norm() / a.norm()).item()
@@ -396,10 +398,10 @@ def test_a_wrong_layout_is_noticed(kind, name):
         wrong["positions"] = Layout(good.causal, good.windows, None, good.pad_id)
     if name in ("roberta", "mpnet"):
         wrong["start"] = Layout(good.causal, good.windows, 0, good.pad_id)
+    assert wrong
     for what, layout in wrong.items():
-        assert ("packing=False" if what == "positions" else "apart") in says(
-            task, model, batch, layout
-        ), what  # positions may also run out
+        word = "packing=False" if what == "positions" else "apart"  # positions may also run out
+        assert word in says(task, model, batch, layout), what
 
 
 class Deaf(nn.Module):
@@ -523,7 +525,7 @@ def test_asking_leaves_no_trace():
 
 def test_what_models_answer():
     batch = padded(Tags(), 0)
-    ask = lambda kind, name: layout_of(build(kind, name)[1], batch)
+    def ask(kind, name): return layout_of(build(kind, name)[1], batch)
     assert ask("words", "qwen2-windows").windows == {"full_attention": None, "sliding_attention": 4}
     assert ask("words", "mistral-windows").windows == {"sliding_attention": 4}
     assert ask("tags", "roberta") == Layout(False, {"full_attention": None}, 2, 1)
@@ -534,27 +536,28 @@ def test_what_models_answer():
     assert not looks_back_only(build("tags", "distilbert")[1], batch)
 
 
-def test_few_rows_for_any_lengths():
-    for seed in range(200):
-        rng = rng_for("first fit", seed)
-        lengths = rng.integers(0, 50, rng.integers(1, 40))
-        capacity = int(lengths.max()) + int(rng.integers(1, 50))
-        rows = first_fit(lengths, capacity)
-        assert sorted(i for row in rows for i in row) == list(range(len(lengths)))
-        assert all(lengths[row].sum() <= capacity for row in rows)
-        assert len(rows) <= 2 * lengths.sum() / capacity + 1
+@given(st.lists(st.integers(0, 49), min_size=1, max_size=39), st.integers(1, 49))
+def test_few_rows_for_any_lengths(lengths, spare):
+    lengths, capacity = np.array(lengths), max(lengths) + spare
+    rows = first_fit(lengths, capacity)
+    assert sorted(i for row in rows for i in row) == list(range(len(lengths)))
+    assert all(lengths[row].sum() <= capacity for row in rows)
+    assert len(rows) <= 2 * lengths.sum() / capacity + 1
 
 
-def test_the_plan_loses_and_doubles_nothing():
-    mask = pad([[1] * n for n in LENGTHS], 0)
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=12), st.none() | st.integers(0, 99))
+def test_the_plan_loses_and_doubles_nothing(lengths, spare):
+    longest = max(lengths)
+    capacity = None if spare is None else longest + spare
+    mask = pad([[1] * n for n in lengths], 0)
     x = torch.arange(mask.numel() * 3).reshape(*mask.shape, 3)
-    for capacity in (None, 30, ALL, 10 * ALL):
-        source = row_plan(mask, capacity)
-        assert sorted(source[source >= 0].tolist()) == mask.flatten().nonzero().flatten().tolist()
-        assert source.shape[1] <= (capacity or LONGEST)
-        moved = take_cells(x, source, -1)
-        assert torch.equal(moved[source >= 0], x.flatten(0, 1)[source[source >= 0]])
-        assert (moved[source < 0] == -1).all()
+    source = row_plan(mask, capacity)
+    used = source >= 0
+    assert sorted(source[used].tolist()) == mask.flatten().nonzero().flatten().tolist()
+    assert source.shape[1] <= (capacity or longest)
+    moved = take_cells(x, source, -1)
+    assert torch.equal(moved[used], x.flatten(0, 1)[source[used]])
+    assert (moved[~used] == -1).all()
 
 
 def test_picture():

@@ -135,6 +135,7 @@ def test_coloured_texts_keep_every_sign():
     assert not page.wrong and not page.open and page.names == {"span", "mark", "small", "b"}
     assert page.text == text[:12] + f" {EVIL}" + text[12:25] + " PER" + text[25:]
     marks = [attrs["style"] for tag, attrs in page.tags if tag == "mark"]
+    assert len(marks) == 2
     assert all("background:#" in style and "color:#000" in style for style in marks)
     shown = Reader(Shown([(EVIL, text, spans), ("", "plain", [])])._repr_html_())
     assert (
@@ -154,21 +155,8 @@ def test_a_run_gets_a_page(reviews, tiny):
     page = Reader(written)
     assert type(written) is str and not page.wrong
     assert page.names <= {
-        "html",
-        "meta",
-        "title",
-        "style",
-        "h1",
-        "h2",
-        "p",
-        "code",
-        "img",
-        "table",
-        "thead",
-        "tbody",
-        "tr",
-        "th",
-        "td",
+        "html", "meta", "title", "style", "h1", "h2", "p", "code", "img", "table", "thead",
+        "tbody", "tr", "th", "td",
     }
     assert page.texts.count(EVIL) == 2  # in the title, and over the page
     assert "Learning curve" in page.texts and "sft-nb predict RUN --text …" in page.texts

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 import transformers
+from test_packing import build, table
 from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments
 
 from sft_nb.batches.batching import Examples, cut
@@ -119,9 +120,9 @@ def gradient_of_trainer(model, examples, collate, folder, micro, of=8):
 
 
 def test_accumulation_multiplies_the_trainers_gradient(tiny, rows, tmp_path, capsys):
-    """Issue 47688 of transformers:
+    """Issue 47688 of transformers.
 
-    heads that ignore num_items_in_batch get their gradient times the number of micro-batches.
+    Heads that ignore num_items_in_batch get their gradient times the number of micro-batches.
     """
     task = TextClassification().learn(rows)
 
@@ -133,31 +134,33 @@ def test_accumulation_multiplies_the_trainers_gradient(tiny, rows, tmp_path, cap
         batch = task.collate(examples, processor)
         return {**batch.inputs, "labels": batch.targets["classes"]}
 
-    _, processor = fresh()
+    model, processor = fresh()
     examples = task.encode_all(rows, processor)
     whole, cut4 = (
         gradient_of_trainer(fresh()[0], examples, collate, tmp_path, micro) for micro in (8, 2)
     )
     ratio = (cut4.norm() / whole.norm()).item()
     with capsys.disabled():
-        print(
-            f"\ntransformers {transformers.__version__}: 4 micro-batches give the Trainer "
-            f"{ratio:.2f} times the gradient of one batch"
-            + (" (mended)" if abs(ratio - 1) < 0.01 else "")
-        )
+        told(f"4 micro-batches give the Trainer {ratio:.2f} times the gradient of one batch", ratio)
     assert ratio == pytest.approx(1, abs=0.01) or ratio == pytest.approx(4, abs=0.02)
+    ours, ours_cut = (our_gradient(task, model, examples, processor, micro) for micro in (8, 2))
+    assert apart(ours_cut, ours) <= 1e-6
+    assert apart(whole, ours) <= 1e-4, "in one batch both have the same gradient"
 
-    model, _ = fresh()
-    got = []
-    for micro in (8, 2):
-        effective_gradient(
-            task,
-            model,
-            [task.collate(examples[i : i + micro], processor) for i in range(0, 8, micro)],
-        )
-        got.append(torch.cat([p.grad.flatten() for p in model.parameters()]).double())
-    assert apart(got[1], got[0]) <= 1e-6
-    assert apart(whole, got[0]) <= 1e-4, "in one batch both have the same gradient"
+
+def told(text, ratio, within=0.01):
+    "What the Trainer of today does, and whether it is mended."
+    mended = " (mended)" if np.allclose(ratio, 1, rtol=0, atol=within) else ""
+    print(f"\ntransformers {transformers.__version__}: {text}{mended}")
+
+
+def our_gradient(task, model, examples, processor, micro):
+    "Of the first eight examples, in pieces of so many."
+    pieces = [task.collate(examples[i:i + micro], processor) for i in range(0, 8, micro)]
+    model.zero_grad()
+    effective_gradient(task, model, pieces)
+    whole = [p.grad if p.grad is not None else torch.zeros_like(p) for p in model.parameters()]
+    return torch.cat([g.flatten() for g in whole]).double()
 
 
 def test_our_run_does_not_change_with_micro_batches(tiny, rows, tmp_path, capsys):
@@ -168,10 +171,10 @@ def test_our_run_does_not_change_with_micro_batches(tiny, rows, tmp_path, capsys
     ours_cut, theirs_cut, _ = tuned(tiny, rows, tmp_path / "four", micro_batch_size=2)
     assert apart(ours_cut, ours) <= 1e-5
     drift = ((theirs_cut - theirs).norm() / (theirs - start).norm()).item()
+    our_drift = ((ours_cut - ours).norm() / (ours - start).norm()).item()
     with capsys.disabled():
         print(
-            f"\nTrainer in 4 micro-batches: {drift:.1%} of the way it moved; ours: "
-            f"{((ours_cut - ours).norm() / (ours - start).norm()).item():.4%}"
+            f"\nTrainer in 4 micro-batches: {drift:.1%} of the way it moved; ours: {our_drift:.4%}"
         )
 
 
@@ -184,59 +187,56 @@ def test_the_model_is_plain_transformers(tiny):
         )
 
 
+def our_loss(task, model, examples, pad_id, size):
+    "A target's loss, of eight examples in batches of so many."
+    batches = [task.collate(examples[i:i + size], pad_id) for i in range(0, 8, size)]
+    with torch.no_grad():
+        losses = [task.loss(model(**b.inputs), b)["loss"].item() for b in batches]
+    return sum(losses) / sum(task.weigh(b)["loss"] for b in batches)
+
+
 def test_evaluation_loss_of_the_trainer(tmp_path, capsys):
     """Issue 39241 of transformers.
 
     With the usual labels (the ids themselves) it divides by first words, which no output says: then
     the loss is too small, and depends on the batch size.
     """
-    from test_packing import build, table
     task, model, pad_id = build("words", "gpt2")
     examples = task.encode_all(table([3, 20, 5, 2, 24, 7, 4, 9]), pad_id)
 
-    def collate(rows, first_word=True):
-        batch = task.collate(rows, pad_id)
-        labels = torch.where(batch.inputs["attention_mask"] == 1, batch.inputs["input_ids"], -100)
-        if not first_word: labels[:, 0] = -100
-        return {**batch.inputs, "labels": labels}
-
-    def theirs(size, **how):
+    def theirs(size, first_word=True):
+        def collate(rows):
+            batch = task.collate(rows, pad_id)
+            real = batch.inputs["attention_mask"] == 1
+            labels = torch.where(real, batch.inputs["input_ids"], -100)
+            if not first_word: labels[:, 0] = -100
+            return {**batch.inputs, "labels": labels}
         with quiet():
-            return trainer(
-                model, examples, lambda rows: collate(rows, **how), tmp_path,
-                per_device_eval_batch_size=size, remove_unused_columns=False,
-            ).evaluate(Rows(examples))["eval_loss"]
-
-    def ours(size):
-        batches = [task.collate(examples[i:i + size], pad_id) for i in range(0, 8, size)]
-        with torch.no_grad():
-            return sum(task.loss(model(**b.inputs), b)["loss"].item() for b in batches) / sum(
-                task.weigh(b)["loss"] for b in batches
+            judge = trainer(
+                model, examples, collate, tmp_path, per_device_eval_batch_size=size,
+                remove_unused_columns=False,
             )
+            return judge.evaluate(Rows(examples))["eval_loss"]
 
-    usual = theirs(1), theirs(8)
+    alone, together = theirs(1), theirs(8)
+    ours, ours_alone = (our_loss(task, model, examples, pad_id, size) for size in (8, 1))
     with capsys.disabled():
-        print(
-            f"\ntransformers {transformers.__version__}: eval_loss {usual[0]:.3f} at batch size 1 "
-            f"and {usual[1]:.3f} at 8; ours {ours(1):.3f} and {ours(8):.3f}"
-            + (" (mended)" if usual == pytest.approx((ours(8), ours(8)), rel=1e-3) else "")
-        )
-    assert ours(1) == pytest.approx(ours(8), rel=1e-6)
-    assert theirs(8, first_word=False) == pytest.approx(ours(8), rel=1e-4), (
-        "where the first word is left out by hand, one batch has our loss"
-    )
+        text = f"eval_loss {alone:.3f} at batch size 1 and {together:.3f} at 8; ours {ours:.3f}"
+        told(text, (alone / ours, together / ours), 1e-3)
+    assert ours_alone == pytest.approx(ours, rel=1e-6)
+    # where the first word is left out by hand, one batch has our loss
+    assert theirs(8, first_word=False) == pytest.approx(ours, rel=1e-4)
 
 
 def test_accumulation_of_tagging_heads(tiny, tmp_path, capsys):
     "The same defect with targets per token: not only longer, but in another direction."
-    from test_packing import Tags, build, table
-    rows = table([3, 20, 5, 2, 24, 7, 4, 9])
+    task, model, pad_id = build("tags", "bert")
+    examples = task.encode_all(table([3, 20, 5, 2, 24, 7, 4, 9]), pad_id)
 
     def collate(examples):
-        batch = Tags().collate(examples, 0)
+        batch = task.collate(examples, pad_id)
         return {**batch.inputs, "labels": batch.targets["labels"]}
 
-    examples = Tags().encode_all(rows, 0)
     whole, cut2 = (
         gradient_of_trainer(build("tags", "bert")[1], examples, collate, tmp_path, micro)
         for micro in (8, 2)
@@ -244,22 +244,7 @@ def test_accumulation_of_tagging_heads(tiny, tmp_path, capsys):
     ratio = (cut2.norm() / whole.norm()).item()
     cosine = (cut2 @ whole / cut2.norm() / whole.norm()).item()
     with capsys.disabled():
-        print(
-            f"\ntransformers {transformers.__version__}, token classification: {ratio:.2f} times "
-            f"as long, cosine {cosine:.3f}"
-            + (" (mended)" if abs(ratio - 1) < 0.01 and cosine > 0.9999 else "")
-        )
-    task, model, got = Tags(), build("tags", "bert")[1], []
-    for micro in (8, 2):
-        effective_gradient(
-            task, model, [task.collate(examples[i : i + micro], 0) for i in range(0, 8, micro)]
-        )
-        got.append(
-            torch.cat(
-                [
-                    p.grad.flatten() if p.grad is not None else torch.zeros(p.numel())
-                    for p in model.parameters()
-                ]
-            ).double()
-        )
-    assert apart(got[1], got[0]) <= 1e-6 and apart(whole, got[0]) <= 1e-4
+        text = f"token classification: {ratio:.2f} times as long, cosine {cosine:.3f}"
+        told(text, (ratio, cosine))
+    ours, ours_cut = (our_gradient(task, model, examples, pad_id, micro) for micro in (8, 2))
+    assert apart(ours_cut, ours) <= 1e-6 and apart(whole, ours) <= 1e-4

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import SENTENCES, alike
+from conftest import alike
+from tiny_models import SENTENCES
 
 import sft_nb
 from sft_nb import assets, register

@@ -76,9 +76,8 @@ def test_evaluation_is_divided_and_the_same(alone, together):
 
 def test_only_rank_0_speaks_and_writes(together):
     out, said = together
-    assert [l.split(",")[0] for l in said.splitlines() if l.startswith("Epoch")] == [
-        "Epoch 1", "Epoch 2", "Epoch 3",
-    ]
+    epochs = [line.split(",")[0] for line in said.splitlines() if line.startswith("Epoch")]
+    assert epochs == ["Epoch 1", "Epoch 2", "Epoch 3"]
     assert said.count("evaluated") == 1
     assert not [f.name for f in out.rglob(".*")], "no temporary files are left"
 
@@ -109,4 +108,4 @@ def test_command_line_under_accelerate(tiny, reviews, tmp_path):
     assert json.loads(said.splitlines()[-1])["n"] == {"train": 8, "valid": 8}
     assert (out / "sft_nb.json").is_file()
     judged = launch(*TORCHRUN, 2, "-m", "sft_nb", "evaluate", out, table, "--json").splitlines()
-    assert sum(l.startswith("{") for l in judged) == 1 and json.loads(judged[-1])["n"] == 8
+    assert sum(line.startswith("{") for line in judged) == 1 and json.loads(judged[-1])["n"] == 8

@@ -86,6 +86,7 @@ def test_nothing_is_required_that_nobody_imports():
 
 
 def test_the_constraints_are_in_step():
+    assert HEART and all(PORTION.values()) and wanted("dev_requirements")
     lines = (ROOT / "constraints.txt").read_text().split()
     exact = {
         canonicalize_name(name): version for name, version in (line.split("==") for line in lines)
@@ -161,7 +162,8 @@ def said(f, *args):
 
 def fit(task, **how):
     example = EXAMPLES[task]
-    return FineTuner(example.task, checkpoint, example.recipe.but(epochs=1, **how)).fit(example.rows)
+    recipe = example.recipe.but(epochs=1, **how)
+    return FineTuner(example.task, checkpoint, recipe).fit(example.rows)
 
 tuner = fit(TextClassification)
 answers = tuner.predict(["one film", "two films"])
@@ -199,13 +201,7 @@ def without(code, gone, **values):
 
 def test_everything_can_be_imported_and_asked_for_help_without_the_portions():
     assert {
-        "seqeval",
-        "pycocotools",
-        "defusedxml",
-        "sacrebleu",
-        "babel",
-        "gguf",
-        "sentencepiece",
+        "seqeval", "pycocotools", "defusedxml", "sacrebleu", "babel", "gguf", "sentencepiece",
         "peft",
     } <= set(NAMES)
     found = without(HELP, NAMES)
@@ -248,14 +244,8 @@ def test_the_command_line_says_it_in_one_line(tiny, tmp_path):
         "source,target\n" + "".join(f"text {n},Text {n}\n" for n in range(20))
     )
     argv = [
-        "fine-tune",
-        str(tmp_path / "a.csv"),
-        "--task",
-        "translation",
-        "--model",
-        str(tiny("bert")),
-        "--out",
-        str(tmp_path / "run"),
+        "fine-tune", str(tmp_path / "a.csv"), "--task", "translation", "--model",
+        str(tiny("bert")), "--out", str(tmp_path / "run"),
     ]
     code = (
         WITHOUT.format(gone=set(NAMES), tests=str(ROOT / "tests")) + f"argv = {argv!r}\n" + COMMAND

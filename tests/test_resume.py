@@ -128,9 +128,8 @@ def test_killed_where_only_epochs_are_saved(lives, whole):
     )
     assert lives.left("epochs") == ["step-00000003"]
     ends_alike(lives, "epochs", whole, every=600)
-    assert [l[:7] for l in lives.said("epochs").splitlines() if l.startswith("Epoch")] == [
-        "Epoch 1", "Epoch 2", "Epoch 3",
-    ]
+    epochs = [line[:7] for line in lives.said("epochs").splitlines() if line.startswith("Epoch")]
+    assert epochs == ["Epoch 1", "Epoch 2", "Epoch 3"]
 
 
 def test_killed_again_and_again(lives, whole):
@@ -554,11 +553,11 @@ def test_a_disk_that_is_really_full(lives, whole):
         f.stat().st_size for f in (lives.root / "whole" / "checkpoints" / "step-00000009").iterdir()
     )
     (disk := lives.root/"disk").mkdir()
-    mount = lambda *options: (
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", *options, "none", str(disk)], capture_output=True
-        ).returncode
-    )
+
+    def mount(*options):
+        command = ["mount", "-t", "tmpfs", "-o", *options, "none", str(disk)]
+        return subprocess.run(command, capture_output=True).returncode
+
     try:
         if mount(f"size={int(2.5 * size)}"):
             pytest.skip("mounting a small disk needs root")
@@ -589,10 +588,13 @@ def test_interrupted(event, lives, whole):
 def command(lives):
     "command(name): how to fine-tune in a folder; and the weights of an uninterrupted run."
     ROWS.to_csv(table := lives.root/"rows.csv", index=False)
-    words = lambda name: [
-        "fine-tune", table, "--task", "kill_run:DroppedWords", "--model", lives.checkpoint,
-        "--out", lives.root / name, "--epochs", 3, "--batch-size", 8, "--certify-size", 0,
-    ]
+
+    def words(name):
+        return [
+            "fine-tune", table, "--task", "kill_run:DroppedWords", "--model", lives.checkpoint,
+            "--out", lives.root / name, "--epochs", 3, "--batch-size", 8, "--certify-size", 0,
+        ]
+
     assert lives.type("typed", words("typed")) == 0
     words.weights = lambda name: load_file(lives.root/name/"model.safetensors")
     return words
@@ -636,7 +638,8 @@ tuner.fit(TRAIN, VALID, listeners=[Slow()]);
 """
 AFTER = """
 answers = tuner.predict(["a warm film", "two hours of noise"])
-again = FineTuner(DroppedWords(), {checkpoint!r}, RECIPE, out={out!r}, device="cpu").fit(TRAIN, VALID, resume="auto", listeners=[Lines()])
+again = FineTuner(DroppedWords(), {checkpoint!r}, RECIPE, out={out!r}, device="cpu")
+again.fit(TRAIN, VALID, resume="auto", listeners=[Lines()])
 print(json.dumps([tuner.interrupted, tuner.position.step, len(answers), summary(again)]))
 """
 
@@ -760,7 +763,8 @@ def test_the_weights_before_the_update_where_no_best_were_kept(gone_wrong):
 def test_it_goes_wrong_at_the_same_update_again(gone_wrong, tmp_path):
     "Whoever resumes meets the same batch; the checkpoints before it are whole."
     tuner, message = gone_wrong("nan")
-    assert all(read_checkpoint(f) for f in (tmp_path/"run"/"checkpoints").iterdir())
+    left = list((tmp_path / "run" / "checkpoints").iterdir())
+    assert left and all(map(read_checkpoint, left))
     with pytest.raises(TrainingError) as e:
         tuner.fit(TRAIN, VALID, resume=None)
     assert str(e.value) == message
@@ -800,9 +804,11 @@ def test_another_version_is_named_and_the_run_goes_on(lives, whole):
 
 def test_a_checkpoint_that_does_not_fit(tiny, tmp_path):
     "Written by something else, or by hand."
-    fit = lambda **how: FineTuner(
-        DroppedWords(), tiny("bert"), RECIPE.but(epochs=1), out=tmp_path / "run", device="cpu"
-    ).fit(TRAIN, **how)
+    recipe, out = RECIPE.but(epochs=1), tmp_path / "run"
+
+    def fit(**how):
+        return FineTuner(DroppedWords(), tiny("bert"), recipe, out, "cpu").fit(TRAIN, **how)
+
     fit()
     newest = max((tmp_path/"run"/"checkpoints").iterdir())
     state = read_checkpoint(newest)

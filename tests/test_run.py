@@ -7,8 +7,8 @@ import sys
 
 import pandas as pd
 import pytest
-import torch
-from conftest import SENTENCES
+from conftest import same_weights
+from tiny_models import SENTENCES
 
 from sft_nb.all import FineTuner, Recipe, SFTError, TextClassification
 from sft_nb.training.run import Run
@@ -198,8 +198,7 @@ def test_a_run_put_away_and_put_back(bert):
     run = Run(TextClassification(), bert, recipe, ROWS, ROWS).prepared()
     run.load_state_dict(at.state)
     run.go()
-    for name, value in whole.model.state_dict().items():
-        assert torch.equal(value, run.model.state_dict()[name]), name
+    assert same_weights(whole.model, run.model)
 
 
 def test_only_training_imported(bert, tmp_path):

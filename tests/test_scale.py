@@ -22,6 +22,7 @@ import torch
 import sft_nb.data.columns
 import sft_nb.batches.frozen
 import sft_nb.data.table_reader
+from conftest import gradient_of
 from sft_nb.batches.batching import Examples
 from sft_nb.data.columns import Stored, cells, mapped, records
 from sft_nb.data.hashes import row_hashes
@@ -79,10 +80,11 @@ def test_rows_are_what_pandas_says(monkeypatch, step):
     monkeypatch.setattr(sft_nb.data.columns, "STEP", step)
     table = pd.DataFrame(COLUMNS)
     want, got = table.to_dict("records"), list(records(table))
-    same = lambda a, b: a is b or type(a) is type(b) and (a == b or a != a)
-    assert len(got) == 3 and all(
-        list(a) == list(b) and all(same(a[c], b[c]) for c in a) for a, b in zip(want, got)
-    ), (want, got)
+
+    def same(a, b): return a is b or type(a) is type(b) and (a == b or a != a)
+    def same_row(a, b): return list(a) == list(b) and all(same(a[c], b[c]) for c in a)
+
+    assert len(got) == len(want) == 3 and all(map(same_row, want, got)), (want, got)
     assert list(cells(table["texts"][:0])) == [] == list(records(table[:0]))
 
 
@@ -289,9 +291,7 @@ def gradient(task, model, forward, batch):
     with torch_seed("dropout", 7):
         loss = task.loss(forward(model, batch), batch)["loss"]
         loss.backward()
-    return loss.item(), torch.cat(
-        [p.grad.flatten() for p in model.parameters() if p.grad is not None]
-    )
+    return loss.item(), gradient_of(model)
 
 
 def still(model, batch):
@@ -418,7 +418,7 @@ def test_the_same_key(tiny, reviews, tmp_path):
 
 def test_precision_is_part_of_the_key(tiny, reviews, tmp_path):
     task, model, examples = frozen_tuner(tiny, reviews, "bert", 0)
-    bf16 = lambda: torch.autocast("cpu", torch.bfloat16)
+    def bf16(): return torch.autocast("cpu", torch.bfloat16)
     paths = [
         cached_forward(task, model, examples, how, folder=tmp_path).path
         for how in (nullcontext, bf16)
@@ -476,9 +476,8 @@ def test_where_states_are_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("SFT_NB_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert features_folder() == tmp_path / "home" / "features"
-    monkeypatch.setattr(
-        os, "access", lambda *a: False
-    )  # a folder for the whole class, which may only be read
+    # a folder for the whole class, which may only be read
+    monkeypatch.setattr(os, "access", lambda *a: False)
     assert tmp_path / "home" not in features_folder().parents
 
 
@@ -490,7 +489,7 @@ def test_old_states_go_first(tiny, reviews, tmp_path):
         ).path
         for n in (4, 5, 6)
     ]
-    for age, path in zip((30, 10, 20), paths):
+    for age, path in zip((30, 10, 20), paths, strict=True):
         os.utime(path, (1e9 - age, 1e9 - age))
     newest = cached_forward(
         task, model, examples, folder=tmp_path, gigabytes=2.5 * paths[1].stat().st_size / 1e9

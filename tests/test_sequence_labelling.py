@@ -14,9 +14,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import regex
+import strategies
 import torch
 from cases import CASES
-from conftest import SENTENCES
+from conftest import gradient_of
+from tiny_models import SENTENCES
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from seqeval.metrics import f1_score
 from seqeval.scheme import BILOU, IOB1, IOB2, IOBES, IOE2, Entities
 from sklearn.metrics import accuracy_score
@@ -25,7 +29,6 @@ from transformers import pipeline
 from sft_nb.all import DataError, FineTuner, Recipe, SequenceLabelling, split
 from sft_nb.training.baselines import ladder
 from sft_nb.batches.batching import Examples, cut
-from sft_nb.commands.cli import main
 from sft_nb.data.hashes import check_duplicates, row_hashes
 from sft_nb.data.table_reader import read_table
 from sft_nb.evaluation.judging import evaluate
@@ -102,7 +105,8 @@ FILES = {
     ),
     "columns, tabs, Windows line ends, no end": (
         "a.iob",
-        "Ada\tB-PER\r\nmet\tO\r\nMary\tB-PER\r\nShelley\tI-PER\r\n\r\n\r\nin\tO\r\nRome\tB-LOC\r\n.\tO",
+        "Ada\tB-PER\r\nmet\tO\r\nMary\tB-PER\r\nShelley\tI-PER\r\n\r\n\r\n"
+        "in\tO\r\nRome\tB-LOC\r\n.\tO",
         {},
     ),
     "a byte order mark, documents, comments": (
@@ -173,9 +177,10 @@ def test_the_same_rows_from_every_file(kind, tmp_path):
     rows = SequenceLabelling(**settings).read(write(tmp_path/name, text))
     task = SequenceLabelling(**settings)
     assert {"words": list(rows[task.words]), "tags": list(rows[task.tags])} == SAME
+    # reading twice changes nothing
     assert (
         rows.attrs["target"] == task.tags and task.read(rows)[task.tags].tolist() == SAME["tags"]
-    )  # reading twice changes nothing
+    )
 
 
 def test_parquet_and_back_through_every_writer(tmp_path):
@@ -222,43 +227,41 @@ def test_rows_to_predict_need_no_tags(tmp_path):
 
 # --- schemes against seqeval ---
 
-THEIRS = {
-    "IOB1": IOB1, "IOB2": IOB2, "IOE2": IOE2, "BIOES": IOBES, "BILOU": BILOU,
-}  # seqeval's IOE1 says of itself that it is not complete
+# seqeval's IOE1 says of itself that it is not complete
+THEIRS = {"IOB1": IOB1, "IOB2": IOB2, "IOE2": IOE2, "BIOES": IOBES, "BILOU": BILOU}
+
+
 def by_seqeval(tags, scheme):
     return [(e.tag, e.start, e.end) for e in Entities([tags], THEIRS[scheme]).entities[0]]
 
 
-@pytest.mark.parametrize("scheme", THEIRS)
-def test_entities_are_seqevals(scheme):
-    rng, good = random.Random(1), 0
-    for _ in range(6000):
-        tags = [
-            rng.choice(["O", *(f"{l}-{k}" for l in SCHEMES[scheme] for k in ("x", "y-z"))])
-            for _ in range(rng.randrange(6))
-        ]
-        if scheme == "IOB2":
-            assert entities(tags) == by_seqeval(tags, scheme)  # also where they are ungrammatical
-        if wrong_tag(tags, scheme): continue
-        good += 1
-        assert entities(to_iob2(tags, scheme)) == by_seqeval(tags, scheme)
-        assert wrong_tag(to_iob2(tags, scheme), "IOB2") is None
-        assert from_iob2(to_iob2(tags, scheme), scheme) == tags
-    assert good > 500
+@given(strategies.tags("BI", most=6))
+def test_entities_are_seqevals_also_where_they_are_ungrammatical(tags):
+    assert entities(tags) == by_seqeval(tags, "IOB2")
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_sequence_is_refused_where_nobody_would_write_it(scheme):
+@given(st.sampled_from(list(THEIRS)), strategies.sentences())
+def test_entities_are_seqevals_in_every_scheme(scheme, good):
+    tags = from_iob2(good, scheme)
+    assert entities(tags if scheme == "IOB2" else to_iob2(tags, scheme)) == entities(good)
+    assert by_seqeval(tags, scheme) == entities(good)
+
+
+@given(st.sampled_from(list(SCHEMES)), strategies.sentences())
+def test_what_is_written_in_a_scheme_is_read_back(scheme, good):
+    tags = from_iob2(good, scheme)
+    assert wrong_tag(tags, scheme) is None
+    assert to_iob2(tags, scheme) == good
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(list(SCHEMES)), st.data())
+def test_a_sequence_is_refused_where_nobody_would_write_it(scheme, data):
     "Grammatical is exactly what some IOB2 sequence is written as."
-    rng = random.Random(2)
-    for _ in range(3000):
-        tags = [
-            rng.choice(["O", *(f"{l}-{k}" for l in SCHEMES[scheme] for k in "xy")])
-            for _ in range(rng.randrange(1, 5))
-        ]
-        read = to_iob2(tags, scheme)
-        rewritten = from_iob2(read, scheme) if wrong_tag(read, "IOB2") is None else None
-        assert (wrong_tag(tags, scheme) is None) == (rewritten == tags), tags
+    tags = data.draw(strategies.tags(SCHEMES[scheme], least=1, most=4, kinds="xy"))
+    read = to_iob2(tags, scheme)
+    rewritten = from_iob2(read, scheme) if wrong_tag(read, "IOB2") is None else None
+    assert (wrong_tag(tags, scheme) is None) == (rewritten == tags), tags
 
 
 def test_guessing():
@@ -279,34 +282,29 @@ SIGNS = [
 ]
 
 
-def test_offsets_round_trip():
-    rng = random.Random(3)
-    for _ in range(1500):
-        text = "".join(rng.choice(SIGNS) for _ in range(rng.randrange(1, 15)))
-        unit = rng.choice(["word", "character"])
-        places = split_words(text, unit)
-        borders = {m.start() for m in regex.finditer(r"\X", text)} | {len(text)}
-        assert (
-            all(a in borders and b in borders for p in places for a, b in [p])
-            and "".join(text[a:b] for a, b in places)
-            or not places
-        )
-        words = [text[a:b] for a, b in places]
-        assert locate(words, text) == places
-        tags = []
-        for _ in words:
-            tags.append(
-                rng.choice(
-                    [
-                        t
-                        for t in ("O", "B-x", "I-x", "B-y", "I-y")
-                        if may_follow(tags[-1] if tags else "O", t, "IOB2")
-                    ]
-                )
-            )
-        spans = tags_to_spans(tags, places, text)
-        assert spans_to_tags(text, spans, places) == tags
-        assert all(text[s["start"]:s["end"]] == s["text"] for s in spans)
+TEXTS = st.lists(st.sampled_from(SIGNS), min_size=1, max_size=14).map("".join)
+
+
+@settings(max_examples=300)
+@given(TEXTS, st.sampled_from(["word", "character"]), st.data())
+def test_offsets_round_trip(text, unit, data):
+    places = split_words(text, unit)
+    borders = {m.start() for m in regex.finditer(r"\X", text)} | {len(text)}
+    assert {side for place in places for side in place} <= borders
+    words = [text[a:b] for a, b in places]
+    assert all(words) and locate(words, text) == places
+    n = len(words)
+    tags = data.draw(strategies.sentences(least=n, most=n, kinds="xy"))
+    spans = tags_to_spans(tags, places, text)
+    assert spans_to_tags(text, spans, places) == tags
+    assert all(text[s["start"]:s["end"]] == s["text"] for s in spans)
+
+
+def test_words_of_every_sign_are_found():
+    "All but blanks and line ends stand in some word."
+    text = " ".join(SIGNS)
+    found = "".join(text[a:b] for a, b in split_words(text))
+    assert found == "".join(text.split())
 
 
 def test_spans_at_any_wrong_place_are_refused():
@@ -337,9 +335,8 @@ def test_every_word_has_its_pieces(tiny, name):
     _, processor = load(tiny(name), "token-classification", num_labels=3)
     pieces = word_pieces([WORDS, ["stop"], []], processor)
     assert [len(p) for p in pieces] == [10, 1, 0] and all(pieces[0])
-    plain = [
-        "the", "plot", "is", "dull",
-    ]  # words that a blank alone separates: the pieces are those of the text
+    # words that a blank alone separates: the pieces are those of the text
+    plain = ["the", "plot", "is", "dull"]
     assert [t for p in word_pieces([plain], processor)[0] for t in p] == processor(
         " ".join(plain), add_special_tokens=False
     )["input_ids"]
@@ -354,9 +351,9 @@ def test_blanks_of_byte_level_tokenizers(tiny, name):
     bare = processor(words, is_split_into_words=True, add_special_tokens=False)["input_ids"]
     processor.backend_tokenizer.pre_tokenizer.add_prefix_space = True
     theirs = processor(words, is_split_into_words=True, add_special_tokens=False)
-    by_word = [
-        [t for t, w in zip(theirs["input_ids"], theirs.word_ids()) if w == k] for k in range(4)
-    ]
+    by_word = [[], [], [], []]
+    for token, word in zip(theirs["input_ids"], theirs.word_ids(), strict=True):
+        by_word[word].append(token)
     assert ours[1:] == by_word[1:] and sum(ours, []) != bare
     assert word_pieces([words], processor)[0] == by_word  # whoever has set it gets it
 
@@ -373,17 +370,17 @@ def test_which_pieces_are_asked(tiny, name, pieces):
     many = [len(p) for p in word_pieces([WORDS], processor)[0]]
     asked = {w: [] for w in range(10)}
     word = -1
-    for place, label in zip(example["place"][1:-1], example["asked"][1:-1]):
+    for place, label in zip(example["place"][1:-1], example["asked"][1:-1], strict=True):
         word = max(word, place)
         asked[word].append(task.labels[label] if label >= 0 else "")
     assert max(many) > 1
     assert [len(asked[w]) for w in range(10)] == many
     assert [p for p in example["place"] if p >= 0] == list(range(10))
     for w, tag in enumerate(rows.tags[0]):
+        first = tag if pieces != "none" or many[w] == 1 else ""
         later = "O" if tag == "O" else "I" + tag[1:]
-        assert asked[w] == [tag if pieces != "none" or many[w] == 1 else ""] + [
-            later if pieces == "all" else ""
-        ] * (many[w] - 1)
+        if pieces != "all": later = ""
+        assert asked[w] == [first] + [later] * (many[w] - 1)
 
 
 def test_our_frame_is_the_tokenizers(tiny):
@@ -402,6 +399,12 @@ def test_our_frame_is_the_tokenizers(tiny):
 
 # --- too long ---
 
+def room_left(i, window, n):
+    "Words to the nearer end of a window that is not an end of the sentence."
+    begin, end = window
+    return min(i - begin if begin else n, end - 1 - i if end < n else n)
+
+
 def test_windows_are_the_tokenizers(tiny):
     _, processor = load(tiny("bert"), "token-classification", num_labels=2)
     for n in (1, 5, 9, 10, 11, 23, 40):
@@ -414,10 +417,10 @@ def test_windows_are_the_tokenizers(tiny):
             assert [b - a for a, b in ours] == list(map(len, theirs))
             assert {i for a, b in ours for i in range(a, b)} == set(range(n))
             for i in range(n):
-                k = best_window(i, ours, n)
-                room_left = lambda a, b: min(i - a if a else n, b - 1 - i if b < n else n)
-                assert ours[k][0] <= i < ours[k][1]
-                assert room_left(*ours[k]) == max(room_left(a, b) for a, b in ours if a <= i < b)
+                chosen = ours[best_window(i, ours, n)]
+                around = [window for window in ours if window[0] <= i < window[1]]
+                most = max(room_left(i, window, n) for window in around)
+                assert chosen in around and room_left(i, chosen, n) == most
 
 
 class Oracle(torch.nn.Module):
@@ -461,15 +464,14 @@ def oracle(tiny):
 def test_words_after_the_cut_count_as_errors(oracle):
     rows, task, processor, model = oracle
     result = evaluate(task, model, processor, rows)
-    for p, words in zip(result.predictions, rows.words):
-        assert p.value["tags"][:18] == ["B-V" if w in "aeiou" else "O" for w in words[:18]] and set(
-            p.value["tags"][18:]
-        ) <= {UNSEEN}
+    for p, words in zip(result.predictions, rows.words, strict=True):
+        tags = p.value["tags"]
+        assert tags[:18] == ["B-V" if w in "aeiou" else "O" for w in words[:18]]
+        assert tags[18:] == [UNSEEN] * len(words[18:])
     assert [p.score for p in result.predictions][1:3] == [0.0, 0.0]
     seen = 3 + 18 + 18 + 1
-    assert result.metrics["token_accuracy"] == pytest.approx(
-        seen / 144
-    )  # the O among the unseen are not right either
+    # the O among the unseen are not right either
+    assert result.metrics["token_accuracy"] == pytest.approx(seen / 144)
     found = sum(len(entities(t[:18])) for t in rows.tags)
     there = sum(len(entities(t)) for t in rows.tags)
     assert result.metrics["recall"] == pytest.approx(found / there)
@@ -489,7 +491,7 @@ def test_windows_read_every_word_once(oracle, stride):
     rows, task, processor, model = oracle
     task = replace(task, stride=stride)
     examples = task.encode_all(rows, processor)
-    for e, words in zip(examples, rows.words):
+    for e, words in zip(examples, rows.words, strict=True):
         assert sorted(p for p in e["place"] if p >= 0) == list(range(len(words)))
         assert sum(a >= 0 for a in e["asked"]) == len(words)
         assert max(e["windows"]) <= 20 and sum(e["windows"]) == len(e["input_ids"])
@@ -591,9 +593,7 @@ def test_packed_and_cut_the_gradient_is_one(name, tiny):
     into_rows = packer(task, model, examples)
     def gradient(pieces):
         effective_gradient(task, model, pieces)
-        return torch.cat(
-            [p.grad.flatten() for p in model.parameters() if p.grad is not None]
-        ).double()
+        return gradient_of(model)
     whole = gradient([examples.batch(range(10))])
     for size in (1, 3, 10):
         pieces = [into_rows(examples.batch(i)) for i in cut(range(10), size)]
@@ -608,27 +608,33 @@ def test_deberta_is_refused_before_training(tiny):
 
 # --- metrics ---
 
-def test_metrics_are_seqevals_and_sklearns():
-    rng, task = random.Random(5), SequenceLabelling(labels=["O", "B-x", "I-x", "B-y", "I-y"])
-    for _ in range(100):
-        n = [rng.randrange(1, 8) for _ in range(4)]
-        said, true = ([[rng.choice(task.labels) for _ in range(k)] for k in n] for _ in range(2))
-        got = task.metrics(
-            [Prediction({"tags": t, "spans": []}) for t in said], [{"tags": t} for t in true]
-        )
-        assert (
-            got["f1"]
-            == pytest.approx(f1_score(true, said, mode="strict", scheme=IOB2, zero_division=0))
-            == pytest.approx(entity_f1(said, true))
-        )
-        assert got["f1_lenient"] == pytest.approx(f1_score(true, said, zero_division=0))
-        assert got["token_accuracy"] == pytest.approx(accuracy_score(sum(true, []), sum(said, [])))
-        table = task.tables(
-            [Prediction({"tags": t, "spans": []}) for t in said], [{"tags": t} for t in true]
-        )
-        assert table["words"].to_numpy().sum() == sum(n)
-        if "per type" in table:
-            assert table["per type"].entities.sum() == sum(len(entities(t)) for t in true)
+FIVE_TAGS = ["O", "B-x", "I-x", "B-y", "I-y"]
+
+
+@st.composite
+def answered(draw):
+    "(said, true): tags of a few sentences, twice."
+    sentence = st.lists(st.tuples(*[st.sampled_from(FIVE_TAGS)] * 2), min_size=1, max_size=7)
+    both = draw(st.lists(sentence, min_size=1, max_size=4))
+    return tuple([[pair[side] for pair in words] for words in both] for side in (0, 1))
+
+
+@given(answered())
+def test_metrics_are_seqevals_and_sklearns(both):
+    (said, true), task = both, SequenceLabelling(labels=FIVE_TAGS)
+    answers = [Prediction({"tags": t, "spans": []}) for t in said]
+    targets = [{"tags": t} for t in true]
+    found = task.metrics(answers, targets)
+    strict = f1_score(true, said, mode="strict", scheme=IOB2, zero_division=0)
+    assert found["f1"] == pytest.approx(strict) == pytest.approx(entity_f1(said, true))
+    assert found["f1_lenient"] == pytest.approx(f1_score(true, said, zero_division=0))
+    right = accuracy_score(sum(true, []), sum(said, []))
+    assert found["token_accuracy"] == pytest.approx(right)
+    tables = task.tables(answers, targets)
+    assert tables["words"].to_numpy().sum() == sum(map(len, true))
+    many = sum(len(entities(t)) for t in true)
+    assert ("per type" in tables) >= bool(many)
+    if many: assert tables["per type"].entities.sum() == many
 
 
 def test_nothing_to_find():
@@ -711,7 +717,7 @@ def test_eight_sentences_by_heart_before_and_after_saving(learned, name):
         p.value["tags"] for p in again.predict(tagged().words.tolist())
     ] == tagged().tags.tolist()  # lists of words
     assert again.task == tuner.task and again.evaluate(tagged()).metrics["f1"] == 1.0
-    for p, text in zip(again.predict(SENTENCES), SENTENCES):
+    for p, text in zip(again.predict(SENTENCES), SENTENCES, strict=True):
         assert (
             all(text[s["start"] : s["end"]] == s["text"] for s in p.value["spans"])
             and 0 <= p.score <= 1
@@ -725,7 +731,8 @@ def test_plain_transformers_says_the_same(learned, name):
         theirs = pipeline(
             "token-classification", model=str(folder), device="cpu", aggregation_strategy="first"
         )(SENTENCES)
-    for p, found in zip(tuner.predict(SENTENCES), theirs):
+    assert sum(map(len, theirs)) > 8
+    for p, found in zip(tuner.predict(SENTENCES), theirs, strict=True):
         ours = {(s["start"], s["end"], s["label"]) for s in p.value["spans"]}
         assert {(f["start"], f["end"], f["entity_group"]) for f in found} == ours
 
@@ -733,7 +740,7 @@ def test_plain_transformers_says_the_same(learned, name):
 def test_texts_with_difficult_signs(learned):
     tuner, _ = learned("bert")
     texts = ["the 👩‍🚀 asked for a film", "e\u0301 東京 \u200d\ufe0f", "\t<script> i "]
-    for p, text in zip(tuner.predict(texts), texts):
+    for p, text in zip(tuner.predict(texts), texts, strict=True):
         assert len(p.value["tags"]) == len(split_words(text))
         assert all(text[s["start"]:s["end"]] == s["text"] for s in p.value["spans"])
     json.dumps([p.value for p in tuner.predict(texts)])
@@ -768,56 +775,51 @@ def test_the_ladder(tiny):
 
 # --- typed ---
 
-def typed(capsys, *argv):
-    with pytest.raises(SystemExit) as e:
-        main([str(a) for a in argv])
-    out, err = capsys.readouterr()
-    assert e.value.code in (0, None), err
-    return out, err
+@pytest.fixture
+def file(tmp_path):
+    "The sentences three times over, as CoNLL has them."
+    def lines(words, tags): return [f"{w} {t}" for w, t in zip(words, tags, strict=True)]
+    sentences = ["\n".join(lines(r.words, r.tags)) for r in tagged().itertuples()]
+    return write(tmp_path / "data.conll", "\n\n".join(sentences * 3))
 
 
-def test_typed(tiny, tmp_path, capsys):
-    rows = tagged()
-    text = "\n\n".join(
-        "\n".join(f"{w} {t}" for w, t in zip(r["words"], r["tags"]))
-        for r in rows.to_dict("records")
-        for _ in range(3)
-    )
-    path, run = write(tmp_path/"data.conll", text), tmp_path/"run"
-    out, _ = typed(
-        capsys, "fine-tune", path, "--task", "sequence-labelling", "--model", tiny("bert"),
-        "--out", run, "--epochs", 25, "--learning-rate", 3e-3, "--batch-size", 8, "--stride",
-        8, "--json",
+@pytest.fixture
+def typed_run(tiny, file, tmp_path, sft):
+    run = tmp_path / "run"
+    out, _ = sft(
+        "fine-tune", file, "--task", "sequence-labelling", "--model", tiny("bert"), "--out", run,
+        "--epochs", 25, "--learning-rate", 3e-3, "--batch-size", 8, "--stride", 8, "--json",
     )
     assert 0 <= json.loads(out.splitlines()[-1])["valid"]["f1"] <= 1
+    return run
+
+
+def test_typed(typed_run, file, tmp_path, sft):
+    run, report, both = typed_run, tmp_path / "report", tmp_path / "both.parquet"
     assert FineTuner.load(run).task.stride == 8
-    out, _ = typed(capsys, "evaluate", run, path, "--json")
+    out, _ = sft("evaluate", run, file, "--json")
     assert {"f1", "token_accuracy"} <= set(json.loads(out.splitlines()[-1])["metrics"])
-    out, _ = typed(
-        capsys, "evaluate", run, run / "certify.csv", "--out", tmp_path / "report"
-    )  # lists in a CSV come back
-    assert (tmp_path/"report"/"table_per_type.csv").exists()
-    assert (tmp_path/"report"/"plot.svg").exists()
-    typed(capsys, "predict", run, path, "--out", tmp_path/"answers.jsonl")
-    answers = [json.loads(line) for line in (tmp_path/"answers.jsonl").read_text().splitlines()]
+    sft("evaluate", run, run / "certify.csv", "--out", report)  # lists in a CSV come back
+    assert (report / "table_per_type.csv").exists()
+    assert (report / "plot.svg").exists()
+    sft("predict", run, file, "--out", tmp_path / "answers.jsonl")
+    answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert len(answers) == 24 and set(answers[0]["prediction"]) == {"tags", "spans"}
-    out, err = typed(capsys, "predict", run, "--text", "i wanted a film", "--text", "<b> & you")
+    out, err = sft("predict", run, "--text", "i wanted a film", "--text", "<b> & you")
     table = pd.read_csv(io.StringIO(out))
     assert [set(json.loads(p)) for p in table.prediction] == [{"tags", "spans"}] * 2
     assert list(table.text) == ["i wanted a film", "<b> & you"]
     assert err == ""
-    typed(capsys, "predict", run, path, "--text", "one more", "--out", tmp_path/"both.parquet")
-    assert len(read_table(tmp_path/"both.parquet")) == 25
+    sft("predict", run, file, "--text", "one more", "--out", both)
+    assert len(read_table(both)) == 25
 
 
-def test_help_names_the_settings(capsys, monkeypatch):
+def test_help_names_the_settings(sft, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    out, _ = typed(capsys, "fine-tune", "--task", "sequence-labelling", "--help")
-    assert all(
-        f"--{o}" in out
-        for o in (
-            "words", "tags", "stride", "tag-column", "scheme", "sentence", "tag-names",
-            "pieces", "max-length",
-        )
+    out, _ = sft("fine-tune", "--task", "sequence-labelling", "--help")
+    options = (
+        "words", "tags", "stride", "tag-column", "scheme", "sentence", "tag-names", "pieces",
+        "max-length",
     )
+    assert [name for name in options if f"--{name}" not in out] == []
     assert "--labels" not in out

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import torch
-from conftest import SENTENCES
+from tiny_models import SENTENCES
 
 from sft_nb.all import (
     FineTuner, Recipe, RECIPES, SequenceLabelling, TextClassification, TextRegression, split,
@@ -229,28 +229,17 @@ def test_tags_without_a_table_are_those_of_the_rows():
 )
 def test_training_has_every_class(rows, classes):
     "Our own split is no reason why a class cannot be learned."
-    table = TextClassification().read(
-        pd.DataFrame(
-            {
-                "text": [f"text {i}" for i in range(rows)],
-                "label": [f"class {i % classes}" for i in range(rows)],
-            }
-        )
-    )
+    texts, labels = ([f"{kind} {i}" for i in range(rows)] for kind in ("text", "class"))
+    labels = labels[:classes] * (rows // classes + 1)
+    table = TextClassification().read(pd.DataFrame({"text": texts, "label": labels[:rows]}))
     for seed in range(5):
         parts = split(table, seed=seed)
         assert set(parts.train.label) == set(table.label) and len(parts.valid) == round(.2 * rows)
 
 
 def test_answers_that_are_hardly_repeated_are_no_classes():
-    table = TextClassification().read(
-        pd.DataFrame(
-            {
-                "text": [f"text {i}" for i in range(30)],
-                "label": [f"{i // 1.2:.0f}" for i in range(30)],
-            }
-        )
-    )
+    texts, labels = [f"text {i}" for i in range(30)], [f"{i // 1.2:.0f}" for i in range(30)]
+    table = TextClassification().read(pd.DataFrame({"text": texts, "label": labels}))
     assert split(table).stratify is None
 
 
@@ -269,9 +258,11 @@ def test_a_broken_network_is_not_saved(tiny, tmp_path, value):
 def test_fits_in_threads_are_fits_alone(tiny):
     "Dropout draws from torch's one generator: two fits at once would share it."
     recipe = Recipe(epochs=1, learning_rate=1e-3, precision="fp32")
-    fit = lambda _: (
-        FineTuner(TextClassification(), tiny("bert"), recipe).fit(ROWS).evaluate(ROWS).loss
-    )
+
+    def fit(_):
+        tuner = FineTuner(TextClassification(), tiny("bert"), recipe).fit(ROWS)
+        return tuner.evaluate(ROWS).loss
+
     alone = fit(0)
     with ThreadPoolExecutor(3) as pool:
         assert list(pool.map(fit, range(3))) == [alone] * 3

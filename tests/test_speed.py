@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import same_weights
 from scipy.stats import chisquare, norm
 from torch import nn
 
@@ -92,9 +93,8 @@ def test_dropout_keeps_as_often_as_it_says_and_forgets_at_once(p):
     assert abs(rate - (1 - p)) < 1e-5
     assert mask.unique().tolist() == [0, pytest.approx(1 / rate, rel=1e-6)]
     assert abs(norm.ppf(norm.sf((keep.mean() - rate) / np.sqrt(rate * (1 - rate) / keep.size)))) < 4
-    patterns = np.bincount(
-        keep @ (1 << np.arange(8)), minlength=256
-    )  # two draws of four decisions: 256 patterns
+    # two draws of four decisions: 256 patterns
+    patterns = np.bincount(keep @ (1 << np.arange(8)), minlength=256)
     ones = np.array([bin(i).count("1") for i in range(256)])
     expected = len(keep) * rate ** ones * (1 - rate) ** (8 - ones)
     large = expected > 20
@@ -145,9 +145,10 @@ def test_a_run_without_the_untouched_rows_ends_in_the_same_weights(wide, rows):
     """
     recipe = RECIPE.but(dropout=0.0, max_grad_norm=0.1)
     plain, quick = (tuner_with(use, wide, recipe).fit(rows) for use in ((), SHORTCUTS))
+    # no dice: nothing is dropped
     assert [u.split()[0] for u in quick.run.quick.used] == [
         "rows", "tokens", "first",
-    ]  # no dice: nothing is dropped
+    ]
     a, b = plain.model.state_dict(), quick.model.state_dict()
     assert list(a) == list(b) and apart(b, a) < 1e-6
     name = "bert.embeddings.word_embeddings.weight"
@@ -167,8 +168,7 @@ def test_the_model_is_an_ordinary_one_afterwards(wide, rows, tmp_path):
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in tuner.model.modules())
     with quiet():
         theirs = AutoModelForSequenceClassification.from_pretrained(tuner.save(tmp_path / "run"))
-    for a, b in zip(theirs.state_dict().values(), tuner.model.state_dict().values()):
-        assert torch.equal(a, b)
+    assert same_weights(theirs, tuner.model)
 
 
 def test_who_looks_at_parameters_sees_them_all(wide, rows):
@@ -260,9 +260,8 @@ def test_gradients_without_pads_are_those_with_pads(tiny, rows, name, expected):
         )
     assert quick.used == expected
     difference = apart(gradients[1], gradients[0])
-    assert (
-        flat(gradients[0]).norm() > 0 and difference <= 1e-9
-    )  # in 64 bits nothing hides behind rounding
+    # in 64 bits nothing hides behind rounding
+    assert flat(gradients[0]).norm() > 0 and difference <= 1e-9
 
 
 def test_sixteen_bits_work_too(wide, rows):
@@ -342,7 +341,7 @@ def test_whoever_asks_for_more_gets_what_transformers_gives(wide, rows):
         model.train()
         quick.undo()
     assert want["with"][0].shape[:2] == want["with"][1].shape[:2] == (b, t)
-    for a, b in zip(want["with"], want["without"]):
+    for a, b in zip(want["with"], want["without"], strict=True):
         assert torch.allclose(a, b, atol=1e-6)
 
 
@@ -399,7 +398,8 @@ def tuple_blocks(monkeypatch):
             hidden_states = layer(hidden_states, attention_mask, **kwargs)[0]
         return bert.BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden_states)
 
-    as_tuple = lambda self, *args, **kwargs: (plain(self, *args, **kwargs),)
+    def as_tuple(self, *args, **kwargs):
+        return (plain(self, *args, **kwargs),)
     monkeypatch.setattr(bert.BertLayer, "forward", as_tuple)
     monkeypatch.setattr(bert.BertEncoder, "forward", encoder)
 
@@ -546,17 +546,13 @@ def test_resumed_is_bitwise_uninterrupted(wide, rows, tmp_path, at):
     class Stop(Lines):
         def step(self, run): run.interrupted = run.interrupted or run.position.step == at
 
-    whole = tuner_with(SHORTCUTS, wide, RECIPE).fit(rows[:32], rows[32:]).model.state_dict()
-    again = tuner_with(SHORTCUTS, wide, RECIPE).fit(rows[:32], rows[32:]).model.state_dict()
+    whole = tuner_with(SHORTCUTS, wide, RECIPE).fit(rows[:32], rows[32:]).model
+    again = tuner_with(SHORTCUTS, wide, RECIPE).fit(rows[:32], rows[32:]).model
     stopped = tuner_with(SHORTCUTS, wide, RECIPE, out=tmp_path / "run")
     assert stopped.fit(rows[:32], rows[32:], listeners=[Stop()]).interrupted
-    resumed = (
-        tuner_with(SHORTCUTS, wide, RECIPE, out=tmp_path / "run")
-        .fit(rows[:32], rows[32:], resume="auto")
-        .model.state_dict()
-    )
-    for k in whole:
-        assert torch.equal(whole[k], again[k]) and torch.equal(whole[k], resumed[k]), k
+    resumed = tuner_with(SHORTCUTS, wide, RECIPE, out=tmp_path / "run")
+    resumed.fit(rows[:32], rows[32:], resume="auto")
+    assert same_weights(whole, again) and same_weights(whole, resumed.model)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -595,42 +591,36 @@ def test_work_is_counted_as_torch_counts_it(tiny, rows, use, picked):
     assert asked <= ours  # a model's definition asks for no pads
 
 
+def bench(*flags):
+    "What the bench prints, line by line."
+    done = subprocess.run(
+        [sys.executable, BENCH, *flags], capture_output=True, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.splitlines()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_the_bench_works_and_skips_what_it_has(tiny, tmp_path):
-    results = tmp_path / "speed.json"
-    def bench(*flags):
-        done = subprocess.run(
-            [
-                sys.executable, BENCH, "--rows", "64", "--batch", "16", "--checkpoint",
-                str(tiny("bert")), "--results", results, *flags,
-            ],
-            capture_output=True,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        return done.stdout.splitlines()
-    told = bench("--repeats", "1", "--ways", "trainer_default,trainer_tuned,bare,sft_nb")
+    few = (
+        "--rows", "64", "--batch", "16", "--checkpoint", str(tiny("bert")), "--results",
+        tmp_path / "speed.json",
+    )
+    told = bench(*few, "--repeats", "1", "--ways", "trainer_default,trainer_tuned,bare,sft_nb")
     last = json.loads(told[-1])
     assert set(last) == {"ratios", "mfu"}
     assert set(last["ratios"]) == {"trainer_default", "trainer_tuned"}
     assert last["mfu"] > 0
-    assert [line.split()[1] for line in told if line[:1] == "0"] == [
-        "peak", "trainer_default", "trainer_tuned", "bare", "sft_nb",
-    ]
-    again = bench("--repeats", "2", "--ways", "sft_nb")
-    assert [line.split()[:2] for line in again if line[:1] in "01"] == [
-        ["1", "peak"],
-        ["1", "sft_nb"],
-    ]  # the first repeat is there
-    gap = json.loads(bench("--accuracy", "--seeds", "1", "--valid-rows", "40")[-1])
-    assert gap["seeds"] == 1
-    assert not [
-        line
-        for line in bench("--accuracy", "--seeds", "1", "--valid-rows", "40")[:-1]
-        if "accuracy" in line
-    ]
+    ways = [line.split()[1] for line in told if line[:1] == "0"]
+    assert ways == ["peak", "trainer_default", "trainer_tuned", "bare", "sft_nb"]
+    again = bench(*few, "--repeats", "2", "--ways", "sft_nb")
+    ran = [line.split()[:2] for line in again if line[:1] in "01"]
+    assert ran == [["1", "peak"], ["1", "sft_nb"]], "the first repeat is there"
+    accuracy = (*few, "--accuracy", "--seeds", "1", "--valid-rows", "40")
+    assert json.loads(bench(*accuracy)[-1])["seeds"] == 1
+    assert not [line for line in bench(*accuracy)[:-1] if "accuracy" in line]
 
 
 @pytest.mark.gpu
@@ -642,14 +632,8 @@ def test_on_a_graphics_card(wide, rows, tmp_path):
     tuner = tuner_with(SHORTCUTS, wide, RECIPE).fit(rows)
     assert [u.split()[0] for u in tuner.run.quick.used] == ["rows"]
     assert not any(isinstance(m, TouchedRows) for m in tuner.model.modules())
-    done = subprocess.run(
-        [
-            sys.executable, BENCH, "--checkpoint", "bert-base", "--length", "128", "--rows",
-            "1600", "--repeats", "1", "--ways", "trainer_default,trainer_tuned,sft_nb",
-            "--results", tmp_path / "r.json",
-        ],
-        capture_output=True,
-        text=True,
+    bench(
+        "--checkpoint", "bert-base", "--length", "128", "--rows", "1600", "--repeats", "1",
+        "--ways", "trainer_default,trainer_tuned,sft_nb", "--results", tmp_path / "r.json",
     )
-    assert done.returncode == 0, done.stderr[-2000:]
     assert torch.cuda.get_device_name() in next(iter(json.loads((tmp_path / "r.json").read_text())))

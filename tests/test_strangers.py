@@ -9,7 +9,8 @@ import shutil
 
 import pytest
 import torch
-from conftest import SENTENCES
+from conftest import same_weights
+from tiny_models import CHINESE, SENTENCES
 from safetensors.torch import load_file, save_file
 
 from sft_nb.all import FineTuner, Recipe, SFTError, TextClassification
@@ -120,9 +121,7 @@ def test_code_is_not_chosen(field, value, folder, tiny):
     assert getattr(config, "quantization_config", None) is None
     model, _ = load(folder, "sequence-classification")
     plain, _ = load(tiny("bert"), "sequence-classification")
-    assert all(
-        torch.equal(a, b) for a, b in zip(model.state_dict().values(), plain.state_dict().values())
-    )
+    assert same_weights(model, plain)
     assert model.config._attn_implementation == plain.config._attn_implementation
 
 
@@ -297,7 +296,7 @@ def test_weights_in_another_unit_are_taken(folder):
 
 # --- a tokenizer for another language ---
 
-ENGLISH_CHINESE = ["这部电影很温暖也很好笑", "情节无聊笑话老套", "从头到尾都是享受", "两个小时的噪音没有一点想法"] * 2
+ENGLISH_CHINESE = CHINESE[:4] * 2
 
 
 @pytest.mark.parametrize(

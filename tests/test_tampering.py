@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import SENTENCES
+from tiny_models import SENTENCES
 
 from sft_nb.all import FineTuner, Recipe, TextClassification, split
 from sft_nb.certification.certificate import Certificate, _sealed, verify

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import SENTENCES
+from conftest import same_tensors
+from tiny_models import SENTENCES
 from safetensors.torch import load_file
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
@@ -58,14 +59,14 @@ def test_plain_transformers_gives_the_users_unit(name, tiny, tmp_path):
     before = {k: v.clone() for k, v in tuner.model.state_dict().items()}
     ours = np.array([p.value for p in tuner.predict(SENTENCES)])
     folder = tuner.save(tmp_path/"run")
-    assert all(
-        torch.equal(v, before[k]) for k, v in tuner.model.state_dict().items()
-    ) and not hasattr(tuner.model.config, "sft_nb_unit")  # saving changed nothing
+    assert same_tensors(tuner.model.state_dict(), before), "saving changed nothing"
+    assert not hasattr(tuner.model.config, "sft_nb_unit")
     raw, config = outputs(folder)
     left = config.sft_nb_unit
+    # GPT-2's head has no bias
     assert left["multiply"] == [1.0] and (left["add"] == [0.0]) == (
         name != "gpt2"
-    )  # GPT-2's head has no bias
+    )
     np.testing.assert_allclose(raw[:, 0] * left["multiply"][0] + left["add"][0], ours, rtol=1e-5)
     assert config.problem_type == "regression" and config.id2label == {0: "minutes"}
     assert (
@@ -148,7 +149,7 @@ def test_a_saved_run_is_trained_further_in_another_unit(tiny, tmp_path):
 def test_a_tuner_saves_the_same_twice(tiny, tmp_path):
     tuner = FineTuner(TextRegression(number="minutes"), tiny("bert"), SHORT.but(epochs=2)).fit(ROWS)
     one, two = (load_file(tuner.save(tmp_path/n)/"model.safetensors") for n in "ab")
-    assert all(torch.equal(v, two[k]) for k, v in one.items())
+    assert same_tensors(one, two)
 
 
 # --- unit, loss, missing cells ---
@@ -188,9 +189,10 @@ def test_the_loss_is_torchs(tiny):
         F.mse_loss(out.logits, y).item(), rel=1e-6
     )
     assert task.weigh(batch) == {"loss": 16.0}
+    # and that of transformers
     assert out.loss is None and model(**batch.inputs, labels=y).loss.item() == pytest.approx(
         F.mse_loss(out.logits, y).item(), rel=1e-6
-    )  # and that of transformers
+    )
 
 
 def test_an_empty_cell_takes_no_part(tiny):
@@ -209,10 +211,10 @@ def test_an_empty_cell_takes_no_part(tiny):
     result = FineTuner(task, tiny("bert"), SHORT.but(epochs=1)).fit(rows, rows).evaluate(rows)
     table = result.tables["per target"]
     assert table["rows"].to_dict() == {"minutes": 8, "year": 5}
+    assert task.targets() == ["minutes", "year"]
     for c in task.targets():
-        said, true = zip(
-            *[(p.value[c], t[c]) for p, t in zip(result.predictions, targets) if c in t]
-        )
+        pairs = [(p, t) for p, t in zip(result.predictions, targets, strict=True) if c in t]
+        said, true = [p.value[c] for p, _ in pairs], [t[c] for _, t in pairs]
         assert table.loc[c, "rmse"] == pytest.approx(root_mean_squared_error(true, said))
         assert result.metrics[f"rmse_{c}"] == table.loc[c, "rmse"]
         assert result.metrics[f"mae_{c}"] == table.loc[c, "mae"]

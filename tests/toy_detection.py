@@ -1,6 +1,6 @@
-"""A detection task outside the package:
+"""A detection task outside the package.
 
-rows without any target, two loss terms, augmentation, a model of its own.
+Rows without any target, two loss terms, augmentation, a model of its own.
 """
 from dataclasses import dataclass
 from typing import ClassVar
@@ -38,16 +38,10 @@ class ToyDetection(Task):
             ), None
 
     def encode(self, row, processor, rng=None):
-        image = torch.tensor(
-            np.array(
-                row[self.image].tolist() if hasattr(row[self.image], "tolist") else row[self.image]
-            ),
-            dtype=torch.float32,
-        )
+        image = torch.tensor(np.array(list(row[self.image])), dtype=torch.float32)
         boxes = self.target(row) if row.get(self.boxes) is not None else None
-        if (
-            boxes is not None and rng is not None and rng.random() < 0.5
-        ):  # turned: rows become columns, and boxes follow
+        turned = boxes is not None and rng is not None and rng.random() < 0.5
+        if turned:  # rows become columns, and boxes follow
             image, boxes = image.T, sorted((y, x, h, w) for x, y, w, h in boxes)
         return {"image": image[None]} | ({} if boxes is None else {"boxes": boxes})
 
@@ -55,9 +49,8 @@ class ToyDetection(Task):
         heat, sizes, there = (torch.zeros(len(examples), c, SIZE, SIZE) for c in (1, 2, 1))
         for i, e in enumerate(examples):
             for x, y, w, h in e.get("boxes", ()):
-                heat[i, 0, y, x], there[i, 0, y, x], sizes[i, :, y, x] = (
-                    1, 1, torch.tensor([w, h]).float(),
-                )
+                heat[i, 0, y, x] = there[i, 0, y, x] = 1
+                sizes[i, :, y, x] = torch.tensor([w, h]).float()
         targets = {"heat": heat, "sizes": sizes, "there": there} if "boxes" in examples[0] else {}
         return Batch(
             {"input": torch.stack([e["image"] for e in examples])},
@@ -77,30 +70,28 @@ class ToyDetection(Task):
         }
 
     def decode(self, out, batch):
-        p = out[:, 0].sigmoid()
-        at = [(q > self.threshold).nonzero().tolist() for q in p]
-        found = [
-            sorted((x, y, *(int(v) for v in o[1:, y, x].round())) for y, x in yx)
-            for o, yx in zip(out, at)
-        ]
-        return [Prediction(f, q.max().item()) for f, q in zip(found, p)]
+        return list(map(self.answer, out))
+
+    def answer(self, out):
+        "The boxes of one picture, from its three maps."
+        p = out[0].sigmoid()
+        corners = (p > self.threshold).nonzero().tolist()
+        found = [(x, y, *out[1:, y, x].round().int().tolist()) for y, x in corners]
+        return Prediction(sorted(found), p.max().item())
 
     def score(self, prediction, target):
         hit = len(set(map(tuple, prediction.value)) & set(target))
-        return (
-            1.0
-            if not (prediction.value or target)
-            else 2 * hit / (len(prediction.value) + len(target))
-        )
+        many = len(prediction.value) + len(target)
+        return 2 * hit / many if many else 1.0
 
     def metrics(self, predictions, targets):
-        return {"f1": float(np.mean([self.score(p, t) for p, t in zip(predictions, targets)]))}
+        return {"f1": float(np.mean(list(map(self.score, predictions, targets))))}
 
 
 def scenes(n, seed=0):
-    """Pictures with zero to two boxes:
+    """Pictures with zero to two boxes.
 
-    a bright pixel each, whose two neighbours tell width and height.
+    A bright pixel each, whose two neighbours tell width and height.
     """
     rng, rows = np.random.default_rng(seed), []
     for k in range(n):

@@ -1,17 +1,18 @@
-"""What certificates are tried out on: writes results/certification_pool.json and results/certification_seeds.json, one finished step at a time.
+"""What certificates are tried out on: writes results/certification_pool.json and
+results/certification_seeds.json, one finished step at a time.
 
-python tests/bench/certification.py [--steps tuned,before,memoriser,tweets,scenes,frozen,tfidf] [--seeds 25]
+python tests/bench/certification.py [--steps tuned,before,…] [--seeds 25]
 
-The pool is most of rotten-tomatoes: thousands of labelled snippets of films that no model here has seen. It stands in for "the population",
-so that we can draw from it a thousand times and look how often a guarantee is broken. What is already in the files is skipped.
+The pool is most of rotten-tomatoes: thousands of labelled snippets of films that no model here has
+seen. It stands in for "the population", so that we can draw from it a thousand times and look how
+often a guarantee is broken. What is already in the files is skipped.
 """
-import argparse, time
 from dataclasses import replace
 
 import numpy as np
 import torch
 from object_detection import RECIPE as DETECTOR
-from series import RESULTS, machine, save, stored
+from series import RESULTS, Spent, command_line, listed, machine, save, stored
 
 from sft_nb.training.baselines import frozen_features, ladder
 from sft_nb.data.splitting import split
@@ -84,16 +85,10 @@ def tuned(file, task, parts):
 def rung(name):
     "A rung of the ladder without fine-tuning, answering pool and valid."
     def run(file, task, parts):
-        return {
-            role: packed(
-                log_odds(
-                    ladder(task, parts.train, parts.valid, rows, "minilm", rungs=(name,)).answers[
-                        name
-                    ]
-                )
-            )
-            for role, rows in (("pool", parts.certify), ("valid", parts.valid))
-        }
+        def odds(rows):
+            climb = ladder(task, parts.train, parts.valid, rows, "minilm", rungs=(name,))
+            return packed(log_odds(climb.answers[name]))
+        return {"pool": odds(parts.certify), "valid": odds(parts.valid)}
     return run
 
 
@@ -110,10 +105,8 @@ def memoriser(file, task, parts):
     with their own labels, and with labels dealt out at random.
     """
     few, out = parts.train.sample(200, random_state=0).reset_index(drop=True), {}
-    for name, labels in (
-        ("true labels", few.label),
-        ("shuffled labels", few.label.sample(frac=1, random_state=1).to_numpy()),
-    ):
+    shuffled = few.label.sample(frac=1, random_state=1).to_numpy()
+    for name, labels in (("true labels", few.label), ("shuffled labels", shuffled)):
         rows = few.assign(label=labels)
         tuner = FineTuner(task, "minilm", BY_HEART).fit(rows)
         seen, unseen = tuner.evaluate(rows), tuner.evaluate(parts.certify.head(2000))
@@ -135,25 +128,28 @@ class Words(SequenceLabelling):
 
 
 def entity_tweets(file, task, parts):
-    """Per tweet that neither training nor selection saw:
+    """How sure the model is that a word belongs to an entity, in tweets that it did not see.
 
-    how sure the model is that a word belongs to an entity (1 where it says so, else 1 minus its
-    confidence in O).
+    1 where it says so, else 1 minus its confidence in O. Neither training nor selection saw them.
     """
     task = Words()
     drawn = split(task.read(tweets()), valid_size=200, certify_size=1000, seed=42)
-    tuner = FineTuner(
-        task, "minilm", Recipe(epochs=5, learning_rate=1e-3, depth_decay=0.7, batch_size=16)
-    ).fit(drawn.train, drawn.valid)
+    recipe = Recipe(epochs=5, learning_rate=1e-3, depth_decay=0.7, batch_size=16)
+    tuner = FineTuner(task, "minilm", recipe).fit(drawn.train, drawn.valid)
     result = tuner.evaluate(drawn.certify)
-    sure = [
-        [1.0 if t != "O" else 1 - p for t, p in zip(a.value["tags"], a.value["probs"])]
-        for a in result.predictions
+
+    def sure(answer):
+        tagged = zip(answer["tags"], answer["probs"], strict=True)
+        return [1.0 if tag != "O" else 1 - p for tag, p in tagged]
+
+    found = [
+        list(zip(sure(answer.value), target["tags"], strict=True))
+        for answer, target in zip(result.predictions, result.targets, strict=True)
     ]
-    true = [[t != "O" for t in target["tags"]] for target in result.targets]
-    chosen = lambda want: [
-        packed(s for s, t in zip(ss, ts) if t == want) for ss, ts in zip(sure, true)
-    ]
+
+    def chosen(entities):
+        return [packed(s for s, t in words if (t != "O") == entities) for words in found]
+
     return {
         "f1": result.metrics["f1"],
         "n": {role: len(rows) for role, rows in drawn.roles.items()},
@@ -168,20 +164,21 @@ def digits_in_scenes(file, task, parts):
     the score that finds each digit (0: none does), and the scores of the answers that find nothing.
     """
     train, new = digit_scenes(2000, "train", 0), digit_scenes(1000, "certify")
-    tuner = FineTuner(ObjectDetection(size=128, least=0.01), "efficientnet-lite0", DETECTOR).fit(
-        train
-    )
+    task = ObjectDetection(size=128, least=0.01)
+    tuner = FineTuner(task, "efficientnet-lite0", DETECTOR).fit(train)
     result = tuner.evaluate(new)
-    pairs = [(a.value, t) for a, t in zip(result.predictions, result.targets)]
-    wrong = [
-        [a["score"] for a, kind in zip(said, sort_answers(said, true)[0]) if kind != "right"]
-        for said, true in pairs
-    ]
+    answers = [a.value for a in result.predictions]
+    pairs = list(zip(answers, result.targets, strict=True))
+
+    def wrong(said, true):
+        kinds, *_ = sort_answers(said, true)
+        return [a["score"] for a, kind in zip(said, kinds, strict=True) if kind != "right"]
+
     return {
         "ap50": result.metrics["ap50"],
         "n": {"train": len(train), "certify": len(new)},
         "objects": [packed(found_scores(*p)) for p in pairs],
-        "other boxes": [packed(w) for w in wrong],
+        "other boxes": [packed(wrong(*p)) for p in pairs],
     }
 
 
@@ -192,9 +189,9 @@ STEPS = {
 
 
 def one_seed(train, fresh, pool, settings, seed, batch=16):
-    """A linear head on frozen features:
+    """A linear head on frozen features, and its answers to the pool's rows.
 
-    200 snippets drawn by the seed, its own start and order; its answers to the pool's rows.
+    The seed draws 200 snippets, the head's start and its order.
     """
     few = rng_for("200 labels", seed).permutation(len(train))[:200]
     x, y, order = train[few], fresh[few].long(), rng_for("order", seed)
@@ -202,13 +199,12 @@ def one_seed(train, fresh, pool, settings, seed, batch=16):
         head = torch.nn.Linear(x.shape[1], 2)
     optimizer = torch.optim.AdamW(head.parameters(), lr=settings["learning_rate"])
     steps = settings["epochs"] * -(-len(x) // batch)
-    step = 0
+    step, schedule = 0, "linear" if settings["decay"] else "constant"
     for _ in range(settings["epochs"]):
         for at in torch.from_numpy(order.permutation(len(x))).split(batch):
+            factor = rate_factor(step, steps, settings["warmup"], schedule)
             for g in optimizer.param_groups:
-                g["lr"] = settings["learning_rate"] * rate_factor(
-                    step, steps, settings["warmup"], "linear" if settings["decay"] else "constant"
-                )
+                g["lr"] = settings["learning_rate"] * factor
             loss = torch.nn.functional.cross_entropy(head(x[at]), y[at])
             optimizer.zero_grad()
             loss.backward()
@@ -224,18 +220,17 @@ def seeds(task, parts, n):
     "All seeds of both recipes; the body is frozen and answers once."
     learned, rows = task.learn(parts.train), parts.certify.head(1000)
     model, processor = learned.build("minilm")
-    train, pool = (
-        torch.from_numpy(frozen_features(learned, model, processor, r)) for r in (parts.train, rows)
-    )
+
+    def features(rows):
+        return torch.from_numpy(frozen_features(learned, model, processor, rows))
+
+    train, pool = features(parts.train), features(rows)
     mean, spread = train.mean(0), train.std(0)
+    train, pool = (train - mean) / spread, (pool - mean) / spread
     fresh = torch.tensor((parts.train.label == "fresh").to_numpy())
-    runs = {
-        name: {
-            str(s): one_seed((train - mean) / spread, fresh, (pool - mean) / spread, settings, s)
-            for s in range(n)
-        }
-        for name, settings in RECIPES.items()
-    }
+    runs = {}
+    for name, settings in RECIPES.items():
+        runs[name] = {str(s): one_seed(train, fresh, pool, settings, s) for s in range(n)}
     return {
         "recipes": RECIPES,
         "what": "linear heads on frozen features, 200 labels each",
@@ -246,41 +241,39 @@ def seeds(task, parts, n):
     }
 
 
+def take_step(name, file, task, parts):
+    "One step of the pool's file, unless it is there already."
+    whole = name in ("memoriser", "tweets", "scenes")
+    into = file if whole else file["log odds of fresh, in thousandths"]
+    if name in into: return
+    spent = Spent()
+    into[name] = STEPS[name](file, task, parts)
+    file["machine"] = machine()
+    file.setdefault("seconds", {})[name] = spent.seconds
+    save(file, POOL)
+    print(name, file["seconds"][name], flush=True)
+
+
+def accuracies(runs, truth):
+    right = [[a == b for a, b in zip(r["fresh"], truth, strict=True)] for r in runs.values()]
+    return np.mean(right, axis=1).round(3)
+
+
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--steps", default=",".join(STEPS))
     parser.add_argument("--seeds", type=int, default=25)
     args = parser.parse_args()
     task, parts = rows_by_role()
     file = stored(POOL, None) or begin({})
-    for name in filter(None, args.steps.split(",")):
-        into = (
-            file
-            if name in ("memoriser", "tweets", "scenes")
-            else file["log odds of fresh, in thousandths"]
-        )
-        if name in into: continue
-        start = time.perf_counter()
-        found = STEPS[name](file, task, parts)
-        into[name] = found
-        file["machine"], file.setdefault("seconds", {})[name] = (
-            machine(),
-            round(time.perf_counter() - start, 1),
-        )
-        save(file, POOL)
-        print(name, file["seconds"][name], flush=True)
-    if any(len(r) < args.seeds for r in stored(SEEDS, {"runs": {"none": {}}})["runs"].values()):
-        save(found := seeds(task, parts, args.seeds), SEEDS)
+    for name in listed(args.steps):
+        take_step(name, file, task, parts)
+    have = stored(SEEDS, {"runs": {"none": {}}})["runs"]
+    if any(len(r) < args.seeds for r in have.values()):
+        found = seeds(task, parts, args.seeds)
+        save(found, SEEDS)
         for name, runs in found["runs"].items():
-            print(
-                name,
-                np.mean(
-                    [[a == b for a, b in zip(r["fresh"], found["truth"])] for r in runs.values()],
-                    axis=1,
-                ).round(3),
-            )
+            print(name, accuracies(runs, found["truth"]))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
-"""Digits from mnist-5k over several seeds: writes results/image_classification.json, one finished run at a time.
+"""Digits from mnist-5k over several seeds.
 
-python tests/bench/image_classification.py [--seeds 3] [--ways majority,pixels,frozen,…] [--train 1000] [--valid 1000] [--out FILE]
+Writes results/image_classification.json, one finished run at a time.
 
-What is already in the file is skipped, so that the series survives being cut off. The 3,000 digits that are judged are the same for every seed;
-each seed draws its own training and validation digits from the other 2,000, its own head and its own order.
+python tests/bench/image_classification.py [--seeds 3] [--ways majority/pixels/…]
+    [--train 1000] [--valid 1000] [--out FILE]
+
+What is already in the file is skipped, so that the series survives being cut off. The 3,000 digits
+that are judged are the same for every seed; each seed draws its own training and validation digits
+from the other 2,000, its own head and its own order.
 """
-import argparse, time
 from pathlib import Path
 
-from series import RESULTS, machine, save, stored
+from series import RESULTS, Spent, command_line, has, machine, save, stored_of_sizes
 
 from sft_nb.data.asset_tables import load_data
 from sft_nb.training.baselines import ladder
@@ -37,43 +40,37 @@ def rows(seed, train, valid):
     return drawn.train.head(train), drawn.valid, fixed.certify
 
 
+def one(way, seed, args):
+    "Train and judge one way."
+    rung, task, changes = WAYS[way]
+    train, valid, judged = rows(seed, args.train, args.valid)
+    spent, recipe = Spent(), RECIPE.but(seed=seed, **changes)
+    climb = ladder(task, train, valid, judged, "efficientnet-lite0", recipe, (rung,))
+    return {
+        "way": way, "seed": seed, "metrics": climb.evaluations[rung],
+        "processor_seconds": spent.processor_seconds,
+        "n": {"train": len(train), "valid": len(valid), "judged": len(judged)},
+        "machine": machine(),
+    }
+
+
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--ways", default="/".join(WAYS), help="with / between them")
     parser.add_argument("--train", type=int, default=1000)
     parser.add_argument("--valid", type=int, default=1000)
     parser.add_argument("--out", type=Path, default=RESULTS / "image_classification.json")
     args = parser.parse_args()
-    file = stored(args.out, {"sizes": {"train": args.train, "valid": args.valid}, "runs": []})
-    if file["sizes"] != {"train": args.train, "valid": args.valid}:
-        raise SystemExit(
-            f"{args.out} holds a series of other sizes, {file['sizes']}: give another --out, or "
-            "the same sizes."
-        )
+    file = stored_of_sizes(args.out, {"train": args.train, "valid": args.valid})
     file["recipe"] = RECIPE.to_dict()
     for seed in range(args.seeds):
         for way in args.ways.split("/"):
-            if any((r["way"], r["seed"]) == (way, seed) for r in file["runs"]): continue
-            rung, task, changes = WAYS[way]
-            train, valid, judged = rows(seed, args.train, args.valid)
-            start = time.process_time()
-            climb = ladder(
-                task, train, valid, judged, "efficientnet-lite0",
-                RECIPE.but(seed=seed, **changes), (rung,),
-            )
-            file["runs"].append(
-                {
-                    "way": way, "seed": seed, "metrics": climb.evaluations[rung],
-                    "processor_seconds": round(time.process_time() - start, 1),
-                    "n": {"train": len(train), "valid": len(valid), "judged": len(judged)},
-                    "machine": machine(),
-                }
-            )
+            if has(file["runs"], way=way, seed=seed): continue
+            run = one(way, seed, args)
+            file["runs"].append(run)
             save(file, args.out)
-            print(way, seed, climb.evaluations[rung], flush=True)
+            print(way, seed, run["metrics"], flush=True)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,22 @@
-"""Instruction tuning of smollm2 over several seeds: writes results/instruction_tuning.json, a finished run at a time.
+"""Instruction tuning of smollm2 over several seeds.
 
-python tests/bench/instruction_tuning.py [--ways LoRA,full] [--seeds 3] [--train 200] [--certify 50] [--epochs N] [--out FILE]
+Writes results/instruction_tuning.json, a finished run at a time.
 
-Sizes are rows of each of three kinds: judge a review, list the names in a tweet, translate a date. A seed draws the rows (no film, tweet or day on both sides), the adapters and the order.
-What is already in the file is skipped, so that the series survives being cut off. Sizes other than the defaults are for trying out: give another --out.
+python tests/bench/instruction_tuning.py [--ways LoRA,full] [--seeds 3] [--train 200]
+    [--certify 50] [--epochs N] [--out FILE]
+
+Sizes are rows of each of three kinds: judge a review, list the names in a tweet, translate a date.
+A seed draws the rows (no film, tweet or day on both sides), the adapters and the order. What is
+already in the file is skipped, so that the series survives being cut off. Sizes other than the
+defaults are for trying out: give another --out.
 """
-import argparse, time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from series import RESULTS, machine, save, stored
+from series import RESULTS, Spent, command_line, has, machine, save, stored
 
 from sft_nb.data.asset_tables import load_data
 from sft_nb.data.splitting import split
@@ -35,7 +40,10 @@ def rows_of(seed, train, certify):
     "Training and certify rows, so many of each kind; what they are made from stays on one side."
     rows = bundled_instructions(seed, train + 3 * certify)
     parts = split(rows, valid_size=0, certify_size=.4, seed=seed, group="source", stratify=None)
-    first = lambda part, n: part.groupby("kind").head(n).reset_index(drop=True)
+
+    def first(part, n):
+        return part.groupby("kind").head(n).reset_index(drop=True)
+
     return first(parts.train, train), first(parts.certify, certify)
 
 
@@ -57,18 +65,23 @@ def by_kind(kinds, said, true):
 
 
 def judged(task, model, processor, rows):
-    "A figure per kind, and the loss on the answers."
+    "A figure per kind, the losses on the answers and on other texts, and the first answers."
     result = evaluate(task, model, processor, rows, batch_size=30)
     said, true = [p.value for p in result.predictions], result.targets
-    return (
-        {
-            "kinds": by_kind(rows.kind.tolist(), said, true),
-            "exact_match": result.metrics["exact_match"],
-            "loss": result.loss,
-        },
-        said,
-        true,
-    )
+    answers = zip(rows.kind, true, said, strict=True)
+    return {
+        "kinds": by_kind(rows.kind.tolist(), said, true),
+        "exact_match": result.metrics["exact_match"],
+        "loss": result.loss,
+        "other_text": text_loss(model, processor.tokenizer, other_texts()),
+        "answers": [[kind, t, s[:200]] for kind, t, s in answers][:12],
+    }
+
+
+@cache
+def other_texts():
+    "What nobody trains on here: sentences about products."
+    return load_data("rated-sentences").query("source == 'products'").text.iloc[:48].tolist()
 
 
 def add(path, where, what):
@@ -76,15 +89,36 @@ def add(path, where, what):
     stored twice.
     """
     file = stored(path, {"before": [], "runs": []})
-    if not any((r["seed"], r.get("way")) == (what["seed"], what.get("way")) for r in file[where]):
+    if not has(file[where], seed=what["seed"], way=what.get("way")):
         file[where].append(what)
         save(file, path)
 
 
+def before(seed, certify):
+    "What the model says that nobody has tuned."
+    model, processor = TASK.build("smollm2")
+    return {"seed": seed, **judged(TASK, model, processor, certify)}
+
+
+def one(way, seed, train, certify, epochs):
+    "Tune once, and judge."
+    recipe = RECIPES[way].but(seed=seed, epochs=epochs)
+    spent = Spent()
+    tuner = FineTuner(TASK, "smollm2", recipe).fit(train)
+    spent = spent.to_dict()
+    return {
+        "seed": seed,
+        "way": way,
+        "n": {"train": len(train), "certify": len(certify)},
+        "recipe": recipe.to_dict(),
+        **spent,
+        **judged(tuner.task, tuner.model, tuner.processor, certify),
+        "machine": machine(),
+    }
+
+
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--ways", default="LoRA,full")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--train", type=int, default=200)
@@ -92,48 +126,16 @@ def main():
     parser.add_argument("--epochs", type=int, default=COMMON.epochs)
     parser.add_argument("--out", type=Path, default=RESULTS / "instruction_tuning.json")
     args = parser.parse_args()
-    other = load_data("rated-sentences").query("source == 'products'").text.iloc[:48].tolist()
     for seed in range(args.seeds):
         for way in args.ways.split(","):
             file = stored(args.out, {"before": [], "runs": []})
-            if any(r["seed"] == seed and r["way"] == way for r in file["runs"]): continue
+            if has(file["runs"], seed=seed, way=way): continue
             train, certify = rows_of(seed, args.train, args.certify)
-            if not any(r["seed"] == seed for r in file["before"]):
-                model, processor = TASK.build("smollm2")
-                figures, said, true = judged(TASK, model, processor, certify)
-                add(
-                    args.out,
-                    "before",
-                    {
-                        "seed": seed,
-                        **figures,
-                        "other_text": text_loss(model, processor.tokenizer, other),
-                        "answers": [[k, t, s[:200]] for k, t, s in zip(certify.kind, true, said)][
-                            :12
-                        ],
-                    },
-                )
-                del model
-                print(seed, "before", figures["kinds"], flush=True)
-            recipe = RECIPES[way].but(seed=seed, epochs=args.epochs)
-            start, began = time.perf_counter(), time.process_time()
-            tuner = FineTuner(TASK, "smollm2", recipe).fit(train)
-            spent = {
-                "seconds": round(time.perf_counter() - start, 1),
-                "processor_seconds": round(time.process_time() - began, 1),
-            }
-            figures, said, true = judged(tuner.task, tuner.model, tuner.processor, certify)
-            run = {
-                "seed": seed,
-                "way": way,
-                "n": {"train": len(train), "certify": len(certify)},
-                "recipe": recipe.to_dict(),
-                **spent,
-                **figures,
-                "other_text": text_loss(tuner.model, tuner.processor.tokenizer, other),
-                "answers": [[k, t, s[:200]] for k, t, s in zip(certify.kind, true, said)][:12],
-                "machine": machine(),
-            }
+            if not has(file["before"], seed=seed):
+                found = before(seed, certify)
+                add(args.out, "before", found)
+                print(seed, "before", found["kinds"], flush=True)
+            run = one(way, seed, train, certify, args.epochs)
             add(args.out, "runs", run)
             print(seed, way, run["kinds"], run["other_text"], run["seconds"], flush=True)
 

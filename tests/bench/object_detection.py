@@ -1,24 +1,28 @@
-"""Scenes of digits over several seeds: writes results/object_detection.json, one finished run at a time.
+"""Scenes of digits over several seeds.
 
-python tests/bench/object_detection.py [--seeds 3] [--ways fine-tuned/frozen/…] [--train 2000] [--valid 200] [--judged 500] [--out FILE]
+Writes results/object_detection.json, one finished run at a time.
 
-What is already in the file is skipped, so that the series survives being cut off. The scenes that are judged are the same for every seed, and made of
-digits that stand in no other scene; each seed draws its own training scenes, its own head and its own order.
+python tests/bench/object_detection.py [--seeds 3] [--ways fine-tuned/frozen/…]
+    [--train 2000] [--valid 200] [--judged 500] [--out FILE]
+
+What is already in the file is skipped, so that the series survives being cut off. The scenes that
+are judged are the same for every seed, and made of digits that stand in no other scene; each seed
+draws its own training scenes, its own head and its own order.
 """
-import argparse
-import time
 from pathlib import Path
 
-from series import RESULTS, machine, save, stored
+from series import (
+    RESULTS, Spent, command_line, has, machine, save, stored_of_sizes, without_nan,
+)
 
 from sft_nb.training.baselines import ladder
 from sft_nb.training.recipe import Recipe
 from sft_nb.tasks.detection.object_detection import ObjectDetection
 from sft_nb.tasks.detection.scenes import digit_scenes
 
-RECIPE = Recipe(
+RECIPE = Recipe(  # chosen on valid
     epochs=10, learning_rate=3e-3, batch_size=16, unfreeze_last=8, precision="fp32"
-)  # chosen on valid
+)
 TASK = ObjectDetection(size=128)
 WAYS = {  # name -> the ladder's rung, the task, changes of the recipe
     "fine-tuned": ("fine-tuned", TASK, {}),
@@ -31,10 +35,29 @@ WAYS = {  # name -> the ladder's rung, the task, changes of the recipe
 }
 
 
+def one(way, seed, sizes):
+    "Train and judge one way."
+    rung, task, changes = WAYS[way]
+    train = digit_scenes(sizes["train"], "train", seed)
+    valid = digit_scenes(sizes["valid"], "valid")
+    judged = digit_scenes(sizes["judged"], "certify")
+    spent, recipe = Spent(), RECIPE.but(seed=seed, **changes)
+    climb = ladder(task, train, valid, judged, "efficientnet-lite0", recipe, (rung,))
+    spent = spent.to_dict()
+    epochs = climb.tuner.history.epochs if climb.tuner else []
+    kept = ("train_loss", "valid_loss", "ap", "ap50")
+    return {
+        "way": way,
+        "seed": seed,
+        "metrics": without_nan(climb.evaluations[rung]),
+        **spent,
+        "epochs": [{k: e[k] for k in kept} for e in epochs],
+        "machine": machine(),
+    }
+
+
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--ways", default="/".join(WAYS), help="with / between them")
     parser.add_argument("--train", type=int, default=2000)
@@ -43,47 +66,15 @@ def main():
     parser.add_argument("--out", type=Path, default=RESULTS / "object_detection.json")
     args = parser.parse_args()
     sizes = {"train": args.train, "valid": args.valid, "judged": args.judged}
-    file = stored(args.out, {"sizes": sizes, "runs": []})
-    if file["sizes"] != sizes:
-        raise SystemExit(
-            f"{args.out} holds a series of other sizes, {file['sizes']}: give another --out, or "
-            "the same sizes."
-        )
+    file = stored_of_sizes(args.out, sizes)
     file["recipe"] = RECIPE.to_dict()
     for way in args.ways.split("/"):
         for seed in range(args.seeds):
-            if any((r["way"], r["seed"]) == (way, seed) for r in file["runs"]): continue
-            rung, task, changes = WAYS[way]
-            train = digit_scenes(args.train, "train", seed)
-            valid = digit_scenes(args.valid, "valid")
-            judged = digit_scenes(args.judged, "certify")
-            start, clock = time.process_time(), time.perf_counter()
-            climb = ladder(
-                task, train, valid, judged, "efficientnet-lite0",
-                RECIPE.but(seed=seed, **changes), (rung,),
-            )
-            spent = {
-                "processor_seconds": round(time.process_time() - start, 1),
-                "seconds": round(time.perf_counter() - clock, 1),
-            }
-            epochs = climb.tuner.history.epochs if climb.tuner else []
-            file["runs"].append(
-                {
-                    "way": way,
-                    "seed": seed,
-                    "metrics": {
-                        k: v if v == v else None for k, v in climb.evaluations[rung].items()
-                    },
-                    **spent,
-                    "epochs": [
-                        {k: e[k] for k in ("train_loss", "valid_loss", "ap", "ap50")}
-                        for e in epochs
-                    ],
-                    "machine": machine(),
-                }
-            )
+            if has(file["runs"], way=way, seed=seed): continue
+            run = one(way, seed, sizes)
+            file["runs"].append(run)
             save(file, args.out)
-            print(way, seed, climb.evaluations[rung], spent, flush=True)
+            print(way, seed, run["metrics"], run["seconds"], flush=True)
 
 
 if __name__ == "__main__":

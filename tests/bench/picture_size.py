@@ -1,16 +1,17 @@
-"""At which size should a network see small pictures? Digits of 28 pixels: writes results/picture_size.jsonl, a line per finished run.
+"""At which size should a network see small pictures? Digits of 28 pixels.
+
+Writes results/picture_size.jsonl, a line per finished run.
 
 python tests/bench/picture_size.py [--sizes 32,64,96] [--seeds 3] [--train 1000] [--out FILE]
 
-What is already in the file is skipped, so that the series survives being cut off. The 1,000 digits that are judged are the same for every seed;
-each seed draws its own training and validation digits from the other 4,000, its own head and its own order.
+What is already in the file is skipped, so that the series survives being cut off. The 1,000 digits
+that are judged are the same for every seed; each seed draws its own training and validation digits
+from the other 4,000, its own head and its own order.
 """
-import argparse
 import json
-import time
 from pathlib import Path
 
-from series import RESULTS, machine
+from series import RESULTS, Spent, command_line, machine
 
 from sft_nb.all import FineTuner, ImageClassification, Recipe, split
 from sft_nb.data.asset_tables import load_data
@@ -28,15 +29,13 @@ def rows(seed, train):
 def one(size, seed, train):
     "Train once, and judge: a line of results."
     learn, valid, judged = rows(seed, train)
-    start = time.process_time()
-    tuner = FineTuner(
-        ImageClassification(size=size), "efficientnet-lite0", RECIPE.but(seed=seed)
-    ).fit(learn, valid)
-    spent = time.process_time() - start
+    spent, task = Spent(), ImageClassification(size=size)
+    tuner = FineTuner(task, "efficientnet-lite0", RECIPE.but(seed=seed)).fit(learn, valid)
+    seconds = spent.processor_seconds
     accuracy = tuner.evaluate(judged).metrics["accuracy"]
     return {
         "size": size, "seed": seed, "train": len(learn), "valid": len(valid),
-        "judged": len(judged), "accuracy": accuracy, "processor_seconds": round(spent, 1),
+        "judged": len(judged), "accuracy": accuracy, "processor_seconds": seconds,
         "recipe": {
             "epochs": RECIPE.epochs, "learning_rate": RECIPE.learning_rate,
             "batch_size": RECIPE.batch_size, "precision": RECIPE.precision,
@@ -46,9 +45,7 @@ def one(size, seed, train):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--sizes", default="32,64,96")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--train", type=int, default=1000)

@@ -1,13 +1,24 @@
-"""Start-up, many texts, two million rows, frozen bodies: writes results/scale.json, one finished measurement at a time.
+"""Start-up, many texts, two million rows, frozen bodies.
+
+Writes results/scale.json, one finished measurement at a time.
 
 python tests/bench/scale.py [--only startup,tokenise,rows,frozen] [--repeats 5]
 
-Every measurement is a fresh process; what is already in the file is skipped, so that the series survives being cut off.
+Every measurement is a fresh process; what is already in the file is skipped, so that the series
+survives being cut off.
 """
-import argparse, csv, json, os, resource, subprocess, sys, tempfile, threading, time
+import csv
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
 from pathlib import Path
 
-from series import RESULTS, machine, save, stored
+from series import RESULTS, command_line, has, machine, save, stored
 
 HERE = Path(__file__)
 OUT = RESULTS / "scale.json"
@@ -17,16 +28,37 @@ CASES = {
     "rows": [{"what": "rows", "n": n, "updates": 200} for n in (200_000, 2_000_000)],
     "frozen": [{"what": "frozen", "n": 2000, "epochs": 5}],
 }
+# the least that a script with torch and transformers does up to its first update
 PLAIN = """
+import csv
+import sys
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
-from transformers.utils import logging; logging.set_verbosity_error(); logging.disable_progress_bar()
-import csv, sys
-texts, labels = zip(*[(r["text"], int(r["label"] == "fresh")) for r in csv.DictReader(open(sys.argv[1]))][:32])
-model, tokenizer = AutoModelForSequenceClassification.from_pretrained(sys.argv[2]), AutoTokenizer.from_pretrained(sys.argv[2])
+from transformers.utils import logging
+
+logging.set_verbosity_error()
+logging.disable_progress_bar()
+_, table, checkpoint = sys.argv
+rows = list(csv.DictReader(open(table)))[:32]
+model = AutoModelForSequenceClassification.from_pretrained(checkpoint)
+tokenizer = AutoTokenizer.from_pretrained(checkpoint)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-model(**tokenizer(list(texts), padding=True, return_tensors="pt"), labels=torch.tensor(labels)).loss.backward(); optimizer.step()
-"""  # the least that a script with torch and transformers does up to its first update
+batch = tokenizer([r["text"] for r in rows], padding=True, return_tensors="pt")
+labels = torch.tensor([int(r["label"] == "fresh") for r in rows])
+model(**batch, labels=labels).loss.backward()
+optimizer.step()
+"""
+
+
+# our command, up to its first update
+FIRST_UPDATE = """
+import os
+import sft_nb.training.watching as watching
+from sft_nb.commands.cli import main
+
+watching.Lines.step = lambda self, tuner: os._exit(0)
+main()
+"""
 
 
 def reviews(path, n):
@@ -42,13 +74,13 @@ def reviews(path, n):
 
 def seconds(command):
     "Wall clock and processor seconds of a process, from its start to its end."
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    def now():
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return time.perf_counter(), used.ru_utime + used.ru_stime
+    start, before = now()
     subprocess.run(command, check=True, capture_output=True)
-    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return {
-        "seconds": wall,
-        "processor_seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
-    }
+    end, after = now()
+    return {"seconds": end - start, "processor_seconds": after - before}
 
 
 def startup(who):
@@ -59,13 +91,11 @@ def startup(who):
     folder = Path(tempfile.mkdtemp())
     reviews(folder / "rows.csv", 106)
     sizes = ["--valid-size", "21", "--certify-size", "21"]  # leaves 64 rows
-    first = ("import os, sft_nb.training.watching as w; w.Lines.step = lambda self, tuner: "
-             "os._exit(0); from sft_nb.commands.cli import main; main()")
     commands = {
         "version": [Path(sys.executable).parent / "sft-nb", "--version"],
         "import": [sys.executable, "-c", "import sft_nb.all"],
         "ours": [
-            sys.executable, "-c", first, "fine-tune", folder / "rows.csv", "--task",
+            sys.executable, "-c", FIRST_UPDATE, "fine-tune", folder / "rows.csv", "--task",
             "text-classification", "--out", folder / "run", *sizes,
         ],
         "plain": [sys.executable, "-c", PLAIN, folder / "rows.csv", assets.get("minilm")],
@@ -100,55 +130,69 @@ class Memory(threading.Thread):
         }
 
 
+class Stages(Memory):
+    "Seconds and memory up to the end of each stage."
+    def __init__(self):
+        super().__init__()
+        self.ended = {}
+
+    def begin(self): self.clock = time.perf_counter(), time.process_time()
+
+    def end(self, name):
+        seconds, processor = (
+            time.perf_counter() - self.clock[0], time.process_time() - self.clock[1],
+        )
+        spent = {"seconds": seconds, "processor_seconds": processor}
+        self.ended[name] = spent | self.to_dict()
+        self.begin()
+
+
+def watch(stages, updates):
+    "A listener that ends stages, and the run after some updates."
+    from sft_nb.all import Listener
+
+    class Watch(Listener):
+        def start(self, run):
+            stages.end("prepare")
+            len(run.examples.lengths)
+            stages.end("encode")
+
+        def step(self, run): run.interrupted = run.position.step >= updates
+        def end(self, run): stages.end("updates")
+
+    return Watch()
+
+
+def write_elsewhere(table, n):
+    "In another process, so that its memory does not count here."
+    code = "import sys; import scale; scale.reviews(sys.argv[1], int(sys.argv[2]))"
+    subprocess.run([sys.executable, "-c", code, table, str(n)], check=True, cwd=HERE.parent)
+
+
 def rows(n, updates):
     """Read, split and fine-tune n rows; stop after some updates.
 
     Seconds and memory up to the end of each stage.
     """
-    memory, stages = Memory(), {}
-    from sft_nb.all import FineTuner, Listener, Recipe, TextClassification, split
-    folder = tempfile.TemporaryDirectory()
-    table = Path(folder.name) / "rows.csv"
-    subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            f"import sys; sys.path.insert(0, {str(HERE.parent)!r}); import scale; "
-            f"scale.reviews({str(table)!r}, {n})",
-        ],
-        check=True,
-    )
-    clock = [time.perf_counter(), time.process_time()]
-
-    def stage(name):
-        now = [time.perf_counter(), time.process_time()]
-        stages[name] = {
-            "seconds": now[0] - clock[0],
-            "processor_seconds": now[1] - clock[1],
-        } | memory.to_dict()
-        clock[:] = now
-
-    class Watch(Listener):
-        def start(self, run):
-            stage("prepare")
-            len(run.examples.lengths)
-            stage("encode")
-        def step(self, run): run.interrupted = run.position.step >= updates
-        def end(self, run): stage("updates")
-
-    task = TextClassification()
-    parts = task.read(table)
-    stage("read")
-    parts = split(parts, valid_size=1000, certify_size=0)
-    stage("split")
-    tuner = FineTuner(task, "minilm", Recipe(epochs=1, batch_size=8)).fit(
-        parts.train, parts.valid, listeners=[Watch()]
-    )
-    return {
-        "stages": stages,
-        "tokens": int(tuner.run.examples.lengths.sum()),
-        "megabytes_of_text": table.stat().st_size / 1e6,
-    } | memory.to_dict()
+    stages = Stages()
+    from sft_nb.all import FineTuner, Recipe, TextClassification, split
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder) / "rows.csv"
+        write_elsewhere(table, n)
+        stages.begin()
+        task = TextClassification()
+        parts = task.read(table)
+        stages.end("read")
+        parts = split(parts, valid_size=1000, certify_size=0)
+        stages.end("split")
+        tuner = FineTuner(task, "minilm", Recipe(epochs=1, batch_size=8)).fit(
+            parts.train, parts.valid, listeners=[watch(stages, updates)]
+        )
+        return {
+            "stages": stages.ended,
+            "tokens": int(tuner.run.examples.lengths.sum()),
+            "megabytes_of_text": table.stat().st_size / 1e6,
+        } | stages.to_dict()
 
 
 def frozen(n, epochs):
@@ -205,9 +249,7 @@ def measure(case):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--only", default=",".join(CASES))
     parser.add_argument(
         "--repeats", type=int, default=5, help="of the start-up; the others run once"
@@ -219,20 +261,13 @@ def main():
     for series in args.only.split(","):
         for repeat in range(args.repeats if series == "startup" else 1):
             for case in CASES[series]:
-                if any(
-                    (r["series"], r["repeat"], r["case"]) == (series, repeat, case)
-                    for r in file["runs"]
-                ):
-                    continue
-                file["runs"].append(
-                    {
-                        "series": series, "repeat": repeat, "case": case,
-                        "machine": machine() | {"load": os.getloadavg()[0]},
-                    }
-                    | launch(case)
-                )
+                if has(file["runs"], series=series, repeat=repeat, case=case): continue
+                where = {"series": series, "repeat": repeat, "case": case}
+                here = machine() | {"load": os.getloadavg()[0]}
+                run = where | {"machine": here} | launch(case)
+                file["runs"].append(run)
                 save(file, OUT)
-                print(json.dumps(file["runs"][-1]), flush=True)
+                print(json.dumps(run), flush=True)
 
 
 if __name__ == "__main__":

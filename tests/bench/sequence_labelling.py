@@ -1,15 +1,19 @@
-"""Entities in tweets, the whole ladder over several seeds: writes results/sequence_labelling.json, one finished rung at a time.
+"""Entities in tweets, the whole ladder over several seeds.
 
-python tests/bench/sequence_labelling.py [--seeds 5] [--rungs majority,dictionary,features,frozen,fine-tuned,scratch] [--pieces first,all,none] [--train N] [--valid N] [--certify N] [--epochs N] [--out FILE]
+Writes results/sequence_labelling.json, one finished rung at a time.
 
-The certify tweets are the same for every seed; a seed draws its training and valid tweets from the others, and its head, order and dropout.
-What is already in the file is skipped, so that the series survives being cut off. Sizes and epochs below the defaults are for trying out: give another --out.
+python tests/bench/sequence_labelling.py [--seeds 5] [--pieces first,all,none]
+    [--rungs majority,dictionary,features,frozen,fine-tuned,scratch]
+    [--train N] [--valid N] [--certify N] [--epochs N] [--out FILE]
+
+The certify tweets are the same for every seed; a seed draws its training and valid tweets from the
+others, and its head, order and dropout. What is already in the file is skipped, so that the series
+survives being cut off. Sizes and epochs below the defaults are for trying out: give another --out.
 """
-import argparse, time
 from pathlib import Path
 
 import pandas as pd
-from series import RESULTS, machine, save, stored
+from series import RESULTS, Spent, command_line, find, listed, machine, save, stored
 
 from sft_nb.training.baselines import ladder
 from sft_nb.data.splitting import split
@@ -32,10 +36,85 @@ def tweet_data(seed, train=None, valid=300, certify=480):
     }
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def climb_ladder(task, rows, rung, recipe):
+    roles = (rows[role] for role in ("train", "valid", "certify"))
+    return ladder(task, *roles, "minilm", recipe, (rung,))
+
+
+def run_of(file, seed, rows):
+    "The seed's entry in the file; a new one if there is none."
+    if (run := find(file["runs"], seed=seed)) is None:
+        run = {
+            "seed": seed, "n": {k: len(v) for k, v in rows.items()}, "ladder": {},
+            "per type": {}, "tags": {}, "seconds": {}, "machine": machine(),
+        }
+        file["runs"].append(run)
+    return run
+
+
+def one_rung(run, task, rows, targets, rung, recipe):
+    "The figures of one rung, and its tags, so that any two rungs can be compared later."
+    spent = Spent()
+    climb = climb_ladder(task, rows, rung, recipe)
+    run["ladder"][rung], run["seconds"][rung] = climb.evaluations[rung], spent.seconds
+    answers = climb.answers[rung]
+    run["tags"][rung] = [" ".join(a.value["tags"]) for a in answers]
+    types = task.learn(rows["train"]).tables(answers, targets).get("per type")
+    if types is not None:
+        run["per type"][rung] = {k: round(f, 4) for k, f in types.f1.items()}
+
+
+def difference(run, targets):
+    "Fine-tuned minus features, in F1, on the same draws of tweets."
+    ours, theirs = (
+        [tags.split() for tags in run["tags"][rung]] for rung in ("fine-tuned", "features")
     )
+    true = [t["tags"] for t in targets]
+    gap = paired_bootstrap(entity_f1, ours, theirs, true, draws=1000, seed=run["seed"])
+    return {
+        "f1": round(gap.value, 4), "low": round(gap.low, 4), "high": round(gap.high, 4),
+        "tweets": len(targets),
+    }
+
+
+def one_seed(file, seed, args, recipe):
+    "Every rung that the seed lacks."
+    task, rows = tweet_data(seed, args.train, args.valid, args.certify)
+    learned = task.learn(rows["train"])
+    targets = [learned.target(r) for r in rows["certify"].to_dict("records")]
+    run = run_of(file, seed, rows)
+    for rung in listed(args.rungs):
+        if rung in run["ladder"]: continue
+        one_rung(run, task, rows, targets, rung, recipe.but(seed=seed))
+        save(file, args.out)
+        print(seed, rung, run["ladder"][rung], run["seconds"][rung], flush=True)
+    if {"fine-tuned", "features"} <= run["tags"].keys() and "difference" not in run:
+        run["difference"] = difference(run, targets)
+        save(file, args.out)
+        print(seed, "fine-tuned minus features", run["difference"], flush=True)
+
+
+def one_alignment(file, seed, way, args, recipe):
+    """Fine-tuned with labels on the first piece of a word, or on all of them.
+
+    The first is what the ladder has, if the seed has climbed it.
+    """
+    done = file["pieces"].setdefault(way, {})
+    if str(seed) in done: return
+    task, rows = tweet_data(seed, args.train, args.valid, args.certify)
+    task.pieces = way
+    climbed = find(file["runs"], seed=seed) or {"ladder": {}}
+    found = climbed["ladder"].get("fine-tuned") if way == "first" else None
+    if found is None:
+        climb = climb_ladder(task, rows, "fine-tuned", recipe.but(seed=seed))
+        found = climb.evaluations["fine-tuned"]
+    done[str(seed)] = found
+    save(file, args.out)
+    print(seed, "pieces", way, found, flush=True)
+
+
+def options():
+    parser = command_line(__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rungs", default="majority,dictionary,features,frozen,fine-tuned,scratch")
     parser.add_argument(
@@ -46,77 +125,21 @@ def main():
     parser.add_argument("--certify", type=int, default=480)
     parser.add_argument("--epochs", type=int, default=RECIPE.epochs)
     parser.add_argument("--out", type=Path, default=RESULTS / "sequence_labelling.json")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main():
+    args = options()
     recipe = RECIPE.but(epochs=args.epochs)
     file = stored(args.out, {"runs": [], "pieces": {}})
     file["recipe"] = recipe.to_dict()
     for seed in range(args.seeds):
-        task, rows = tweet_data(seed, args.train, args.valid, args.certify)
-        targets = [task.learn(rows["train"]).target(r) for r in rows["certify"].to_dict("records")]
-        run = next((r for r in file["runs"] if r["seed"] == seed), None)
-        if run is None:
-            file["runs"].append(
-                run := {
-                    "seed": seed, "n": {k: len(v) for k, v in rows.items()}, "ladder": {},
-                    "per type": {}, "tags": {}, "seconds": {}, "machine": machine(),
-                }
-            )
-        for rung in filter(None, args.rungs.split(",")):
-            if rung in run["ladder"]: continue
-            start = time.perf_counter()
-            climb = ladder(
-                task, rows["train"], rows["valid"], rows["certify"], "minilm",
-                recipe.but(seed=seed), (rung,),
-            )
-            learned = task.learn(rows["train"])
-            run["ladder"][rung], run["seconds"][rung] = (
-                climb.evaluations[rung],
-                round(time.perf_counter() - start, 1),
-            )
-            run["tags"][rung] = [
-                " ".join(a.value["tags"]) for a in climb.answers[rung]
-            ]  # so that any two rungs can be compared later
-            types = learned.tables(climb.answers[rung], targets).get("per type")
-            if types is not None:
-                run["per type"][rung] = {k: round(f, 4) for k, f in types.f1.items()}
-            save(file, args.out)
-            print(seed, rung, run["ladder"][rung], run["seconds"][rung], flush=True)
-        if {"fine-tuned", "features"} <= run["tags"].keys() and "difference" not in run:
-            ours, theirs = (
-                [t.split() for t in run["tags"][rung]] for rung in ("fine-tuned", "features")
-            )
-            gap = paired_bootstrap(
-                entity_f1, ours, theirs, [t["tags"] for t in targets], draws=1000, seed=seed
-            )
-            run["difference"] = {
-                "f1": round(gap.value, 4), "low": round(gap.low, 4),
-                "high": round(gap.high, 4), "tweets": len(targets),
-            }
-            save(file, args.out)
-            print(seed, "fine-tuned minus features", run["difference"], flush=True)
+        one_seed(file, seed, args, recipe)
     for seed in range(args.seeds):
-        for way in filter(None, args.pieces.split(",")):
-            done = file["pieces"].setdefault(way, {})
-            if str(seed) in done: continue
-            task, rows = tweet_data(seed, args.train, args.valid, args.certify)
-            task.pieces = way
-            same = way == "first" and next(
-                (r["ladder"].get("fine-tuned") for r in file["runs"] if r["seed"] == seed), None
-            )
-            done[str(seed)] = (
-                same
-                or ladder(
-                    task, rows["train"], rows["valid"], rows["certify"], "minilm",
-                    recipe.but(seed=seed), ("fine-tuned",),
-                ).evaluations["fine-tuned"]
-            )
-            save(file, args.out)
-            print(seed, "pieces", way, done[str(seed)], flush=True)
-    print(
-        pd.DataFrame([{k: v["f1"] for k, v in r["ladder"].items()} for r in file["runs"]])
-        .agg(["mean", "std", "count"])
-        .round(3)
-    )
+        for way in listed(args.pieces):
+            one_alignment(file, seed, way, args, recipe)
+    reached = [{rung: v["f1"] for rung, v in r["ladder"].items()} for r in file["runs"]]
+    print(pd.DataFrame(reached).agg(["mean", "std", "count"]).round(3))
 
 
 if __name__ == "__main__":

@@ -1,20 +1,25 @@
-"""What the default recipe reaches with few rows: writes results/small_data.json, a finished run at a time.
+"""What the default recipe reaches with few rows.
 
-python tests/bench/small_data.py [--tasks text-classification,…] [--rows 30,60,120] [--seeds 5] [--but learning_rate=1e-4,…] [--out FILE]
+Writes results/small_data.json, a finished run at a time.
 
-A run has a table of so many rows, as a person would bring it: a fifth is split off to choose the epoch with, a fifth to certify, the rest is trained on.
-What is judged is another set, the same for every run of a task, and not one row or group of it stands in any table.
-What is already in the file is skipped, so that the series survives being cut off. `--but` tries another recipe: give another --out.
+python tests/bench/small_data.py [--tasks text-classification,…] [--rows 30,60,120] [--seeds 5]
+    [--but learning_rate=1e-4,…] [--out FILE]
+
+A run has a table of so many rows, as a person would bring it: a fifth is split off to choose the
+epoch with, a fifth to certify, the rest is trained on. What is judged is another set, the same for
+every run of a task, and not one row or group of it stands in any table. What is already in the file
+is skipped, so that the series survives being cut off. `--but` tries another recipe: give another
+--out.
 """
-import argparse
 import ast
-import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Callable
 
-from series import RESULTS, machine, save, stored
+from series import (
+    RESULTS, Spent, command_line, has, listed, machine, save, stored, without_nan,
+)
 
 from sft_nb.data.asset_tables import load_data
 from sft_nb.data.splitting import split
@@ -132,14 +137,9 @@ def run(name, n, seed, changes):
     trial = TRIALS[name]
     table = trial.task.read(trial.table(seed, n))
     parts = split(table, seed=seed, group=trial.group)
-    start, clock = time.process_time(), time.perf_counter()
-    tuner = FineTuner(trial.task, recipe=Recipe(seed=seed).but(**changes)).fit(
-        parts.train, parts.valid
-    )
-    spent = {
-        "processor_seconds": round(time.process_time() - start, 1),
-        "seconds": round(time.perf_counter() - clock, 1),
-    }
+    spent, recipe = Spent(), Recipe(seed=seed).but(**changes)
+    tuner = FineTuner(trial.task, recipe=recipe).fit(parts.train, parts.valid)
+    spent = spent.to_dict()
     rows = trial.judged()
     task, (metric, _) = tuner.task, tuner.task.metric
     truth = trial.task.read(rows)  # the learned task would refuse tags that few rows did not show
@@ -153,17 +153,12 @@ def run(name, n, seed, changes):
         "task": name, "rows": n, "seed": seed, "n": sizes | {"judged": len(rows)},
         "recipe": chosen, "updates": tuner.run.updates, "kept": tuner.kept_epoch,
         "metric": metric, "reached": reached[metric], "without learning": plain[metric],
-        "metrics": clean(reached), **spent, "machine": machine(),
+        "metrics": without_nan(reached), **spent, "machine": machine(),
     }
 
 
-def clean(metrics): return {k: v if v == v else None for k, v in metrics.items()}  # JSON has no NaN
-
-
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--tasks", default=",".join(TRIALS))
     parser.add_argument("--rows", default=",".join(map(str, ROWS)))
     parser.add_argument("--seeds", type=int, default=5)
@@ -172,15 +167,13 @@ def main():
     )
     parser.add_argument("--out", type=Path, default=RESULTS / "small_data.json")
     args = parser.parse_args()
-    changes = {
-        k: ast.literal_eval(v) for k, v in (part.split("=") for part in args.but.split(",") if part)
-    }
+    settings = (setting.split("=") for setting in listed(args.but))
+    changes = {name: ast.literal_eval(value) for name, value in settings}
     for n in map(int, args.rows.split(",")):
         for seed in range(args.seeds):
             for name in args.tasks.split(","):
                 done = stored(args.out, {"runs": []})["runs"]
-                if any((r["task"], r["rows"], r["seed"]) == (name, n, seed) for r in done):
-                    continue
+                if has(done, task=name, rows=n, seed=seed): continue
                 result = run(name, n, seed, changes)
                 file = stored(args.out, {"runs": []})
                 file["runs"].append(result)

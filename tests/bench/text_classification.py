@@ -1,13 +1,17 @@
-"""The demo's ladder over five seeds: writes results/text_classification.json, one finished rung at a time.
+"""The demo's ladder over five seeds: writes results/text_classification.json, a rung at a time.
 
-python tests/bench/text_classification.py [--seeds 5] [--rungs majority,tfidf,frozen,fine-tuned,scratch]
-python tests/bench/text_classification.py --choose [--seeds 3]     how the demo's recipe was chosen: on all valid rows, nothing else is opened
+python tests/bench/text_classification.py [--seeds 5]
+    [--rungs majority,tfidf,frozen,fine-tuned,scratch]
+python tests/bench/text_classification.py --choose [--seeds 3]
 
-What is already in the file is skipped, so that the series survives being cut off.
+--choose: how the demo's recipe was chosen, on all valid rows; nothing else is opened. What is
+already in the file is skipped, so that the series survives being cut off.
 """
-import argparse, contextlib, sys, time
+import contextlib
+import sys
+import time
 
-from series import RESULTS, machine, save, stored
+from series import RESULTS, Spent, command_line, find, has, machine, save, stored
 
 from sft_nb.training.baselines import ladder
 from sft_nb.commands.demo import DEMO, demo_data, demo_films
@@ -39,7 +43,7 @@ def choose(seeds):
         for name, recipe in CHOICE.items():
             file = stored(OUT, {"runs": []})
             lines = file.setdefault("choice", [])
-            if any((r["recipe"], r["seed"]) == (name, seed) for r in lines): continue
+            if has(lines, recipe=name, seed=seed): continue
             task, parts = demo_data(seed)
             valid = demo_films(task).valid
             tuner = FineTuner(task, "minilm", recipe.but(seed=seed, keep_best=False))
@@ -58,10 +62,18 @@ def choose(seeds):
             print(seed, name, round(lines[-1]["accuracy"], 4), flush=True)
 
 
+def one_rung(run, rung, seed):
+    spent = Spent()
+    task, parts = demo_data(seed)
+    roles, recipe = (parts.train, parts.valid, parts.certify), DEMO.but(seed=seed)
+    climb = ladder(task, *roles, "minilm", recipe, (rung,))
+    run.setdefault("made", {})[rung] = {"machine": machine(), "recipe": DEMO.to_dict()}
+    run["n"] = {role: len(rows) for role, rows in parts.roles.items()}
+    run["ladder"][rung], run["seconds"][rung] = climb.evaluations[rung], spent.seconds
+
+
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--choose", action="store_true")
     parser.add_argument("--rungs", default="majority,tfidf,frozen,fine-tuned,scratch")
@@ -70,23 +82,12 @@ def main():
     file = stored(OUT, {"runs": []})
     for rung in args.rungs.split(","):
         for seed in range(args.seeds or 5):
-            run = next((r for r in file["runs"] if r["seed"] == seed), None)
-            if run and rung in run["ladder"]:
-                continue
+            run = find(file["runs"], seed=seed)
             if run is None:
-                file["runs"].append(run := {"seed": seed, "ladder": {}, "seconds": {}})
-            start = time.perf_counter()
-            task, parts = demo_data(seed)
-            climb = ladder(
-                task, parts.train, parts.valid, parts.certify, "minilm", DEMO.but(seed=seed),
-                (rung,),
-            )
-            run.setdefault("made", {})[rung] = {"machine": machine(), "recipe": DEMO.to_dict()}
-            run["n"] = {role: len(rows) for role, rows in parts.roles.items()}
-            run["ladder"][rung], run["seconds"][rung] = (
-                climb.evaluations[rung],
-                round(time.perf_counter() - start, 1),
-            )
+                run = {"seed": seed, "ladder": {}, "seconds": {}}
+                file["runs"].append(run)
+            if rung in run["ladder"]: continue
+            one_rung(run, rung, seed)
             save(file, OUT)
             print(seed, rung, run["ladder"][rung], flush=True)
 

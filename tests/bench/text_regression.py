@@ -1,16 +1,21 @@
-"""Text regression on rated sentences over several seeds: writes results/text_regression.json, one finished rung at a time.
+"""Text regression on rated sentences over several seeds.
 
-python tests/bench/text_regression.py [--seeds 3] [--rungs mean,tfidf,frozen,fine-tuned] [--train 4000] [--valid 1000] [--certify 0] [--out FILE]
+Writes results/text_regression.json, one finished rung at a time.
 
-What is already in the file is skipped, so that the series survives being cut off. After the rung "fine-tuned" of a seed, its differences to
-"mean" and "tfidf" on the same sentences are written too: paired bootstrap over documents, in R² and in RMSE.
+python tests/bench/text_regression.py [--seeds 3] [--rungs mean,tfidf,frozen,fine-tuned]
+    [--train 4000] [--valid 1000] [--certify 0] [--out FILE]
+
+What is already in the file is skipped, so that the series survives being cut off. After the rung
+"fine-tuned" of a seed, its differences to "mean" and "tfidf" on the same sentences are written too:
+paired bootstrap over documents, in R² and in RMSE.
 """
-import argparse, time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from series import RESULTS, machine, save, stored
+from series import (
+    RESULTS, Spent, command_line, find, machine, save, stored_of_sizes, without_nan,
+)
 from sklearn.metrics import r2_score, root_mean_squared_error
 
 from sft_nb.training.baselines import ladder
@@ -34,9 +39,11 @@ def rows(seed, sizes):
     parts = split(
         task.read(rated_sentences()), valid_size=0.15, certify_size=0.25, seed=42, group="document"
     )
-    draw = lambda rows, n, s: rows.sample(
-        min(n or len(rows), len(rows)), random_state=s
-    ).reset_index(drop=True)
+
+    def draw(rows, n, seed):
+        n = min(n or len(rows), len(rows))
+        return rows.sample(n, random_state=seed).reset_index(drop=True)
+
     return task, replace(
         parts,
         train=draw(parts.train, sizes["train"], seed),
@@ -45,31 +52,42 @@ def rows(seed, sizes):
     )
 
 
+def figures(difference):
+    return {
+        "value": difference.value, "low": difference.low, "high": difference.high,
+        "confidence": difference.confidence, "draws": len(difference.draws),
+        "groups": difference.units, "rows": difference.rows,
+    }
+
+
+def numbers(answers): return np.array([a.value for a in answers])
+
+
 def differences(task, parts, answers):
     "Fine-tuned against the rungs without a network, on the same draws of documents."
-    learned = task.learn(parts.train)
-    numbers = lambda answers: np.array([a.value for a in answers])
+    learned, ours, documents = task.learn(parts.train), numbers(answers), parts.certify["document"]
     true = learned.numbers(parts.certify)[:, 0]
-    for rival, f in learned.baselines().items():
-        theirs = numbers(f(parts.train, parts.valid, parts.certify))
+    for rival, answer in learned.baselines().items():
+        theirs = numbers(answer(parts.train, parts.valid, parts.certify))
         for name, metric in METRICS.items():
-            d = paired_bootstrap(
-                metric, numbers(answers), theirs, true, groups=parts.certify["document"]
-            )
-            yield (
-                rival,
-                {
-                    "metric": name, "value": d.value, "low": d.low, "high": d.high,
-                    "confidence": d.confidence, "draws": len(d.draws), "groups": d.units,
-                    "rows": d.rows,
-                },
-            )
+            found = paired_bootstrap(metric, ours, theirs, true, groups=documents)
+            yield {"against": rival, "metric": name} | figures(found)
+
+
+def one_rung(run, rung, seed, sizes):
+    spent = Spent()
+    task, parts = rows(seed, sizes)
+    roles, recipe = (parts.train, parts.valid, parts.certify), RECIPE.but(seed=seed)
+    climb = ladder(task, *roles, "minilm", recipe, (rung,))
+    run["n"] = {role: len(r) for role, r in parts.roles.items()}
+    run["ladder"][rung] = without_nan(climb.evaluations[rung])
+    if rung == "fine-tuned":
+        run["differences"] = list(differences(task, parts, climb.answers[rung]))
+    run["seconds"][rung] = spent.seconds
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rungs", default="mean,tfidf,frozen,fine-tuned")
     for role, n in (("train", 4000), ("valid", 1000), ("certify", 0)):
@@ -77,46 +95,21 @@ def main():
     parser.add_argument("--out", type=Path, default=RESULTS / "text_regression.json")
     args = parser.parse_args()
     sizes = {role: getattr(args, role) for role in ("train", "valid", "certify")}
-    file = stored(args.out, {"sizes": sizes, "runs": []})
-    if file["sizes"] != sizes:
-        raise SystemExit(
-            f"{args.out} holds a series of other sizes, {stored['sizes']}: give another --out, or "
-            "the same sizes."
-        )
+    file = stored_of_sizes(args.out, sizes)
     file["recipe"] = RECIPE.to_dict()
     for rung in args.rungs.split(","):
         for seed in range(args.seeds):
-            run = next((r for r in file["runs"] if r["seed"] == seed), None)
-            if run and rung in run["ladder"]: continue
+            run = find(file["runs"], seed=seed)
             if run is None:
-                file["runs"].append(
-                    run := {
-                        "seed": seed, "ladder": {}, "seconds": {}, "differences": [],
-                        "machine": machine(),
-                    }
-                )
-            start = time.perf_counter()
-            task, parts = rows(seed, sizes)
-            climb = ladder(
-                task, parts.train, parts.valid, parts.certify, "minilm", RECIPE.but(seed=seed),
-                (rung,),
-            )
-            run["n"] = {role: len(r) for role, r in parts.roles.items()}
-            run["ladder"][rung] = {
-                k: None if np.isnan(v) else v for k, v in climb.evaluations[rung].items()
-            }  # JSON has no NaN
-            if rung == "fine-tuned":
-                run["differences"] = [
-                    {"against": rival} | d
-                    for rival, d in differences(task, parts, climb.answers[rung])
-                ]
-            run["seconds"][rung] = round(time.perf_counter() - start, 1)
+                run = {"seed": seed, "ladder": {}, "seconds": {}, "differences": []}
+                run["machine"] = machine()
+                file["runs"].append(run)
+            if rung in run["ladder"]: continue
+            one_rung(run, rung, seed, sizes)
             save(file, args.out)
-            print(
-                seed, rung, run["ladder"][rung],
-                *run["differences"] if rung == "fine-tuned" else (),
-                flush=True,
-            )
+            print(seed, rung, run["ladder"][rung], flush=True)
+            if rung == "fine-tuned":
+                print(*run["differences"], flush=True)
 
 
 if __name__ == "__main__":

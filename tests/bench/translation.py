@@ -1,16 +1,20 @@
 """Translation over several seeds: writes results/translation.json, a finished run at a time.
 
-python tests/bench/translation.py [--part cldr,ui] [--seeds 3] [--train N] [--certify N] [--epochs N] [--out FILE]
+python tests/bench/translation.py [--part cldr,ui] [--seeds 3] [--train N] [--certify N]
+    [--epochs N] [--out FILE]
 
-cldr: English to Chinese, from minilm with a new decoder. What is held out is the same for every seed; a seed draws the strings, the decoder, order and dropout.
-ui: English to French interface strings, from smollm2 with LoRA, against the untuned model, copying the source, and the nearest known string.
-What is already in the file is skipped, so that the series survives being cut off. Sizes below the defaults are for trying out: give another --out.
+cldr: English to Chinese, from minilm with a new decoder. What is held out is the same for every
+seed; a seed draws the strings, the decoder, order and dropout.
+ui: English to French interface strings, from smollm2 with LoRA, against the untuned model, copying
+the source, and the nearest known string.
+
+What is already in the file is skipped, so that the series survives being cut off. Sizes below the
+defaults are for trying out: give another --out.
 """
-import argparse, time
 from pathlib import Path
 
 import torch
-from series import RESULTS, machine, save, stored
+from series import RESULTS, Spent, command_line, has, machine, save, stored
 
 from sft_nb.data.asset_tables import load_data
 from sft_nb.batches.batching import Examples
@@ -50,28 +54,26 @@ def teacher_forced(tuner, rows):
     return {"tokens": sum(tokens) / len(tokens), "rows": sum(whole) / len(whole)}
 
 
+def cldr_rows(seed, train, certify):
+    "Rows by role, so many of them at the most."
+    rows = cldr_pairs(seed, dates=4500, times=3600, amounts=2400)
+    most = {"train": train, "valid": None, "certify": certify}
+    return {
+        role: rows[rows.role == role].reset_index(drop=True)[:n] for role, n in most.items()
+    }
+
+
 def cldr_run(seed, args):
     "One seed on dates, times and amounts."
-    rows = cldr_pairs(seed, dates=4500, times=3600, amounts=2400)
-    task = Translation(max_new_tokens=40)
-    part = {
-        role: rows[rows.role == role].reset_index(drop=True)
-        for role in ("train", "valid", "certify")
-    }
-    part["train"], part["certify"] = (
-        part["train"][: args.train],
-        part["certify"][: args.certify or 1200],
-    )
+    part = cldr_rows(seed, args.train, args.certify or 1200)
     recipe = CLDR.but(seed=seed, epochs=args.epochs or CLDR.epochs)
-    start, began = time.perf_counter(), time.process_time()
-    tuner = FineTuner(task, "minilm", recipe).fit(part["train"])
-    spent = {
-        "seconds": round(time.perf_counter() - start, 1),
-        "processor_seconds": round(time.process_time() - began, 1),
-    }
+    spent = Spent()
+    tuner = FineTuner(Translation(max_new_tokens=40), "minilm", recipe).fit(part["train"])
+    spent = spent.to_dict()
     result = tuner.evaluate(part["certify"])
     table, learned = result.table, tuner.task
     groups = {k: {"n": len(g), "exact_match": g.right.mean()} for k, g in table.groupby("held")}
+    mistakes = table.loc[table.right < 1, ["source", "target", "prediction"]]
     targets = [learned.target(r) for r in part["certify"].to_dict("records")]
     near = learned.baselines()["nearest"](part["train"], part["valid"], part["certify"])
     return {
@@ -80,9 +82,7 @@ def cldr_run(seed, args):
         "teacher_forced": teacher_forced(tuner, part["certify"]),
         "nearest": learned.metrics(near, targets)["exact_match"],
         "characters": len(learned.characters),
-        "mistakes": table[table.right < 1][["source", "target", "prediction"]]
-        .head(40)
-        .values.tolist(),
+        "mistakes": mistakes.head(40).values.tolist(),
         "machine": machine(),
     }
 
@@ -93,18 +93,14 @@ def strings(seed, train, certify):
     Certify is the same for every seed; strings that differ in case or marks alone are one string.
     """
     rows = load_data("ui-strings")
-    rows = rows[
-        (rows.language == "fr")
-        & ~rows.source.str.contains("\n")
-        & (rows.source.str.split().str.len() <= 16)
-    ]
-    rows = rows[
-        ~rows.source.str.casefold().str.replace(r"\W", "", regex=True).duplicated()
-    ].reset_index(drop=True)
+    source = rows.source.str
+    short = ~source.contains("\n") & (source.split().str.len() <= 16)
+    rows = rows[(rows.language == "fr") & short]
+    letters = rows.source.str.casefold().str.replace(r"\W", "", regex=True)
+    rows = rows[~letters.duplicated()].reset_index(drop=True)
     parts = split(rows[["source", "target"]], valid_size=0, certify_size=certify, seed=42)
-    return parts.train.sample(min(train, len(parts.train)), random_state=seed).reset_index(
-        drop=True
-    ), parts.certify
+    drawn = parts.train.sample(min(train, len(parts.train)), random_state=seed)
+    return drawn.reset_index(drop=True), parts.certify
 
 
 def ui_run(seed, args):
@@ -115,21 +111,17 @@ def ui_run(seed, args):
     train, certify = strings(seed, args.train or 500, args.certify or 120)
     learned, recipe = task.learn(train), UI.but(seed=seed, epochs=args.epochs or UI.epochs)
     targets = [learned.target(r) for r in certify.to_dict("records")]
-    model, processor = learned.build("smollm2")
-    untuned = evaluate(learned, model, processor, certify, batch_size=32).predictions
-    del model
-    start, began = time.perf_counter(), time.process_time()
+    answers = {
+        "nearest": learned.baselines()["nearest"](train, None, certify),
+        "untuned": evaluate(learned, *learned.build("smollm2"), certify, batch_size=32).predictions,
+    }
+    spent = Spent()
     tuner = FineTuner(task, "smollm2", recipe).fit(train)
-    spent = {
-        "seconds": round(time.perf_counter() - start, 1),
-        "processor_seconds": round(time.process_time() - began, 1),
-    }
-    said = {
-        "copy": list(certify.source),
-        "nearest": [p.value for p in learned.baselines()["nearest"](train, None, certify)],
-        "untuned": [p.value for p in untuned],
-        "LoRA": [p.value for p in tuner.evaluate(certify, 32).predictions],
-    }
+    spent = spent.to_dict()
+    answers["LoRA"] = tuner.evaluate(certify, 32).predictions
+    said = {"copy": list(certify.source)}
+    said |= {name: [p.value for p in some] for name, some in answers.items()}
+    shown = zip(certify.source, targets, said["untuned"], said["LoRA"], strict=True)
     return {
         "seed": seed,
         "n": {"train": len(train), "certify": len(certify)},
@@ -137,18 +129,13 @@ def ui_run(seed, args):
         **spent,
         "metrics": {k: text_metrics(v, targets) for k, v in said.items()},
         "signatures": signatures(),
-        "examples": [
-            [s, t, *(said[k][i] for k in ("untuned", "LoRA"))]
-            for i, (s, t) in enumerate(zip(certify.source[:8], targets))
-        ],
+        "examples": [list(texts) for texts in shown][:8],
         "machine": machine(),
     }
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--part", default="cldr,ui")
     parser.add_argument("--seeds", type=int, default=3)
     for name in ("train", "certify", "epochs"):
@@ -158,7 +145,7 @@ def main():
     for part in args.part.split(","):
         for seed in range(args.seeds):
             file = stored(args.out, {"cldr": [], "ui": []})
-            if any(r["seed"] == seed for r in file[part]): continue
+            if has(file[part], seed=seed): continue
             torch.manual_seed(seed)
             run = {"cldr": cldr_run, "ui": ui_run}[part](seed, args)
             file = stored(args.out, {"cldr": [], "ui": []})
