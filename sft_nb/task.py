@@ -170,6 +170,180 @@ class Task:
         return []
 
     @checked
+    def learn(
+        self,
+        rows: pd.DataFrame,  # rows of the table
+    ) -> "Task":  # a new task with the learned fields set
+        """What the task takes from the training rows, and from no others.
+
+        Parameters
+        ----------
+        rows
+            rows of the table
+
+        Returns
+        -------
+        Task
+            a new task with the learned fields set
+        """
+        return self
+
+    def build(
+        self,
+        checkpoint: str,  # an asset, a local folder or a hub id
+        **options: Any,  # handed to `models.load`, e.g. fresh=True for random weights
+    ) -> tuple[torch.nn.Module, Processor]:
+        """The model with a head for this task, and the processor that feeds it. Calls
+        `models.load`.
+
+        Parameters
+        ----------
+        checkpoint
+            an asset, a local folder or a hub id
+        **options
+            handed to `models.load`, e.g. fresh=True for random weights
+        """
+        raise NotImplementedError(f"{type(self).__name__}.build")
+
+    def encode(
+        self,
+        row: dict,  # one row of the table, by column
+        processor: Processor,  # what `build` returned beside the model
+        # dice for augmentation, of (seed, epoch, index); None: no augmentation
+        rng: np.random.Generator | None = None,
+    ) -> dict:  # plain numbers and lists; no padding, no batch dimension
+        """One row as the model will see it. A row without its target columns is encoded without
+        targets.
+
+        Parameters
+        ----------
+        row
+            one row of the table, by column
+        processor
+            what `build` returned beside the model
+        rng
+            dice for augmentation, of (seed, epoch, index); None: no augmentation
+
+        Returns
+        -------
+        dict
+            plain numbers and lists; no padding, no batch dimension
+        """
+        raise NotImplementedError(f"{type(self).__name__}.encode")
+
+    def collate(
+        self,
+        examples: list[dict],  # what `encode` returned, b of them
+        processor: Processor,  # what `build` returned beside the model
+    ) -> Batch:
+        """Examples side by side, padded to the longest. `batching` fills in the index.
+
+        Parameters
+        ----------
+        examples
+            what `encode` returned, b of them
+        processor
+            what `build` returned beside the model
+        """
+        raise NotImplementedError(f"{type(self).__name__}.collate")
+
+    def weigh(
+        self,
+        batch: Batch,  # what `collate` returned
+    ) -> dict[str, float]:
+        """How many targets (or how much weight) each loss term will sum over.
+
+        That is known before any forward pass.
+
+        Parameters
+        ----------
+        batch
+            what `collate` returned
+        """
+        return {"loss": float(len(batch))}
+
+    def loss(
+        self,
+        outputs: Outputs,  # what the model returned for the batch
+        batch: Batch,  # what `collate` returned
+    ) -> dict[str, torch.Tensor]:
+        """The loss terms as sums over the batch, under the same names as `weigh`.
+
+        They are scalars that carry gradients.
+
+        Parameters
+        ----------
+        outputs
+            what the model returned for the batch
+        batch
+            what `collate` returned
+        """
+        raise NotImplementedError(f"{type(self).__name__}.loss")
+
+    def decode(
+        self,
+        outputs: Outputs,  # what the model returned for the batch
+        batch: Batch,  # what `collate` returned
+    ) -> list[Prediction]:
+        """One prediction per row of the batch, from the outputs of one forward pass.
+
+        Parameters
+        ----------
+        outputs
+            what the model returned for the batch
+        batch
+            what `collate` returned
+        """
+        raise NotImplementedError(f"{type(self).__name__}.decode")
+
+    def target(
+        self,
+        row: dict,  # one row of the table, by column
+    ) -> Any:
+        """The right answer of one row, in the same terms as `Prediction.value`.
+
+        Parameters
+        ----------
+        row
+            one row of the table, by column
+        """
+        return row[self.targets()[0]]
+
+    def score(
+        self,
+        prediction: Prediction,  # an answer
+        target: Any,  # the right answer
+    ) -> float:
+        """How good one answer is, in [0, 1]; by default 1 for exactly right and 0 otherwise.
+
+        Parameters
+        ----------
+        prediction
+            an answer
+        target
+            the right answer
+        """
+        return float(prediction.value == target)
+
+    @checked
+    def metrics(
+        self,
+        predictions: list[Prediction],  # n answers
+        targets: list,  # n right answers, from `target`
+    ) -> dict[str, float]:
+        """Figures for the whole set; `self.metric` names one of them, or the loss.
+
+        Parameters
+        ----------
+        predictions
+            n answers
+        targets
+            n right answers, from `target`
+        """
+        scores = [self.score(p, t) for p, t in zip(predictions, targets, strict=True)]
+        return {"score": float(np.mean(scores))}
+
+    @checked
     def read(
         self,
         source: Any,  # a path, a DataFrame or a list of dicts
@@ -254,25 +428,6 @@ class Task:
         return check_rows(self, rows, labelled)
 
     @checked
-    def learn(
-        self,
-        rows: pd.DataFrame,  # rows of the table
-    ) -> "Task":  # a new task with the learned fields set
-        """What the task takes from the training rows, and from no others.
-
-        Parameters
-        ----------
-        rows
-            rows of the table
-
-        Returns
-        -------
-        Task
-            a new task with the learned fields set
-        """
-        return self
-
-    @checked
     def as_rows(
         self,
         items: list,  # what a person hands over
@@ -288,49 +443,6 @@ class Task:
         columns = self.inputs()
         rows = [_as_row(item, columns, n) for n, item in enumerate(items)]
         return pd.DataFrame(rows, columns=None if items else columns)
-
-    def build(
-        self,
-        checkpoint: str,  # an asset, a local folder or a hub id
-        **options: Any,  # handed to `models.load`, e.g. fresh=True for random weights
-    ) -> tuple[torch.nn.Module, Processor]:
-        """The model with a head for this task, and the processor that feeds it. Calls
-        `models.load`.
-
-        Parameters
-        ----------
-        checkpoint
-            an asset, a local folder or a hub id
-        **options
-            handed to `models.load`, e.g. fresh=True for random weights
-        """
-        raise NotImplementedError(f"{type(self).__name__}.build")
-
-    def encode(
-        self,
-        row: dict,  # one row of the table, by column
-        processor: Processor,  # what `build` returned beside the model
-        # dice for augmentation, of (seed, epoch, index); None: no augmentation
-        rng: np.random.Generator | None = None,
-    ) -> dict:  # plain numbers and lists; no padding, no batch dimension
-        """One row as the model will see it. A row without its target columns is encoded without
-        targets.
-
-        Parameters
-        ----------
-        row
-            one row of the table, by column
-        processor
-            what `build` returned beside the model
-        rng
-            dice for augmentation, of (seed, epoch, index); None: no augmentation
-
-        Returns
-        -------
-        dict
-            plain numbers and lists; no padding, no batch dimension
-        """
-        raise NotImplementedError(f"{type(self).__name__}.encode")
 
     def encode_all(
         self,
@@ -401,70 +513,24 @@ class Task:
         """
         return {"updates": 100, "learning_rate": 1e-4}
 
-    def collate(
+    def predict(
         self,
-        examples: list[dict],  # what `encode` returned, b of them
+        model: torch.nn.Module,  # what `build` returned
+        batch: Batch,  # what `collate` returned
         processor: Processor,  # what `build` returned beside the model
-    ) -> Batch:
-        """Examples side by side, padded to the longest. `batching` fills in the index.
+    ) -> list[Prediction]:
+        """Run the model (in evaluation mode, without gradients: the caller sees to it) and decode.
 
         Parameters
         ----------
-        examples
-            what `encode` returned, b of them
+        model
+            what `build` returned
+        batch
+            what `collate` returned
         processor
             what `build` returned beside the model
         """
-        raise NotImplementedError(f"{type(self).__name__}.collate")
-
-    def weigh(
-        self,
-        batch: Batch,  # what `collate` returned
-    ) -> dict[str, float]:
-        """How many targets (or how much weight) each loss term will sum over.
-
-        That is known before any forward pass.
-
-        Parameters
-        ----------
-        batch
-            what `collate` returned
-        """
-        return {"loss": float(len(batch))}
-
-    def loss(
-        self,
-        outputs: Outputs,  # what the model returned for the batch
-        batch: Batch,  # what `collate` returned
-    ) -> dict[str, torch.Tensor]:
-        """The loss terms as sums over the batch, under the same names as `weigh`.
-
-        They are scalars that carry gradients.
-
-        Parameters
-        ----------
-        outputs
-            what the model returned for the batch
-        batch
-            what `collate` returned
-        """
-        raise NotImplementedError(f"{type(self).__name__}.loss")
-
-    def decode(
-        self,
-        outputs: Outputs,  # what the model returned for the batch
-        batch: Batch,  # what `collate` returned
-    ) -> list[Prediction]:
-        """One prediction per row of the batch, from the outputs of one forward pass.
-
-        Parameters
-        ----------
-        outputs
-            what the model returned for the batch
-        batch
-            what `collate` returned
-        """
-        raise NotImplementedError(f"{type(self).__name__}.decode")
+        return self.decode(model(**batch.inputs), batch)
 
     def distribution(
         self,
@@ -486,72 +552,6 @@ class Task:
             n … c: logits whose softmax is the answer; None: no choices
         """
         return None
-
-    def predict(
-        self,
-        model: torch.nn.Module,  # what `build` returned
-        batch: Batch,  # what `collate` returned
-        processor: Processor,  # what `build` returned beside the model
-    ) -> list[Prediction]:
-        """Run the model (in evaluation mode, without gradients: the caller sees to it) and decode.
-
-        Parameters
-        ----------
-        model
-            what `build` returned
-        batch
-            what `collate` returned
-        processor
-            what `build` returned beside the model
-        """
-        return self.decode(model(**batch.inputs), batch)
-
-    def target(
-        self,
-        row: dict,  # one row of the table, by column
-    ) -> Any:
-        """The right answer of one row, in the same terms as `Prediction.value`.
-
-        Parameters
-        ----------
-        row
-            one row of the table, by column
-        """
-        return row[self.targets()[0]]
-
-    def score(
-        self,
-        prediction: Prediction,  # an answer
-        target: Any,  # the right answer
-    ) -> float:
-        """How good one answer is, in [0, 1]; by default 1 for exactly right and 0 otherwise.
-
-        Parameters
-        ----------
-        prediction
-            an answer
-        target
-            the right answer
-        """
-        return float(prediction.value == target)
-
-    @checked
-    def metrics(
-        self,
-        predictions: list[Prediction],  # n answers
-        targets: list,  # n right answers, from `target`
-    ) -> dict[str, float]:
-        """Figures for the whole set; `self.metric` names one of them, or the loss.
-
-        Parameters
-        ----------
-        predictions
-            n answers
-        targets
-            n right answers, from `target`
-        """
-        scores = [self.score(p, t) for p, t in zip(predictions, targets, strict=True)]
-        return {"score": float(np.mean(scores))}
 
     def harmless(self) -> dict[str, Callable]:  # name -> f(row, rng) -> the changed row
         """Changes of a row that should not change the answer, for tests of behaviour.

@@ -232,7 +232,8 @@ def test_rows_without_a_label_column(task, model, rows):
 
 def test_rows_with_some_labels_missing(task, model, rows):
     rows.loc[[4, 9], "label"] = None
-    with pytest.raises(DataError, match="2 of 203 rows have nothing in column 'label': rows 4 and 9"):
+    said = "2 of 203 rows have nothing in column 'label': rows 4 and 9"
+    with pytest.raises(DataError, match=said):
         evaluate(task, model, None, rows)
     assert len(predict(task, model, None, rows)) == 203
 
