@@ -131,12 +131,12 @@ class Task:
     augments: ClassVar[bool] = False  # does `encode` draw from `rng`?
     per_token: ClassVar[bool] = False  # one target per token: several examples may share a row
     # are the answers free texts? Then one that training never saw is no mistake of the split
-    writes: ClassVar[bool] = False
+    free_text: ClassVar[bool] = False
     # kinds of checkpoint that suit it, best first, e.g. ("text encoder",): see `choosing`
     suited: ClassVar[tuple[str, ...]] = ()
     first: ClassVar[str] = "minilm"  # the bundled checkpoint to begin with
     loss_name: ClassVar[str] = ""  # its loss in words, and why this one
-    # endings of files that its `table` reads beside CSV and its like, e.g. (".conll",)
+    # endings of files that `read_source` reads beside CSV and its like, e.g. (".conll",)
     formats: ClassVar[tuple[str, ...]] = ()
     registry: ClassVar[dict[str, type]] = {}  # every task that has been defined, by name
 
@@ -374,7 +374,7 @@ class Task:
         return read_rows(self, source, labelled, encoding, delimiter)
 
     @checked
-    def table(
+    def read_source(
         self,
         source: Any,  # a path, a DataFrame or a list of dicts
         labelled: bool = True,  # False: rows to predict, whose targets do not matter
@@ -625,7 +625,7 @@ class Task:
         "Answers without a network: name -> f(train, valid, rows) -> list of predictions."
         return {}
 
-    def tables(
+    def report_tables(
         self,
         predictions: list[Prediction],  # n answers
         targets: list,  # n right answers, from `target`
@@ -685,7 +685,7 @@ class Task:
         values, scores = [p.value for p in predictions], [p.score for p in predictions]
         return table.assign(prediction=values, score=scores)
 
-    def writers(self) -> dict[str, Callable]:  # ending -> f(table with `prediction`, path)
+    def file_writers(self) -> dict[str, Callable]:  # ending -> f(table with `prediction`, path)
         """Further forms, such as ".coco.json", in which answers can be written to a file.
 
         Returns

@@ -11,7 +11,7 @@ from toy_detection import ToyDetection, scenes
 
 from sft_nb.models.layers import set_dropout
 from sft_nb.task import Task
-from sft_nb.tasks import (
+from sft_nb.tasks.table import (
     ImageClassification, ObjectDetection, InstructionTuning, SequenceLabelling,
     TextClassification, TextRegression, Translation,
 )

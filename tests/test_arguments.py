@@ -21,7 +21,7 @@ from sft_nb.all import (
     suggest_loss, verify,
 )
 from sft_nb.certification.selective import abstain_above
-from sft_nb.tasks import ALL
+from sft_nb.tasks.table import ALL
 
 WRONG = {
     "None": lambda: None, "True": lambda: True, "-1": lambda: -1, "0": lambda: 0,

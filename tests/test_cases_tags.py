@@ -370,11 +370,12 @@ HASHES = {
 @pytest.mark.parametrize("name", HASHES)
 def test_comment_or_word(name, tmp_path):
     text, words = HASHES[name]
-    assert list(SequenceLabelling().table(write(tmp_path/"d.conll", text)).words) == words
+    assert list(SequenceLabelling().read_source(write(tmp_path/"d.conll", text)).words) == words
 
 
 def test_a_comment_that_was_guessed_is_told(tmp_path, said):
-    SequenceLabelling().table(write(tmp_path/"d.conll", "# new x y\nAda a b B-PER\nran a b O\n"))
+    text = "# new x y\nAda a b B-PER\nran a b O\n"
+    SequenceLabelling().read_source(write(tmp_path/"d.conll", text))
     assert "line 1" in (told := said()) and "comment" in told
 
 
@@ -436,7 +437,7 @@ def test_a_header_is_no_word(tmp_path, said):
         task.read(write(tmp_path / "d.txt", "Token\tTag\nAda\tB-PER\nmet\tO\n")), task
     ) == [[("Ada", "B-PER"), ("met", "O")]]
     assert "header" in said()
-    words = task.table(write(tmp_path/"d.conll", "word NOUN\nwins VERB\n")).words
+    words = task.read_source(write(tmp_path/"d.conll", "word NOUN\nwins VERB\n")).words
     assert list(words) == [["word", "wins"]]  # a word that is called so
 
 
@@ -447,13 +448,13 @@ def test_a_file_that_is_not_utf_8(tmp_path):
         SequenceLabelling().read(case("s10g-cp1252-conll"))
     task = SequenceLabelling()
     assert pairs(
-        task.table(case("s10g-cp1252-conll"), encoding="latin-1", delimiter=None), task
+        task.read_source(case("s10g-cp1252-conll"), encoding="latin-1", delimiter=None), task
     ) == [[("Zo\u00eb", "B-PER"), ("ran", "O")], [("Bob", "B-PER"), ("sat", "O")]]
     wide = write(tmp_path/"d.conll", "Zo\u00eb B-PER\nran O\n".encode("utf-16"))
-    assert task.table(wide, encoding="utf-16").words.tolist() == [["Zo\u00eb", "ran"]]
+    assert task.read_source(wide, encoding="utf-16").words.tolist() == [["Zo\u00eb", "ran"]]
     table = write(tmp_path/"d.csv", "words;tags\nZo\u00eb ran;B-PER\n".encode("latin-1"))
     with pytest.raises(DataError, match="d.csv, line 2: 2 words and 1 tag"):
-        task.table(table, encoding="latin-1", delimiter=";")
+        task.read_source(table, encoding="latin-1", delimiter=";")
 
 
 # --- a word per row ---

@@ -715,7 +715,8 @@ def test_a_catalogue_is_read_in_the_encoding_of_its_head(tmp_path):
         DataError, match=r"a\.po, line 2: This file is not UTF-8; it reads as Latin-1"
     ):
         Translation().read(tmp_path / "a.po")
-    assert Translation().table(tmp_path/"a.po", encoding="latin-1").target.tolist() == ["Öffnen"]
+    rows = Translation().read_source(tmp_path/"a.po", encoding="latin-1")
+    assert rows.target.tolist() == ["Öffnen"]
     (tmp_path / "a.po").write_text(
         'msgid ""\nmsgstr "Content-Type: text/plain; charset=klingon\\n"\n"Content-Type: '
         'text/plain; charset=klingon\\n"\n'
@@ -727,15 +728,15 @@ def test_a_catalogue_is_read_in_the_encoding_of_its_head(tmp_path):
 def test_tables_take_an_encoding_and_a_delimiter(tmp_path):
     (tmp_path/"a.de").write_bytes("schön\n".encode("latin-1"))
     (tmp_path/"a.en").write_bytes(b"nice\n")
-    assert Translation().table(
+    assert Translation().read_source(
         (tmp_path / "a.en", tmp_path / "a.de"), encoding="latin-1"
     ).values.tolist() == [["nice", "schön"]]
     (tmp_path/"a.csv").write_bytes("source;target\nnice;schön\n".encode("cp1252"))
-    assert Translation().table(
+    assert Translation().read_source(
         tmp_path / "a.csv", encoding="cp1252", delimiter=";"
     ).values.tolist() == [["nice", "schön"]]
     (tmp_path/"b.csv").write_bytes("prompt;completion\nnice;schön\n".encode("cp1252"))
-    assert InstructionTuning().table(
+    assert InstructionTuning().read_source(
         tmp_path / "b.csv", encoding="cp1252", delimiter=";"
     ).completion.tolist() == ["schön"]
     (tmp_path / "b.csv").write_bytes(
@@ -744,7 +745,7 @@ def test_tables_take_an_encoding_and_a_delimiter(tmp_path):
     with pytest.raises(
         DataError, match=r"b\.csv, row 0 .counting from 0.: Message 1 has the role 'bot'"
     ):
-        InstructionTuning().table(tmp_path / "b.csv", encoding="cp1252", delimiter=";")
+        InstructionTuning().read_source(tmp_path / "b.csv", encoding="cp1252", delimiter=";")
 
 
 # --- which epoch is kept ---

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import sft_nb.tasks
+import sft_nb.tasks.table
 from sft_nb import entry_points, finding
 from sft_nb.task import SFTError, Task
 
@@ -134,7 +134,7 @@ def test_a_name_that_is_declared_nowhere(declared):
 def test_our_own_tasks_are_found_without_any_installation(monkeypatch, declared):
     declared()
     monkeypatch.setattr(Task, "registry", {})
-    every = list(sft_nb.tasks.ALL)
+    every = list(sft_nb.tasks.table.ALL)
     assert every and [finding.task_class(task.name) for task in every] == every
 
 
@@ -152,7 +152,7 @@ def test_the_package_declares_what_its_list_says(group, option):
 
 
 def test_the_table_of_tasks_has_all():
-    assert [t.name for t in sft_nb.tasks.ALL] == list(entry_points.OWN[entry_points.TASKS])
+    assert [t.name for t in sft_nb.tasks.table.ALL] == list(entry_points.OWN[entry_points.TASKS])
 
 
 def test_names_are_listed_without_importing_tasks(python):

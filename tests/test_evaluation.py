@@ -52,7 +52,7 @@ class Colours(Task):
         return [Prediction(self.labels[int(np.argmax(p))], max(p)) for p in probs]
     def metrics(self, predictions, targets):
         return classification_metrics(predictions, targets, self.labels)
-    def tables(self, predictions, targets):
+    def report_tables(self, predictions, targets):
         return {"per class": per_class_table(predictions, targets, self.labels)}
     def plot(self, predictions, targets): return plot_confusion(predictions, targets, self.labels)
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch.nn.functional import pad
 
 from sft_nb.evaluation.judging import evaluate
-from sft_nb.tasks import ALL, ImageClassification, ObjectDetection, TextRegression
+from sft_nb.tasks.table import ALL, ImageClassification, ObjectDetection, TextRegression
 from sft_nb.training.gradient import effective_gradient
 from toy_detection import ToyDetection
 

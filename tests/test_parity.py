@@ -14,7 +14,7 @@ from sft_nb.batches.batching import Examples, cut
 from sft_nb.models.layers import set_dropout
 from sft_nb.models.loading import quiet
 from sft_nb.training.recipe import Recipe
-from sft_nb.tasks import TextClassification
+from sft_nb.tasks.text.classification import TextClassification
 from sft_nb.training.gradient import effective_gradient
 from sft_nb.training.tuner import FineTuner
 

@@ -131,7 +131,7 @@ NAMES = sorted(
 
 HELP = """
 import contextlib, io, json, sys
-import sft_nb.all, sft_nb.tasks
+import sft_nb.all, sft_nb.tasks.table
 from sft_nb.commands.cli import main
 
 def told(*argv):
@@ -140,7 +140,8 @@ def told(*argv):
         except SystemExit as e: return e.code or 0, out.getvalue()
 
 found = {"": told("--help")}
-for task in sft_nb.tasks.ALL: found[task.name] = told("fine-tune", "--task", task.name, "--help")
+for task in sft_nb.tasks.table.ALL:
+    found[task.name] = told("fine-tune", "--task", task.name, "--help")
 found["here"] = sorted(GONE & set(sys.modules))
 print(json.dumps(found))
 """

@@ -630,7 +630,7 @@ def test_metrics_are_seqevals_and_sklearns(both):
     assert found["f1_lenient"] == pytest.approx(f1_score(true, said, zero_division=0))
     right = accuracy_score(sum(true, []), sum(said, []))
     assert found["token_accuracy"] == pytest.approx(right)
-    tables = task.tables(answers, targets)
+    tables = task.report_tables(answers, targets)
     assert tables["words"].to_numpy().sum() == sum(map(len, true))
     many = sum(len(entities(t)) for t in true)
     assert ("per type" in tables) >= bool(many)
@@ -643,7 +643,8 @@ def test_nothing_to_find():
     assert task.metrics(answers, targets)["token_accuracy"] == 1.0
     assert task.metrics(answers, targets)["f1"] == 0.0
     assert task.score(answers[0], targets[0]) == 1.0
-    assert set(task.tables(answers, targets)) == {"words"} and task.plot(answers, targets).axes
+    assert set(task.report_tables(answers, targets)) == {"words"}
+    assert task.plot(answers, targets).axes
     assert task.score(Prediction({"tags": ["B-x", "O"]}), targets[0]) == 0.0
 
 
@@ -666,7 +667,7 @@ def test_plain_tags():
     )
     result = task.metrics([Prediction(target)], [target])
     assert result == {"accuracy": 1.0, "f1_macro": 1.0}
-    assert set(task.tables([Prediction(target)], [target])) == {"per tag", "words"}
+    assert set(task.report_tables([Prediction(target)], [target])) == {"per tag", "words"}
 
 
 # --- showing ---

@@ -20,7 +20,7 @@ from sft_nb.all import (
 from sft_nb.commands.cli import main
 from sft_nb.finding import task_class
 from sft_nb.task import Task
-from sft_nb.tasks import ALL
+from sft_nb.tasks.table import ALL
 from sft_nb.tasks.text.base import Texts
 
 FOUR = ["bert", "roberta", "deberta-v2", "modernbert"]
@@ -214,7 +214,7 @@ def test_the_whole_road_by_command_line(task, tiny, sft, tmp_path):
     said = list(csv.DictReader(io.StringIO(sft("predict", run, table))))
     # after two epochs, silence is an answer
     assert len(said) == 40 and (
-        task.writes or all(row["prediction"] for row in said)
+        task.free_text or all(row["prediction"] for row in said)
     )
     sft("predict", run, table, "--out", tmp_path/"answers.jsonl")
     assert len(read_table(tmp_path/"answers.jsonl")) == 40

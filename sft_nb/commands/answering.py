@@ -155,7 +155,7 @@ def predict(
     if out: may_write("--out", out, _answers, "table of answers", DATA=data)
     if draw: _beside_pictures(draw, data)
     tuner = FineTuner.load(run, device=device)
-    writers = TABLE_WRITERS | tuner.task.writers()
+    writers = TABLE_WRITERS | tuner.task.file_writers()
     if out: _ending(out, writers)
     asked = _asked(tuner.task, data, text, encoding, delimiter)
     with redirect_stdout(sys.stderr):  # standard output is for the table alone

@@ -499,7 +499,7 @@ def _leave_out(rows, findings):  # the rows without those of the "skip" findings
 def _given(task, **options):
     "The options that were given; raises if the task's own way of reading knows nothing of them."
     options = {k: v for k, v in options.items() if v is not None}
-    known = inspect.signature(task.table).parameters.values()
+    known = inspect.signature(task.read_source).parameters.values()
     strange = set(options) - {p.name for p in known}
     if not strange or any(p.kind is p.VAR_KEYWORD for p in known): return options
     told = ", ".join(f"{k}={short(options[k])}" for k in sorted(strange))
@@ -551,7 +551,8 @@ def read_rows(
         index 0 … n-1; attrs: "source", "target", "left_out", "classes"
     """
     source, where = _begin(source)
-    rows = task.table(source, labelled, **_given(task, encoding=encoding, delimiter=delimiter))
+    how = _given(task, encoding=encoding, delimiter=delimiter)
+    rows = task.read_source(source, labelled, **how)
     findings = [Finding("warning", remark) for remark in rows.attrs.get("remarks", ())]
     findings += task.check(rows, labelled)
     if not labelled: findings = [_as_error(f) if f.level == "skip" else f for f in findings]

@@ -157,7 +157,7 @@ def _across(task, splits, role, earlier, near, limit):
 # %% ../../nbs/data/08_leaks.ipynb #74cb8272
 def _classes(task, rows):
     "The different labels of these rows; none where targets are no labels."
-    if task.writes or not set(task.targets()) <= set(rows): return set()
+    if task.free_text or not set(task.targets()) <= set(rows): return set()
     found = set()
     for target in map(task.target, records(rows.dropna(subset=task.targets()))):
         for label in target if isinstance(target, list) else [target]:

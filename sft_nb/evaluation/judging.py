@@ -235,7 +235,7 @@ class Evaluation:
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
         "The tables that the task adds to a report, by name."
-        return self.task.tables(self.predictions, self.targets)
+        return self.task.report_tables(self.predictions, self.targets)
 
     def plot(self) -> Any:  # a matplotlib Figure; None if the task has no picture
         """The task's picture of the result.

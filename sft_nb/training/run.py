@@ -190,7 +190,7 @@ class Run:
         self.examples = Examples(self.task, self.train, self.processor, seed=plan.seed)
         lengths = self.task.check_lengths(self.train, self.processor, self.examples.lengths)
         report([*lengths, *self._unknown()])
-        if self.valid is not None and self.task.writes:
+        if self.valid is not None and self.task.free_text:
             self.task.encode_all(self.valid, self.processor)  # refuses what is too long
 
     def _unknown(self):

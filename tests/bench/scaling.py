@@ -35,7 +35,7 @@ SERIES = {
 def random_tokens(layers, hidden):
     "A task whose rows are token ids already, for a random BERT of any size."
     from transformers import BertConfig, BertForSequenceClassification
-    from sft_nb.tasks import TextClassification
+    from sft_nb.tasks.text.classification import TextClassification
 
     class Processor:
         pad_token_id, model_max_length = 0, 512

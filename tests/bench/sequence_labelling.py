@@ -59,7 +59,7 @@ def one_rung(run, task, rows, targets, rung, recipe):
     run["ladder"][rung], run["seconds"][rung] = climb.evaluations[rung], spent.seconds
     answers = climb.answers[rung]
     run["tags"][rung] = [" ".join(a.value["tags"]) for a in answers]
-    types = task.learn(rows["train"]).tables(answers, targets).get("per type")
+    types = task.learn(rows["train"]).report_tables(answers, targets).get("per type")
     if types is not None:
         run["per type"][rung] = {k: round(f, 4) for k, f in types.f1.items()}
 

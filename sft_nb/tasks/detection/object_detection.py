@@ -102,7 +102,7 @@ class ObjectDetection(Images):
             (no_shares, f"{shares}: shares from 0 to 1, sure not below least"),
         ]
 
-    def table(
+    def read_source(
         self,
         source: Any,  # a path, a DataFrame or a list of dicts
         labelled: bool = True,  # False: rows to predict, whose boxes do not matter
@@ -135,7 +135,7 @@ class ObjectDetection(Images):
         if reader is not None:
             return self._in_our_columns(reader(source, part=self.part, pictures=self.pictures))
         if is_path: _refuse_other_json(Path(source).expanduser())
-        return self._with_classes(Images.table(self, source, labelled, encoding, delimiter))
+        return self._with_classes(Images.read_source(self, source, labelled, encoding, delimiter))
 
     def _in_our_columns(self, found):  # the table of a reader
         rows = found.drop(columns="size").rename(columns={"image": self.image, "boxes": self.boxes})
@@ -364,7 +364,7 @@ class ObjectDetection(Images):
         f1 = [self.score(p, t) for p, t in zip(predictions, targets, strict=True)]
         return figures | {"f1": float(np.mean(f1))}
 
-    def tables(self, predictions: list[Prediction], targets: list) -> dict:
+    def report_tables(self, predictions: list[Prediction], targets: list) -> dict:
         "Average precision per class, and what went wrong."
         per_class = coco_table([p.value for p in predictions], targets, self.labels)
         errors = error_table(self._sure_boxes(predictions), targets, self.labels)
@@ -391,7 +391,7 @@ class ObjectDetection(Images):
 
         return plot_pictures(pictures, columns=4, side=1.9, draw=draw)
 
-    def writers(self) -> dict:
+    def file_writers(self) -> dict:
         "A line per box, and COCO's results."
         def boxes(table, path): write_box_lines(table, self.image, path)
 

@@ -104,7 +104,7 @@ class Images(Task):
         if is_cifar(path): return *read_cifar_files(path), []
         if path.is_dir(): return read_folder(path, self.part)
 
-    def table(
+    def read_source(
         self,
         source: Any,  # a path, a DataFrame or a list of dicts
         labelled: bool = True,  # False: rows to predict, whose targets do not matter

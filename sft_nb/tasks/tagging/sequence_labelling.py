@@ -134,7 +134,7 @@ class SequenceLabelling(Task):
     def inputs(self) -> list[str]: return [self.words]
     def targets(self) -> list[str]: return [self.tags]
 
-    def table(
+    def read_source(
         self,
         source: Any,  # a path, a DataFrame or a list of dicts
         labelled: bool = True,  # False: rows to predict, whose tags do not matter
@@ -162,7 +162,7 @@ class SequenceLabelling(Task):
         self,
         source: Any,  # a path, a DataFrame or a list of dicts
         labelled: bool = True,  # False: rows to predict
-        **options: Any,  # for `table`: encoding, delimiter
+        **options: Any,  # for `read_source`: encoding, delimiter
     ) -> pd.DataFrame:
         """As every task reads; attrs have "classes" too, where the file declares its tag set.
 
@@ -173,7 +173,7 @@ class SequenceLabelling(Task):
         labelled
             False: rows to predict
         **options
-            for `table`: encoding, delimiter
+            for `read_source`: encoding, delimiter
         """
         rows = Task.read(self, source, labelled, **options)
         names = names_of_tags(self, source)
@@ -451,9 +451,9 @@ class SequenceLabelling(Task):
 
     def _names(self): return list(dict.fromkeys(self._types(self.labels)))
 
-    def tables(self, predictions: Any, targets: Any) -> dict:
+    def report_tables(self, predictions: Any, targets: Any) -> dict:
         "Precision, recall and F1 of each type of entity (or plain tag); and words taken for what."
-        said, true = self._types(predictions), self._types(targets)
+        said, true = self._types_of_words(predictions), self._types_of_words(targets)
         told = {"words": class_figures.confusion_table(said, true, self._names())}
         if self.plain:
             return {"per tag": class_figures.per_class_table(said, true, self.labels)} | told
@@ -463,10 +463,10 @@ class SequenceLabelling(Task):
     def plot(self, predictions: Any, targets: Any) -> Any:
         "F1 of each type, with the number of entities; for plain tags, who is taken for whom."
         if self.plain:
-            said, true = self._types(predictions), self._types(targets)
+            said, true = self._types_of_words(predictions), self._types_of_words(targets)
             return class_figures.plot_confusion(said, true, self.labels)
         nothing = pd.DataFrame({"f1": [], "entities": []})
-        return plot_entities(self.tables(predictions, targets).get("per type", nothing))
+        return plot_entities(self.report_tables(predictions, targets).get("per type", nothing))
 
     def show(
         self,

@@ -106,11 +106,11 @@ class Labels(Task):
         if not self.labels or name in self.labels: return name
         return next((label for label in self.labels if label_name(label) == name), name)
 
-    def table(self, source: Any, labelled: bool = True, **options: Any) -> pd.DataFrame:
+    def read_source(self, source: Any, labelled: bool = True, **options: Any) -> pd.DataFrame:
         """As the task's other parent reads it; numbers of classes by the names that a file has for
         them, and each label in one spelling.
         """
-        rows = super(Labels, self).table(source, labelled, **options)
+        rows = super(Labels, self).read_source(source, labelled, **options)
         rows = with_class_names(rows, source, self.label)
         if not labelled or self.multi_label or self.label not in rows: return rows
         return in_one_spelling(rows, self.label)
@@ -277,7 +277,7 @@ class Labels(Task):
         if self.multi_label: return float(set(prediction.value) == set(target))
         return float(prediction.value == target)
 
-    def tables(self, predictions: Any, targets: Any) -> dict:
+    def report_tables(self, predictions: Any, targets: Any) -> dict:
         "Precision, recall and F1 per label; and who is taken for whom."
         per_class = {"per class": class_figures.per_class_table(predictions, targets, self.labels)}
         if self.multi_label: return per_class
@@ -286,7 +286,7 @@ class Labels(Task):
 
     def plot(self, predictions: Any, targets: Any) -> Any:
         "The confusion matrix, or F1 per label when there may be several."
-        if self.multi_label: return _plot_f1(self.tables(predictions, targets)["per class"])
+        if self.multi_label: return _plot_f1(self.report_tables(predictions, targets)["per class"])
         return class_figures.plot_confusion(predictions, targets, self.labels)
 
     def classes_of(

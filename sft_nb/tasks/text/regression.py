@@ -112,11 +112,13 @@ class TextRegression(Texts):
         "The row's number, or a dictionary of its numbers when there are several."
         return self.named([cell_number(row[c]) for c in self.targets()])
 
-    def table(self, source: Any, labelled: bool = True, **options: Any) -> pd.DataFrame:
+    def read_source(
+        self, source: Any, labelled: bool = True, **options: Any,
+    ) -> pd.DataFrame:
         """A table whose columns of targets hold numbers, where all their cells are numbers; what is
         none is left for `check`.
         """
-        rows = Texts.table(self, source, labelled, **options)
+        rows = Texts.read_source(self, source, labelled, **options)
         if not labelled: return rows
         for c in [c for c in self.targets() if c in rows]:
             rows = _in_numbers(rows, c)
@@ -281,7 +283,7 @@ class TextRegression(Texts):
         errors = {f"{k}_{c}": figures[k] for k in ("rmse", "mae") for c, figures in each.items()}
         return means | errors
 
-    def tables(self, predictions: Any, targets: Any) -> dict:
+    def report_tables(self, predictions: Any, targets: Any) -> dict:
         "All five figures per target, the number of rows that have it, its spread among them."
         pairs = self._pairs(predictions, targets)
         each = {c: _about_target(said, true) for c, (said, true) in pairs.items()}

@@ -74,7 +74,7 @@ class Generating(Task):
         reads.
     """
     per_token: ClassVar[bool] = True
-    writes: ClassVar[bool] = True
+    free_text: ClassVar[bool] = True
     metric: ClassVar[tuple[str, str]] = ("chrf", "max")
     loss_name: ClassVar[str] = (
         "cross-entropy of every token of the answer and of its end, given the right tokens "
@@ -208,7 +208,7 @@ class Generating(Task):
         "Exact match, BLEU and chrF of the written text."
         return text_metrics([p.value for p in predictions], targets, self.tokenize)
 
-    def tables(self, predictions: list[Prediction], targets: list[str]) -> dict:
+    def report_tables(self, predictions: list[Prediction], targets: list[str]) -> dict:
         "Exact match by the length of the right answer."
         right = [self.score(p, t) for p, t in zip(predictions, targets, strict=True)]
         rows = pd.DataFrame({"length": [len(t) for t in targets], "right": right})
@@ -218,7 +218,7 @@ class Generating(Task):
 
     def plot(self, predictions: list[Prediction], targets: list[str]) -> Any:
         "Exact match by the length of the right answer, as bars."
-        table = self.tables(predictions, targets)["by length"][::-1]
+        table = self.report_tables(predictions, targets)["by length"][::-1]
         fig, ax = new_figure(5, .4 * len(table) + 1)
         ax.barh(table.index.astype(str), table.exact_match, color=COLORS["valid"])
         for i, (n, v) in enumerate(zip(table.rows, table.exact_match, strict=True)):
@@ -297,7 +297,7 @@ def _place_in_file(task, rows, i):  # the same, for rows that were read before; 
     source = rows.attrs.get("source")
     if source is None: return None
     try:
-        found = task.table(source, set(task.targets()) <= set(rows))
+        found = task.read_source(source, set(task.targets()) <= set(rows))
     except SFTError:
         return None  # the file has moved on since
     columns = [c for c in (*task.inputs(), *task.targets()) if c in rows]

@@ -105,7 +105,7 @@ class InstructionTuning(Generating):
                          f"{self.completion!r}, 'output' or 'response', and there is none of them. "
                          f"There is: {there}")
 
-    def table(
+    def read_source(
         self,
         source: Any,  # a path, a DataFrame or a list of dicts
         labelled: bool = True,  # False: rows to predict, whose answers do not matter

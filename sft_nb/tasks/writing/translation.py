@@ -186,7 +186,7 @@ class Translation(Generating):
         if answer is not None: answer = str(answer).strip()
         return processor.example(str(row[self.source]).strip(), answer)
 
-    def table(
+    def read_source(
         self,
         # Two columns of a table; a gettext catalogue; or two aligned files, as a pair of paths or
         # with a comma between them.
