@@ -240,8 +240,7 @@ def test_or_is_left_out_and_counted(broken, said):
     assert "short.jpg" in said()
 
 
-def test_rows_to_predict_are_never_left_out(tmp_path):
-    broken(tmp_path)
+def test_rows_to_predict_are_never_left_out(broken, tmp_path):
     with pytest.raises(DataError, match="Every row gets a prediction"):
         ImageClassification(unreadable="skip").read(
             [{"image": str(tmp_path / "short.jpg")}], labelled=False

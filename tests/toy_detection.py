@@ -40,8 +40,8 @@ class ToyDetection(Task):
     def encode(self, row, processor, rng=None):
         image = torch.tensor(np.array(list(row[self.image])), dtype=torch.float32)
         boxes = self.target(row) if row.get(self.boxes) is not None else None
-        turned = boxes is not None and rng is not None and rng.random() < 0.5
-        if turned:  # rows become columns, and boxes follow
+        turned = rng is not None and rng.random() < 0.5
+        if boxes is not None and turned:  # rows become columns, and boxes follow
             image, boxes = image.T, sorted((y, x, h, w) for x, y, w, h in boxes)
         return {"image": image[None]} | ({} if boxes is None else {"boxes": boxes})
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
+from typer.core import TyperCommand
 
 from .. import telling
 from .declared import Setting, settings, summary
@@ -189,7 +190,7 @@ def _flags(setting, both):
     return f"--{name}"
 
 def as_parameter(
-    setting: Setting,
+    setting: Setting,  # as it was read
     panel: str | None = None,  # under which heading the help shows it
     both: bool = False,  # has a switch an opposite, --no-NAME?
     complete: Callable | None = None,  # incomplete word -> words that it may become
@@ -198,6 +199,8 @@ def as_parameter(
 
     Parameters
     ----------
+    setting
+        as it was read
     panel
         under which heading the help shows it
     both
@@ -310,7 +313,7 @@ def _near(name, known):
         return "".join(w[:1] for w in words) == plain or option.strip("-").startswith(plain)
     return list(filter(fits, known)) or difflib.get_close_matches(name, known, 3, .7)
 
-class Command(typer.core.TyperCommand):
+class Command(TyperCommand):
     "A command that knows what --lr was meant to be, and which option wants another one beside it."
     wants: dict[str, str] = {}  # beginning of an option -> what it belongs to
 

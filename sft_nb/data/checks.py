@@ -496,7 +496,7 @@ def _leave_out(rows, findings):  # the rows without those of the "skip" findings
     return rows.drop(index=at).reset_index(drop=True), left_out
 
 # %% ../../nbs/data/04_checks.ipynb #2409828c
-def _given(task, **options):
+def _how(task, **options):
     "The options that were given; raises if the task's own way of reading knows nothing of them."
     options = {k: v for k, v in options.items() if v is not None}
     known = inspect.signature(task.read_source).parameters.values()
@@ -551,8 +551,7 @@ def read_rows(
         index 0 … n-1; attrs: "source", "target", "left_out", "classes"
     """
     source, where = _begin(source)
-    how = _given(task, encoding=encoding, delimiter=delimiter)
-    rows = task.read_source(source, labelled, **how)
+    rows = task.read_source(source, labelled, **_how(task, encoding=encoding, delimiter=delimiter))
     findings = [Finding("warning", remark) for remark in rows.attrs.get("remarks", ())]
     findings += task.check(rows, labelled)
     if not labelled: findings = [_as_error(f) if f.level == "skip" else f for f in findings]

@@ -28,19 +28,17 @@ from .boxes import box_entries, box_patches, draw_boxes, edge_note
 from .boxes import listed_boxes, read_boxes
 from .coco import write_coco_results
 from .dense_head import dense_terms
-from .pixels_and_shares import best_boxes, moved, write_box_lines
+from .pixels_and_shares import best_boxes, from_pixel_middles, moved
+from .pixels_and_shares import write_box_lines
 from .baselines import blobs, place_features, place_probe, place_rows
 from .errors import error_table, picture_f1, plot_errors
-from .formats import detection_layout
-from ..images.processors import check_processor, median_side, own_size
-from ..images.processors import resize_to
+from .formats import detection_layout, only_pictures, refuse_other_json
+from ..images.processors import check_processor, median_side, own_size, resize_to
 from ..images.base import Images
 from ..text.labels import class_list, declared_labels, untaught
 from .matching import set_terms
-from ..images.folders import left_out_note
-from ..images.folders import pictures_below
-from ..images.pictures import shown_path, open_picture
-from ..images.pictures import picture_size, plot_pictures
+from ..images.folders import left_out_note, pictures_below
+from ..images.pictures import open_picture, picture_size, plot_pictures, shown_path
 from ...words import how_many, name_rows, short
 
 # %% ../../../nbs/tasks/detection/11_object_detection.ipynb #45d42696
@@ -130,11 +128,11 @@ class ObjectDetection(Images):
             unchecked
         """
         is_path = isinstance(source, str | Path)
-        layout = is_path and (labelled or not _only_pictures(Path(source)))
+        layout = is_path and (labelled or not only_pictures(Path(source)))
         reader = detection_layout(source) if layout else None
         if reader is not None:
             return self._in_our_columns(reader(source, part=self.part, pictures=self.pictures))
-        if is_path: _refuse_other_json(Path(source).expanduser())
+        if is_path: refuse_other_json(Path(source).expanduser())
         return self._with_classes(Images.read_source(self, source, labelled, encoding, delimiter))
 
     def _in_our_columns(self, found):  # the table of a reader
@@ -143,8 +141,7 @@ class ObjectDetection(Images):
         if ids: rows["image_id"] = [ids[path] for path in rows[self.image]]
         if numbers: rows[self.boxes] = [_numbered(boxes, numbers) for boxes in rows[self.boxes]]
         rows[self.image] = self._looked_into(rows[self.image], Path())
-        kept = "noted", "classes", "numbers"
-        rows.attrs = {name: found.attrs[name] for name in kept if name in found.attrs}
+        rows.attrs = {k: v for k, v in found.attrs.items() if k in ("noted", "classes", "numbers")}
         return rows
 
     def _entries(self, rows):  # every box of a table, as it was written
@@ -386,8 +383,8 @@ class ObjectDetection(Images):
         if len(rows) == 1: return draw_boxes(pictures[0], said[0], truths[0])
 
         def draw(ax, i):
-            box_patches(ax, _from_pixel_middles(truths[i]), COLORS["certify"], dashed=True)
-            box_patches(ax, _from_pixel_middles(said[i]))
+            box_patches(ax, from_pixel_middles(truths[i]), COLORS["certify"], dashed=True)
+            box_patches(ax, from_pixel_middles(said[i]))
 
         return plot_pictures(pictures, columns=4, side=1.9, draw=draw)
 
@@ -453,18 +450,6 @@ class ObjectDetection(Images):
         numbers = [self.labels.index(name) for name in labels]
         return numbers, torch.tensor(shares, dtype=torch.float32)
 
-# %% ../../../nbs/tasks/detection/11_object_detection.ipynb #455672f1
-def _refuse_other_json(path):  # a JSON object that is no COCO file; a list of rows is a table
-    if path.suffix.lower() != ".json" or not path.is_file(): return
-    first = path.read_bytes()[:100].lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
-    if first == b"{":
-        raise DataError(f"{path} is no COCO file: it needs the lists images, annotations and "
-                        "categories.")
-
-def _only_pictures(path):  # to predict: what is written about them does not matter
-    path = path.expanduser()
-    return path.is_dir() and bool(pictures_below(path, deep=False)[0])
-
 # %% ../../../nbs/tasks/detection/11_object_detection.ipynb #732ff9b0
 def _numbered(boxes, numbers):
     return [box | {"category_id": numbers[box["label"]]} for box in boxes]
@@ -479,7 +464,3 @@ BOX = 2.  # how much a dense detector's box counts against its class
 # %% ../../../nbs/tasks/detection/11_object_detection.ipynb #9b71c709
 def _prediction(boxes):  # of one picture
     return Prediction(boxes, max((box["score"] for box in boxes), default=None))
-
-# %% ../../../nbs/tasks/detection/11_object_detection.ipynb #39922f72
-def _from_pixel_middles(boxes):  # matplotlib counts from the middle of a pixel
-    return [box | {"xyxy": np.array(box["xyxy"]) - .5} for box in boxes]

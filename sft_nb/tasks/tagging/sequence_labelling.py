@@ -19,7 +19,7 @@ import torch
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.preprocessing import StandardScaler
 
-from ...evaluation import class_figures
+from ...evaluation import class_figures as figures
 from ...batches import losses
 from ...models import loading
 from ...training.baselines import STRENGTHS
@@ -432,8 +432,7 @@ class SequenceLabelling(Task):
         """
         said, true = answered_tags(predictions), answered_tags(targets)
         if not self.plain: return entity_metrics(said, true)
-        each = list(chain(*said)), list(chain(*true))
-        return class_figures.classification_metrics(*each, self.labels)
+        return figures.classification_metrics(list(chain(*said)), list(chain(*true)), self.labels)
 
     def score(self, prediction: Prediction, target: Any) -> float:
         """One row: strict F1 of its entities, 1 if it has none and none was said.
@@ -454,9 +453,8 @@ class SequenceLabelling(Task):
     def report_tables(self, predictions: Any, targets: Any) -> dict:
         "Precision, recall and F1 of each type of entity (or plain tag); and words taken for what."
         said, true = self._types_of_words(predictions), self._types_of_words(targets)
-        told = {"words": class_figures.confusion_table(said, true, self._names())}
-        if self.plain:
-            return {"per tag": class_figures.per_class_table(said, true, self.labels)} | told
+        told = {"words": figures.confusion_table(said, true, self._names())}
+        if self.plain: return {"per tag": figures.per_class_table(said, true, self.labels)} | told
         table = entity_table(answered_tags(predictions), answered_tags(targets))
         return told if table is None else {"per type": table} | told
 
@@ -464,7 +462,7 @@ class SequenceLabelling(Task):
         "F1 of each type, with the number of entities; for plain tags, who is taken for whom."
         if self.plain:
             said, true = self._types_of_words(predictions), self._types_of_words(targets)
-            return class_figures.plot_confusion(said, true, self.labels)
+            return figures.plot_confusion(said, true, self.labels)
         nothing = pd.DataFrame({"f1": [], "entities": []})
         return plot_entities(self.report_tables(predictions, targets).get("per type", nothing))
 
