@@ -19,7 +19,7 @@ import torch
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.preprocessing import StandardScaler
 
-from ...evaluation import class_figures as figures
+from ...evaluation import class_figures as by_class
 from ...batches import losses
 from ...models import loading
 from ...training.baselines import STRENGTHS
@@ -432,7 +432,7 @@ class SequenceLabelling(Task):
         """
         said, true = answered_tags(predictions), answered_tags(targets)
         if not self.plain: return entity_metrics(said, true)
-        return figures.classification_metrics(list(chain(*said)), list(chain(*true)), self.labels)
+        return by_class.classification_metrics(list(chain(*said)), list(chain(*true)), self.labels)
 
     def score(self, prediction: Prediction, target: Any) -> float:
         """One row: strict F1 of its entities, 1 if it has none and none was said.
@@ -453,8 +453,8 @@ class SequenceLabelling(Task):
     def report_tables(self, predictions: Any, targets: Any) -> dict:
         "Precision, recall and F1 of each type of entity (or plain tag); and words taken for what."
         said, true = self._types_of_words(predictions), self._types_of_words(targets)
-        told = {"words": figures.confusion_table(said, true, self._names())}
-        if self.plain: return {"per tag": figures.per_class_table(said, true, self.labels)} | told
+        told = {"words": by_class.confusion_table(said, true, self._names())}
+        if self.plain: return {"per tag": by_class.per_class_table(said, true, self.labels)} | told
         table = entity_table(answered_tags(predictions), answered_tags(targets))
         return told if table is None else {"per type": table} | told
 
@@ -462,7 +462,7 @@ class SequenceLabelling(Task):
         "F1 of each type, with the number of entities; for plain tags, who is taken for whom."
         if self.plain:
             said, true = self._types_of_words(predictions), self._types_of_words(targets)
-            return figures.plot_confusion(said, true, self.labels)
+            return by_class.plot_confusion(said, true, self.labels)
         nothing = pd.DataFrame({"f1": [], "entities": []})
         return plot_entities(self.report_tables(predictions, targets).get("per type", nothing))
 
