@@ -280,3 +280,11 @@ def test_other_shells_complete_too(shell):
 def test_the_recipe_is_told_as_json(sft):
     text, _ = sft("recipe", "show")
     assert "schedule = " + json.dumps("linear") in text
+
+
+def test_all_names_are_there_and_none_is_imported_before_it_is_asked_for():
+    code = ("import sys, sft_nb.all; before = set(sys.modules); from sft_nb.all import *; "
+            "print('torch' in before, len(sft_nb.all.__all__), FineTuner.__module__)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    torch_before, names, module = done.stdout.split()
+    assert torch_before == "False" and int(names) > 40 and module == "sft_nb.training.tuner"

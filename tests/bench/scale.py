@@ -23,7 +23,8 @@ from series import RESULTS, command_line, has, machine, save, stored
 HERE = Path(__file__)
 OUT = RESULTS / "scale.json"
 CASES = {
-    "startup": [{"what": "startup", "who": who} for who in ("version", "import", "ours", "plain")],
+    "startup": [{"what": "startup", "who": who} for who in (
+        "libraries", "version", "help", "import", "names", "ours", "plain")],
     "tokenise": [{"what": "rows", "n": 100_000, "updates": 1}],
     "rows": [{"what": "rows", "n": n, "updates": 200} for n in (200_000, 2_000_000)],
     "frozen": [{"what": "frozen", "n": 2000, "epochs": 5}],
@@ -91,12 +92,16 @@ def startup(who):
     folder = Path(tempfile.mkdtemp())
     reviews(folder / "rows.csv", 106)
     sizes = ["--valid-size", "21", "--certify-size", "21"]  # leaves 64 rows
+    sft_nb, task = Path(sys.executable).parent / "sft-nb", ["--task", "text-classification"]
     commands = {
-        "version": [Path(sys.executable).parent / "sft-nb", "--version"],
+        "libraries": [sys.executable, "-c", "import torch, transformers"],
+        "version": [sft_nb, "--version"],
+        "help": [sft_nb, "fine-tune", *task, "--help"],
         "import": [sys.executable, "-c", "import sft_nb.all"],
+        "names": [sys.executable, "-c", "from sft_nb.all import *"],
         "ours": [
-            sys.executable, "-c", FIRST_UPDATE, "fine-tune", folder / "rows.csv", "--task",
-            "text-classification", "--out", folder / "run", *sizes,
+            sys.executable, "-c", FIRST_UPDATE, "fine-tune", folder / "rows.csv", *task,
+            "--out", folder / "run", *sizes,
         ],
         "plain": [sys.executable, "-c", PLAIN, folder / "rows.csv", assets.get("minilm")],
     }
