@@ -88,14 +88,15 @@ def test_a_notebook_sorts_after_what_it_imports():
 
 
 def test_a_module_lies_where_its_notebook_lies():
-    "Only `package/` makes modules of the top folder; a number 99 says what a whole folder offers."
+    "Only `package/` makes modules of the top folder; a folder's own name is what it offers."
     elsewhere = []
     for module in PATHS:
         if not (mine := notebook_of(module)) or mine.startswith("package/"):
             continue
         path = re.sub(r"(^|/)\d+[a-z]*_", r"\1", mine.removesuffix(".ipynb"))
-        if re.search(r"(^|/)99_", mine):
-            path = path.rpartition("/")[0]
+        folder, _, name = path.rpartition("/")
+        if name == folder.rpartition("/")[2]:
+            path = folder
         if module != f"sft_nb.{path.replace('/', '.')}":
             elsewhere.append(f"{mine} makes {module}")
     assert not elsewhere, "\n".join(elsewhere)
