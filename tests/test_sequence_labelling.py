@@ -301,8 +301,8 @@ def test_offsets_round_trip(text, unit, data):
 
 
 def test_words_of_every_sign_are_found():
-    "All but blanks and line ends stand in some word."
-    text = " ".join(SIGNS)
+    "All but blanks and line ends stand in some word; a joiner alone belongs to the sign before it."
+    text = " ".join(sign for sign in SIGNS if sign not in ("\u200d", "\ufe0f"))
     found = "".join(text[a:b] for a, b in split_words(text))
     assert found == "".join(text.split())
 
