@@ -227,7 +227,7 @@ def _made(words, completing):
     try:
         return make_app(words)
     except Exception as e:
-        if completing: return make_app([])  # half a word is no mistake
+        if completing: return make_app(words[:1])  # half a word is no mistake
         from sft_nb.mistakes import SFTError  # whatever is raised here has imported torch already
 
         if not isinstance(e, SFTError): raise
