@@ -20,6 +20,8 @@ from sft_nb.evaluation.judging import Evaluation, evaluate, predict
 from sft_nb.models.layers import evaluation_mode
 from sft_nb.chance import rng_for
 from sft_nb.task import Batch, DataError, Prediction, SFTError, Task, TrainingError, learned
+from sft_nb.tasks.text.classification import TextClassification
+from sft_nb.training.baselines import frozen_features
 
 
 @dataclass
@@ -523,3 +525,12 @@ def test_bootstrap_refuses(change, words):
     with pytest.raises(DataError) as e:
         paired_bootstrap(**given)
     assert words in str(e.value)
+
+
+def test_frozen_features_leave_the_model_in_its_mode(tiny, reviews):
+    task = TextClassification().learn(reviews)
+    model, processor = task.build(tiny("bert"))
+    model.train()
+    vectors = frozen_features(task, model, processor, reviews[:5])
+    assert vectors.shape[0] == 5 and model.training
+    assert (vectors == frozen_features(task, model, processor, reviews[:5])).all()

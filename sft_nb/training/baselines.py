@@ -26,6 +26,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ..batches.batching import Examples
+from ..models.layers import evaluation_mode
 from ..figures import COLORS, new_figure
 from ..mistakes import checked, shown
 from ..task import DataError, Prediction, Task
@@ -267,11 +268,10 @@ def majority(
     return [Prediction(best, share[best], probs)] * n
 
 # %% ../../nbs/training/10_baselines.ipynb #607d8c58
-@torch.inference_mode()
 @checked
 def frozen_features(
     task: Task,  # that knows its features
-    model: torch.nn.Module,  # used in evaluation mode
+    model: torch.nn.Module,  # used in evaluation mode; comes back in the mode it had
     processor: Any,  # what `build` returned beside the model
     rows: pd.DataFrame,  # n rows
     batch_size: int = 64,  # rows at a time
@@ -284,7 +284,7 @@ def frozen_features(
     task
         that knows its features
     model
-        used in evaluation mode
+        used in evaluation mode; comes back in the mode it had
     processor
         what `build` returned beside the model
     rows
@@ -300,11 +300,11 @@ def frozen_features(
         float32, n d; or n matrices, k d each, where a row has k answers
     """
     examples, out = Examples(task, rows, processor), {}
-    model.eval().to(device)
-    for indices in examples.batches(batch_size):
-        vectors = task.features(model, examples.batch(indices).to(device))
-        for i, v in zip(indices, vectors, strict=True):
-            out[int(i)] = v.float().cpu().numpy()
+    with evaluation_mode(model.to(device)):
+        for indices in examples.batches(batch_size):
+            vectors = task.features(model, examples.batch(indices).to(device))
+            for i, v in zip(indices, vectors, strict=True):
+                out[int(i)] = v.float().cpu().numpy()
     found = [out[i] for i in range(len(rows))]
     return np.stack(found) if all(v.ndim == 1 for v in found) else found
 
