@@ -423,6 +423,8 @@ def test_resume_on_a_finished_run(place, tiny, sft):
     for argv, word in (
         (tune("other.csv", tiny, "run"), "other training rows"),
         (tune("reviews.csv", tiny, "run", "--epochs", 2), "--epochs 1 then, 2 now"),
+        (tune("reviews.csv", tiny, "run", "--method", "lora"), "methods none then, Lora("),
+        (tune("reviews.csv", tiny, "run", "--recipe", "article"), "--schedule linear then"),
     ):
         _, err = sft(*argv, "--resume", "auto", code=2)
         assert "holds a finished run, and not this one" in err and word in err

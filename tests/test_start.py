@@ -194,6 +194,8 @@ def test_a_recipe_from_a_file(planned, sft, tmp_path):
     expected = replace(RECIPES["article"], methods=(Lora(rank=2),))
     assert planned("--recipe", file) == expected
     assert planned("--recipe", file, "--epochs", 9) == expected.but(epochs=9)
+    typed = planned("--recipe", file, "--method", "lora", "--lora-rank", 4)
+    assert typed.methods == (Lora(rank=4),)  # what is typed replaces what the file says
     shown, _ = sft("recipe", "show", file)
     assert "rank = 2" in shown and "epochs = 3" in shown
 

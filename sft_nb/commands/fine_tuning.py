@@ -87,8 +87,16 @@ def _sorted_out(typed, methods):
 
 def _planned(recipe, wanted, methods):
     "The recipe of a name or a file, with what was typed."
-    plan = read_recipe(recipe)
-    return plan.but(**wanted, methods=plan.methods + make_methods(methods))
+    plan, typed = read_recipe(recipe), make_methods(methods)
+    kinds = {type(method) for method in typed}
+    kept = tuple(method for method in plan.methods if type(method) not in kinds)
+    return plan.but(**wanted, methods=kept + typed)
+
+def _asked(plan, recipe, wanted, methods):
+    "What somebody asked for by name, by hand or in a file: field -> value, as a run notes it."
+    if recipe == "default" and not methods:
+        return wanted
+    return {name: value for name, value in plan.to_dict().items() if value is not None}
 
 # %% ../../nbs/commands/05_fine_tuning.ipynb #bc76fc71
 KEPT = ("train.csv", "valid.csv", "certify.csv", "history.svg", "report.html")  # beside the model
@@ -175,7 +183,8 @@ def fine_tune(
     read = reader(job, encoding, delimiter)
     parts = _parts(read, data, valid, certify, group, valid_size, certify_size, plan.seed)
     if ended:
-        return _nothing_to_do(out, ended, job, parts, wanted, json_)
+        asked = _asked(plan, recipe, wanted, methods)
+        return _nothing_to_do(out, ended, job, parts, asked, json_)
     _check(job, parts)
     alone = checkpoints.held(checkpoints.claim(out)) if ranks().is_main_process else nullcontext()
     with alone:
@@ -224,21 +233,26 @@ def _numbers(figures):
     "JSON has no NaN."
     return {k: None if v != v else v for k, v in figures.items()}
 
-def _changed(about, seen, job, parts, wanted):
+def _then_and_now(name, then, now):
+    if name == "methods":
+        return f"methods {', '.join(then) or 'none'} then, {', '.join(now) or 'none'} now"
+    return f"--{name.replace('_', '-')} {then} then, {now} now"
+
+def _changed(about, seen, job, parts, asked):
     "In what a run that is asked for is not the one that is finished."
     recipe, task = about["recipe"], about["task"].get("name")
-    for name, value in wanted.items():
+    for name, value in asked.items():
         if recipe.get(name) != value:
-            yield f"--{name.replace('_', '-')} {recipe.get(name)} then, {value} now"
+            yield _then_and_now(name, recipe.get(name), value)
     if job.name != task:
         yield f"task {task} then, {job.name} now"
     elif seen.get("train") != row_hashes(parts.train, job.inputs()):
         yield "other training rows"
 
-def _nothing_to_do(out, about, job, parts, wanted, json_):
+def _nothing_to_do(out, about, job, parts, asked, json_):
     "A finished run, asked to go on: say so, or say that it is another one."
     seen = json.loads((out.expanduser() / "rows.json").read_text(encoding="utf-8"))
-    changed = "; ".join(_changed(about, seen, job, parts, wanted))
+    changed = "; ".join(_changed(about, seen, job, parts, asked))
     if changed:
         raise DataError(f"{out} holds a finished run, and not this one: {changed}. "
                         "Give another --out, or --overwrite without --resume.")
