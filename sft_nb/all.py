@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 import sft_nb
 
 if TYPE_CHECKING:
-    from sft_nb.certification.certificate import Certificate, verify
+    from sft_nb.certification.certificate import Certificate
     from sft_nb.certification.claims import rows_needed
     from sft_nb.certification.roles import Calibrate, Certify, judge
     from sft_nb.certification.seeds import over_seeds
+    from sft_nb.certification.verification import verify
     from sft_nb.data.asset_tables import load_data
     from sft_nb.data.splitting import Splits, folds, split
     from sft_nb.data.table_reader import read_table

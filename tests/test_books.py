@@ -7,7 +7,7 @@ import json
 import pytest
 
 from sft_nb.all import Certificate, DataError
-from sft_nb.certification.certificate import _books_wrong
+from sft_nb.certification.verification import _books_wrong
 from sft_nb.certification.claims import parse_claim
 from sft_nb.certification.provenance import Ledger
 

@@ -15,11 +15,12 @@ from scipy import stats
 
 from sft_nb.all import FineTuner, Recipe, TextClassification, split
 from sft_nb.certification import bounds, calibration, claims, comparison, selective, sets
-from sft_nb.certification.certificate import Certificate, verify
+from sft_nb.certification.certificate import Certificate
 from sft_nb.certification.schema import SCHEMA, misfits
 from sft_nb.certification.groups import behave, invariance, templates
 from sft_nb.certification.overlap import row_features, shift_test
 from sft_nb.certification.roles import Calibrate, Certify, Refused, judge
+from sft_nb.certification.verification import verify
 from sft_nb.commands.cli import main
 from sft_nb.task import DataError
 

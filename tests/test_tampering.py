@@ -10,8 +10,9 @@ import torch
 from tiny_models import SENTENCES
 
 from sft_nb.all import FineTuner, Recipe, TextClassification, split
-from sft_nb.certification.certificate import Certificate, _sealed, verify
+from sft_nb.certification.certificate import Certificate, sealed
 from sft_nb.certification.report import report_page
+from sft_nb.certification.verification import verify
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +190,7 @@ def test_content(issued, loaded, change, resealed):
     body = deepcopy(Certificate.load(path).body)
     JSON[change](body)
     check = verify(
-        Certificate(_sealed(body) if resealed else body),
+        Certificate(sealed(body) if resealed else body),
         loaded,
         data.certify,
         train=data.train if change in AROUND else None,

@@ -20,7 +20,7 @@ from .bounds import Bound, cluster_bound, exact_bound, hb_bound, risk_bound
 from sft_nb.certification.calibration import (
     calibration_error, fit_temperature, perfect_error, plot_reliability, temperature_of,
 )
-from .certificate import Certificate, Verification, verify
+from .certificate import Certificate
 from .claims import parse_claim, plot_rows_needed, rows_needed
 from .comparison import Comparison, against_baselines, compare
 from sft_nb.certification.groups import (
@@ -34,6 +34,7 @@ from .seeds import Seeds, over_seeds, plot_seeds
 from sft_nb.certification.selective import (
     candidates, learn_threshold, plot_coverage, risk_coverage,
 )
+from .verification import Verification, verify
 from .sets import alpha_for, control_risk, missed, sets_of
 
 # %% ../../nbs/certification/99_certification.ipynb #08dfb923

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from ..certification.certificate import Certificate
-from ..certification.certificate import verify as verify_certificate
+from ..certification.verification import verify as verify_certificate
 from ..certification.report import is_certificate, is_page
 from .inputs import may_write, reader, say_json
 from ..finding import task_class
