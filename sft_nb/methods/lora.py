@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..mistakes import needed
+from ..mistakes import needed, reason
 from ..training.recipe import Method
 from ..chance import torch_seed
 from ..task import TrainingError
@@ -58,7 +58,7 @@ class Lora(Method):
             with torch_seed("lora", self.seed):
                 inject_adapter_in_model(config, model)
         except ValueError as e:
-            said = str(e).splitlines()[0][:160]
+            said = reason(e, 160)
             raise TrainingError(f"LoRA cannot be put into {type(model).__name__}: {said}") from e
         for name, p in model.named_parameters():
             p.requires_grad_("lora_" in name)

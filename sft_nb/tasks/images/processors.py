@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ...mistakes import reason
 from ...task import CheckpointError, DataError
 from .pictures import picture_size
 from ...words import short
@@ -232,9 +233,6 @@ def seen_by(
         with torch.inference_mode():
             return processor, model(pixel_values=scaled(processor, [empty]))
     except (ValueError, RuntimeError, TypeError) as e:
-        says = f"{type(model).__name__} cannot see pictures of this size ({_first_line(e)}). "
+        says = f"{type(model).__name__} cannot see pictures of this size ({reason(e, 120)}). "
         raise CheckpointError(says + "Leave `size` out, or take a network of convolutions.") from e
 
-def _first_line(error):
-    said = str(error).strip() or type(error).__name__
-    return said.splitlines()[0].rstrip(".")[:120]

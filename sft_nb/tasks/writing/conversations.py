@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ...mistakes import reason
 from ...task import DataError
 from ...words import short
 
@@ -150,7 +151,7 @@ def _value_written(text):  # what a text says in JSON, or in Python
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as e:
-        wrong = str(e).splitlines()[0]
+        wrong = reason(e, 160)
     try:
         with warnings.catch_warnings(action="ignore"):
             return ast.literal_eval(text.strip())
