@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from .files import regular
 from .mistakes import AssetError, checked
 
 # %% ../nbs/08_register.ipynb #666afe91
@@ -156,7 +157,8 @@ def registry(
         by name
     """
     try:
-        text = (Path(toml) if toml else files("sft_nb") / "assets.toml").read_text(encoding="utf-8")
+        place = regular(toml, "registry", AssetError) if toml else files("sft_nb") / "assets.toml"
+        text = place.read_text(encoding="utf-8")
         return {name: _asset(name, entry) for name, entry in tomllib.loads(text).items()}
     except (OSError, ValueError, KeyError, TypeError) as e:
         said = f"The registry {toml} cannot be read ({type(e).__name__}: {e})"

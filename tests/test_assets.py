@@ -387,11 +387,18 @@ def test_export_does_not_carry_damage(toy, tmp_path):
     assert not (tmp_path / "stick" / "toy").exists()
 
 
-@pytest.mark.parametrize("text", ["not toml", "[toy]\nkind = 1\n", None])
+@pytest.mark.parametrize("text", ["not toml", "[toy]\nkind = 1\n"])
 def test_registry_that_cannot_be_read(tmp_path, text):
-    if text: (tmp_path / "mine.toml").write_text(text)
+    (tmp_path / "mine.toml").write_text(text)
     with pytest.raises(AssetError, match="mine.toml cannot be read"):
         register.names(toml=tmp_path / "mine.toml")
+
+
+def test_a_registry_is_an_ordinary_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.toml")
+    for name, said in (("pipe.toml", "a pipe"), ("", "is a folder"), ("none.toml", "There is no")):
+        with pytest.raises(AssetError, match=said):
+            register.registry(tmp_path / name)
 
 
 def test_pip_constraints_of_the_user_are_no_network_trouble(toy, tmp_path, monkeypatch):
