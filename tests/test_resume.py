@@ -485,6 +485,17 @@ def test_the_newest_is_damaged(damage, tmp_path, said):
     assert said().count("WARNING") == 2
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_a_refused_start_leaves_no_folder_behind(there, tmp_path):
+    folder = tmp_path / "runs"
+    if there: folder.mkdir()
+    keeper = Checkpointer(None, resume=folder)
+    with pytest.raises(CheckpointError, match="no usable checkpoint"):
+        keeper.start(Fake())
+    keeper.end(Fake())
+    assert folder.exists() == there and not list(tmp_path.glob("runs/*"))
+
+
 def test_a_real_run_goes_on_from_the_one_before(lives, whole):
     assert lives.live("damaged", event="after a step", n=6) < 0
     assert lives.left("damaged") == ["step-00000004", "step-00000005"]

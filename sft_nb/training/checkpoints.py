@@ -420,6 +420,7 @@ class Checkpointer(Listener):
         self.saved = time.monotonic()
         self.own: list[Path] = []  # checkpoints of this run, oldest first
         self.alone = False
+        self.made = False  # was the folder not there before?
 
     def step(self, run: Any) -> None:
         if time.monotonic() - self.saved >= self.every: self.save(run)
@@ -458,6 +459,7 @@ class Checkpointer(Listener):
         if not ranks().is_main_process: return
         out = self.folder.parent
         try:
+            self.made = not out.exists()
             claim(out)
             if _HELD.get(str(out.resolve())) != _me(): self.lock.acquire()
             self.folder.mkdir(exist_ok=True)
@@ -476,6 +478,8 @@ class Checkpointer(Listener):
         with suppress(OSError):
             self.folder.rmdir()  # only if nothing was saved
         if self.lock.is_locked: _let_go(self.lock)
+        with suppress(OSError):
+            if self.made: self.folder.parent.rmdir()  # a start that was refused leaves nothing behind
 
     def start(self, run: Any) -> None:
         self._alone()
