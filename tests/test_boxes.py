@@ -24,6 +24,7 @@ from sft_nb.tasks.detection.average_precision import coco_figures, coco_table
 from sft_nb.tasks.detection.boxes import FORMATS, Boxes, box_entries, draw_boxes, giou, iou, nms
 from sft_nb.tasks.detection.coco import read_coco, write_coco_results
 from sft_nb.tasks.detection.formats import detection_layout
+from sft_nb.tasks.detection.object_detection import ObjectDetection
 from sft_nb.tasks.detection.voc import read_voc
 from sft_nb.tasks.detection.yolo import read_yolo
 
@@ -459,6 +460,15 @@ def test_the_three_layouts_say_the_same(coco, voc, yolo, tmp_path):
     assert read_voc(voc, difficult=True).boxes[1] == [
         {"label": "seven", "xyxy": [0.0, 0.0, 64.0, 48.0]}
     ]
+
+
+def test_what_a_reader_left_out_is_told_with_its_table_too(coco, said):
+    task = ObjectDetection()
+    whole, table = task.read(coco[0]), task.read(read_coco(coco[0]))
+    assert said().count("1 crowds (iscrowd) left out.") == 2
+    assert about(table).classes == about(whole).classes
+    assert about(table).numbers == about(whole).numbers
+    assert not (about(table).remarks or about(table).ids or about(whole).ids)
 
 
 def test_layouts_are_told_apart(coco, voc, yolo, tmp_path):
