@@ -350,7 +350,7 @@ class Task:
         labelled: bool = True,  # False: rows to predict; no targets needed, and no row is left out
         encoding: str | None = None,  # of a text file; None: utf-8
         delimiter: str | None = None,  # between cells of a .csv or .tsv file; None: "," or tab
-    ) -> pd.DataFrame:  # index 0 … n-1; what was found on the way stands in its attrs
+    ) -> pd.DataFrame:  # index 0 … n-1; `about(rows)` says what was found on the way
         """Read and check a table. Raises DataError with all errors at once; unusable rows are
         named.
 
@@ -368,7 +368,7 @@ class Task:
         Returns
         -------
         pd.DataFrame
-            index 0 … n-1; what was found on the way stands in its attrs
+            index 0 … n-1; `about(rows)` says what was found on the way
         """
         from sft_nb.data.checks import read_rows
         return read_rows(self, source, labelled, encoding, delimiter)

@@ -2,6 +2,8 @@
 import pandas as pd
 from hypothesis import strategies as st
 
+from sft_nb.data.table_facts import note
+
 # --- boxes: whole pixels of a picture ---
 
 def sides(length):
@@ -78,8 +80,7 @@ def grouped_tables(draw, most=12):
     label = [draw(labels) for _ in groups]
     rows = pd.DataFrame({"text": [f"text {i}" for i in range(len(groups))], "label": label})
     rows["group"] = groups
-    rows.attrs["target"] = "label"
-    return rows
+    return note(rows, target="label")
 
 
 # what a cell of a table may hold: texts, numbers, and lists of them

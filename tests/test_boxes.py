@@ -18,11 +18,13 @@ from pycocotools import mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from sft_nb.data.table_facts import about
 from sft_nb.task import DataError
 from sft_nb.tasks.detection.average_precision import coco_figures, coco_table
 from sft_nb.tasks.detection.boxes import FORMATS, Boxes, box_entries, draw_boxes, giou, iou, nms
 from sft_nb.tasks.detection.coco import read_coco, write_coco_results
 from sft_nb.tasks.detection.formats import detection_layout
+from sft_nb.tasks.detection.object_detection import ObjectDetection
 from sft_nb.tasks.detection.voc import read_voc
 from sft_nb.tasks.detection.yolo import read_yolo
 
@@ -452,12 +454,21 @@ def test_the_three_layouts_say_the_same(coco, voc, yolo, tmp_path):
     same(read_coco(coco[0]), tmp_path / "val2017")
     same(read_voc(voc), voc / "JPEGImages")
     same(read_yolo(yolo), yolo / "images")
-    assert read_coco(coco[0]).attrs["left_out"] == {"crowds (iscrowd)": 1}
-    assert read_voc(voc).attrs["left_out"] == {"difficult objects": 1}
-    assert read_yolo(yolo).attrs["unlabelled"] == 1
+    assert "1 crowds (iscrowd) left out." in about(read_coco(coco[0])).remarks
+    assert "1 difficult objects left out." in about(read_voc(voc)).remarks
+    assert "1 picture without a label file" in about(read_yolo(yolo)).remarks[-1]
     assert read_voc(voc, difficult=True).boxes[1] == [
         {"label": "seven", "xyxy": [0.0, 0.0, 64.0, 48.0]}
     ]
+
+
+def test_what_a_reader_left_out_is_told_with_its_table_too(coco, said):
+    task = ObjectDetection()
+    whole, table = task.read(coco[0]), task.read(read_coco(coco[0]))
+    assert said().count("1 crowds (iscrowd) left out.") == 2
+    assert about(table).classes == about(whole).classes
+    assert about(table).numbers == about(whole).numbers
+    assert not (about(table).remarks or about(table).ids or about(whole).ids)
 
 
 def test_layouts_are_told_apart(coco, voc, yolo, tmp_path):
@@ -566,7 +577,8 @@ def test_coco_leaves_out_what_has_no_area_and_names_other_paths(coco, tmp_path):
     path, content = coco
     content["annotations"][0]["bbox"][2] = 0
     path.write_text(json.dumps(content))
-    assert read_coco(path).attrs["left_out"] == {"crowds (iscrowd)": 1, "boxes without area": 1}
+    told = ["1 crowds (iscrowd) left out.", "1 boxes without area left out."]
+    assert sorted(about(read_coco(path)).remarks) == sorted(told)
     refused(read_coco, tmp_path / "none.json", words=["no file", "none.json"])
     (tmp_path / "empty").mkdir()
     refused(read_coco, tmp_path / "empty", words=["JSON file itself"])

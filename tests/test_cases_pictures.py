@@ -21,6 +21,7 @@ from sft_nb.all import (
 )
 from sft_nb.commands.cli import main
 from sft_nb.data.leaks import check_splits
+from sft_nb.data.table_facts import about
 from sft_nb.task import CheckpointError, SFTError
 from sft_nb.tasks.images.processors import own_size, size_for
 
@@ -335,7 +336,7 @@ def test_names_of_classes_in_a_parquet_file(tmp_path):
         hub_parquet(tmp_path / "x.parquet", ["neg", "pos", "none"], [0, 1] * 10)
     )
     assert classes(rows) == {"neg": 10, "pos": 10}
-    assert rows.attrs["classes"] == ["neg", "pos", "none"]
+    assert about(rows).classes == ["neg", "pos", "none"]
     parts = split(rows, valid_size=4, certify_size=4)
     assert TextClassification().learn(parts.train).labels == ["neg", "pos", "none"]
 
@@ -576,7 +577,7 @@ def test_where_the_parts_of_a_yolo_set_lie(case, tmp_path, said):
         picture(tmp_path / other(images).format("c"))
         text(tmp_path / other(labels).format("c"))
     rows = ObjectDetection(part="train" if parts else "").read(tmp_path)
-    assert names(rows) == ["a.jpg", "b.jpg"] and rows.attrs["classes"] == ["cat", "dog"]
+    assert names(rows) == ["a.jpg", "b.jpg"] and about(rows).classes == ["cat", "dog"]
     assert "1 picture without a label file (b.jpg): kept as a picture without objects" in said()
     if not parts: return
     with pytest.raises(DataError, match="--part train"):
@@ -782,7 +783,7 @@ def many(tmp_path):
 def test_all_classes_that_a_coco_file_lists(many, tiny, tmp_path, said):
     task = ObjectDetection(size=64)
     parts = split(task.read(many), valid_size=.2, certify_size=.2)
-    assert len(parts.train.attrs["classes"]) == 80
+    assert len(about(parts.train).classes) == 80
     found = check_splits(task, parts)
     assert "error" not in {f.level for f in found}
     assert any("declared classes" in f.message for f in found)

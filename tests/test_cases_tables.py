@@ -21,6 +21,7 @@ from sft_nb.data.cell_values import label_name
 from sft_nb.data.checks import check_labels
 from sft_nb.data.hashes import row_hashes
 from sft_nb.data.splitting import split
+from sft_nb.data.table_facts import about
 from sft_nb.data.table_writer import write_table
 from sft_nb.data.table_reader import read_table
 from sft_nb.task import DataError
@@ -665,7 +666,7 @@ def test_a_huge_binary_is_refused_at_once(tmp_path, start):
 def test_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     write(tmp_path / "a.csv", "text,label\na,x\nb,y\n")
-    assert ONE.read("~/a.csv").attrs["source"] == str(tmp_path / "a.csv")
+    assert about(ONE.read("~/a.csv")).source == str(tmp_path / "a.csv")
     assert len(read_table(Path("~/a.csv"))) == 2
     assert "There is no file" in refusal(ONE, "~nobody_of_this_name/a.csv")
 

@@ -22,6 +22,7 @@ from sft_nb.certification.overlap import row_features, shift_test
 from sft_nb.certification.roles import Calibrate, Certify, Refused, judge
 from sft_nb.certification.verification import verify
 from sft_nb.commands.cli import main
+from sft_nb.data.table_facts import note
 from sft_nb.task import DataError
 
 POOL = json.loads((Path(__file__).parents[1] / "results" / "certification_pool.json").read_text())
@@ -217,6 +218,7 @@ def test_every_task_certifies_and_verifies(case, tiny, tmp_path):
     assert behaviour.failed["invariance: nothing"] == 0
     assert len(behaviour) == 1 + len(tuner.task.harmless())
     assert (behaviour.failed <= behaviour.cases).all() and (behaviour["at most"] > 0).all()
+    assert behaviour.positions.map(len).tolist() == behaviour.failed.tolist()
 
 
 def VERDICTS_BY_NEED(found):
@@ -266,7 +268,7 @@ def test_rows_of_another_role_are_refused(made):
     assert "served as train" in certify(made, data.train).body["reason"]
     assert "served as valid" in certify(made, data.valid).body["reason"]
     mixed = pd.concat([data.certify.head(100), data.train.head(1)])
-    mixed.attrs["group"] = "author"
+    note(mixed, group="author")
     assert "1 row served as train" in certify(made, mixed).body["reason"]
     with pytest.raises(Refused):
         judge(tuner, data.valid, Calibrate)
@@ -276,7 +278,7 @@ def test_near_doubles_and_shift_are_warned_of(made):
     _, data, _ = made
     copied = data.train.head(20).assign(text=lambda r: r.text + " so")
     mixed = pd.concat([data.certify, copied], ignore_index=True)
-    mixed.attrs["group"] = "author"
+    note(mixed, group="author")
     found = certify(made, mixed)
     assert any("near doubles" in w for w in found.body["warnings"])
     assert found.body["doubles"]["without any double"]["rows"] <= len(data.certify)
@@ -287,7 +289,7 @@ def test_near_doubles_and_shift_are_warned_of(made):
             for i in range(len(data.certify))
         ]
     )
-    strange.attrs["group"] = "author"
+    note(strange, group="author")
     assert any(
         "unlike the training rows" in w
         for w in certify(made, strange.drop_duplicates("text")).body["warnings"]
@@ -329,7 +331,7 @@ def test_the_books_halve_delta_for_every_further_model(made, tiny, tmp_path):
 def test_slices_against_and_conjunctions(made):
     _, data, _ = made
     kept = data.certify.head(120)
-    kept.attrs["group"] = "author"
+    note(kept, group="author")
     both = certify(made, kept, "accuracy >= 0.1 and f1_macro >= 0.05").body
     assert both["verdict"] == "ESTIMATED"
     assert [f["finite"] for f in both["findings"]] == [True, False]

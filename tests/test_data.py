@@ -19,6 +19,7 @@ from sft_nb.figures import new_figure
 from sft_nb.data.hashes import check_duplicates, row_hashes
 from sft_nb.data.leaks import check_splits, near_duplicates
 from sft_nb.data.splitting import Splits, folds, split
+from sft_nb.data.table_facts import TableFacts, about, note, note_only, with_remark
 from sft_nb.data.table_reader import read_table
 from sft_nb.task import DataError, Task
 
@@ -51,8 +52,7 @@ def films(n=60, seed=0, rare=.2):
             for i in range(rng.integers(2, 30))
         ]
     rows = pd.DataFrame(rows)
-    rows.attrs["target"] = "label"
-    return rows
+    return note(rows, target="label")
 
 
 def write(path, data):
@@ -188,7 +188,7 @@ def test_frames():
     out.loc[0, "text"] = "changed"
     assert rows["text"].iloc[0] == "a"
     twice = read_table(pd.DataFrame([[1, 2]], columns=["a", "a"]))
-    assert list(twice) == ["a", "a (2)"] and twice.attrs["twice"] == ["a"]
+    assert list(twice) == ["a", "a (2)"] and about(twice).twice == ["a"]
     assert list(read_table(pd.DataFrame([[1, 2]]))) == ["0", "1"]
 
 # --- reading with a task ---
@@ -215,7 +215,7 @@ def test_left_out(nothing, said):
     assert rows["text"].tolist() == ["a", "d"] and list(rows.index) == [0, 1]
     told = said()
     assert "left out: 2 of 4 rows" in told and "row 1" in told and "row 2" in told
-    assert sorted(i for at in rows.attrs["left_out"].values() for i in at) == [1, 2]
+    assert sorted(i for at in about(rows).left_out.values() for i in at) == [1, 2]
     with pytest.raises(DataError, match="No row is left"):
         Reviews().read(
             [
@@ -226,7 +226,7 @@ def test_left_out(nothing, said):
 
 def test_unlabelled(said):
     rows = Reviews().read([{"text": "a"}, {"text": "b"}], labelled=False)
-    assert len(rows) == 2 and rows.attrs["target"] is None
+    assert len(rows) == 2 and about(rows).target is None
     assert len(Reviews().read([{"text": "a", "label": None}], labelled=False)) == 1
     with pytest.raises(DataError, match="Every row gets a prediction"):
         Reviews().read([{"text": "a"}, {"text": None}], labelled=False)
@@ -237,19 +237,108 @@ def test_file_name_in_messages(tmp_path):
     with pytest.raises(DataError, match="mine.csv: Every row has the same label, 'x'"):
         Reviews().read(path)
 
-def test_attrs_travel_and_where_they_do_not():
+# --- what is noted about a table ---
+
+FACTS = {
+    "source": "a.csv", "target": "label", "group": "movie", "left_out": {"1 row": [3]},
+    "remarks": ["A remark."], "twice": ["note"], "classes": ["x", "y"],
+    "tags": ["O"], "numbers": {"x": 7}, "ids": {"a.jpg": 139},
+}
+
+
+def noted(**fields):
+    return note(pd.DataFrame({"text": ["a", "b", "c"], "x": [-1, 0, 1]}), **fields or FACTS)
+
+
+def test_a_table_without_notes_has_empty_facts():
+    facts = about(pd.DataFrame())
+    assert facts == TableFacts() and not any(vars(facts).values())
+    assert set(vars(facts)) == set(FACTS)
+
+
+@pytest.mark.parametrize("change", [
+    lambda rows: rows[rows.x > 0],
+    lambda rows: rows.copy(),
+    lambda rows: rows.drop(columns="x").rename(columns={"text": "words"}),
+    lambda rows: rows.sample(2, random_state=0).reset_index(drop=True),
+    lambda rows: pd.concat([rows[:1], rows[1:]]),
+])
+def test_facts_go_with_a_table(change):
+    assert about(change(noted())) == TableFacts(**FACTS)
+
+
+def test_facts_go_through_parquet_and_not_through_csv(tmp_path):
+    noted().to_parquet(tmp_path / "a.parquet")
+    assert about(pd.read_parquet(tmp_path / "a.parquet")) == TableFacts(**FACTS)
+    noted().to_csv(tmp_path / "a.csv")
+    assert about(pd.read_csv(tmp_path / "a.csv")) == TableFacts()
+
+
+def test_pieces_that_disagree_lose_their_facts():
+    pieces = [noted(), noted(target="text")]
+    assert about(pd.concat(pieces)) == TableFacts()
+    assert about(pd.concat([noted(), note(noted(), group="movie")])) == TableFacts(**FACTS)
+
+
+def test_what_is_noted_is_plain_and_nobody_elses():
+    classes = ["x"]
+    rows = note(noted(), classes=classes, twice=("a", "b"))
+    json.dumps(rows.attrs)
+    classes.append("later")
+    about(rows).classes.append("later")
+    assert about(rows).classes == ["x"] and about(rows).twice == ["a", "b"]
+    part = note(rows[:1], target="text")
+    assert about(rows).target == "label" and about(part).target == "text"
+
+
+def test_nothing_is_the_same_as_never_noted():
+    assert note(noted(), **dict.fromkeys(FACTS)).attrs == {}
+    assert note(noted(), left_out={}, source=None).attrs.keys() == FACTS.keys() - {
+        "left_out", "source"
+    }
+
+
+def test_attrs_of_somebody_else():
+    rows = pd.DataFrame({"x": [1]})
+    rows.attrs = {"mine": 1, "source": {"url": "…"}, "classes": 3}
+    assert about(rows) == TableFacts()
+    assert note(rows, target="x").attrs["mine"] == 1
+    assert note_only(rows, target="x").attrs == {"target": "x"}
+
+
+@pytest.mark.parametrize("write_down", [note, note_only])
+def test_an_unknown_field_is_told_with_those_that_there_are(write_down):
+    with pytest.raises(DataError, match="no field 'clases'.*'classes'.*There is: 'source'"):
+        write_down(noted(), clases=["x"])
+
+
+@pytest.mark.parametrize("name, value, kind", [
+    ("classes", "x", "a list"), ("target", 3, "a text"), ("ids", ["a"], "a dictionary"),
+])
+def test_a_value_of_another_kind_is_told(name, value, kind):
+    rows = noted()
+    with pytest.raises(DataError, match=f"{name}=.*: {kind} is needed"):
+        note(rows, **{name: value})
+    assert about(rows) == TableFacts(**FACTS)
+
+
+def test_remarks_add_up():
+    rows = with_remark(with_remark(pd.DataFrame({"x": [1]}), "One."), "Two.", "Three.")
+    assert about(rows).remarks == ["One.", "Two.", "Three."]
+
+
+def test_facts_travel_and_where_they_do_not():
     rows = Reviews().read(films())
     for derived in (
         rows[rows["label"] == "rare"], rows.head(3), rows.assign(new=1),
         rows.drop_duplicates("text"), rows.sample(5, random_state=0), rows.copy(),
         rows.reset_index(drop=True),
     ):
-        assert derived.attrs["target"] == "label"
+        assert about(derived).target == "label"
     data = split(rows, group="movie")
-    assert all(part.attrs["target"] == "label" for part in data.roles.values())
-    other = rows.copy()
-    other.attrs = {}
-    assert pd.concat([data.train, data.valid]).attrs.get("target") == "label"
+    assert all(about(part).target == "label" for part in data.roles.values())
+    other = note_only(rows.copy())
+    assert about(pd.concat([data.train, data.valid])).target == "label"
     assert pd.concat([rows, other]).attrs == {}
     assert split(pd.concat([rows, other]), stratify="label").stratify == "label"
     assert split(other).stratify is None
@@ -457,7 +546,7 @@ def test_auto_stratifies_few_values_only():
     for target, chosen in [
         ("label", "label"), ("stars", None), ("tags", "tags"), ("gone", None), (None, None),
     ]:
-        rows.attrs["target"] = target
+        note(rows, target=target)
         assert split(rows).stratify == chosen
 
 @pytest.mark.parametrize(
@@ -501,7 +590,7 @@ def test_folds(group):
     for train, valid in pairs:
         assert len(train) + len(valid) == len(rows)
         assert not set(train["text"]) & set(valid["text"])
-        assert train.attrs["target"] == "label"
+        assert about(train).target == "label"
         if group: assert not set(train["movie"]) & set(valid["movie"])
         else: assert abs(len(valid) - len(rows) / 4) < 1
     for k in (1, 10_000):

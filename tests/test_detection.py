@@ -22,6 +22,7 @@ from pycocotools.coco import COCO
 from sft_nb.all import DataError, FineTuner, ObjectDetection, Recipe, read_table
 from sft_nb.batches.batching import Examples
 from sft_nb.commands.cli import main
+from sft_nb.data.table_facts import about
 from sft_nb.models.loading import quiet
 from sft_nb.task import Batch, CheckpointError, Prediction
 from sft_nb.tasks.detection.dense_head import DenseOutput
@@ -429,7 +430,7 @@ def test_or_is_left_out_and_counted(tmp_path, said):
     picture.write_bytes(picture.read_bytes()[:600])
     rows = ObjectDetection(unreadable="skip").read(data)
     assert len(rows) == 5
-    assert "1 picture cannot be used" in "".join(rows.attrs["left_out"])
+    assert "1 picture cannot be used" in "".join(about(rows).left_out)
     assert "p1.png" in said()
     table = boxed(3, seed=3, empty=0)
     table.at[1, "boxes"] = [{"label": "square", "xyxy": [60, 2, 90, 20]}]

@@ -146,3 +146,30 @@ def test_the_wheel_says_that_it_is_typed():
     assert (ROOT / "sft_nb" / "py.typed").exists()
     assert '"py.typed"' in (ROOT / "setup.py").read_text(encoding="utf-8")
     assert "py.typed" in (ROOT / "MANIFEST.in").read_text(encoding="utf-8")
+
+
+# --- what is noted about a table -----------------------------------------------------------------
+
+NOTES = ROOT / "sft_nb" / "data" / "table_facts.py"  # the one module that looks into `attrs`
+
+
+def lines_with_attrs(text):
+    "Numbers of the lines that look into a table's `attrs`."
+    return [k for k, line in enumerate(text.splitlines(), 1) if re.search(r"\.attrs\b", line)]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_facts_about_a_table_have_one_door(path):
+    found = lines_with_attrs(path.read_text(encoding="utf-8"))
+    assert not found or path == NOTES, f"lines {found}: use about() and note() of data.table_facts"
+
+
+def code_of(notebook):
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+
+
+def test_lessons_take_the_same_door():
+    books = [p for p in sorted((ROOT / "nbs").rglob("*.ipynb")) if ".ipynb_" not in str(p)]
+    found = {p.name for p in books if lines_with_attrs(code_of(p))}
+    assert found == {"01b_table_facts.ipynb"}

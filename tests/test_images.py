@@ -20,6 +20,7 @@ from sft_nb.all import DataError, FineTuner, ImageClassification, Recipe, read_t
 from sft_nb.batches.batching import Examples
 from sft_nb.data.hashes import row_hashes
 from sft_nb.data.leaks import check_splits
+from sft_nb.data.table_facts import about
 from sft_nb.task import CheckpointError
 from sft_nb.training.watching import Listener
 from sft_nb.tasks.images.processors import resize_to, scaled, sized
@@ -236,7 +237,7 @@ def test_or_is_left_out_and_counted(broken, said):
     table = pd.DataFrame({"image": images, "label": ["a", *"b" * len(BROKEN), "c"]})
     rows = ImageClassification(unreadable="skip").read(table)
     assert rows.label.tolist() == ["a", "c"]
-    assert f"{len(BROKEN)} pictures cannot be used" in "".join(rows.attrs["left_out"])
+    assert f"{len(BROKEN)} pictures cannot be used" in "".join(about(rows).left_out)
     assert "short.jpg" in said()
 
 

@@ -30,6 +30,7 @@ from sft_nb.all import DataError, FineTuner, Recipe, SequenceLabelling, split
 from sft_nb.training.baselines import ladder
 from sft_nb.batches.batching import Examples, cut
 from sft_nb.data.hashes import check_duplicates, row_hashes
+from sft_nb.data.table_facts import about
 from sft_nb.data.table_reader import read_table
 from sft_nb.evaluation.judging import evaluate
 from sft_nb.models.loading import load, quiet
@@ -179,7 +180,7 @@ def test_the_same_rows_from_every_file(kind, tmp_path):
     assert {"words": list(rows[task.words]), "tags": list(rows[task.tags])} == SAME
     # reading twice changes nothing
     assert (
-        rows.attrs["target"] == task.tags and task.read(rows)[task.tags].tolist() == SAME["tags"]
+        about(rows).target == task.tags and task.read(rows)[task.tags].tolist() == SAME["tags"]
     )
 
 

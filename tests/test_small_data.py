@@ -16,6 +16,7 @@ from sft_nb.all import (
     FineTuner, Recipe, RECIPES, SequenceLabelling, TextClassification, TextRegression, split,
 )
 from sft_nb.commands.cli import main
+from sft_nb.data.table_facts import about
 from sft_nb.task import Prediction, TrainingError
 from sft_nb.training.selection import Position, learned_nothing, more_than_chance, only_answer
 
@@ -210,7 +211,7 @@ def test_tags_of_the_whole_table_are_known(tiny, said):
     rows = task.read(pd.DataFrame({"words": words, "tags": tags}))
     parts = split(rows, valid_size=rows.tail(1).shape[0] + 5, certify_size=0, seed=0)
     train, valid = rows.head(20), rows.tail(4)
-    assert parts.train.attrs["tags"] == ["B-PER", "B-RARE", "O"]
+    assert about(parts.train).tags == ["B-PER", "B-RARE", "O"]
     assert "B-RARE" not in {t for row in train.tags for t in row}
     tuner = FineTuner(task, tiny("bert"), Recipe(epochs=1)).fit(train, valid)
     assert tuner.task.labels == ["O", "B-PER", "I-PER", "B-RARE", "I-RARE"]

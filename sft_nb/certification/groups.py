@@ -228,11 +228,10 @@ def behave(
     tests: list[Behaviour],  # fixed before
     delta: float = 0.05,  # how often any of the bounds may fail
     seed: int = 0,  # of the changes' dice
-) -> pd.DataFrame:  # a row per test: cases, failed, rate, at most
+) -> pd.DataFrame:  # a row per test: cases, failed, rate, at most, positions (of the failures)
     """Failure rates with exact bounds that hold together.
 
-    With groups, one random row of each counts. `attrs["failures"]` names the positions of the
-    failures of each test. Raises Refused for rows of another role.
+    With groups, one random row of each counts. Raises Refused for rows of another role.
 
     Parameters
     ----------
@@ -250,18 +249,15 @@ def behave(
     Returns
     -------
     pd.DataFrame
-        a row per test: cases, failed, rate, at most
+        a row per test: cases, failed, rate, at most, positions (of the failures)
     """
     only(Certify, certify, "A test of behaviour")
     at = rows_that_count(certify, "behaviour")
     rows, before = _occasions(certify, at), [certify.predictions[i] for i in at]
-    out, failures = {}, {}
+    out = {}
     for test in tests:
         bad = _failures(tuner, test, rows, before, seed)
         bound = risk_bound(bad.astype(float), delta / len(tests), "case")
-        failures[test.name] = at[bad].tolist()
-        out[test.name] = {"cases": len(bad), "failed": int(bad.sum()),
-                          "rate": bound.mean, "at most": bound.value}
-    table = pd.DataFrame(out).T.astype({"cases": int, "failed": int})
-    table.attrs["failures"] = failures
-    return table
+        out[test.name] = {"cases": len(bad), "failed": int(bad.sum()), "rate": bound.mean,
+                          "at most": bound.value, "positions": at[bad].tolist()}
+    return pd.DataFrame.from_dict(out, orient="index")

@@ -20,6 +20,7 @@ from scipy.sparse.csgraph import connected_components
 
 from ..data.hashes import row_hashes
 from ..evaluation.difference import group_rows
+from ..data.table_facts import about
 from ..mistakes import checked, unfit
 from ..training.guards import usable
 from ..task import DataError, Prediction, SFTError, Task
@@ -227,7 +228,7 @@ def group_of(
     group
         a column; None: what `split` or the run noted
     """
-    found = group or rows.attrs.get("group") or tuner.notes.group
+    found = group or about(rows).group or tuner.notes.group
     if found is None: return None
     if found not in rows:
         raise DataError(f"The rows have no column {found!r}, by which they were split: without "

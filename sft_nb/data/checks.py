@@ -23,6 +23,7 @@ from .cell_values import NUMERAL, cell_text, column_numbers
 from .columns import STEP, cells
 from ..figures import COLORS, new_figure
 from ..mistakes import DataError, checked
+from .table_facts import about, note_only
 from .text_files import expand_home
 from ..task import Finding, Task
 from ..telling import warn
@@ -66,7 +67,7 @@ def check_columns(
     list[Finding]
         an error per column that is not there, or that is there twice
     """
-    several = {*rows.attrs.get("twice", ()), *rows.columns[rows.columns.duplicated()]}
+    several = {*about(rows).twice, *rows.columns[rows.columns.duplicated()]}
     found = []
     for c in dict.fromkeys(columns):
         if c not in rows:
@@ -181,11 +182,11 @@ _TEXT_FAULTS = [
 
 def _text_fault(values, at, level, sentence):
     "The finding that these cells of a column have a fault."
-    about = {
+    said = {
         "column": short(values.name), "rows": name_rows(at), "rows_hold": rows_hold(at),
         "first": short(values.iloc[at[0]]), "texts": how_many(len(at), "text"),
     }
-    return Finding(level, sentence.format(**about), at)
+    return Finding(level, sentence.format(**said), at)
 
 # %% ../../nbs/data/04_checks.ipynb #c9dd4b96
 @checked
@@ -525,12 +526,11 @@ def read_rows(
     labelled: bool = True,
     encoding: str | None = None,  # of a text file; None: utf-8
     delimiter: str | None = None,  # between cells of a .csv or .tsv file; None: "," or tab
-) -> pd.DataFrame:  # index 0 … n-1; attrs: "source", "target", "left_out", "classes"
+) -> pd.DataFrame:  # index 0 … n-1; `about` it: source, target, left_out, classes, numbers
     """What `Task.read` does. Unusable rows are left out and named.
 
-    Raises `DataError` with all errors at once. The attrs of the table are "source" (its path, or
-    None), "target" (column or None), "left_out" (reason -> positions in the source), and "classes"
-    where the file declares them.
+    Raises `DataError` with all errors at once. What is noted about the table is its source, its
+    target, which rows were left out, and classes and their numbers where the file declares them.
 
     Parameters
     ----------
@@ -548,20 +548,19 @@ def read_rows(
     Returns
     -------
     pd.DataFrame
-        index 0 … n-1; attrs: "source", "target", "left_out", "classes"
+        index 0 … n-1; `about` it: source, target, left_out, classes, numbers
     """
     source, where = _begin(source)
     rows = task.read_source(source, labelled, **_how(task, encoding=encoding, delimiter=delimiter))
-    findings = [Finding("warning", remark) for remark in rows.attrs.get("remarks", ())]
+    findings = [Finding("warning", remark) for remark in about(rows).remarks]
     findings += task.check(rows, labelled)
     if not labelled: findings = [_as_error(f) if f.level == "skip" else f for f in findings]
     report([f for f in findings if f.level != "skip"], where)
-    declared = {k: rows.attrs[k] for k in ("classes", "numbers") if k in rows.attrs}
     rows, left_out = _leave_out(rows, findings)
     target = next((c for c in task.targets() if c in rows), None)
-    about = {"source": str(source) if where else None, "target": target, "left_out": left_out}
-    rows.attrs = about | declared
-    return rows
+    declared = {"classes": about(rows).classes, "numbers": about(rows).numbers}
+    path = str(source) if where else None
+    return note_only(rows, source=path, target=target, left_out=left_out, **declared)
 
 # %% ../../nbs/data/04_checks.ipynb #c4d5e025
 def class_counts(
@@ -625,7 +624,7 @@ def plot_rows(
     Any
         a matplotlib Figure
     """
-    if target == "auto": target = rows.attrs.get("target")
+    if target == "auto": target = about(rows).target
     report(check_columns(rows, [c for c in (text, target) if c]))
     if target is None:
         fig, right = new_figure(4, 2.6)

@@ -17,6 +17,7 @@ from .columns import records
 from .hashes import each_hash, row_hashes
 from ..mistakes import checked
 from .splitting import Splits
+from .table_facts import about
 from ..task import Finding, Task
 from ..words import how_many, name_rows, rows_where, short
 
@@ -189,7 +190,7 @@ def _lacks(role, target, labels):
 def _absent(task, splits):
     "Classes that one role has and another has not, or that are declared and not taught."
     seen = {role: _classes(task, rows) for role, rows in splits.roles.items() if len(rows)}
-    declared = splits.train.attrs.get("classes") or getattr(task, "declared", [])
+    declared = about(splits.train).classes or getattr(task, "declared", [])
     target, every = (task.targets() or [""])[0], set().union(*seen.values())
     found = _untaught(target, declared, seen.get("train", set()))
     if len(every) > 100: return found

@@ -19,6 +19,7 @@ from .checks import check_columns, check_missing, class_counts, report
 from .columns import cells
 from ..figures import COLORS, new_figure
 from .hashes import each_hash
+from .table_facts import about, note
 from ..mistakes import DataError, checked
 from ..chance import derive_seed
 from ..words import how_many
@@ -95,7 +96,7 @@ def _column_of_strata(rows, stratify):  # the column to stratify by, or None
     if stratify != "auto":
         report(check_columns(rows, [stratify]))
         return stratify
-    target = rows.attrs.get("target")
+    target = about(rows).target
     if target not in rows: return None
     kinds = len({cell_text(v) for v in cells(rows[target])})
     most = min(100, max(2, 2 * len(rows) // 3))  # beyond, they are no classes
@@ -270,7 +271,7 @@ def split(
     at = {role: order[part[order] == k] for k, role in enumerate(roles)}
     tables = {role: rows.iloc[i].reset_index(drop=True) for role, i in at.items()}
     for table in tables.values():
-        table.attrs["group"] = group  # whoever judges these rows knows their unit
+        note(table, group=group)  # whoever judges these rows knows their unit
     return Splits(**tables, seed=seed, group=group, stratify=stratify, positions=at)
 
 # %% ../../nbs/data/07_splitting.ipynb #9f0d28e2

@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from ...data.table_facts import with_remark
 from ...task import DataError
 from .boxes import box_entry, edge_note
 from ..images.folders import PARTS, choose_part, pictures_below
@@ -130,7 +131,7 @@ def box_table(
     rows: list,  # (path, boxes, size) of each picture
     found: Collected,  # what was left out, cut off or odd
     where: Any,  # what was read, for messages
-) -> pd.DataFrame:  # image (path), boxes, size; attrs: left_out, noted
+) -> pd.DataFrame:  # image (path), boxes, size; its remarks say what was left out
     """One table for all layouts, sorted by path. Raises DataError where there is no picture.
 
     Parameters
@@ -145,21 +146,20 @@ def box_table(
     Returns
     -------
     pd.DataFrame
-        image (path), boxes, size; attrs: left_out, noted
+        image (path), boxes, size; its remarks say what was left out
     """
     if not rows: raise DataError(f"{where}: there are no pictures in it.")
     rows = [(str(path), boxes, size) for path, boxes, size in rows]
     rows.sort(key=lambda row: row[0])
     columns = zip(("image", "boxes", "size"), zip(*rows, strict=True), strict=True)
     table = pd.DataFrame({name: pd.Series(list(column), dtype=object) for name, column in columns})
-    left_out = {reason: n for reason, n in found.left_out.items() if n}
-    notes = [f"{n} {reason} left out" for reason, n in left_out.items()]
+    notes = [f"{n} {reason} left out" for reason, n in found.left_out.items() if n]
     if found.sizeless:
         which = how_many(found.sizeless, "picture")
         notes.append(f"The annotations give 0 × 0 as the size of {which}: "
                      "that of the picture was taken")
-    table.attrs |= {"left_out": left_out, "noted": notes + edge_note(found.cut) + found.notes}
-    return table
+    notes += edge_note(found.cut) + found.notes
+    return with_remark(table, *(f"{told}." for told in notes))
 
 # %% ../../../nbs/tasks/detection/06_box_files.ipynb #cf066f4d
 def first_numbers(

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ...data.cell_values import cell_text
+from ...data.table_facts import note
 from ...task import DataError
 from .box_files import Collected, box_table, checked_box, first_numbers
 from .box_files import folders_in, given_part, measured
@@ -197,8 +198,8 @@ def read_coco(
 ) -> pd.DataFrame:  # image (path), boxes ({"label", "xyxy" in pixels}), size (width, height)
     """COCO's layout. Crowds and boxes without area are left out and counted.
 
-    The table's `attrs` hold noted (what to tell), left_out (reason -> count), classes, ids
-    (path -> image_id) and numbers (label -> category_id). Raises DataError with the entry.
+    What is noted about the table is what to tell (remarks), classes, ids (path -> image_id) and
+    numbers (label -> category_id). Raises DataError with the entry.
 
     Parameters
     ----------
@@ -230,8 +231,7 @@ def read_coco(
     rows = [(files[i], boxes[i], sizes[i]) for i in images]
     table = box_table(rows, found, path)
     ids = {str(file): i for i, file in files.items()}
-    table.attrs |= {"ids": ids, "numbers": numbers, "classes": list(numbers)}
-    return table
+    return note(table, ids=ids, numbers=numbers, classes=list(numbers))
 
 # %% ../../../nbs/tasks/detection/07_coco.ipynb #1a97e1c6
 def write_coco_results(

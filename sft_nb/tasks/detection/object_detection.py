@@ -20,6 +20,7 @@ from ...models import loading
 from ...data.cell_values import cell_text
 from ...data.checks import check_look_alikes, check_missing
 from ...data.columns import cells, records
+from ...data.table_facts import about, note, with_remark
 from ...figures import COLORS
 from ...chance import rng_for
 from ...task import Batch, CheckpointError, DataError, Finding, Prediction, SFTError, learned
@@ -137,24 +138,22 @@ class ObjectDetection(Images):
 
     def _in_our_columns(self, found):  # the table of a reader
         rows = found.drop(columns="size").rename(columns={"image": self.image, "boxes": self.boxes})
-        ids, numbers = found.attrs.get("ids"), found.attrs.get("numbers")
+        ids, numbers = about(found).ids, about(found).numbers
         if ids: rows["image_id"] = [ids[path] for path in rows[self.image]]
         if numbers: rows[self.boxes] = [_numbered(boxes, numbers) for boxes in rows[self.boxes]]
         rows[self.image] = self._looked_into(rows[self.image], Path())
-        rows.attrs = {k: v for k, v in found.attrs.items() if k in ("noted", "classes", "numbers")}
-        return rows
+        return note(rows, ids=None)  # they stand in a column now
 
     def _entries(self, rows):  # every box of a table, as it was written
         return [entry for cell in cells(rows[self.boxes]) for entry in listed_boxes(cell)]
 
     def _with_classes(self, rows):
-        if rows.attrs.get("classes") or self.boxes not in rows: return rows
+        if about(rows).classes or self.boxes not in rows: return rows
         try:
             names = {cell_text(entry["label"]) for entry in self._entries(rows)}
         except (DataError, KeyError, TypeError):
             return rows  # `check` will say what is wrong
-        rows.attrs["classes"] = sorted(name for name in names if name)
-        return rows
+        return note(rows, classes=sorted(name for name in names if name))
 
     def _open(self, path: Path):  # pictures to predict
         if not path.is_dir(): return None
@@ -174,8 +173,7 @@ class ObjectDetection(Images):
                 "column of boxes."
             )
         rows = pd.DataFrame({self.image: self._looked_into(pictures, Path())})
-        rows.attrs["noted"] = notes
-        return rows
+        return with_remark(rows, *(f"{told}." for told in notes))
 
     def check_answers(self, rows: pd.DataFrame) -> list[Finding]:
         """Boxes that are missing, impossible, or of a class that nobody has learned.
@@ -193,7 +191,7 @@ class ObjectDetection(Images):
                 where = f"{shown_path(picture)}: " if isinstance(picture, str) else ""
                 bad[i] = f"{where}{e}"
         if bad: found.append(self._bad_boxes(bad))
-        listed = class_list(rows.attrs.get("classes"))
+        listed = class_list(about(rows).classes)
         alike = [] if self.labels else check_look_alikes(self.boxes, listed)
         return found + alike + [Finding("warning", f"{note}.") for note in edge_note(cut)]
 
@@ -229,7 +227,7 @@ class ObjectDetection(Images):
                             "there is nothing to learn.")
         listed = declared_labels(self, rows, given)
         labels = listed if self.declared else sorted(listed or given)
-        given |= rows.attrs.get("numbers") or {}
+        given |= about(rows).numbers
         numbers = {name: given.get(name) for name in labels}
         if None in numbers.values(): numbers = {name: k for k, name in enumerate(labels, 1)}
         side = median_side(list(cells(rows[self.image])))
@@ -239,7 +237,7 @@ class ObjectDetection(Images):
         self, rows: pd.DataFrame, processor: Any, lengths: Any = None
     ) -> list[Finding]:
         "Classes without a training row."
-        if not (self.declared or rows.attrs.get("classes")): return []
+        if not (self.declared or about(rows).classes): return []
         return untaught(self.labels, {cell_text(e["label"]) for e in self._entries(rows)})
 
     def build(

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ...data.table_facts import note
 from ...mistakes import needed
 from ...task import DataError
 from .box_files import Collected, box_table, checked_box, folder_called
@@ -232,5 +233,4 @@ def read_voc(
         rows.append((file, [_voc_box(o, first, size, found) for o in objects], size))
     _note_bare_pictures(files, {file for file, _, _ in rows}, names, found)
     table = box_table(rows, found, f"{notes}/*.xml")
-    table.attrs["classes"] = sorted({b["label"] for boxes in table.boxes for b in boxes})
-    return table
+    return note(table, classes=sorted({b["label"] for boxes in table.boxes for b in boxes}))

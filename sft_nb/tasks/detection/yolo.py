@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from ...data.table_facts import note
 from ...task import DataError
 from .box_files import Collected, box_table, checked_box, first_numbers
 from .box_files import folder_called, folders_in, given_part, has_pictures
@@ -289,7 +290,7 @@ def read_yolo(
     folder: str | Path,
     part: str = "",  # which part, where there are several, such as "train"
     pictures: str | Path | None = None,  # folder with the pictures; None: looked for
-) -> pd.DataFrame:  # as `read_coco`; attrs["unlabelled"]: pictures without a label file
+) -> pd.DataFrame:  # as `read_coco`, without ids
     """YOLO's layout. A picture without a label file has no objects, and is kept.
 
     Raises DataError with file and line.
@@ -307,7 +308,7 @@ def read_yolo(
     Returns
     -------
     pd.DataFrame
-        as `read_coco`; attrs["unlabelled"]: pictures without a label file
+        as `read_coco`, without ids
     """
     folder, found = Path(folder).expanduser().absolute(), Collected()
     images = _image_folder(folder, part, pictures)
@@ -320,5 +321,4 @@ def read_yolo(
     if bare: found.notes.append(_bare_note(bare))
     classes = list(first_numbers(names, found))
     table = box_table(rows, found, images)
-    table.attrs |= {"unlabelled": len(bare), "classes": classes}
-    return table
+    return note(table, classes=classes)

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from ...data.checks import report
+from ...data.table_facts import about
 from ...data.table_reader import TABLE_READERS, find_file, read_table
 from ...task import DataError, Finding
 from .checks import is_word
@@ -133,7 +134,7 @@ def names_of_tags(
         tag k is that of number k; empty: nobody has said
     """
     if task.tag_names: return task.tag_names
-    if isinstance(source, pd.DataFrame): return source.attrs.get("classes", [])
+    if isinstance(source, pd.DataFrame): return about(source).classes
     parquet = isinstance(source, (str, Path)) and Path(source).suffix.lower() == ".parquet"
     return declared_names(source, task.tags) if parquet else []
 

@@ -25,6 +25,7 @@ from ...models import loading
 from ...training.baselines import STRENGTHS
 from ...batches.batching import pad
 from ...data.columns import Stored, cells, records
+from ...data.table_facts import about, note
 from ...task import Batch, CheckpointError, DataError, Finding, Prediction, Task, learned
 from .entity_figures import UNSEEN, answered_tags, entity_f1, entity_metrics
 from .entity_figures import entity_table, plot_entities, seqeval_judges
@@ -164,7 +165,7 @@ class SequenceLabelling(Task):
         labelled: bool = True,  # False: rows to predict
         **options: Any,  # for `read_source`: encoding, delimiter
     ) -> pd.DataFrame:
-        """As every task reads; attrs have "classes" too, where the file declares its tag set.
+        """As every task reads; the tags are noted, and those that the file declares as classes.
 
         Parameters
         ----------
@@ -176,11 +177,10 @@ class SequenceLabelling(Task):
             for `read_source`: encoding, delimiter
         """
         rows = Task.read(self, source, labelled, **options)
-        names = names_of_tags(self, source)
-        if names: rows.attrs["classes"] = list(names)
+        note(rows, classes=names_of_tags(self, source))
         if labelled and self.tags in rows:
             # of the whole table: a split may give a rare one to valid alone
-            rows.attrs["tags"] = sorted(set(chain(*cells(rows[self.tags]))))
+            note(rows, tags=sorted(set(chain(*cells(rows[self.tags])))))
         return rows
 
     def as_rows(self, items: list) -> pd.DataFrame:
@@ -207,8 +207,8 @@ class SequenceLabelling(Task):
 
         O, then B- and I- of every type; plain tags as they are, sorted.
         """
-        kinds = set(chain(*cells(rows[self.tags]))) | set(rows.attrs.get("tags", ()))
-        names = self.tag_names or rows.attrs.get("classes")
+        kinds = set(chain(*cells(rows[self.tags]))) | set(about(rows).tags)
+        names = self.tag_names or about(rows).classes or None
         named = set(read_tags([names]).tags[0] or ())
         plain = list(dict.fromkeys([*(names or ()), *sorted(kinds)]))
         no_entities = self.scheme == "plain" or not are_entities(kinds | named)

@@ -20,7 +20,7 @@ import pandas as pd
 from ...data.cell_values import cell_text, label_name
 from ...data.checks import told_apart
 from ...data.columns import cells
-from ...data.table_reader import with_remark
+from ...data.table_facts import note, with_remark
 from ...words import is_empty, short
 
 # %% ../../../nbs/tasks/text/00b_label_cells.ipynb #016b2580
@@ -116,7 +116,7 @@ def with_class_names(
     rows: pd.DataFrame,  # as they were read
     source: Any,  # where from: a path, or anything else
     column: str,  # of labels
-) -> pd.DataFrame:  # its attrs say "classes", where the file does
+) -> pd.DataFrame:  # `about` it: classes, where the file names them
     """Numbers of classes that have names in the file become these.
 
     Parameters
@@ -131,14 +131,13 @@ def with_class_names(
     Returns
     -------
     pd.DataFrame
-        its attrs say "classes", where the file does
+        `about` it: classes, where the file names them
     """
     is_parquet = isinstance(source, (str, Path)) and str(source).lower().endswith(".parquet")
     names = declared_names(source, column) if is_parquet and column in rows else []
     if not names: return rows
     rows[column] = pd.Series([_by_name(cell, names) for cell in cells(rows[column])], dtype=object)
-    rows.attrs["classes"] = names
-    return rows
+    return note(rows, classes=names)
 
 def _by_name(cell, names):  # of a number, or of a list of them
     if isinstance(cell, (list, np.ndarray)): return [_name_of(n, names) for n in cell]

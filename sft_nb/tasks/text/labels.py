@@ -24,6 +24,7 @@ from ...training.baselines import linear_probe, majority
 from ...data.cell_values import label_name
 from ...data.checks import check_labels, check_missing
 from ...data.columns import records
+from ...data.table_facts import about
 from ...figures import COLORS, new_figure
 from ...mistakes import checked
 from ...task import Batch, DataError, Finding, Prediction, Task, learned
@@ -165,7 +166,7 @@ class Labels(Task):
             of each row, where they were measured already
         """
         found = super(Labels, self).check_lengths(rows, processor, lengths)
-        if not (self.declared or rows.attrs.get("classes")): return found
+        if not (self.declared or about(rows).classes): return found
         return found + untaught(self.labels, self._all_names(rows))
 
     def class_ids(
@@ -376,7 +377,7 @@ def declared_labels(
     if said and strange is not None:
         raise DataError(f"Label {strange!r} is none of the {len(said)} classes that were given "
                         f"({short(said)}). Correct it, or add it to `classes`.")
-    noted = class_list(rows.attrs.get("classes"))
+    noted = class_list(about(rows).classes)
     return said or (noted if set(found) <= set(noted) else [])
 
 # %% ../../../nbs/tasks/text/01_labels.ipynb #0fc73440

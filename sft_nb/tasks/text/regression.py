@@ -26,7 +26,7 @@ from ...training.baselines import ridge_probe, ridge_words
 from ...data.cell_values import cell_number, column_numbers, is_duration
 from ...data.checks import blank_cells, check_numbers
 from ...data.columns import cells
-from ...data.table_reader import with_remark
+from ...data.table_facts import with_remark
 from ...task import Batch, Finding, Prediction, learned
 from .base import Texts, named_outputs, not_learned
 from .residuals import plot_residuals

@@ -25,6 +25,7 @@ from ...training.baselines import majority
 from ...batches.batching import pad
 from ...data.checks import check_text
 from ...data.columns import cells, records
+from ...data.table_facts import about
 from ...figures import COLORS, new_figure
 from ...mistakes import MissingError
 from ...models.loading import quiet
@@ -294,7 +295,7 @@ def place_in(
         return f"{source}, row {row} (counting from 0)"
 
 def _place_in_file(task, rows, i):  # the same, for rows that were read before; None: not found
-    source = rows.attrs.get("source")
+    source = about(rows).source
     if source is None: return None
     try:
         found = task.read_source(source, set(task.targets()) <= set(rows))
