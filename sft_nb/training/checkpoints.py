@@ -479,7 +479,7 @@ class Checkpointer(Listener):
             self.folder.rmdir()  # only if nothing was saved
         if self.lock.is_locked: _let_go(self.lock)
         with suppress(OSError):
-            if self.made: self.folder.parent.rmdir()  # a start that was refused leaves nothing behind
+            if self.made: self.folder.parent.rmdir()  # a refused start leaves nothing behind
 
     def start(self, run: Any) -> None:
         self._alone()
