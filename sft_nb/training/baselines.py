@@ -26,13 +26,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ..batches.batching import Examples
+from ..data.usable import usable
 from ..models.layers import evaluation_mode
 from ..figures import COLORS, new_figure
 from ..mistakes import checked, shown
 from ..task import DataError, Prediction, Task
 from .gradient import pick_device
 from .recipe import Recipe
-from .guards import usable
 from .tuner import FineTuner
 
 # %% ../../nbs/training/10_baselines.ipynb #1c345b4a
