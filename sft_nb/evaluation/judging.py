@@ -21,6 +21,7 @@ import numpy as np, pandas as pd, torch
 from ..batches.batching import Examples
 from ..batches.ranks import gathered, over_ranks, share
 from ..data.checks import check_columns, report
+from ..data.columns import records
 from ..data.usable import must_have_rows, usable
 from ..files import replacing
 from ..mistakes import checked
@@ -345,7 +346,7 @@ def evaluate(
     how = dict(judge=True, autocast=autocast, progress=progress)
     predictions, losses = _run(task, model, processor, rows, batch_size, device, **how)
     _refuse_endless(losses)
-    targets = [task.target(row) for row in rows.to_dict("records")]
+    targets = [task.target(row) for row in records(rows)]
     metrics = {k: float(v) for k, v in task.metrics(predictions, targets).items()}
     return Evaluation(task, rows, predictions, targets, sum(losses.values()), losses, metrics)
 
