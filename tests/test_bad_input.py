@@ -958,7 +958,7 @@ PYTHON = {
     ),
     "evaluate a path": (
         lambda tiny, run: FineTuner.load(run).evaluate("data.csv"),
-        ["should be a table, not str", "task.read"],
+        ["should be a table", "not 'data.csv'", "task.read"],
     ),
     "evaluate without labels": (
         lambda tiny, run: FineTuner.load(run).evaluate(ROWS[["text"]]),

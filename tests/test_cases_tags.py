@@ -19,9 +19,10 @@ from seqeval.scheme import BILOU, IOB1, IOB2, IOBES, IOE2, Entities
 
 from sft_nb.all import DataError, FineTuner, SequenceLabelling, read_table, split
 from sft_nb.commands.cli import main
+from sft_nb.data.conll import read_conll
 from sft_nb.task import Prediction
 from sft_nb.tasks.tagging.schemes import SCHEMES, entities, read_tags, to_iob2, wrong_tag
-from sft_nb.tasks.tagging.formats import list_cell, read_conll, sentence_column
+from sft_nb.tasks.tagging.formats import list_cell, sentence_column
 from tag_schemes import from_iob2
 
 INPUTS = Path(__file__).parent / "inputs"

@@ -226,7 +226,7 @@ def test_one_prediction_per_row(model, rows):
 
 def test_rows_without_a_label_column(task, model, rows):
     bare = rows.drop(columns="label")
-    with pytest.raises(DataError, match="no column 'label'.*predict"):
+    with pytest.raises(DataError, match="no column 'label'.*For answers alone, ask `predict`"):
         evaluate(task, model, None, bare)
     assert [p.value for p in predict(task, model, None, bare)] == [
         p.value for p in predict(task, model, None, rows)
@@ -234,7 +234,7 @@ def test_rows_without_a_label_column(task, model, rows):
 
 def test_rows_with_some_labels_missing(task, model, rows):
     rows.loc[[4, 9], "label"] = None
-    said = "2 of 203 rows have nothing in column 'label': rows 4 and 9"
+    said = "evaluation rows cannot be used: 2 rows without label .rows 4 and 9.*`predict`"
     with pytest.raises(DataError, match=said):
         evaluate(task, model, None, rows)
     assert len(predict(task, model, None, rows)) == 203
@@ -247,6 +247,21 @@ def test_tables_that_are_none(task, model, rows, ask):
         ask(task, model, None, "data.csv")
     with pytest.raises(DataError, match="no column 'a'"):
         ask(task, model, None, rows.drop(columns="a"))
+
+def test_a_gap_in_what_the_model_reads_is_no_reason_to_ask_for_answers(task, model, rows):
+    rows.loc[2, "a"] = None
+    with pytest.raises(DataError, match="1 row without a .row 2") as e:
+        evaluate(task, model, None, rows)
+    assert "`predict`" not in str(e.value)
+
+def test_rows_are_looked_at_once(task, model, rows):
+    looked = []
+    class Counted(Colours):
+        def check(self, rows, labelled=True):
+            looked.append(len(rows))
+            return super().check(rows, labelled)
+    evaluate(Counted(labels=task.labels), model, None, rows)
+    assert looked == [203]
 
 def test_a_label_that_training_never_saw(task, model, rows):
     rows.loc[3, "label"] = "mauve"
@@ -261,7 +276,7 @@ def test_nan_is_no_class(task, model, rows, ask):
         ask(task, model, None, rows[:2])
 
 def test_nan_in_one_row_of_many(task, model, rows):
-    rows.loc[100, "a"] = np.nan
+    rows.loc[100, "a"] = np.inf  # which a `Linear` makes NaN of
     with pytest.raises(TrainingError, match="NaN"):
         evaluate(Flat(labels=task.labels), model, None, rows)
 

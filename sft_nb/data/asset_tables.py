@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ..assets import get
+from .conll import read_conll
 from ..mistakes import AssetError, DataError, MissingError, checked, needed
 from ..register import info
 
@@ -31,11 +32,8 @@ def _reviews(paths):
 # %% ../../nbs/data/09_asset_tables.ipynb #6df2bbc7
 def _conll(paths):
     "words and labels, two lists of equal length per row."
-    rows = []
-    for block in re.split(r"\n\s*\n", paths[0].read_text(encoding="utf-8").strip()):
-        lines = [line.split("\t") for line in block.splitlines()]
-        rows.append([list(column) for column in zip(*lines, strict=True)])
-    return pd.DataFrame(rows, columns=["words", "labels"])
+    rows, _, _ = read_conll(paths[0])
+    return rows.rename(columns={"tags": "labels"})
 
 # %% ../../nbs/data/09_asset_tables.ipynb #2f698a26
 def _digits(paths):

@@ -6,7 +6,7 @@ Here is who says so.
 
 # %% auto #0
 __all__ = ['NUMERAL', 'json_text', 'cell_number', 'is_duration', 'column_numbers', 'plain_content',
-           'cell_text', 'maybe_picture', 'picture_pixels', 'label_name']
+           'cell_text', 'maybe_picture', 'picture_pixels', 'pixel_hash', 'label_name']
 
 # %% ../../nbs/data/03_cell_values.ipynb #90207181
 import hashlib, io, json, re, unicodedata
@@ -235,17 +235,31 @@ def picture_pixels(
 # %% ../../nbs/data/03_cell_values.ipynb #386e56d4
 _KNOWN = {}  # digest of a picture's bytes -> fingerprint of its pixels
 
-def _pixel_hash(pixels):
+def pixel_hash(
+    pixels: np.ndarray | None,  # h w 3, or h w
+) -> str | None:  # 32 hexadecimal digits; None for None
+    """The same for the same pixels, wherever a picture came from.
+
+    Parameters
+    ----------
+    pixels
+        h w 3, or h w
+
+    Returns
+    -------
+    str | None
+        32 hexadecimal digits; None for None
+    """
     if pixels is None: return None
     return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:32]
 
 def _fingerprint(value):
     "32 digits of a picture in memory; None if it is no picture."
     if isinstance(value, dict): value = value["bytes"]
-    if not isinstance(value, bytes): return _pixel_hash(picture_pixels(value))
+    if not isinstance(value, bytes): return pixel_hash(picture_pixels(value))
     digest = hashlib.sha256(value).digest()
     if len(_KNOWN) > 2**16: _KNOWN.clear()
-    if digest not in _KNOWN: _KNOWN[digest] = _pixel_hash(picture_pixels(value))
+    if digest not in _KNOWN: _KNOWN[digest] = pixel_hash(picture_pixels(value))
     return _KNOWN[digest]
 
 def _fingerprint_in_memory(value): return _fingerprint(value) if maybe_picture(value) else None

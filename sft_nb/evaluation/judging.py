@@ -20,11 +20,14 @@ import numpy as np, pandas as pd, torch
 
 from ..batches.batching import Examples
 from ..batches.ranks import gathered, over_ranks, share
+from ..data.checks import check_columns, report
+from ..data.columns import records
+from ..data.usable import must_have_rows, usable
 from ..files import replacing
 from ..mistakes import checked
 from ..models.layers import evaluation_mode
 from ..task import DataError, Prediction, SFTError, Task, TrainingError
-from ..words import name_rows, rows_where
+from ..words import name_rows
 
 # %% ../../nbs/evaluation/01_judging.ipynb #dd825f36
 def tensors_in(
@@ -92,41 +95,6 @@ def _in_row_order(found, n):
 
 def _divided(sums, weights): return {k: sums[k] / (weight or 1.) for k, weight in weights.items()}
 
-# %% ../../nbs/evaluation/01_judging.ipynb #75d66d4a
-_SENTENCES = {
-    "no table": "A table of rows is needed, not {kind}: read it with task.read(…).",
-    "no rows": "The table has no rows, so there is nothing to answer. "
-        "Look at the file, or at the filter that made the table.",
-    "no input": "The rows have no column {column!r}, which the model reads. There is: {columns}.",
-    "no target": "The rows have no column {column!r}, so nothing can be judged. "
-        "Add it (there are: {columns}), or ask `predict` for answers alone.",
-    "no answer": "{count} of {n} rows have nothing in column {column!r}: {without}. "
-        "Fill it in, leave these rows out, or ask `predict` for answers alone.",
-}
-
-def _unfit(key, rows, **details):
-    columns = ", ".join(map(str, rows.columns))
-    return DataError(_SENTENCES[key].format(n=len(rows), columns=columns, **details))
-
-# %% ../../nbs/evaluation/01_judging.ipynb #49391157
-def _check_inputs(task, rows):
-    "Is there a table, are there rows, and what the model reads?"
-    if not isinstance(rows, pd.DataFrame):
-        raise DataError(_SENTENCES["no table"].format(kind=type(rows).__name__))
-    if rows.empty: raise _unfit("no rows", rows)
-    for column in task.inputs():
-        if column not in rows: raise _unfit("no input", rows, column=column)
-
-def _check_targets(task, rows):
-    "Do all rows say what is right?"
-    for column in task.targets():
-        if column not in rows: raise _unfit("no target", rows, column=column)
-        skipped = {i for f in task.check(rows) if f.level == "skip" for i in f.rows}
-        empty = [i for i in rows_where(rows[column].isna()) if i in skipped]
-        if empty:
-            without = name_rows(rows.index[empty])
-            raise _unfit("no answer", rows, column=column, count=len(empty), without=without)
-
 # %% ../../nbs/evaluation/01_judging.ipynb #07774056
 @checked
 def predict(
@@ -168,7 +136,8 @@ def predict(
     list[Prediction]
         n answers, in the order of `rows`
     """
-    _check_inputs(task, rows)
+    must_have_rows(rows, "the table")
+    report(check_columns(rows, task.inputs()))
     rows = _without_targets(task, rows)
     how = dict(judge=False, autocast=autocast, progress=progress)
     predictions, _ = _run(task, model, processor, rows, batch_size, device, **how)
@@ -352,7 +321,7 @@ def evaluate(
 ) -> Evaluation:
     """Answer every row and judge.
 
-    Raises DataError for rows without targets, TrainingError if answers or loss are not finite.
+    Raises DataError for rows that cannot be used, TrainingError if answers or loss are not finite.
 
     Parameters
     ----------
@@ -373,12 +342,11 @@ def evaluate(
     progress
         called after every batch with (rows done, rows in all)
     """
-    _check_inputs(task, rows)
-    _check_targets(task, rows)
+    usable(task, rows, "evaluation", "For answers alone, ask `predict`.")
     how = dict(judge=True, autocast=autocast, progress=progress)
     predictions, losses = _run(task, model, processor, rows, batch_size, device, **how)
     _refuse_endless(losses)
-    targets = [task.target(row) for row in rows.to_dict("records")]
+    targets = [task.target(row) for row in records(rows)]
     metrics = {k: float(v) for k, v in task.metrics(predictions, targets).items()}
     return Evaluation(task, rows, predictions, targets, sum(losses.values()), losses, metrics)
 

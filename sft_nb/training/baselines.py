@@ -26,13 +26,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ..batches.batching import Examples
+from ..data.columns import records
+from ..data.usable import usable
 from ..models.layers import evaluation_mode
 from ..figures import COLORS, new_figure
 from ..mistakes import checked, shown
 from ..task import DataError, Prediction, Task
 from .gradient import pick_device
 from .recipe import Recipe
-from .guards import usable
 from .tuner import FineTuner
 
 # %% ../../nbs/training/10_baselines.ipynb #1c345b4a
@@ -449,7 +450,7 @@ def ladder(
     if unknown:
         raise DataError(f"No rung is called {', '.join(unknown[:5])}. Known: {', '.join(ways)}.")
     result = Ladder(n=len(rows), metric=learned.metric[0])
-    targets = [learned.target(r) for r in rows.to_dict("records")]
+    targets = [learned.target(r) for r in records(rows)]
     for rung in rungs or ways:
         result.answers[rung] = ways[rung]()
         result.evaluations[rung] = learned.metrics(result.answers[rung], targets)

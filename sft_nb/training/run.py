@@ -21,6 +21,7 @@ from torch import nn
 from ..evaluation import judging
 from ..batches.batching import Examples, cut
 from ..data.checks import report
+from ..data.usable import usable
 from ..data.hashes import row_hashes
 from ..words import name_rows
 from ..batches.frozen import still_parts
@@ -28,7 +29,7 @@ from sft_nb.training.gradient import (
     clip_gradient, effective_gradient, make_optimizer, mean_loss, pick_precision, task_objective,
     train_mode)
 from .guards import (
-    must_be_the_same, snapshot, stop_between_updates, surroundings, unsound, usable, weights_of)
+    must_be_the_same, snapshot, stop_between_updates, surroundings, unsound, weights_of)
 from ..mistakes import reason
 from ..models.layers import freeze, set_dropout
 from ..models.tokenizers import check_unknown

@@ -22,7 +22,6 @@ from .gradient import pick_device
 from ..mistakes import checked, shown
 from ..batches.ranks import one_voice, ranks
 from .recipe import Recipe
-from .guards import usable
 from .run import Run
 from .selection import Position
 from ..speed.quicken import SHORTCUTS
@@ -216,7 +215,6 @@ class FineTuner:
             rows at a time; does not change the figures
         """
         self._ready()
-        usable(self.task, rows, "evaluation")
         return judging.evaluate(self.task, self.model, self.processor, rows,
                                 batch_size=batch_size, device=self.device)
 

@@ -6,7 +6,7 @@ on the way is counted, and told.
 
 # %% auto #0
 __all__ = ['Collected', 'checked_box', 'measured', 'box_table', 'first_numbers', 'text_of',
-           'some_names', 'folders_in', 'has_pictures', 'folder_called', 'given_part']
+           'some_names', 'folder_called', 'given_part']
 
 # %% ../../../nbs/tasks/detection/06_box_files.ipynb #235fc288
 import re
@@ -20,7 +20,7 @@ import pandas as pd
 from ...data.table_facts import with_remark
 from ...task import DataError
 from .boxes import box_entry, edge_note
-from ..images.folders import PARTS, choose_part, pictures_below
+from ..images.folders import PARTS, choose_part, folders_in
 from ..images.pictures import no_file, picture_size
 from ...words import how_many
 
@@ -222,30 +222,6 @@ def some_names(
     """
     names = ", ".join(p.name for p in paths[:most])
     return names + " …" if len(paths) > most else names
-
-def folders_in(
-    folder: Path,  # to look into, but no deeper
-) -> list[Path]:
-    """The folders of a folder, sorted, without hidden ones.
-
-    Parameters
-    ----------
-    folder
-        to look into, but no deeper
-    """
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-def has_pictures(
-    folder: Path,  # to look into, but no deeper
-) -> bool:
-    """Are there files that look like pictures?
-
-    Parameters
-    ----------
-    folder
-        to look into, but no deeper
-    """
-    return bool(pictures_below(folder, deep=False)[0])
 
 def folder_called(
     folder: Path,  # to look into

@@ -18,7 +18,8 @@ from ...data.cell_values import cell_text
 from ...data.table_facts import note
 from ...task import DataError
 from .box_files import Collected, box_table, checked_box, first_numbers
-from .box_files import folders_in, given_part, measured
+from .box_files import given_part, measured
+from ..images.folders import folders_in
 from ..images.pictures import no_file
 from ...words import short
 

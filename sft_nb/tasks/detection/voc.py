@@ -19,9 +19,9 @@ from ...data.table_facts import note
 from ...mistakes import needed
 from ...task import DataError
 from .box_files import Collected, box_table, checked_box, folder_called
-from .box_files import folders_in, given_part, has_pictures, measured
+from .box_files import given_part, measured
 from .box_files import some_names, text_of
-from ..images.folders import PARTS, pictures_below
+from ..images.folders import PARTS, folders_in, has_pictures, pictures_below
 from ..images.pictures import no_file
 from ...words import how_many, short
 

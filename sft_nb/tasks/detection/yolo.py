@@ -18,9 +18,9 @@ import yaml
 from ...data.table_facts import note
 from ...task import DataError
 from .box_files import Collected, box_table, checked_box, first_numbers
-from .box_files import folder_called, folders_in, given_part, has_pictures
+from .box_files import folder_called, given_part
 from .box_files import measured, some_names, text_of
-from ..images.folders import pictures_below
+from ..images.folders import folders_in, has_pictures, pictures_below
 from ...words import how_many, short
 
 # %% ../../../nbs/tasks/detection/09_yolo.ipynb #efc5c013

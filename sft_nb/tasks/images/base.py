@@ -23,7 +23,7 @@ from ...data.columns import Stored, cells, records
 from ...figures import COLORS
 from ...data.table_facts import about, note, with_remark
 from ...data.table_reader import read_table
-from ...task import Batch, CheckpointError, DataError, Finding, Task, learned
+from ...task import Batch, CheckpointError, DataError, Finding, Task, learned, must_work
 from .processors import LARGEST, own_size, resize_to, scaled, seen_by
 from .processors import size_for, sized
 from ..text.labels import in_order
@@ -69,8 +69,7 @@ class Images(Task):
     side: int | None = learned()  # median of the longer sides of the training pictures, in pixels
 
     def __post_init__(self):
-        wrong = [says for bad, says in self._rules() if bad]
-        if wrong: raise DataError("This task cannot work. " + "; ".join(wrong) + ".")
+        must_work(says for bad, says in self._rules() if bad)
 
     @property
     def changes(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ __all__ = ['ENDINGS', 'LONGEST', 'MOST', 'FORMATS', 'opened_picture', 'no_file',
            'Picture', 'absolute_path', 'shown_path', 'picture_size', 'plot_pictures']
 
 # %% ../../../nbs/tasks/images/00_pictures.ipynb #279d3f89
-import hashlib, io, warnings
+import io, warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, Callable
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ...data.cell_values import pixel_hash
 from ...task import DataError
 
 # %% ../../../nbs/tasks/images/00_pictures.ipynb #fe8d2e93
@@ -225,9 +226,7 @@ class Picture(str):
             picture = open_picture(str(path), upright)
         except DataError as e:
             return _picture(path, "", str(e))
-        pixels = np.asarray(picture)
-        digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
-        return _picture(path, digest[:32], None, picture.size)
+        return _picture(path, pixel_hash(np.asarray(picture)), None, picture.size)
 
     def __reduce__(self): return _picture, (str(self), self.fingerprint, self.trouble, self.size)
 

@@ -17,10 +17,10 @@ import pandas as pd
 
 from ...data.checks import report
 from ...data.table_facts import about
+from ...data.conll import is_in_columns, read_conll
 from ...data.table_reader import TABLE_READERS, find_file, read_table
-from ...task import DataError, Finding
+from ...task import DataError, Finding, must_work
 from .checks import is_word
-from .formats import is_in_columns, read_conll
 from .schemes import SCHEMES, read_tags
 from .tables import about_lonely, about_reading, each_row, joined_rows
 from .tables import strange_tag, tags_of, words_of
@@ -60,7 +60,7 @@ def check_settings(
         for name, known in _CHOICES.items() if said[name] not in known
     ]
     wrong += [_SETTINGS[broken].format(**said) for broken in _broken_settings(task)]
-    if wrong: raise DataError("This task cannot work. " + "; ".join(wrong) + ".")
+    must_work(wrong)
 
 def _broken_settings(task):  # keys of `_SETTINGS`
     columns, names = {task.words, task.tags, task.text, task.spans}, task.tag_names

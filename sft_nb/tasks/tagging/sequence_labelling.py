@@ -9,7 +9,6 @@ __all__ = ['SequenceLabelling']
 
 # %% ../../../nbs/tasks/tagging/09_sequence_labelling.ipynb #34de4a28
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import chain, islice
 from typing import Any, ClassVar
 
@@ -24,7 +23,8 @@ from ...batches import losses
 from ...models import loading
 from ...training.baselines import STRENGTHS
 from ...batches.batching import pad
-from ...data.columns import Stored, cells, records
+from ...data.columns import cells, records
+from ...data.conll import CONLL
 from ...data.table_facts import about, note
 from ...task import Batch, CheckpointError, DataError, Finding, Prediction, Task, learned
 from .entity_figures import UNSEEN, answered_tags, entity_f1, entity_metrics
@@ -38,16 +38,15 @@ from .checks import about_cut, about_stranger, check_known, check_scheme
 from .checks import check_tagged
 from .baselines import most_frequent_tag, tag_dictionary, tuned_classifier
 from .baselines import word_features
-from .formats import CONLL
 from .reading import check_settings, names_of_tags, tagged_rows
-from ..text.base import named_outputs, not_learned, read_length, stored_columns
+from ..text.base import ByColumns, named_outputs, not_learned, read_length
 from .word_pieces import about_windows, answers_of_words, in_windows
 from .word_pieces import marks_around, room_for_text, unread_words
 from .word_pieces import vectors_of_words, windows_of, word_pieces
 
 # %% ../../../nbs/tasks/tagging/09_sequence_labelling.ipynb #076dcd0e
 @dataclass
-class SequenceLabelling(Task):
+class SequenceLabelling(ByColumns):
     """A tag for every word: entities, or parts of speech.
 
     Parameters
@@ -308,18 +307,6 @@ class SequenceLabelling(Task):
         pairs = zip(given, pieces, strict=True)
         examples = [self._example(row, of_row, marks, room) for row, of_row in pairs]
         return {name: [e[name] for e in examples] for name in examples[0]}
-
-    def encode_all(self, rows: pd.DataFrame, processor: Any) -> Stored:
-        """Windows of token ids, the word answered and the class asked for at each; and the text.
-
-        Many rows at once, kept on the disk.
-        """
-        return stored_columns(partial(self._columns, processor=processor), rows)
-
-    def encode(self, row: dict, processor: Any, rng: Any = None) -> dict:
-        "One row; see `encode_all`."
-        columns = self._columns(pd.DataFrame([row]), processor)
-        return {name: column[0] for name, column in columns.items()}
 
     def collate(self, examples: list[dict], processor: Any) -> Batch:
         """Windows side by side, padded (w t): ids and mask; the class asked for.

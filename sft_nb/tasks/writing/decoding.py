@@ -30,6 +30,7 @@ from ...figures import COLORS, new_figure
 from ...mistakes import MissingError
 from ...models.loading import quiet
 from ...task import Batch, CheckpointError, DataError, Finding, Prediction, SFTError, Task
+from ...task import must_work
 from ..tagging.formats import place_of
 from .bleu import cutter, sacrebleu, text_metrics
 from ...words import how_many, name_rows, rows_where, short
@@ -92,8 +93,7 @@ class Generating(Task):
     max_length: int | None = None
 
     def __post_init__(self):
-        wrong = [says for bad, says in self._rules() if bad]
-        if wrong: raise DataError("This task cannot work. " + "; ".join(wrong) + ".")
+        must_work(says for bad, says in self._rules() if bad)
 
     def _rules(self):
         "(is it broken?, what it says) for every rule about the settings."
