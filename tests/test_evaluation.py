@@ -399,6 +399,13 @@ def test_table_keeps_columns_of_the_same_name(task, model, rows):
     assert (ev.table["score_in_rows"] == 7).all() and ev.table["score"].between(0, 1).all()
     assert ev.table["right"].mean() == pytest.approx(ev.metrics["accuracy"])
 
+def test_no_two_columns_of_a_table_have_one_name(task, model, rows):
+    theirs = dict(prediction="x", prediction_in_rows="y", right=1, right_in_rows=2)
+    table = evaluate(task, model, None, rows.assign(**theirs)).table
+    assert table.columns.is_unique and len(table.columns) == 2 + 4 + 4
+    assert (table["prediction_in_rows_in_rows"] == "x").all()
+    assert (table["prediction_in_rows"] == "y").all()
+
 def test_most_confident_mistakes_first(task, model, rows):
     worst = evaluate(task, model, None, rows).mistakes(5)
     assert len(worst) == 5

@@ -249,7 +249,7 @@ class FineTuner:
         if isinstance(items, (list, tuple)): return answers
         told = {"prediction": [a.value for a in answers], "score": [a.score for a in answers]}
         if probs: told |= _probabilities(answers, self.task)
-        return rows.rename(columns=_aside(rows, told)).assign(**told)
+        return judging.beside(rows, told).assign(**told)
 
     def _answers(self, items, batch_size):
         "All answers, and the rows that they are answers for."
@@ -442,13 +442,3 @@ def _probabilities(answers, task):  # class -> its column
         raise DataError(f"The answers of {task.name} have no probabilities by class. Leave probs "
                         "out; the column `score` says how sure each answer is.")
     return {f"prob_{name}": [a.probs[name] for a in answers] for name in names}
-
-def _aside(rows, told):
-    "The table's own columns of such names, and how they are called from now on."
-    taken, names = {*rows.columns, *told}, {}
-    for column in [c for c in told if c in rows]:
-        names[column] = f"{column}_in_rows"
-        while names[column] in taken:
-            names[column] += "_in_rows"
-        taken.add(names[column])
-    return names
