@@ -25,6 +25,7 @@ from ..batches.ranks import one_voice, ranks
 from .recipe import Recipe
 from .guards import usable
 from .run import Run
+from .seen import SeenRows
 from .selection import Position
 from ..speed.quicken import SHORTCUTS
 from ..data.table_reader import TABLE_READERS
@@ -52,7 +53,9 @@ class Notes:
     base_model
         the checkpoint's name on a hub; by whoever trains
     group
-        the column that rows were split by; by whoever splits
+        the column that rows were split by; by `fit`, whose table knows
+    root
+        the checkpoint that the first of its runs began with; by `fit`
     certify
         n and metrics on rows kept aside; by whoever climbs the ladder
     reading
@@ -65,7 +68,8 @@ class Notes:
     data: str | None = None  # the asset that they come from; by whoever trains
     author: str | None = None  # who answers for the model; by whoever trains
     base_model: str | None = None  # the checkpoint's name on a hub; by whoever trains
-    group: str | None = None  # the column that rows were split by; by whoever splits
+    group: str | None = None  # the column that rows were split by; by `fit`, whose table knows
+    root: str | None = None  # the checkpoint that the first of its runs began with; by `fit`
     certify: dict | None = None  # n and metrics on rows kept aside; by whoever climbs the ladder
     reading: str | None = None  # how to read the folder without us; by `save`
     abstain: dict | None = None  # threshold and promise; by `abstain_above`
@@ -114,7 +118,7 @@ class FineTuner:
         self.processor: Any = None
         self.history = History()
         self.position = Position()  # where the run ended
-        self.seen: dict[str, list[str]] = {}  # role -> hashes of its rows
+        self.seen: dict[str, SeenRows] = {}  # role -> its rows, known again
         self.notes = Notes()
         self.run: Run | None = None  # the run behind it; None for a loaded one
         self.interrupted = False  # was the last fit asked to stop?
@@ -155,7 +159,9 @@ class FineTuner:
         with one_voice(), ONE_AT_A_TIME:
             watching = self._listeners(resume, listeners)
             start = str(self.folder or self.checkpoint)  # a loaded run goes on from its own weights
-            run = Run(self.task, start, self.recipe, train, valid, self.device, self.shortcuts)
+            known = self.seen if self.folder else {}  # the run that it goes on from
+            run = Run(
+                self.task, start, self.recipe, train, valid, self.device, self.shortcuts, known)
             run.prepared()
             try:
                 run.go(watching)
@@ -191,7 +197,7 @@ class FineTuner:
         self.history = run.history
         self.position = run.position
         self.seen = run.seen
-        self.notes = Notes()
+        self.notes = Notes(group=run.group, root=run.past.root)
         self.run = run
         self.folder = None
 
