@@ -8,7 +8,7 @@ answers show that it is not, and one line of algebra shows what to do instead.
 __all__ = ['RATIOS', 'Counts', 'label_counts', 'all_counts', 'Ratio', 'ratio_bound', 'macro_bound',
            'probes', 'agrees', 'is_mean', 'kind_of_f1']
 
-# %% ../../nbs/certification/03c_ratios.ipynb #e42da0e5
+# %% ../../nbs/certification/03c_ratios.ipynb #f58473b3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ from ..chance import rng_for
 from ..mistakes import checked
 from ..task import Prediction, SFTError, Task
 
-# %% ../../nbs/certification/03c_ratios.ipynb #874cfd1d
+# %% ../../nbs/certification/03c_ratios.ipynb #c348caf8
 _SEVERAL = (list, tuple, set, frozenset, np.ndarray)  # the kinds of value that hold several labels
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def all_counts(
                             for name in ("right", "extra", "missed"))
     return Counts(right, extra, missed, len(labels))
 
-# %% ../../nbs/certification/03c_ratios.ipynb #b246c300
+# %% ../../nbs/certification/03c_ratios.ipynb #1837a031
 @dataclass(frozen=True)
 class Ratio:
     """right·a / (right·a + extra·b + missed·c), and the share of rows that it is a function of.
@@ -147,12 +147,13 @@ class Ratio:
         share
             of right ones among those that play a part
         """
-        return self.of(share, 1 - share, 1 - share) if share < 1 else 1.
+        right, lost = self.right * share, max(self.extra, self.missed) * (1 - share)
+        return float(right / (right + lost))
 
 RATIOS = {r.name: r for r in (
     Ratio("recall", 1., 0., 1.), Ratio("precision", 1., 1., 0.), Ratio("f1", 2., 1., 1.))}
 
-# %% ../../nbs/certification/03c_ratios.ipynb #76a03887
+# %% ../../nbs/certification/03c_ratios.ipynb #420c26b4
 def _takes_part(ratio, counts):
     return ratio.right * counts.right + ratio.extra * counts.extra + ratio.missed * counts.missed > 0
 
@@ -180,7 +181,7 @@ def _last(passes, sign):
             open_end = c
     return sure
 
-# %% ../../nbs/certification/03c_ratios.ipynb #115fc674
+# %% ../../nbs/certification/03c_ratios.ipynb #1f542a71
 def _averaged(counts, units):
     three = (unit_means(x, units) for x in (counts.right, counts.extra, counts.missed))
     return Counts(*three, counts.most)
@@ -232,7 +233,7 @@ def ratio_bound(
     value = _last(lambda c: _passes(ratio, of_units, sign, c, limit), sign)
     return Bound(value, observed, n, delta, unit, "betting, linear test")
 
-# %% ../../nbs/certification/03c_ratios.ipynb #b2e024d8
+# %% ../../nbs/certification/03c_ratios.ipynb #bcce9b9a
 @checked
 def macro_bound(
     ratio: Ratio,  # one of RATIOS
@@ -271,7 +272,7 @@ def macro_bound(
     method = f"{each[0].method.split(',')[0]}, each of {len(each)} classes"
     return Bound(value, float(np.mean(observed)), n, delta, unit, method)
 
-# %% ../../nbs/certification/03c_ratios.ipynb #405dc23b
+# %% ../../nbs/certification/03c_ratios.ipynb #41061672
 def _made_up(task, targets):
     "Answers and truths drawn from the task's labels; none where it has no list of them."
     labels = getattr(task, "labels", None)
@@ -354,7 +355,7 @@ def agrees(
         grades.update(np.round(scores, 9))
     return len(grades) > 1
 
-# %% ../../nbs/certification/03c_ratios.ipynb #6a6494d0
+# %% ../../nbs/certification/03c_ratios.ipynb #e77ac79c
 @checked
 def is_mean(
     task: Task,  # its `metrics` and its `score`
@@ -379,7 +380,7 @@ def is_mean(
         return np.mean([task.score(p, t) for p, t in zip(said, true, strict=True)])
     return name == "score" or agrees(task, name, mean, predictions, targets)
 
-# %% ../../nbs/certification/03c_ratios.ipynb #f0e6d1fa
+# %% ../../nbs/certification/03c_ratios.ipynb #6b031dcb
 def _classes(said, true, labels): return [label_counts(said, true, label) for label in labels]
 
 def _figure(counts, ratio=RATIOS["f1"]):
