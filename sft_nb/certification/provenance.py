@@ -27,8 +27,7 @@ from ..models.loading import save_weights
 from ..task import DataError
 from ..telling import warn
 from sft_nb.training.books import (
-    SHORT, Books, digest, model_key, questions_of, settings_hash, sharing, short_questions,
-    weights_hash,
+    SHORT, Books, digest, settings_hash, sharing, short_questions,
 )
 
 # %% ../../nbs/certification/05_provenance.ipynb #c293fc93
@@ -48,7 +47,7 @@ def data_hash(
     """
     return digest(*sorted(row_hashes(rows, columns)))
 
-# %% ../../nbs/certification/05_provenance.ipynb #c31676bc
+# %% ../../nbs/certification/05_provenance.ipynb #fa6e61d9
 _DECIDE = (
     "*.safetensors", "*.safetensors.index.json", "*config.json", "*tokenizer*", "vocab*",
     "merges.txt", "*_map.json", "added_tokens.json", "*.spm", "*.model", "*.jinja",
@@ -73,7 +72,7 @@ def deciding(
     """
     return sorted(n for n in names if any(Path(n).match(pattern) for pattern in _DECIDE))
 
-# %% ../../nbs/certification/05_provenance.ipynb #34956846
+# %% ../../nbs/certification/05_provenance.ipynb #fb6f8d22
 def _hashes_in(folder):
     folder = Path(folder)
     files = [f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file()]
@@ -150,7 +149,7 @@ class Spent:
         growing = " (they grow)" if self.grows else ""
         return f"{asked}{growing}: delta {self.delta:g}, of all so far {self.total:g}"
 
-# %% ../../nbs/certification/05_provenance.ipynb #e31ed544
+# %% ../../nbs/certification/05_provenance.ipynb #d4da2a2d
 @dataclass(frozen=True, eq=False)
 class Asked:
     """n rows of one question, as the books know them.
@@ -192,7 +191,7 @@ class Asked:
         if old.all() or data != digest(*sorted(np.array(self.rows)[old])): return False
         return all(old[unit].all() or not old[unit].any() for unit in self.units)
 
-# %% ../../nbs/certification/05_provenance.ipynb #13f4956f
+# %% ../../nbs/certification/05_provenance.ipynb #448ef64e
 def _mine(related, model, claim):
     return [e for e in related if (e["model"], e["claim"]) == (model, claim)]
 
@@ -302,7 +301,7 @@ def _entry_of(book, asked, model, claim, grows):
     book["sets"][asked.data] = short_questions(asked.questions)
     return entry, [*related, entry]
 
-# %% ../../nbs/certification/05_provenance.ipynb #03d6b078
+# %% ../../nbs/certification/05_provenance.ipynb #34c5a200
 def _own_books(ledger):
     "Your own books, if they are others than this ledger's."
     own = Books()
