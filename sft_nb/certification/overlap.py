@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .bounds import one_per_group
 from ..chance import rng_for
 from ..data.columns import records
 from ..data.hashes import row_hashes
@@ -199,15 +198,17 @@ def shift_test(
     return Shift(float(far[0]), float((far >= far[0] - 1e-12).mean()), unit)
 
 # %% ../../nbs/certification/02_overlap.ipynb #016d0879
+def _evenly(n, most): return np.unique(np.linspace(0, n - 1, min(most, n)).astype(int))
+
 @checked
 def row_features(
     tuner: Any,  # a FineTuner with its model
     rows: pd.DataFrame,  # n rows
-    most: int = 1000,  # of a longer table, so many rows, evenly spread, are looked at
-    # a column of groups: one random row of each is looked at, so that large and small groups
-    # are alike
+    most: int = 1000,  # of a longer table, so many rows or groups, evenly spread, are looked at
+    # a column of groups: the mean of each is looked at, so that large and small groups are alike
     group: str | None = None,
-) -> tuple[np.ndarray, pd.DataFrame]:  # n d, and the rows they belong to
+    each: int = 3,  # of a larger group, so many rows, evenly spread
+) -> tuple[np.ndarray, pd.DataFrame]:  # n d, and the rows they belong to (the first of a group)
     """What the body of the model makes of each row. Raises SFTError if the task has no features.
 
     Parameters
@@ -217,19 +218,23 @@ def row_features(
     rows
         n rows
     most
-        of a longer table, so many rows, evenly spread, are looked at
+        of a longer table, so many rows or groups, evenly spread, are looked at
     group
-        a column of groups: one random row of each is looked at, so that large and small groups are
-        alike
+        a column of groups: the mean of each is looked at, so that large and small groups are alike
+    each
+        of a larger group, so many rows, evenly spread
 
     Returns
     -------
     tuple[np.ndarray, pd.DataFrame]
-        n d, and the rows they belong to
+        n d, and the rows they belong to (the first of a group)
     """
     if not len(rows): raise DataError("The table has no rows, so there is nothing to look at.")
-    if group in rows: rows = rows.iloc[one_per_group(rows[group], "features")]
-    evenly = np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)
-    rows = rows.iloc[np.unique(evenly)].reset_index(drop=True)
-    found = frozen_features(tuner.task, tuner.model, tuner.processor, rows, device=tuner.device)
-    return np.stack([v if v.ndim == 1 else v.mean(0) for v in found]).astype(float), rows
+    units = group_rows(len(rows), rows[group] if group in rows else None)
+    units = [units[k][_evenly(len(units[k]), each)] for k in _evenly(len(units), most)]
+    asked = rows.iloc[np.concatenate(units)].reset_index(drop=True)
+    found = frozen_features(tuner.task, tuner.model, tuner.processor, asked, device=tuner.device)
+    vectors = np.stack([v if v.ndim == 1 else v.mean(0) for v in found]).astype(float)
+    starts = np.cumsum([0, *(len(unit) for unit in units)])[:-1]
+    means = np.add.reduceat(vectors, starts) / np.array([len(unit) for unit in units])[:, None]
+    return means, asked.iloc[starts].reset_index(drop=True)
