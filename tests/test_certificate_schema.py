@@ -15,6 +15,7 @@ FOUND = {
     "slice": None,
     "observed": 0.83,
     "bound": 0.79,
+    "alone": 0.79,
     "holds": False,
     "finite": True,
     "method": "exact binomial",
