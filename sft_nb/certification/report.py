@@ -70,7 +70,8 @@ def safe_side(
     return (math.floor(steps + 1e-6) if at_least else math.ceil(steps - 1e-6)) * unit
 
 # %% ../../nbs/certification/06_report.ipynb #74cbe08f
-_CLAIMED = re.compile(r"(?P<metric>\S+) (?P<sign>>=|<=) (?P<value>\S+)(?: for every (?P<by>.+))?")
+_CLAIMED = re.compile(
+    r"(?P<metric>.+?) (?P<sign>>=|<=) (?P<value>.+?)(?: for every (?P<by>.+))?")
 
 def _claimed(found):
     "The pieces of a part; empty where it is put otherwise."
@@ -105,6 +106,17 @@ def _over_rows(found):
     if found["rows"] is None or found["unit"] == "row": return ""
     return f" Over rows: {_figure(found['rows'], found)}, which is not promised."
 
+def _reached(found, which):
+    "One of the two bounds, rounded to its safe side."
+    at_least = ">=" in found["part"]
+    bound = _figure(safe_side(found[which], at_least), found)
+    return f"{'at least' if at_least else 'at most'} {bound}"
+
+def _by_itself(found):
+    "The bound that the verdict rests on, where others are printed beside it."
+    if abs(found["alone"] - found["bound"]) <= 1e-12: return ""
+    return f" By itself, {_reached(found, 'alone')}: the verdict rests on that."
+
 def sentence(
     found: dict,  # one entry of a certificate's "findings"
 ) -> str:
@@ -115,16 +127,13 @@ def sentence(
     found
         one entry of a certificate's "findings"
     """
-    at_least = ">=" in found["part"]
     holds = "holds" if found["holds"] else "does not hold"
-    reached = _figure(safe_side(found["bound"], at_least), found)
-    observed = _figure(found["observed"], found)
     sure = "with" if found["finite"] else "estimated with"
     counted = f"{found['method']}, {found['n']:,} units, unit: {found['unit']}"
     return (f"{_named_part(found)}: {holds}. Promised: {found['promised']}. "
-            f"Observed {observed}; {'at least' if at_least else 'at most'} {reached} "
+            f"Observed {_figure(found['observed'], found)}; {_reached(found, 'bound')} "
             f"{sure} confidence {1 - found['delta']:.4g} ({counted})."
-            f"{_over_rows(found)}{_would_help(found)}")
+            f"{_by_itself(found)}{_over_rows(found)}{_would_help(found)}")
 
 # %% ../../nbs/certification/06_report.ipynb #29eb9161
 LIMITS = {
@@ -259,7 +268,7 @@ def look_of(
     """
     head, plain = heading(body), COLOURS.get(body["verdict"], "inherit")
     if head == body["verdict"]: return dict(head=head, colour=plain, border="solid", mark="")
-    return dict(head=head, colour="#A66F00", border="dashed", mark="⚠ ")
+    return dict(head=head, colour="#A66F00", border="double", mark="⚠ ")
 
 _ITEMS = "<ul>{% for line in lines %}<li>{{ line }}</li>{% endfor %}</ul>"
 _PARAGRAPHS = "{% for line in lines %}<p>{{ line }}</p>{% endfor %}"
@@ -312,7 +321,7 @@ def _about(body):
     })
 
 # %% ../../nbs/certification/06_report.ipynb #1937ebd4
-_ERRS = "Of a hundred certificates with this confidence, up to {} of 100 may be wrong."
+_ERRS = "Of certificates with this confidence, up to {} of 100 may be wrong."
 
 def _confidences(body):
     "Both confidences, the wished one and that of each bound, and why they differ."
@@ -328,7 +337,8 @@ def _confidences(body):
     if each < delta - 1e-12:
         bounds = how_many(len(found), "bound")
         said.append(f"{bounds} share what may fail, so each has confidence {1 - each:.6g}, "
-                    "and together they hold with that of the whole.")
+                    "and all that are printed hold together with that of the whole. The verdict "
+                    "rests on each by itself, since the claim needs all of them.")
     return said
 
 _SCORE = ("A score says how right an answer is, from 0 (wrong) to 1 (right). For numbers it is 1 "
@@ -345,7 +355,7 @@ def _claim(body):
     return _paragraphs(lines)
 
 # %% ../../nbs/certification/06_report.ipynb #22b4a7ee
-_AGAINST = ("{} than {} by {:.4g} (between {:+.4g} and {:+.4g} with confidence {:.4g}, approximate; "
+_AGAINST = ("{} than {} by {:.4g} (between {:+.4g} and {:+.4g}, confidence {:.4g}, approximate; "
             "p = {:.2g}, {}). {:,} units could show {:.4g}.")
 
 def _compared(name, c):
@@ -388,8 +398,8 @@ def _findings(findings):
 # %% ../../nbs/certification/06_report.ipynb #07c908fd
 UNSEEN = (
     "That these rows are unseen rests on the author's own list of what the run has seen "
-    "(rows.json). Its hash is among the files below, so it cannot be changed afterwards; that it "
-    "was complete, nobody but the author can say."
+    "(rows.json). A hash of it is among the files below, so it cannot be changed afterwards; "
+    "whether it was complete, nobody but the author can say."
 )
 NOT_PREVENTED = (
     "An author who wants to deceive can train on these rows and leave them out of that list, keep "
