@@ -2,6 +2,7 @@
 spread, groups of unequal size. No network: answers and truths are written down.
 """
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -358,10 +359,9 @@ def test_numbers_that_are_none_are_refused():
 
 # --- rules and behaviour ---
 
-FINGERPRINT = """
-from sft_nb.certification.groups import Slices
+RULE = """
 def longer(limit): return lambda rows: sorted(rows.text, key=lambda t: len(t) > limit)
-print(Slices({"long": longer(25)}).fingerprint)
+found = Slices({"long": longer(25), "one of": lambda rows: rows.text.isin({"a", "b", "c"})})
 """
 
 
@@ -375,13 +375,14 @@ def test_a_fingerprint_covers_all_that_a_rule_hangs_on():
 
 
 def test_a_fingerprint_is_the_same_in_every_process():
-    def run(seed):
-        told = subprocess.run(
-            [sys.executable, "-c", FINGERPRINT], capture_output=True, text=True, check=True,
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT), "PATH": "/usr/bin"},
-        )
-        return told.stdout
-    assert run("1") == run("2")
+    here = {"Slices": Slices}
+    exec(RULE, here)
+    there = f"from sft_nb.certification.groups import Slices\n{RULE}\nprint(found.fingerprint)"
+    told = subprocess.run(
+        [sys.executable, "-c", there], capture_output=True, text=True, check=True,
+        env=os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": str(ROOT)},
+    )
+    assert told.stdout.strip() == here["found"].fingerprint
 
 
 class Says:

@@ -11,13 +11,12 @@ __all__ = ['Found', 'examine']
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from .bounds import units_needed
-from .language import Part, nearest, parse_claim, systems_named
+from .language import nearest, parse_claim
 from sft_nb.certification.ratios import (
     RATIOS, all_counts, is_mean, kind_of_f1, label_counts, macro_bound, ratio_bound,
 )
@@ -86,7 +85,7 @@ class Found:
     # the cluster-robust bound on the figure over rows, where units have several
     approximate: float | None = None
 
-# %% ../../nbs/certification/04_claims.ipynb #52aee173
+# %% ../../nbs/certification/04_claims.ipynb #4c5ca67c
 @dataclass(frozen=True)
 class _Measure:
     "One number per row, and where it ends."
@@ -118,10 +117,10 @@ class _Asked:
     key: str
     bound: Callable
 
-# %% ../../nbs/certification/04_claims.ipynb #12a77975
+# %% ../../nbs/certification/04_claims.ipynb #f998f1d8
 _NO_OTHER = "{} compares with {}, and its scores were not given{}. Give it: baselines={{{}: …}}."
-_NO_SILENCE = ("{}: this run has no threshold, so it answers everything. Set one on calibrate rows: "
-               "abstain_above(tuner, judge(tuner, rows, Calibrate), tries).")
+_NO_SILENCE = ("{}: this run has no threshold, so it answers everything. Set one on calibrate "
+               "rows: abstain_above(tuner, judge(tuner, rows, Calibrate), tries).")
 
 def _measure(part, asked, rows):
     certify = asked.certify
@@ -167,18 +166,12 @@ def _refuse_few(part, n, goal, delta, unit, where):
                       f"{least:,} would be needed. Collect more, or claim less.")
 
 # %% ../../nbs/certification/04_claims.ipynb #cff6a725
-def _needed(losses, goal, delta, bound):
-    "How many units like these would do; None: not sixty-four times as many."
+def _needed(losses, goal, delta, value):
+    "How many units would do at the observed rate; for means of several, as the root of n says."
     mean, n = float(losses.mean()), len(losses)
     if mean >= goal: return None
     if np.isin(losses, (0, 1)).all(): return units_needed(goal, mean, delta)
-    ordered = np.sort(losses)
-
-    def holds(size):  # so many units of the same shape
-        at = (np.arange(size) + .5) * n / size
-        return bound(ordered[at.astype(int)], delta, "").value <= goal
-    sizes = np.unique(np.geomspace(2, 64 * n, 25).astype(int))
-    return next((int(size) for size in sizes if holds(size)), None)
+    return int(np.ceil(n * ((value - mean) / (goal - mean))**2))
 
 def _robust(part, measure, units, delta):
     "The approximate bound over rows, where units have several."
@@ -201,10 +194,10 @@ def _bounded_part(part, asked, rows, share, where):
         observed=float(back(alone.mean)), rows=float(np.sort(measure.values[measure.rows]).mean()),
         bound=float(back(together.value)), alone=float(back(alone.value)),
         holds=bool(alone.value <= goal), finite=True, method=alone.method, unit=unit, n=alone.n,
-        needed=_needed(losses, goal, asked.delta, asked.bound),
+        needed=_needed(losses, goal, asked.delta, alone.value),
         approximate=_robust(part, measure, units, asked.delta))
 
-# %% ../../nbs/certification/04_claims.ipynb #f5b2868d
+# %% ../../nbs/certification/04_claims.ipynb #0f0de8c9
 def _counts(part, certify, kind):
     "Counts of a class, of all classes, or a list of them."
     said, true, labels = certify.predictions, certify.targets, getattr(certify.task, "labels", None)
@@ -247,7 +240,7 @@ def _ratio_part(part, asked, rows, share, where, kind):
         holds=bool(part.sign * (alone.value - part.value) >= 0), finite=True,
         method=alone.method, unit=certify.unit, n=alone.n)
 
-# %% ../../nbs/certification/04_claims.ipynb #cd67acdc
+# %% ../../nbs/certification/04_claims.ipynb #86de6f31
 def _gap_part(part, asked, rows, share, where):
     "A finding about the largest difference between slices."
     if part.sign > 0:
@@ -275,10 +268,11 @@ def _gap_part(part, asked, rows, share, where):
 
 # %% ../../nbs/certification/04_claims.ipynb #7f05eb57
 _FEW_UNITS = "{} are too few to estimate {} by bootstrap: at least 30."
-_FEW_ERRORS = ("{} of {} with an error: a bootstrap of {} has no spread to learn from where there is "
-               "no error, and too little below ten. Collect more, or claim score, which is bounded.")
+_FEW_ERRORS = ("{} of {} with an error: a bootstrap of {} has no spread to learn from where there "
+               "is no error, and too little below ten. Collect more, or claim score, which has "
+               "a bound.")
 _UNDEFINED = "{} is undefined on more than one in ten draws of these rows: too few rows for it."
-_ALIKE = "{} is the same in every draw of these rows, so nothing can be estimated from their spread."
+_ALIKE = "{} is the same in every draw of these rows: there is no spread to estimate from."
 _MOST_DRAWS = 2_000
 _FEW_DRAWS = ("{} at delta {:.2g} would need {:,} bootstrap draws, so that ten lie beyond it: more "
               f"than {_MOST_DRAWS:,}. These rows have been asked too often, or too much at once.")
@@ -295,7 +289,7 @@ def _drawn(metric, units, share, key, name):
     if np.ptp(defined) < 1e-12: raise Refused(_ALIKE.format(name))
     return defined
 
-# %% ../../nbs/certification/04_claims.ipynb #37333421
+# %% ../../nbs/certification/04_claims.ipynb #a86465a2
 def _estimated_part(part, asked, rows, share, where):
     "A finding about a metric that has no bound."
     certify = asked.certify

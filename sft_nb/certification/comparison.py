@@ -264,7 +264,7 @@ def against_baselines(
         compared[name] = compare(certify.scores, _scored(certify, said), certify.groups, delta)
     return compared
 
-# %% ../../nbs/certification/03_comparison.ipynb #d88e924a
+# %% ../../nbs/certification/03_comparison.ipynb #a5f91e6d
 _NO_ROWS = "To compare with {}, which learns from rows, give train= and valid=."
 
 @checked
@@ -309,7 +309,8 @@ def scores_of(
         if name in rungs: continue
         other = given[name]
         if isinstance(other, (str, Path)): other = FineTuner.load(other)
-        found[name] = _scored(certify, judge(other, certify.rows, Certify, certify.group).predictions)
+        theirs = judge(other, certify.rows, Certify, certify.group)
+        found[name] = _scored(certify, theirs.predictions)
     if rungs:
         answers = _answers_of_rungs(tuner, train, valid, certify.rows, rungs)
         found |= {name: _scored(certify, said) for name, said in answers.items()}

@@ -7,7 +7,7 @@ read, a program can test, and nobody can bend afterwards.
 # %% auto #0
 __all__ = ['Part', 'parse_claim', 'nearest', 'systems_named']
 
-# %% ../../nbs/certification/03b_language.ipynb #fa14d975
+# %% ../../nbs/certification/03b_language.ipynb #3828ca4b
 import math, re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from ..mistakes import checked, shown
 from ..task import DataError
 
-# %% ../../nbs/certification/03b_language.ipynb #642f4647
+# %% ../../nbs/certification/03b_language.ipynb #d9e702d9
 def _digits(value): return repr(float(value)).removesuffix(".0")
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Part:
         compared = f"{self.figure} {'>=' if self.sign > 0 else '<='} {self.limit}"
         return f"{compared} for every {self.column}" if self.column else compared
 
-# %% ../../nbs/certification/03b_language.ipynb #e84523e4
+# %% ../../nbs/certification/03b_language.ipynb #f092f914
 _MOST = 50  # parts of a claim
 _PART = re.compile(
     r"\s*(?P<gap>gap\s+of\s+)?(?P<metric>[\w.@-]+)"
@@ -87,7 +87,7 @@ def _read_part(piece):
     return Part(read["metric"], sign, number, read["column"], read["of"], read["by"],
                 read["system"], bool(read["percent"]))
 
-# %% ../../nbs/certification/03b_language.ipynb #bd0c48c1
+# %% ../../nbs/certification/03b_language.ipynb #c34e81c0
 _USUAL = [  # what people write -> what the grammar knows
     (r"\s*(?:&&|&|;|\b(?:and)\b)\s*", " and "),
     (r"(\d),(\d)", r"\1.\2"),
@@ -103,7 +103,7 @@ def _mended(text):
         text = re.sub(usual, ours, text, flags=re.I)
     return text.strip()
 
-# %% ../../nbs/certification/03b_language.ipynb #582e80b0
+# %% ../../nbs/certification/03b_language.ipynb #f58d8e7b
 _NO_CLAIM = ("{} is no claim.{} Write a metric, >= or <=, and a number, such as "
              "\"accuracy >= 0.80\"; join parts with 'and', and add 'for every COLUMN' for slices.")
 
@@ -141,7 +141,7 @@ def parse_claim(
         said = _NO_CLAIM.format(shown(text, 200), _what_was_meant(text))
         raise DataError(said) from None
 
-# %% ../../nbs/certification/03b_language.ipynb #1420ca68
+# %% ../../nbs/certification/03b_language.ipynb #3da8190d
 def nearest(
     name: str,  # what was asked for
     known: Iterable[str],  # what there is
@@ -170,8 +170,7 @@ def nearest(
 def systems_named(
     claim: str,  # in words
 ) -> list[str]:
-    """The other systems that a claim compares with, each once. Raises DataError for what is no
-    claim.
+    """The other systems that a claim names, each once. Raises DataError for what is no claim.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['chance_to_succeed', 'rows_needed', 'impossible', 'plot_rows_needed']
 
-# %% ../../nbs/certification/04b_planning.ipynb #f3e1fa74
+# %% ../../nbs/certification/04b_planning.ipynb #c42aa9b0
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from ..figures import COLORS
 from ..mistakes import checked
 from ..task import DataError
 
-# %% ../../nbs/certification/04b_planning.ipynb #3f36ddf1
+# %% ../../nbs/certification/04b_planning.ipynb #5b89aab8
 def _most_errors(n, risk, delta):
     "The largest number of errors whose bound is at most `risk`; -1: none. n may be an array."
     k = stats.binom.ppf(delta, n, risk)
@@ -41,33 +41,27 @@ def _smallest_exact(risk, expected, delta, power, most):
         start += 4096
     return None
 
-# %% ../../nbs/certification/04b_planning.ipynb #fc805d5a
+# %% ../../nbs/certification/04b_planning.ipynb #ef29b79a
 def _beta_units(mean, spread):
     "(rng, n) -> n losses with this mean and standard deviation."
     size = mean * (1 - mean) / spread**2 - 1
     return lambda rng, n: rng.beta(mean * size, (1 - mean) * size, n)
 
-def _chance_drawn(n, risk, expected, delta, spread, times=200):
+def _chance_drawn(n, risk, expected, delta, spread, times=100):
     if expected <= 0: return float(exact_bound(0, n, delta) <= risk)
     draw, rng = _beta_units(expected, spread), rng_for("plan", n)
     return float(np.mean([risk_bound(draw(rng, n), delta).value <= risk for _ in range(times)]))
 
 def _smallest_drawn(risk, expected, delta, power, spread, most):
-    "Doubling, then halving: the chance rises with n, up to what 200 draws leave open."
-    high = 8
-    while _chance_drawn(high, risk, expected, delta, spread) < power:
-        high *= 2
-        if high > most: return None
-    low = high // 2
-    while high - low > max(1, high // 50):
-        middle = (low + high) // 2
-        if _chance_drawn(middle, risk, expected, delta, spread) >= power:
-            high = middle
-        else:
-            low = middle
-    return high
+    "From what a normal curve would need upwards, up to what a hundred draws leave open."
+    z = stats.norm.ppf(1 - delta) + max(0., stats.norm.ppf(power))
+    n = max(8, int((z * spread / (risk - expected))**2))
+    while n <= most:
+        if _chance_drawn(n, risk, expected, delta, spread) >= power: return n
+        n += max(1, n // 10)
+    return None
 
-# %% ../../nbs/certification/04b_planning.ipynb #7d0e92a2
+# %% ../../nbs/certification/04b_planning.ipynb #f50d0f1f
 def _planned(claim, expected, confidence):
     "The risk that a claim of one part allows, the one that is expected, and delta."
     part, *more = parse_claim(claim)
@@ -147,9 +141,10 @@ def rows_needed(
     if not truth < risk < 1: return None
     if binary: return _smallest_exact(risk, truth, delta, power, 1_000_000)
     widest = np.sqrt(truth * (1 - truth))
-    return _smallest_drawn(risk, truth, delta, power, min(spread or widest / 2, .99 * widest), 50_000)
+    spread = min(spread or widest / 2, .99 * widest)
+    return _smallest_drawn(risk, truth, delta, power, spread, 50_000)
 
-# %% ../../nbs/certification/04b_planning.ipynb #d65e5f68
+# %% ../../nbs/certification/04b_planning.ipynb #be3ef767
 @checked
 def impossible(
     claim: str,  # in words
@@ -176,14 +171,14 @@ def impossible(
     for part in parse_claim(claim):
         goal = 1 - part.value if part.sign > 0 else part.value
         if part.system: goal = (goal + (part.sign < 0)) / 2  # of a difference, from -1 to 1
-        if part.metric.startswith("f1"): goal = 2 * goal / (1 + goal)  # of the rows that play a part
+        if part.metric.startswith("f1"): goal = 2 * goal / (1 + goal)  # in terms of J
         if not 0 < goal < best: continue
         least = int(np.ceil(np.log(delta) / np.log1p(-goal) - 1e-9))
         return (f"{part} cannot be certified with {n:,} units: without a single error, {least:,} "
                 "would be needed.")
     return ""
 
-# %% ../../nbs/certification/04b_planning.ipynb #62767d65
+# %% ../../nbs/certification/04b_planning.ipynb #c64107a7
 @checked
 def plot_rows_needed(
     claim: str,  # one part, such as "accuracy >= 0.80"

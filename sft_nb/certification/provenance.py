@@ -11,7 +11,7 @@ __all__ = ['data_hash', 'deciding', 'files_hash', 'code_hash', 'Spent', 'Asked',
 # %% ../../nbs/certification/05_provenance.ipynb #eb37ffc2
 import json, math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -47,7 +47,7 @@ def data_hash(
     """
     return digest(*sorted(row_hashes(rows, columns)))
 
-# %% ../../nbs/certification/05_provenance.ipynb #fa6e61d9
+# %% ../../nbs/certification/05_provenance.ipynb #55ccf63e
 _DECIDE = (
     "*.safetensors", "*.safetensors.index.json", "*config.json", "*tokenizer*", "vocab*",
     "merges.txt", "*_map.json", "added_tokens.json", "*.spm", "*.model", "*.jinja",
@@ -72,7 +72,7 @@ def deciding(
     """
     return sorted(n for n in names if any(Path(n).match(pattern) for pattern in _DECIDE))
 
-# %% ../../nbs/certification/05_provenance.ipynb #fb6f8d22
+# %% ../../nbs/certification/05_provenance.ipynb #30651728
 def _hashes_in(folder):
     folder = Path(folder)
     files = [f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file()]
@@ -86,8 +86,7 @@ def _hashes_in_memory(tuner):
 
 def _seen_by(tuner):
     "Role -> what is noted of its rows, but for the role that changes nothing."
-    return {role: getattr(seen, "__dict__", seen) for role, seen in tuner.seen.items()
-            if role != "certify"}
+    return {role: asdict(seen) for role, seen in tuner.seen.items() if role != "certify"}
 
 def files_hash(
     tuner: Any,  # a FineTuner with its model
@@ -149,7 +148,7 @@ class Spent:
         growing = " (they grow)" if self.grows else ""
         return f"{asked}{growing}: delta {self.delta:g}, of all so far {self.total:g}"
 
-# %% ../../nbs/certification/05_provenance.ipynb #d4da2a2d
+# %% ../../nbs/certification/05_provenance.ipynb #be525212
 @dataclass(frozen=True, eq=False)
 class Asked:
     """n rows of one question, as the books know them.
@@ -191,7 +190,7 @@ class Asked:
         if old.all() or data != digest(*sorted(np.array(self.rows)[old])): return False
         return all(old[unit].all() or not old[unit].any() for unit in self.units)
 
-# %% ../../nbs/certification/05_provenance.ipynb #448ef64e
+# %% ../../nbs/certification/05_provenance.ipynb #bd5e359b
 def _mine(related, model, claim):
     return [e for e in related if (e["model"], e["claim"]) == (model, claim)]
 
@@ -301,7 +300,7 @@ def _entry_of(book, asked, model, claim, grows):
     book["sets"][asked.data] = short_questions(asked.questions)
     return entry, [*related, entry]
 
-# %% ../../nbs/certification/05_provenance.ipynb #34c5a200
+# %% ../../nbs/certification/05_provenance.ipynb #78b2c4f0
 def _own_books(ledger):
     "Your own books, if they are others than this ledger's."
     own = Books()

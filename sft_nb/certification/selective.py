@@ -161,14 +161,14 @@ def learn_threshold(
         kept = _accepted(confidence, losses, units, tau)
         first = len(kept) if first is None else first
         if not len(kept) or risk_bound(kept, delta).value > alpha: break
-        share = unit_means(confidence >= tau, units).mean()
-        best = Threshold(float(tau), alpha, delta, float(share), float(kept.mean()), len(kept), unit)
+        share, risk = float(unit_means(confidence >= tau, units).mean()), float(kept.mean())
+        best = Threshold(float(tau), alpha, delta, share, risk, len(kept), unit)
     if best is None:
         least, there = units_needed(alpha, 0., delta) or 0, counted(len(units), unit)
         raise Refused(_NO_THRESHOLD.format(alpha, 1 - delta, there, first or 0, least))
     return best
 
-# %% ../../nbs/certification/11_selective.ipynb #ccb40e71
+# %% ../../nbs/certification/11_selective.ipynb #2cd199df
 @checked
 def most_answered(
     error: float,  # mu, the mean loss over all rows, as valid rows have it

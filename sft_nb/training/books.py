@@ -6,10 +6,9 @@ down, by the same method that shows it.
 
 # %% auto #0
 __all__ = ['SHORT', 'FORMAT', 'digest', 'weights_hash', 'settings_hash', 'model_key',
-           'short_questions', 'books_path', 'Books', 'sharing', 'unlooked', 'questions_of',
-           'enter_look']
+           'short_questions', 'books_path', 'Books', 'sharing', 'unlooked', 'enter_look']
 
-# %% ../../nbs/training/05b_books.ipynb #941e2ca0
+# %% ../../nbs/training/05b_books.ipynb #73ac3c83
 import hashlib, json, os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ from ..mistakes import checked, reason, shown, unfit
 from ..task import DataError, Task
 from ..telling import warn
 
-# %% ../../nbs/training/05b_books.ipynb #ff8f987b
+# %% ../../nbs/training/05b_books.ipynb #9196e1e2
 def digest(
     *parts: str | bytes,  # texts or bytes
 ) -> str:  # 64 hexadecimal digits
@@ -72,7 +71,7 @@ def weights_hash(
             found.update(x.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return found.hexdigest()
 
-# %% ../../nbs/training/05b_books.ipynb #dedfda48
+# %% ../../nbs/training/05b_books.ipynb #d31a2a3d
 def settings_hash(
     tuner: Any,  # a FineTuner
 ) -> str:
@@ -104,7 +103,7 @@ def model_key(
     """
     return digest(weights_hash(tuner.task, tuner.model), settings_hash(tuner))
 
-# %% ../../nbs/training/05b_books.ipynb #1509a18d
+# %% ../../nbs/training/05b_books.ipynb #3321ae38
 SHORT = 16  # hexadecimal digits of a question in the books
 
 def short_questions(
@@ -124,7 +123,7 @@ def short_questions(
     """
     return sorted({q[:SHORT] for q in questions})
 
-# %% ../../nbs/training/05b_books.ipynb #7c90a2e0
+# %% ../../nbs/training/05b_books.ipynb #4d90032d
 FORMAT = 2
 _RESTORE = ("Without the books nobody knows how often these rows were asked: restore them from "
             "a copy, or give another place, certify(…, ledger=\"FILE\").")
@@ -145,7 +144,7 @@ def books_path() -> Path:  # SFT_NB_BOOKS, or ledger.json in a folder of your ow
     chosen = os.environ.get("SFT_NB_BOOKS")
     return Path(chosen).expanduser() if chosen else own_folder("certificates") / "ledger.json"
 
-# %% ../../nbs/training/05b_books.ipynb #1cde3851
+# %% ../../nbs/training/05b_books.ipynb #1e862342
 _ASKED = {"data": str, "model": str, "claim": str, "kind": str,
           "wished": float, "delta": float, "k": int, "times": int}
 _LOOK = {"data": str, "model": str, "times": int}
@@ -171,7 +170,7 @@ def _wrong_books(book):
             if _unsound(entry, form, sets): return f"{shown(entry)} is no entry of {part}"
     return ""
 
-# %% ../../nbs/training/05b_books.ipynb #53d292ae
+# %% ../../nbs/training/05b_books.ipynb #9974340d
 class Books:
     """Who has asked or looked at which rows: a JSON file.
 
@@ -280,7 +279,7 @@ def sharing(
     mine = set(short_questions(questions))
     return {data for data, theirs in book["sets"].items() if not mine.isdisjoint(theirs)}
 
-# %% ../../nbs/training/05b_books.ipynb #f001e604
+# %% ../../nbs/training/05b_books.ipynb #df3cd6d8
 _UNLOOKED = ContextVar("unlooked", default=False)
 
 @contextmanager
@@ -295,19 +294,7 @@ def unlooked() -> Iterator[None]:
 def _learned_from(tuner):
     "Questions of the rows that a run was trained on or chosen with, its ancestors' too."
     roles = [role for role in tuner.seen if role.startswith(("train", "valid"))]
-    return {question for role in roles for question in questions_of(tuner.seen[role])}
-
-def questions_of(
-    seen: Any,  # what a run notes of the rows of one role
-) -> list[str]:
-    """Hashes of their questions.
-
-    Parameters
-    ----------
-    seen
-        what a run notes of the rows of one role
-    """
-    return getattr(seen, "questions", seen)
+    return {question for role in roles for question in tuner.seen[role].questions}
 
 def enter_look(
     tuner: Any,  # a FineTuner with its model
