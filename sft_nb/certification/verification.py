@@ -17,20 +17,20 @@ from typing import Any
 
 import pandas as pd
 
-from .certificate import Certificate, ask
+from .certificate import Certificate, about_model, ask
 from sft_nb.certification.evidence import (
-    answers_of, compared_with, look_around, look_at_features, mean_scores,
+    answers_of, columns_of, compared_with, look_around, look_at_features, mean_scores,
 )
 from .provenance import Spent, code_hash, files_hash
-from .report import CHECK, heading, report_page
+from .report import heading, report_page
 from .revocation import list_beside, why_revoked
-from .roles import Refused, base_history, is_training_table
+from .roles import Refused, is_training_table
 from .schema import canonical, misfits, unshowable
 from ..data.hashes import question_hashes
 from ..mistakes import checked, reason
 from ..task import DataError, SFTError
 from ..telling import harmless
-from ..training.books import digest, settings_hash, weights_hash
+from ..training.books import digest, settings_hash, unlooked, weights_hash
 from ..training.guards import versions
 from ..training.tuner import FineTuner
 from ..words import first_few, how_many
@@ -203,13 +203,16 @@ def _dates(body):
     }
 
 def _about(body, tuner):
-    about, theirs = body["about"], str(tuner.checkpoint)
+    about, here = body["about"], about_model(tuner)
+    named = {here["checkpoint"], Path(here["checkpoint"]).name}  # a folder may be there, or not
     said = {f"about.{name}": _open(_WORD) for name in ("title", "data", "author")}
     return said | {
-        "about.checkpoint": _right_if(about["checkpoint"] == theirs, f"it was {theirs}"),
-        "about.base": _right_if(about["base"] == base_history(tuner),
+        "about.checkpoint": _right_if(about["checkpoint"] in named,
+                                      f"it was {here['checkpoint']}"),
+        "about.base": _right_if(about["base"] == here["base"],
                                 "what the run knows of its past is something else"),
-        "about.check": _right_if(about["check"] == CHECK, f"the line to type is {CHECK}"),
+        "about.check": _right_if(about["check"] == here["check"],
+                                 f"the line to type is {here['check']}"),
     }
 
 def _revoked(path, certificate):
@@ -279,7 +282,8 @@ def _numbers(body, tuner, rows, train, valid):
     try:
         judged, data, _, found = _asked_again(body, tuner, rows)
         seen = look_at_features(tuner, judged.rows, judged.group)
-        fresh = answers_of(judged, found, seen)
+        columns = columns_of(tuner.task, judged.group, body["claim"])
+        fresh = answers_of(judged, found, seen, columns, body["rows"]["salt"])
     except _UNUSABLE as e:
         return {"rows": Field("false", reason(e))}
     known, there = body["fingerprints"].get("data") == data, _slices_agree(body, judged)
@@ -321,7 +325,8 @@ def _around(body, tuner, judged, seen, train, valid):
     if not given.get("train"):
         needed = {name: _open("needs train") for name in _AROUND}
         return given | needed | {"against": _open("needs train and valid")} | compared
-    found = given | _agreed(body, look_around(tuner, judged, train, seen)) | compared
+    around = look_around(tuner, judged, train, seen, body["looks"])
+    found = given | _agreed(body, around) | compared
     if compared: return found
     if not given.get("valid"): return found | {"against": _open("needs valid")}
     return found | {"against": _against(body, tuner, judged, train, valid)}
@@ -329,7 +334,8 @@ def _around(body, tuner, judged, seen, train, valid):
 def _against(body, tuner, judged, train, valid):
     try:
         rungs = tuple(body["against"])
-        fresh = compared_with(tuner, judged, train, valid, rungs, body["confidence"])
+        with unlooked():  # baselines are no candidates
+            fresh = compared_with(tuner, judged, train, valid, rungs, body["confidence"])
     except _UNUSABLE as e:
         return Field("false", reason(e))
     return _right_if(same(body["against"], fresh, 1e-4), "comparisons computed anew differ")
