@@ -330,7 +330,7 @@ def issued(tiny, tmp_path_factory):
     recipe = Recipe(epochs=2, learning_rate=1e-3, batch_size=8, precision="fp32")
     tuner = FineTuner(TextClassification(), tiny("bert"), recipe).fit(data.train, data.valid)
     certificate = tuner.certify(
-        data.certify, "accuracy >= 0.2", slices=("label",), against=("majority",),
+        data.certify, "accuracy >= 0.2 and score >= 0.1", slices=("label",), against=("majority",),
         valid=data.valid, ledger=folder / "ledger.json",
     )
     assert certificate.body["findings"], certificate
@@ -368,7 +368,7 @@ def other_value(path, value):
         case float(): return value + .01 if value < .5 else value - .01
         case str() if path[-1] == "issued": return "2020-01-31"
         case str() if re.fullmatch("[0-9a-f]{32}|[0-9a-f]{64}", value): return value[::-1]
-        case str() if path[0] == "claim": return "accuracy >= 0.21"
+        case str() if path[0] == "claim": return value.replace("0.2", "0.21")
         case str(): return f"{value} !"
         case None if path == ("expires",): return "2999-12-31"
         case None if path[0] == "about": return "Notified Body 0123"
