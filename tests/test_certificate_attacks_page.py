@@ -396,12 +396,12 @@ def field_of(found, path):
 @pytest.fixture(scope="module")
 def places(issued):
     found = some(leaves(issued.body))
-    assert len(found) >= 100, len(found)
+    assert 100 <= len(found) <= 115, len(found)
     return found
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["as it is", "hashed again"])
-@pytest.mark.parametrize("i", range(140))
+@pytest.mark.parametrize("i", range(115))
 def test_a_single_change_is_false_or_named_as_not_checked(issued, places, i, again):
     if i >= len(places): pytest.skip("fewer places")
     path, body = places[i], deepcopy(issued.body)
@@ -577,7 +577,7 @@ def at_prompt(issued, out, *more):
     "claim, require, code",
     [
         ("accuracy >= 0.2", "CERTIFIED", 0), ("accuracy >= 0.2", "ESTIMATED", 0),
-        ("accuracy >= 0.99", "CERTIFIED", 1), ("accuracy >= 0.99", None, 1),
+        ("accuracy >= 0.9", "CERTIFIED", 1), ("accuracy >= 0.9", None, 1),
     ],
 )
 def test_a_gate(issued, sft, tmp_path, claim, require, code):
