@@ -414,7 +414,7 @@ def test_near_doubles_among_the_rows_are_named(ask, made):
     pasted["text"] = [f"{one.text.iloc[0]} {word}" for word in (WORDS * 2)[:59]]
     pasted["author"] = [f"author {i + 1000}" for i in range(59)]
     found = ask(pasted, "accuracy >= 0.05")
-    assert any("nearly repeat" in w for w in found.body["warnings"]), found
+    assert any("Near doubles among these rows" in w for w in found.body["warnings"]), found
 
 
 def test_a_foreign_training_table_removes_no_warning(made, tmp_path):

@@ -27,7 +27,6 @@ from ..data.hashes import row_hashes
 from ..mistakes import checked, shown
 from ..task import DataError, SFTError, Task
 from ..training.tuner import FineTuner
-from ..words import how_many
 
 # %% ../../nbs/certification/07b_evidence.ipynb #817b3b2d
 def columns_of(
@@ -271,16 +270,16 @@ def _warn_of_doubles(met):
     if not met.looked: said.append("Near doubles were not looked for: too many rows.")
     return said
 
-_WITHIN = ("{} of {:,} nearly repeat another of these rows, and count as independent of it "
-           "(such as the rows at {} and {}, counting from 0 in the order of this certificate). "
-           "Group what belongs together.")
+_WITHIN = ("Near doubles among these rows: {} of {:,} (such as those at {} and {}, counting from 0 in "
+           "the order of this certificate). They count as independent, and hardly are. Group what "
+           "belongs together.")
 
 def _warn_within(judged):
     pairs = doubles_within(judged.task, judged.rows, judged.units)
     if not pairs: return []
-    return [_WITHIN.format(how_many(len(pairs), "row"), len(judged), *sorted(pairs[0]))]
+    return [_WITHIN.format(len(pairs), len(judged), *sorted(pairs[0]))]
 
-# %% ../../nbs/certification/07b_evidence.ipynb #be43c53c
+# %% ../../nbs/certification/07b_evidence.ipynb #d8758abd
 def warn_of_looks(
     looks: dict,  # from `looks_at`; empty where nobody asked the books
 ) -> list[str]:  # sentences
