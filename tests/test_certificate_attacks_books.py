@@ -36,8 +36,8 @@ def made(tiny, tmp_path_factory):
     rows = pd.DataFrame(
         {
             "text": [" ".join(rng.choice(WORDS, 9)) for _ in range(400)],
-            "author": [f"author {i}" for i in rng.integers(0, 150, 200)],
-            "region": rng.choice(["north", "south"], 200),
+            "author": [f"author {i}" for i in rng.integers(0, 150, 400)],
+            "region": rng.choice(["north", "south"], 400),
         }
     ).drop_duplicates("text")
     rows["label"] = ["good" if len(t) % 2 else "bad" for t in rows.text]
