@@ -8,7 +8,7 @@ draws one row of each film can draw again until the number pleases.
 __all__ = ['unit_means', 'units_within', 'risk_bound', 'several', 'counted', 'averaged',
            'cluster_bound']
 
-# %% ../../nbs/certification/01c_units.ipynb #25bce5cd
+# %% ../../nbs/certification/01c_units.ipynb #d3b1508d
 import re
 from typing import Any
 
@@ -22,7 +22,7 @@ from ..evaluation.difference import group_rows
 from ..mistakes import checked
 from ..task import DataError
 
-# %% ../../nbs/certification/01c_units.ipynb #9d0f590a
+# %% ../../nbs/certification/01c_units.ipynb #dc298c4e
 @checked
 def unit_means(
     values: np.ndarray,  # n numbers, one per row
@@ -68,7 +68,7 @@ def units_within(
     parts = [unit[inside[unit]] for unit in judged.units]
     return [part for part in parts if len(part)]
 
-# %% ../../nbs/certification/01c_units.ipynb #9bcffc0f
+# %% ../../nbs/certification/01c_units.ipynb #eac383fb
 _NO_LOSSES = ("A bound needs at least one loss, and every loss between 0 and 1: "
               "score must give a share of right, and the loss is 1 minus it.")
 
@@ -102,7 +102,7 @@ def risk_bound(
         value, method = betting_bound(losses, delta), "betting"
     return Bound(value, mean, n, delta, unit, method)
 
-# %% ../../nbs/certification/01c_units.ipynb #141fea24
+# %% ../../nbs/certification/01c_units.ipynb #ea1c2db6
 def several(
     unit: str,  # the name of a column, such as "movie", or "row"
 ) -> str:
@@ -146,7 +146,7 @@ def averaged(
     """
     return f"{figure}, averaged over {several(unit)}"
 
-# %% ../../nbs/certification/01c_units.ipynb #8680dc72
+# %% ../../nbs/certification/01c_units.ipynb #83ffc1e4
 @checked
 def cluster_bound(
     losses: np.ndarray,  # n losses in [0, 1]

@@ -224,7 +224,7 @@ def main():
     ask = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     ask.add_argument("--draws", type=int, default=1000)
     draws = ask.parse_args().draws
-    found = stored(FILE) or {"rates": [], "controls": []}
+    found = stored(FILE, {"rates": [], "controls": []})
     for kind, rows in (("rates", ROWS), ("controls", CONTROLS)):
         done = {row["guarantee"] for row in found[kind]}
         for name, (draw, broken) in rows.items():
