@@ -278,7 +278,8 @@ def test_a_claim_against_another_run_and_against_a_rung(two_runs):
         "accuracy minus accuracy of majority, averaged over rows",
     ]
     seen = FineTuner.load(twin).fit(data.certify.head(24), data.valid)
-    refused = ours.certify(data.certify, claim, baselines={"twin": seen}, ledger=ledger)
+    refused = ours.certify(
+        data.certify, claim, valid=data.valid, baselines={"twin": seen}, ledger=ledger)
     assert refused.verdict == "REFUSED" and "served as train" in refused.body["reason"]
     with pytest.raises(DataError, match="majority"):
         ours.certify(data.certify, "accuracy >= majorty - 0.5", ledger=ledger)

@@ -29,7 +29,7 @@ from .language import parse_claim, systems_named
 from .overlap import Shift, shift_test
 from .provenance import Asked, Ledger, code_hash, files_hash, looks_at
 from sft_nb.certification.report import (
-    card_section, free_for_certificate, report_page, sentence, summary_html,
+    card_section, free_for_certificate, heading, report_page, sentence, summary_html,
 )
 from .roles import Certify, Refused, base_history, group_of, judge
 from .schema import FORMAT, canonical, misfits, unshowable
@@ -77,7 +77,7 @@ class Certificate:
 
     def __repr__(self):
         body = self.body
-        lines = [f"{self.verdict}: {body['claim']}, confidence {body['confidence']:g}"]
+        lines = [f"{heading(body)}: {body['claim']}, confidence {body['confidence']:g}"]
         if body["reason"]: lines.append(body["reason"])
         lines += [sentence(found) for found in body["findings"]]
         if before := body["looks"].get("same"):

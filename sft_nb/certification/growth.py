@@ -7,7 +7,7 @@ moments.
 # %% auto #0
 __all__ = ['LOOKS', 'growing_bound']
 
-# %% ../../nbs/certification/05b_growth.ipynb #89a9929b
+# %% ../../nbs/certification/05b_growth.ipynb #9f3097da
 import numpy as np
 from scipy.special import logsumexp
 
@@ -15,7 +15,7 @@ from .bounds import Bound
 from ..mistakes import checked
 from ..task import DataError
 
-# %% ../../nbs/certification/05b_growth.ipynb #cc150c8e
+# %% ../../nbs/certification/05b_growth.ipynb #21273b25
 _STAKES = 2. ** -np.arange(8)  # shares of the capital: all, a half, …, a 128th
 LOOKS = "betting at every look"  # the name of the method
 
@@ -26,7 +26,7 @@ def _is_rich(losses, claim, delta):
         purses = np.log1p(_STAKES[:, None] * gains).sum(1)
         return logsumexp(purses) - np.log(len(_STAKES)) >= -np.log(delta)
 
-# %% ../../nbs/certification/05b_growth.ipynb #6c48a6a4
+# %% ../../nbs/certification/05b_growth.ipynb #4898c26b
 @checked
 def growing_bound(
     losses: np.ndarray,  # n losses in [0, 1], one per unit, in any order

@@ -8,7 +8,7 @@ answers show that it is not, and one line of algebra shows what to do instead.
 __all__ = ['RATIOS', 'Counts', 'label_counts', 'all_counts', 'Ratio', 'ratio_bound', 'macro_bound',
            'probes', 'agrees', 'is_mean', 'kind_of_f1']
 
-# %% ../../nbs/certification/03c_ratios.ipynb #ac872398
+# %% ../../nbs/certification/03c_ratios.ipynb #f0fd63dd
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,7 @@ from ..chance import rng_for
 from ..mistakes import checked
 from ..task import Prediction, SFTError, Task
 
-# %% ../../nbs/certification/03c_ratios.ipynb #815bfb29
+# %% ../../nbs/certification/03c_ratios.ipynb #1a522236
 _SEVERAL = (list, tuple, set, frozenset, np.ndarray)  # the kinds of value that hold several labels
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def all_counts(
                             for name in ("right", "extra", "missed"))
     return Counts(right, extra, missed, len(labels))
 
-# %% ../../nbs/certification/03c_ratios.ipynb #8c7099cb
+# %% ../../nbs/certification/03c_ratios.ipynb #b2396420
 @dataclass(frozen=True)
 class Ratio:
     """right·a / (right·a + extra·b + missed·c), and the share of rows that it is a function of.
@@ -152,7 +152,7 @@ class Ratio:
 RATIOS = {r.name: r for r in (
     Ratio("recall", 1., 0., 1.), Ratio("precision", 1., 1., 0.), Ratio("f1", 2., 1., 1.))}
 
-# %% ../../nbs/certification/03c_ratios.ipynb #da73c8ae
+# %% ../../nbs/certification/03c_ratios.ipynb #b9e8d0a1
 def _takes_part(ratio, counts):
     lost = ratio.extra * counts.extra + ratio.missed * counts.missed
     return ratio.right * counts.right + lost > 0
@@ -181,7 +181,7 @@ def _last(passes, sign):
             open_end = c
     return sure
 
-# %% ../../nbs/certification/03c_ratios.ipynb #1fa97592
+# %% ../../nbs/certification/03c_ratios.ipynb #7f3f81a0
 def _averaged(counts, units):
     three = (unit_means(x, units) for x in (counts.right, counts.extra, counts.missed))
     return Counts(*three, counts.most)
@@ -233,7 +233,7 @@ def ratio_bound(
     value = _last(lambda c: _passes(ratio, of_units, sign, c, limit), sign)
     return Bound(value, observed, n, delta, unit, "betting, linear test")
 
-# %% ../../nbs/certification/03c_ratios.ipynb #f5c0715f
+# %% ../../nbs/certification/03c_ratios.ipynb #30907677
 @checked
 def macro_bound(
     ratio: Ratio,  # one of RATIOS
@@ -272,7 +272,7 @@ def macro_bound(
     method = f"{each[0].method.split(',')[0]}, each of {len(each)} classes"
     return Bound(value, float(np.mean(observed)), n, delta, unit, method)
 
-# %% ../../nbs/certification/03c_ratios.ipynb #004e65a5
+# %% ../../nbs/certification/03c_ratios.ipynb #7f1c384d
 def _made_up(task, targets):
     "Answers and truths drawn from the task's labels; none where it has no list of them."
     labels = getattr(task, "labels", None)
@@ -354,7 +354,7 @@ def agrees(
         grades.update(np.round(scores, 9))
     return len(grades) > 1
 
-# %% ../../nbs/certification/03c_ratios.ipynb #2dd64008
+# %% ../../nbs/certification/03c_ratios.ipynb #3e31b6f4
 @checked
 def is_mean(
     task: Task,  # its `metrics` and its `score`
@@ -379,7 +379,7 @@ def is_mean(
         return np.mean([task.score(p, t) for p, t in zip(said, true, strict=True)])
     return name == "score" or agrees(task, name, mean, predictions, targets)
 
-# %% ../../nbs/certification/03c_ratios.ipynb #67bf9aed
+# %% ../../nbs/certification/03c_ratios.ipynb #dedb4e11
 def _classes(said, true, labels): return [label_counts(said, true, label) for label in labels]
 
 def _figure(counts, ratio=RATIOS["f1"]):

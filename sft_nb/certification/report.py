@@ -378,16 +378,14 @@ def _rows(rows):
 _BOOKS = ("Question {k} to these rows; judged at δ = {delta:g}. All questions so far together err "
           "with probability at most {total:g}. A ledger helps the honest to remember. It cannot "
           "see other machines, or what was deleted.")
-_LOOKED = "Before it, these rows were looked at {}{}."
 _GROWS = "More rows may follow: the bound holds at every look, however many there are."
 
 def _books(body):
     lines, looks = [_BOOKS.format(**body["ledger"])], body["looks"]
-    if looks and looks["same"] + looks["others"]:
-        others = looks["others"]
-        more = f", {how_many(others, 'time')} of them with other models" if others else ""
-        lines.append(_LOOKED.format(how_many(looks["same"] + others, "time"), more))
-    if looks and looks["grows"]: lines.append(_GROWS)
+    same, others, grows = (looks.get(name, 0) for name in ("same", "others", "grows"))
+    if same: lines.append(f"This model had been judged on them {how_many(same, 'time')} before.")
+    if others: lines.append(f"{how_many(others, 'other model')} had been judged on them, too.")
+    if grows: lines.append(_GROWS)
     return _paragraphs(lines)
 
 _FINDINGS = "{% for said, bar in found %}<p>{{ said }}</p>{{ bar }}{% endfor %}"

@@ -73,8 +73,9 @@ _ABOUT = {
 _FOUND = {
     "part": _text(), "slice": _text("null"), "observed": _number(), "bound": _number(),
     "alone": _number(), "holds": _kind("boolean"), "finite": _kind("boolean"),
-    "method": _text(), "unit": _text(), "n": _count(), "delta": _share(), "needed": _count("null"), "approximate": _number("null"),
-    "promised": _text(), "rows": _number("null"),
+    "method": _text(), "unit": _text(), "n": _count(), "delta": _share(),
+    "needed": _count("null"), "approximate": _number("null"), "promised": _text(),
+    "rows": _number("null"),
 }
 _ROWS = {
     "n": _count(), "groups": _count("null"), "group": _text("null"), "columns": _list(_text()),

@@ -32,6 +32,7 @@ COMMANDS = {
     "chat": "answering:chat",
     "certify": "certifying:certify",
     "verify": "certifying:verify",
+    "revoke": "certifying:revoke",
     "demo": "demo:demo",
 }  # name -> module:function in `sft_nb.commands`
 GROUPS = {
