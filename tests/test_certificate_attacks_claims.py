@@ -21,6 +21,7 @@ from sft_nb.certification.language import parse_claim, systems_named
 from sft_nb.certification.planning import chance_to_succeed, impossible, rows_needed
 from sft_nb.certification.roles import Calibrate, Certify, Refused
 from sft_nb.certification.units import risk_bound
+from sft_nb.certification.verification import verify
 from sft_nb.task import DataError, Prediction, SFTError
 
 ROOT = Path(__file__).parents[1]
@@ -277,6 +278,9 @@ def test_a_claim_against_another_run_and_against_a_rung(two_runs):
         "accuracy minus accuracy of twin, averaged over rows",
         "accuracy minus accuracy of majority, averaged over rows",
     ]
+    checks = verify(found, ours, data.certify, valid=data.valid, train=data.train,
+                    baselines={"twin": twin})
+    assert checks.ok and "findings" in checks.of("checked"), checks
     seen = FineTuner.load(twin).fit(data.certify.head(24), data.valid)
     refused = ours.certify(
         data.certify, claim, valid=data.valid, baselines={"twin": seen}, ledger=ledger)
