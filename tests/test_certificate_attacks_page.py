@@ -558,6 +558,9 @@ def test_a_refusal_is_checked_by_asking_again(issued, tmp_path):
     tuner, rows = FineTuner.load(issued.run), issued.data.train
     refusal = tuner.certify(rows, "accuracy >= 0.2", ledger=tmp_path / "l.json")
     assert refusal.verdict == "REFUSED"
+    assert f"rows with the fingerprint {refusal.body['fingerprints']['data']}" in body_of(
+        report_page(refusal.body))
+    assert not verify(refusal, issued.tuner, rows.iloc[1:]).ok
     found = verify(refusal, issued.tuner, rows)
     assert found.ok and str(found).startswith("VERIFIED the refusal"), found
     for change in (dict(reason="a whim"), dict(claim="accuracy >= 0.2 and"),

@@ -350,7 +350,7 @@ def _claim(body):
     lines = [claim, " ".join(_confidences(body))]
     if any(_claimed(f).get("metric") == "score" for f in body["findings"]): lines.append(_SCORE)
     data = body["fingerprints"].get("data")
-    if body["verdict"] == "REFUSED" and data:
+    if body["verdict"] == "REFUSED" and data:  # the rows have no section of their own
         lines.append(f"It was asked of the rows with the fingerprint {data}.")
     return _paragraphs(lines)
 
