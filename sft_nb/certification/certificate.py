@@ -27,11 +27,12 @@ from sft_nb.certification.evidence import (
 from .growth import LOOKS, growing_bound
 from .language import parse_claim
 from .overlap import Shift, shift_test
+from .findings import sentence
 from sft_nb.certification.provenance import (
     Asked, Ledger, code_hash, data_hash, files_hash, looks_at,
 )
 from sft_nb.certification.report import (
-    card_section, free_for_certificate, heading, report_page, sentence, summary_html,
+    card_section, free_for_certificate, heading, report_page, summary_html,
 )
 from .roles import Certify, Refused, base_history, group_of, judge
 from .schema import FORMAT, canonical, misfits, unshowable
