@@ -6,13 +6,14 @@ order.
 
 # %% auto #0
 __all__ = ['Certificate', 'Question', 'rungs_named', 'scores_named', 'answered', 'ask', 'sealed',
-           'issue', 'about_model']
+           'issue', 'refused_rows', 'about_model']
 
 # %% ../../nbs/certification/08_certificate.ipynb #466ee490
 import datetime, json, secrets
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +28,12 @@ from sft_nb.certification.evidence import (
 from .growth import LOOKS, growing_bound
 from .language import parse_claim, systems_named
 from .overlap import Shift, shift_test
-from .provenance import Asked, Ledger, code_hash, files_hash, looks_at
+from .findings import sentence
+from sft_nb.certification.provenance import (
+    Asked, Ledger, code_hash, data_hash, files_hash, looks_at,
+)
 from sft_nb.certification.report import (
-    card_section, free_for_certificate, heading, report_page, sentence, summary_html,
+    card_section, free_for_certificate, heading, report_page, summary_html,
 )
 from .roles import Certify, Refused, base_history, group_of, judge
 from .schema import FORMAT, canonical, misfits, unshowable
@@ -252,10 +256,11 @@ def rungs_named(
 
 def scores_named(
     tuner: FineTuner,  # the model
-    judged: Certify,  # its answers
-    asked: Question,  # its claim may name other systems
+    claim: str,  # it may name other systems
     train: pd.DataFrame | None,  # rows that rungs learn from
     valid: pd.DataFrame | None,  # rows that they are tuned on
+    baselines: dict | None,  # runs that were given by name
+    judged: Certify,  # the model's answers
 ) -> dict:  # name -> n scores
     """What the systems that a claim compares with score on the judged rows.
 
@@ -263,22 +268,24 @@ def scores_named(
     ----------
     tuner
         the model
-    judged
-        its answers
-    asked
-        its claim may name other systems
+    claim
+        it may name other systems
     train
         rows that rungs learn from
     valid
         rows that they are tuned on
+    baselines
+        runs that were given by name
+    judged
+        the model's answers
 
     Returns
     -------
     dict
         name -> n scores
     """
-    names = systems_named(asked.claim)
-    return scores_of(tuner, judged, names, train, valid, asked.baselines) if names else {}
+    names = systems_named(claim)
+    return scores_of(tuner, judged, names, train, valid, baselines) if names else {}
 
 _DATE = "expires={!r}: a day that is still to come, such as \"2027-01-01\"."
 
@@ -465,13 +472,13 @@ def issue(
     prints = body["fingerprints"]
     model = digest(prints["weights"], prints["settings"])
     books = _Entry(Ledger(ledger), model, asked)
-
-    def others(judged): return scores_named(tuner, judged, asked, train, valid)
+    others = partial(scores_named, tuner, asked.claim, train, valid, asked.baselines)
     try:
         judged, data, spent, found = ask(tuner, rows, asked.claim, asked.group, books.entered,
                                          others)
     except Refused as e:
-        return Certificate(sealed(body | {"reason": str(e)}), tuner)
+        told = {"reason": str(e), "fingerprints": prints | refused_rows(tuner, rows)}
+        return Certificate(sealed(body | told), tuner)
     if books.ledger.path.absolute() != books_path().absolute(): enter_look(tuner, judged.rows)
     seen = look_at_features(tuner, judged.rows, judged.group)
     columns = columns_of(tuner.task, judged.group, asked.claim)
@@ -486,6 +493,29 @@ def issue(
         "fingerprints": prints | {"data": data},
     }
     return Certificate(sealed(body), tuner)
+
+def refused_rows(
+    tuner: FineTuner,  # with a model
+    rows: pd.DataFrame,  # that it was asked of
+) -> dict[str, str]:  # their fingerprint; empty where they lack what the task needs
+    """Which rows a refusal is about: a hash of their questions and answers.
+
+    Parameters
+    ----------
+    tuner
+        with a model
+    rows
+        that it was asked of
+
+    Returns
+    -------
+    dict[str, str]
+        their fingerprint; empty where they lack what the task needs
+    """
+    try:
+        return {"data": data_hash(rows, [*tuner.task.inputs(), *tuner.task.targets()])}
+    except DataError:
+        return {}
 
 def _must_be_promised(asked, tuner, rows):
     from sft_nb.certification.promise import check_promise

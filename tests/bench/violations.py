@@ -232,7 +232,7 @@ def main():
             rate = trials(draw, broken, draws)
             print(f"{rate:.3f}  {name}", flush=True)
             found[kind].append({"guarantee": name, "delta": DELTA, "draws": draws, "broken": rate})
-            save(FILE, found)
+            save(found, FILE)
 
 
 if __name__ == "__main__":
