@@ -18,7 +18,9 @@ from typing import Any
 
 import pandas as pd
 
-from .certificate import Certificate, about_model, ask, refused_rows, scores_named
+from sft_nb.certification.certificate import (
+    Certificate, about_model, ask, refused_rows, scores_named,
+)
 from sft_nb.certification.evidence import (
     answers_of, columns_of, compared_with, look_around, look_at_features, mean_scores,
 )
