@@ -16,7 +16,7 @@ from series import RESULTS, save, stored
 from sft_nb.certification.betting import running_bound
 from sft_nb.certification.bounds import exact_bound, trials
 from sft_nb.certification.claims import examine
-from sft_nb.certification.ratios import RATIOS, Counts, ratio_bound
+from sft_nb.certification.ratios import RATIOS, Counts, ratio_bound, ratio_reaches
 from sft_nb.certification.roles import Certify, Refused, linked_rows
 from sft_nb.certification.selective import learn_threshold
 from sft_nb.certification.sets import alpha_for, conformal_quantile
@@ -203,7 +203,8 @@ ROWS = {
     "prediction sets, coverage with confidence": (lambda rng: rng.random(200), set_broken),
     "F1 of a class, 3 % errors": (classified, above("f1", .97, ALONE)),
     "recall of a class, 3 % errors": (classified, above("recall", .97, ALONE)),
-    "F1 of a class, by groups": (classified_groups, above("f1", .85, SIXES)),
+    "F1 of a class, by groups": (
+        classified_groups, lambda c: ratio_reaches(RATIOS["f1"], c, SIXES, .85)),
     "a claim for ten slices, one of them false": (
         ten_slices, lambda c: certified("score >= 0.95 for every genre", c)),
     "bounds of five slices, printed together": (five_slices, bounds_together),
