@@ -197,7 +197,7 @@ ROWS = {
     "exact or betting, as the losses choose": (mixed_choice, below(.005 + .99 * .095 / .99)),
     "groups of equal size": (grouped(sizes_equal), groups_below(.2)),
     "groups of Pareto sizes": (grouped(sizes_pareto), groups_below(.2)),
-    "adversarial groups: the big ones are bad": (grouped(None, True), groups_below(.18)),
+    "adversarial groups: the big ones are bad": (grouped(sizes_equal, True), groups_below(.18)),
     "right rows pasted up to thirty times": (pasted, groups_below(.1)),
     "abstaining by groups: risk of what is answered": (unsure, threshold_broken),
     "prediction sets, coverage with confidence": (lambda rng: rng.random(200), set_broken),
