@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tiny_models import SENTENCES
 
-from sft_nb.all import FineTuner, TextClassification
+from sft_nb.all import FineTuner, Recipe, TextClassification, split
 from sft_nb.certification import bounds, selective, sets
 from sft_nb.certification.claims import examine
 from sft_nb.certification.groups import Slices, behave, invariance, worst_group
@@ -20,7 +21,8 @@ from sft_nb.certification.language import parse_claim, systems_named
 from sft_nb.certification.planning import chance_to_succeed, impossible, rows_needed
 from sft_nb.certification.roles import Calibrate, Certify, Refused
 from sft_nb.certification.units import risk_bound
-from sft_nb.task import DataError, Prediction
+from sft_nb.certification.verification import verify
+from sft_nb.task import DataError, Prediction, SFTError
 
 ROOT = Path(__file__).parents[1]
 TASK = replace(TextClassification(), labels=["ham", "spam"])
@@ -161,6 +163,8 @@ def test_unknown_classes_are_named():
 
 class F1Task(TextClassification):
     "A task of somebody else, whose one metric is the F1 of the class `yes`."
+    name = "one of two"
+
     def metrics(self, predictions, targets):
         from sklearn.metrics import f1_score
         said = [p.value for p in predictions]
@@ -248,6 +252,51 @@ def test_a_system_that_may_be_silent():
         examine(claim, certify)
 
 
+# --- from the outside ---
+
+@pytest.fixture(scope="module")
+def two_runs(tiny, tmp_path_factory):
+    "Two tiny runs, one of them saved, and rows that neither has seen."
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("runs")
+    words = sorted({w for s in SENTENCES for w in s.split()})
+    rows = pd.DataFrame({"text": [" ".join(rng.choice(words, 9)) for _ in range(240)]})
+    rows["label"] = ["good" if len(t) % 2 else "bad" for t in rows.text]
+    data = split(rows.drop_duplicates("text"), valid_size=30, certify_size=.6, seed=1)
+    recipe = Recipe(epochs=1, learning_rate=1e-3, batch_size=8, precision="fp32")
+    ours, twin = (FineTuner(TextClassification(), tiny("bert"), recipe.but(seed=s)).fit(
+        data.train, data.valid) for s in (0, 1))
+    return ours, twin.save(folder / "twin"), data, folder / "ledger.json"
+
+
+def test_a_claim_against_another_run_and_against_a_rung(two_runs):
+    ours, twin, data, ledger = two_runs
+    claim = "accuracy >= twin - 0.5 and accuracy >= majority - 0.5"
+    found = ours.certify(
+        data.certify, claim, valid=data.valid, baselines={"twin": twin}, ledger=ledger)
+    assert found.verdict == "CERTIFIED", found
+    assert list(found.findings.promised) == [
+        "accuracy minus accuracy of twin, averaged over rows",
+        "accuracy minus accuracy of majority, averaged over rows",
+    ]
+    checks = verify(found, ours, data.certify, valid=data.valid, train=data.train,
+                    baselines={"twin": twin})
+    assert checks.ok and "findings" in checks.of("checked"), checks
+    seen = FineTuner.load(twin).fit(data.certify.head(24), data.valid)
+    refused = ours.certify(
+        data.certify, claim, valid=data.valid, baselines={"twin": seen}, ledger=ledger)
+    assert refused.verdict == "REFUSED" and "served as train" in refused.body["reason"]
+    with pytest.raises(DataError, match="majority"):
+        ours.certify(data.certify, "accuracy >= majorty - 0.5", ledger=ledger)
+
+
+@pytest.mark.parametrize("claim", [None, .8, ["accuracy >= 0.8"]])
+def test_certify_takes_a_sentence(two_runs, claim):
+    ours, _, data, ledger = two_runs
+    for more in ({"claim": claim}, {"claim": "accuracy >= 0.5", "confidence": "0.95"}):
+        with pytest.raises(SFTError, match="certify"):
+            ours.certify(data.certify, **more, ledger=ledger)
+
+
 # --- feasibility and plans ---
 
 def test_what_cannot_be_certified_is_said_before_rows_are_spent():
@@ -305,6 +354,8 @@ def test_a_claim_of_another_type_is_a_sentence(claim):
 
 
 class Rmse(F1Task):
+    name = "an error in degrees"
+
     def metrics(self, predictions, targets): return {"rmse": 2.5}
 
 

@@ -360,19 +360,26 @@ def test_what_needs_rows_is_named_without_them(issued):
     assert issued.check(valid=None)["against"] == Field("not checked", "needs valid")
 
 
+INVENTED = {  # what stands there instead
+    ("issued",): "2020-01-31",
+    ("expires",): "2999-12-31",
+    ("warnings",): ["all is well"],
+    ("about", "title"): "Notified Body 0123",
+    ("about", "data"): "Notified Body 0123",
+    ("about", "author"): "Notified Body 0123",
+}
+
+
 def other_value(path, value):
     "Another value of the same kind, where the form allows one."
+    if path in INVENTED: return INVENTED[path]
+    if path == ("claim",): return value.replace("0.2", "0.21")
     match value:
         case bool(): return not value
         case int(): return value + 1
         case float(): return value + .01 if value < .5 else value - .01
-        case str() if path[-1] == "issued": return "2020-01-31"
         case str() if re.fullmatch("[0-9a-f]{32}|[0-9a-f]{64}", value): return value[::-1]
-        case str() if path[0] == "claim": return value.replace("0.2", "0.21")
         case str(): return f"{value} !"
-        case None if path == ("expires",): return "2999-12-31"
-        case None if path[0] == "about": return "Notified Body 0123"
-        case list() if path == ("warnings",): return ["all is well"]
     return value
 
 
@@ -558,6 +565,9 @@ def test_a_refusal_is_checked_by_asking_again(issued, tmp_path):
     tuner, rows = FineTuner.load(issued.run), issued.data.train
     refusal = tuner.certify(rows, "accuracy >= 0.2", ledger=tmp_path / "l.json")
     assert refusal.verdict == "REFUSED"
+    assert f"rows with the fingerprint {refusal.body['fingerprints']['data']}" in body_of(
+        report_page(refusal.body))
+    assert not verify(refusal, issued.tuner, rows.iloc[1:]).ok
     found = verify(refusal, issued.tuner, rows)
     assert found.ok and str(found).startswith("VERIFIED the refusal"), found
     for change in (dict(reason="a whim"), dict(claim="accuracy >= 0.2 and"),

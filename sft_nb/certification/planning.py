@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['chance_to_succeed', 'rows_needed', 'impossible', 'plot_rows_needed']
 
-# %% ../../nbs/certification/04b_planning.ipynb #c42aa9b0
+# %% ../../nbs/certification/04b_planning.ipynb #a14c074d
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from ..figures import COLORS
 from ..mistakes import checked
 from ..task import DataError
 
-# %% ../../nbs/certification/04b_planning.ipynb #5b89aab8
+# %% ../../nbs/certification/04b_planning.ipynb #4255d154
 def _most_errors(n, risk, delta):
     "The largest number of errors whose bound is at most `risk`; -1: none. n may be an array."
     k = stats.binom.ppf(delta, n, risk)
@@ -41,7 +41,7 @@ def _smallest_exact(risk, expected, delta, power, most):
         start += 4096
     return None
 
-# %% ../../nbs/certification/04b_planning.ipynb #ef29b79a
+# %% ../../nbs/certification/04b_planning.ipynb #97358e58
 def _beta_units(mean, spread):
     "(rng, n) -> n losses with this mean and standard deviation."
     size = mean * (1 - mean) / spread**2 - 1
@@ -61,7 +61,7 @@ def _smallest_drawn(risk, expected, delta, power, spread, most):
         n += max(1, n // 10)
     return None
 
-# %% ../../nbs/certification/04b_planning.ipynb #f50d0f1f
+# %% ../../nbs/certification/04b_planning.ipynb #4c53b5fd
 def _planned(claim, expected, confidence):
     "The risk that a claim of one part allows, the one that is expected, and delta."
     part, *more = parse_claim(claim)
@@ -144,7 +144,7 @@ def rows_needed(
     spread = min(spread or widest / 2, .99 * widest)
     return _smallest_drawn(risk, truth, delta, power, spread, 50_000)
 
-# %% ../../nbs/certification/04b_planning.ipynb #be3ef767
+# %% ../../nbs/certification/04b_planning.ipynb #ba0a491c
 @checked
 def impossible(
     claim: str,  # in words
@@ -178,7 +178,7 @@ def impossible(
                 "would be needed.")
     return ""
 
-# %% ../../nbs/certification/04b_planning.ipynb #c64107a7
+# %% ../../nbs/certification/04b_planning.ipynb #b604cec7
 @checked
 def plot_rows_needed(
     claim: str,  # one part, such as "accuracy >= 0.80"

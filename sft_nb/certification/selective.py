@@ -17,7 +17,7 @@ import pandas as pd
 
 from .bounds import units_needed
 from .roles import Calibrate, Refused, only
-from .units import counted, risk_bound, unit_means
+from .units import counted, means_by, risk_bound, unit_of_rows
 from ..figures import COLORS, new_figure
 from ..mistakes import checked
 from ..training.tuner import FineTuner
@@ -117,12 +117,6 @@ _NO_THRESHOLD = (
     "Take more of them, a larger alpha, or a better model."
 )
 
-def _accepted(confidence, losses, units, tau):
-    "The mean loss of each unit's accepted rows."
-    sure = confidence >= tau
-    inside = [unit[sure[unit]] for unit in units]
-    return unit_means(losses, [unit for unit in inside if len(unit)])
-
 @checked
 def learn_threshold(
     confidence: np.ndarray,  # n, of calibrate rows
@@ -155,20 +149,22 @@ def learn_threshold(
         arrays of positions, such as `Judged.units`; None: rows alone
     """
     confidence, losses = np.asarray(confidence), np.asarray(losses, float)
-    if units is None: units = list(np.arange(len(losses))[:, None])
-    best, first = None, None
+    at, of = unit_of_rows(units) if units is not None else (np.arange(len(losses)),) * 2
+    confidence, losses, best, first = confidence[at], losses[at], None, None
     for tau in tries:
-        kept = _accepted(confidence, losses, units, tau)
+        sure = confidence >= tau
+        kept = means_by(losses[sure], of[sure])  # of each unit's accepted rows
         first = len(kept) if first is None else first
-        if not len(kept) or risk_bound(kept, delta).value > alpha: break
-        share, risk = float(unit_means(confidence >= tau, units).mean()), float(kept.mean())
-        best = Threshold(float(tau), alpha, delta, share, risk, len(kept), unit)
+        if not len(kept): break
+        bound, share = risk_bound(kept, delta), np.sort(means_by(sure.astype(float), of)).mean()
+        if bound.value > alpha: break
+        best = Threshold(float(tau), alpha, delta, float(share), bound.mean, bound.n, unit)
     if best is None:
-        least, there = units_needed(alpha, 0., delta) or 0, counted(len(units), unit)
+        least, there = units_needed(alpha, 0., delta) or 0, counted(len(np.unique(of)), unit)
         raise Refused(_NO_THRESHOLD.format(alpha, 1 - delta, there, first or 0, least))
     return best
 
-# %% ../../nbs/certification/11_selective.ipynb #2cd199df
+# %% ../../nbs/certification/11_selective.ipynb #4502b0a7
 @checked
 def most_answered(
     error: float,  # mu, the mean loss over all rows, as valid rows have it

@@ -12,12 +12,15 @@ import datetime
 import math
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from .certificate import Certificate, about_model, ask
+from sft_nb.certification.certificate import (
+    Certificate, about_model, ask, refused_rows, scores_named,
+)
 from sft_nb.certification.evidence import (
     answers_of, columns_of, compared_with, look_around, look_at_features, mean_scores,
 )
@@ -263,12 +266,12 @@ def _books(body):
     }
 
 # %% ../../nbs/certification/08b_verification.ipynb #fa8e4b66
-def _asked_again(body, tuner, rows):
+def _asked_again(body, tuner, rows, others=lambda judged: {}):
     "What `ask` answers now, at the delta of the books; a refusal was the first question of all."
     first = {"k": 1, "delta": 1 - body["confidence"], "total": 1 - body["confidence"]}
     spent = Spent(**(body["ledger"] or first), grows=body["looks"].get("grows", False))
     group = body["rows"].get("group")
-    return ask(tuner, rows, body["claim"], group, lambda *_: nullcontext(spent))
+    return ask(tuner, rows, body["claim"], group, lambda *_: nullcontext(spent), others)
 
 _UNUSABLE = (SFTError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
@@ -277,10 +280,11 @@ def _agreed(body, fresh):
     def agree(name): return same(body[name], fresh[name], 1e-4 if name == "sketch" else 1e-6)
     return {name: _right_if(agree(name), f"{name} computed anew differ") for name in fresh}
 
-def _numbers(body, tuner, rows, train, valid):
+def _numbers(body, tuner, rows, train, valid, baselines):
     "The fields that model and rows decide."
     try:
-        judged, data, _, found = _asked_again(body, tuner, rows)
+        others = partial(scores_named, tuner, body["claim"], train, valid, baselines)
+        judged, data, _, found = _asked_again(body, tuner, rows, others)
         seen = look_at_features(tuner, judged.rows, judged.group)
         columns = columns_of(tuner.task, judged.group, body["claim"])
         fresh = answers_of(judged, found, seen, columns, body["rows"]["salt"])
@@ -346,7 +350,8 @@ _EMPTY = ("findings", "rows", "ledger", "warnings", "doubles", "shift", "against
 
 def _refusal(body, tuner, rows):
     task = _right_if(body["task"] == tuner.task.name, f"the task is {tuner.task.name}")
-    data = _open("rows that are refused have no check of their own")
+    told, here = body["fingerprints"].get("data"), refused_rows(tuner, rows).get("data")
+    data = _right_if(told == here, "these are other rows")
     found = {"task": task, "fingerprints.data": data, "looks": _open(_BOOKS)}
     found |= {name: _right_if(not body[name], f"a refusal has no {name}") for name in _EMPTY}
     try:
@@ -371,6 +376,7 @@ def verify(
     report: str | None = None,  # the page, as text; None: the file beside a path, if there is one
     # list of revocations; None: the one beside a path, if there is one
     revoked: str | Path | None = None,
+    baselines: dict | None = None,  # the runs that the claim names, or their folders
 ) -> Verification:
     """Check hashes and compute everything again: each field is checked, not checked, or false.
 
@@ -392,6 +398,8 @@ def verify(
         the page, as text; None: the file beside a path, if there is one
     revoked
         list of revocations; None: the one beside a path, if there is one
+    baselines
+        the runs that the claim names, or their folders
     """
     pages = [] if report is None else [report]
     book = None if revoked is None else Path(revoked).expanduser()
@@ -406,7 +414,7 @@ def verify(
     fields = _seals(body, tuner) | _made_with(body) | _about(body, tuner) | _dates(body)
     fields |= {"page": _page(body, pages), "revocation": _revoked(book, body["digest"])}
     if body["verdict"] == "REFUSED": fields |= _refusal(body, tuner, rows)
-    else: fields |= _books(body) | _numbers(body, tuner, rows, train, valid)
+    else: fields |= _books(body) | _numbers(body, tuner, rows, train, valid, baselines)
     return Verification(fields, heading(body), _note_close(body["rows"].get("close")))
 
 def _note_close(close):

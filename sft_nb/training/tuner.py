@@ -363,6 +363,7 @@ class FineTuner:
         expires: str | None = None,  # a date, such as "2027-01-01"; None: never
         grows: bool = False,  # will more rows be added, to ask again? Say so before the first time
         promise: str | Path | None = None,  # a file that says beforehand what would be claimed
+        baselines: dict | None = None,  # name -> another run that the claim names, or its folder
     ) -> "Certificate":
         """Test a claim on rows that nothing has touched.
         Raises DataError for a claim or confidence that is none; everything else is a verdict.
@@ -393,11 +394,14 @@ class FineTuner:
             will more rows be added, to ask again? Say so before the first time
         promise
             a file that says beforehand what would be claimed
+        baselines
+            name -> another run that the claim names, or its folder
         """
         from sft_nb.certification.certificate import Question, issue
         self._ready()
         if train is None and self.run is not None: train = self.run.train
-        asked = Question(claim, confidence, group, against, slices, expires, grows, promise)
+        asked = Question(
+            claim, confidence, group, against, slices, expires, grows, promise, baselines)
         return issue(self, rows, asked, train, valid, ledger)
 
     @checked
