@@ -151,6 +151,22 @@ def states(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_books(tmp_path_factory):
+    "Looks and questions of tests never reach anybody's own books."
+    folder = tmp_path_factory.mktemp("books")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SFT_NB_BOOKS", str(folder / "shared.json"))
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def fresh_books(own_books, monkeypatch, request):
+    "Every test begins with empty books, so that none hangs on those before it."
+    name = f"{abs(hash(request.node.nodeid))}.json"
+    monkeypatch.setenv("SFT_NB_BOOKS", str(own_books / name))
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     "tiny(name): the folder of a small checkpoint, made once per session."

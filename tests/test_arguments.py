@@ -289,9 +289,8 @@ HEAVY = {
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
-    "Whatever is written without a folder lands in one of ours, the books too."
+    "Whatever is written without a folder lands in one of ours."
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sft_nb.certification.provenance.own_folder", lambda name: tmp_path/name)
 
 
 @pytest.mark.parametrize("name", QUICK)

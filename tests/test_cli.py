@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 
 import sft_nb
 from sft_nb.all import FineTuner, Recipe, TextClassification, read_table
-from sft_nb.data.hashes import row_hashes
+from sft_nb.data.hashes import question_hashes
 from sft_nb.training.recipe import Method
 from sft_nb.training.watching import Lines, Listener
 
@@ -340,9 +340,9 @@ def test_groups_stay_whole(table, tiny, sft, tmp_path):
     assert 0 < len(kept) < 40 and (kept["film"].value_counts() == 4).all()
     seen, tuner = json.loads((tmp_path/"run"/"rows.json").read_text()), TextClassification()
     films = {role: set() for role in seen}
-    for h, film in zip(row_hashes(ROWS, tuner.inputs()), ROWS["film"], strict=True):
+    for h, film in zip(question_hashes(ROWS, tuner.inputs()), ROWS["film"], strict=True):
         for role in seen:
-            films[role] |= {film} if h in seen[role] else set()
+            films[role] |= {film} if h in seen[role]["questions"] else set()
     assert sum(map(len, films.values())) == 10 and not films["train"] & films["valid"]
 
 

@@ -280,7 +280,7 @@ def _warn_within(judged):
     if not pairs: return []
     return [_WITHIN.format(how_many(len(pairs), "row"), len(judged), *sorted(pairs[0]))]
 
-# %% ../../nbs/certification/07b_evidence.ipynb #ba13842e
+# %% ../../nbs/certification/07b_evidence.ipynb #be43c53c
 def warn_of_looks(
     looks: dict,  # from `looks_at`; empty where nobody asked the books
 ) -> list[str]:  # sentences

@@ -7,26 +7,27 @@ moments.
 # %% auto #0
 __all__ = ['LOOKS', 'growing_bound']
 
-# %% ../../nbs/certification/05b_growth.ipynb #89a9929b
+# %% ../../nbs/certification/05b_growth.ipynb #cfa1ba5b
 import numpy as np
+from scipy.optimize import brentq
 from scipy.special import logsumexp
 
 from .bounds import Bound
 from ..mistakes import checked
 from ..task import DataError
 
-# %% ../../nbs/certification/05b_growth.ipynb #cc150c8e
+# %% ../../nbs/certification/05b_growth.ipynb #9e608d42
 _STAKES = 2. ** -np.arange(8)  # shares of the capital: all, a half, …, a 128th
 LOOKS = "betting at every look"  # the name of the method
 
-def _is_rich(losses, claim, delta):
-    "Has somebody won 1/delta who doubted that the mean is this, and staked a fixed share?"
+def _log_wealth(losses, times, claim):
+    "What those have together who doubted that the mean is this, and staked fixed shares."
     gains = (claim - losses) / (1 - claim)
     with np.errstate(divide="ignore"):  # all is lost: the logarithm of 0
-        purses = np.log1p(_STAKES[:, None] * gains).sum(1)
-        return logsumexp(purses) - np.log(len(_STAKES)) >= -np.log(delta)
+        purses = (np.log1p(_STAKES[:, None] * gains) * times).sum(1)
+    return logsumexp(purses) - np.log(len(_STAKES))
 
-# %% ../../nbs/certification/05b_growth.ipynb #6c48a6a4
+# %% ../../nbs/certification/05b_growth.ipynb #f6a1a230
 @checked
 def growing_bound(
     losses: np.ndarray,  # n losses in [0, 1], one per unit, in any order
@@ -46,16 +47,13 @@ def growing_bound(
     unit
         what one of them stands for
     """
-    losses = np.sort(np.asarray(losses, dtype=float))  # sums do not hang on the order either
+    losses = np.asarray(losses, dtype=float)
     if not len(losses) or not ((losses >= 0) & (losses <= 1)).all() or not 0 < delta < 1:
         raise DataError("A bound needs losses between 0 and 1, and a delta between them: "
                         "score must give a share of right.")
-    mean, high = float(losses.mean()), 1 - 1e-12
-    low, value = mean, 1.
-    if low < high and _is_rich(losses, high, delta):
-        while high - low > 1e-10:
-            middle = (low + high) / 2
-            if _is_rich(losses, middle, delta): high = middle
-            else: low = middle
-        value = high
+    each, times = np.unique(losses, return_counts=True)  # no sum hangs on the order
+    mean, high, value = float(each @ times / len(losses)), 1 - 1e-12, 1.
+
+    def beyond(claim): return _log_wealth(each, times, claim) + np.log(delta)
+    if mean < high and beyond(high) > 0: value = brentq(beyond, mean, high, xtol=1e-12)
     return Bound(float(value), mean, len(losses), delta, unit, LOOKS)

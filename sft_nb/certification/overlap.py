@@ -123,7 +123,7 @@ def find_doubles(
     if looked: found = _near_ones(task, earlier, rows, np.flatnonzero(~exact), near)
     return Overlap(np.flatnonzero(exact), found, len(rows), looked)
 
-# %% ../../nbs/certification/02_overlap.ipynb #a1650ae1
+# %% ../../nbs/certification/02_overlap.ipynb #f1eb4c53
 @checked
 def doubles_within(
     task: Task,  # says which columns are the question

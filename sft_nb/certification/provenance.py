@@ -47,7 +47,7 @@ def data_hash(
     """
     return digest(*sorted(row_hashes(rows, columns)))
 
-# %% ../../nbs/certification/05_provenance.ipynb #55ccf63e
+# %% ../../nbs/certification/05_provenance.ipynb #6ad18415
 _DECIDE = (
     "*.safetensors", "*.safetensors.index.json", "*config.json", "*tokenizer*", "vocab*",
     "merges.txt", "*_map.json", "added_tokens.json", "*.spm", "*.model", "*.jinja",
@@ -72,7 +72,7 @@ def deciding(
     """
     return sorted(n for n in names if any(Path(n).match(pattern) for pattern in _DECIDE))
 
-# %% ../../nbs/certification/05_provenance.ipynb #30651728
+# %% ../../nbs/certification/05_provenance.ipynb #4cf9e065
 def _hashes_in(folder):
     folder = Path(folder)
     files = [f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file()]
@@ -148,7 +148,7 @@ class Spent:
         growing = " (they grow)" if self.grows else ""
         return f"{asked}{growing}: delta {self.delta:g}, of all so far {self.total:g}"
 
-# %% ../../nbs/certification/05_provenance.ipynb #be525212
+# %% ../../nbs/certification/05_provenance.ipynb #102394a8
 @dataclass(frozen=True, eq=False)
 class Asked:
     """n rows of one question, as the books know them.
@@ -190,7 +190,7 @@ class Asked:
         if old.all() or data != digest(*sorted(np.array(self.rows)[old])): return False
         return all(old[unit].all() or not old[unit].any() for unit in self.units)
 
-# %% ../../nbs/certification/05_provenance.ipynb #bd5e359b
+# %% ../../nbs/certification/05_provenance.ipynb #7138f5de
 def _mine(related, model, claim):
     return [e for e in related if (e["model"], e["claim"]) == (model, claim)]
 
@@ -256,7 +256,8 @@ class Ledger(Books):
         with self.alone() as book:
             entry, related = _entry_of(book, asked, model, claim, grows)
             price = _price(entry["kind"], entry["k"], delta)
-            entry["wished"], entry["delta"] = max(entry["wished"], delta), max(entry["delta"], price)
+            entry["wished"] = max(entry["wished"], delta)
+            entry["delta"] = max(entry["delta"], price)
             entry["times"] += 1
             self.write(book)
         return Spent(entry["k"], price, _in_all(related), entry["kind"] != "once")
@@ -300,7 +301,7 @@ def _entry_of(book, asked, model, claim, grows):
     book["sets"][asked.data] = short_questions(asked.questions)
     return entry, [*related, entry]
 
-# %% ../../nbs/certification/05_provenance.ipynb #78b2c4f0
+# %% ../../nbs/certification/05_provenance.ipynb #6523e54a
 def _own_books(ledger):
     "Your own books, if they are others than this ledger's."
     own = Books()

@@ -307,5 +307,8 @@ def folds(
         raise DataError(f"{told}: k must lie between 2 and the number of rows.")
     sizes = [len(rows) // k + (i < len(rows) % k) for i in range(k)]
     part, order = _draw(rows, sizes, seed, group, _column_of_strata(rows, stratify))
-    def pick(mask): return rows.iloc[order[mask[order]]].reset_index(drop=True)
+    def pick(mask):
+        table = rows.iloc[order[mask[order]]].reset_index(drop=True)
+        table.attrs["group"] = group
+        return table
     return ((pick(part != i), pick(part == i)) for i in range(k))

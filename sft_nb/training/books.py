@@ -8,7 +8,7 @@ down, by the same method that shows it.
 __all__ = ['SHORT', 'FORMAT', 'digest', 'weights_hash', 'settings_hash', 'model_key',
            'short_questions', 'books_path', 'Books', 'sharing', 'unlooked', 'enter_look']
 
-# %% ../../nbs/training/05b_books.ipynb #73ac3c83
+# %% ../../nbs/training/05b_books.ipynb #aa0322c5
 import hashlib, json, os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ from ..mistakes import checked, reason, shown, unfit
 from ..task import DataError, Task
 from ..telling import warn
 
-# %% ../../nbs/training/05b_books.ipynb #9196e1e2
+# %% ../../nbs/training/05b_books.ipynb #12957dd4
 def digest(
     *parts: str | bytes,  # texts or bytes
 ) -> str:  # 64 hexadecimal digits
@@ -71,7 +71,7 @@ def weights_hash(
             found.update(x.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return found.hexdigest()
 
-# %% ../../nbs/training/05b_books.ipynb #d31a2a3d
+# %% ../../nbs/training/05b_books.ipynb #112a8316
 def settings_hash(
     tuner: Any,  # a FineTuner
 ) -> str:
@@ -103,7 +103,7 @@ def model_key(
     """
     return digest(weights_hash(tuner.task, tuner.model), settings_hash(tuner))
 
-# %% ../../nbs/training/05b_books.ipynb #3321ae38
+# %% ../../nbs/training/05b_books.ipynb #85706f2e
 SHORT = 16  # hexadecimal digits of a question in the books
 
 def short_questions(
@@ -123,7 +123,7 @@ def short_questions(
     """
     return sorted({q[:SHORT] for q in questions})
 
-# %% ../../nbs/training/05b_books.ipynb #4d90032d
+# %% ../../nbs/training/05b_books.ipynb #ca06382b
 FORMAT = 2
 _RESTORE = ("Without the books nobody knows how often these rows were asked: restore them from "
             "a copy, or give another place, certify(…, ledger=\"FILE\").")
@@ -144,7 +144,7 @@ def books_path() -> Path:  # SFT_NB_BOOKS, or ledger.json in a folder of your ow
     chosen = os.environ.get("SFT_NB_BOOKS")
     return Path(chosen).expanduser() if chosen else own_folder("certificates") / "ledger.json"
 
-# %% ../../nbs/training/05b_books.ipynb #1e862342
+# %% ../../nbs/training/05b_books.ipynb #7daf188e
 _ASKED = {"data": str, "model": str, "claim": str, "kind": str,
           "wished": float, "delta": float, "k": int, "times": int}
 _LOOK = {"data": str, "model": str, "times": int}
@@ -170,7 +170,7 @@ def _wrong_books(book):
             if _unsound(entry, form, sets): return f"{shown(entry)} is no entry of {part}"
     return ""
 
-# %% ../../nbs/training/05b_books.ipynb #9974340d
+# %% ../../nbs/training/05b_books.ipynb #0d0e47bd
 class Books:
     """Who has asked or looked at which rows: a JSON file.
 
@@ -279,7 +279,7 @@ def sharing(
     mine = set(short_questions(questions))
     return {data for data, theirs in book["sets"].items() if not mine.isdisjoint(theirs)}
 
-# %% ../../nbs/training/05b_books.ipynb #df3cd6d8
+# %% ../../nbs/training/05b_books.ipynb #cf37bd58
 _UNLOOKED = ContextVar("unlooked", default=False)
 
 @contextmanager

@@ -413,7 +413,7 @@ def _told(folder):
             f"{folder}/sft_nb.json cannot be read ({type(e).__name__}: {e}). "
             "Copy the folder again, or save the run again.") from e
 
-# %% ../../nbs/training/09_saving.ipynb #3629aef9
+# %% ../../nbs/training/09_saving.ipynb #dc955aa3
 def _noted(tuner, folder):
     "What the folder remembers, if it holds the run that this tuner is."
     if not (folder / "rows.json").is_file(): return {}

@@ -8,7 +8,7 @@ from. With them a row is known again, whatever it wears.
 __all__ = ['EARLIER', 'RANDOM', 'as_read', 'group_hashes', 'SeenRows', 'seen_rows', 'seen_to_text',
            'read_seen', 'earlier', 'lasting', 'Past', 'past_of', 'history_of']
 
-# %% ../../nbs/training/04b_seen.ipynb #185c4411
+# %% ../../nbs/training/04b_seen.ipynb #5d9a5452
 import hashlib, json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -24,7 +24,7 @@ from ..mistakes import checked, reason, unfit
 from .. import register
 from ..task import CheckpointError, Task
 
-# %% ../../nbs/training/04b_seen.ipynb #b635f553
+# %% ../../nbs/training/04b_seen.ipynb #38bfc291
 def _add(digest, value):
     "Feed a digest with tensors, wherever they are."
     if isinstance(value, torch.Tensor):
@@ -79,7 +79,7 @@ def as_read(
     elif examples is None: examples = task.encode_all(rows, processor)
     return [_hashed(task.collate([example], processor).inputs) for example in examples]
 
-# %% ../../nbs/training/04b_seen.ipynb #35bb87c2
+# %% ../../nbs/training/04b_seen.ipynb #9a84df2d
 @checked
 def group_hashes(
     rows: pd.DataFrame,  # the table
@@ -102,7 +102,7 @@ def group_hashes(
     named = pd.DataFrame({"column": group, "name": rows[group].reset_index(drop=True)})
     return question_hashes(named, ["column", "name"])
 
-# %% ../../nbs/training/04b_seen.ipynb #837d2b9a
+# %% ../../nbs/training/04b_seen.ipynb #f46d39be
 @dataclass(frozen=True)
 class SeenRows:
     """Rows that served in one role, without their content.
@@ -171,7 +171,7 @@ class SeenRows:
             [*self.as_read, *(read for _, read in fresh)],
             list(dict.fromkeys([*self.groups, *others.groups])))
 
-# %% ../../nbs/training/04b_seen.ipynb #cacc8edb
+# %% ../../nbs/training/04b_seen.ipynb #edfb72ea
 @checked
 def seen_rows(
     task: Task,  # that has learned
@@ -199,7 +199,7 @@ def seen_rows(
     read = as_read(task, rows, processor, examples)
     return SeenRows(question_hashes(rows, task.inputs()), read, list(dict.fromkeys(names)))
 
-# %% ../../nbs/training/04b_seen.ipynb #ea75dde0
+# %% ../../nbs/training/04b_seen.ipynb #0843fd79
 def seen_to_text(
     seen: dict[str, SeenRows],  # by role
 ) -> str:  # JSON
@@ -251,7 +251,7 @@ def read_seen(
                               f"nobody can tell which rows the run has seen. {again}")
     return {role: SeenRows(**lists) for role, lists in found.items()}
 
-# %% ../../nbs/training/04b_seen.ipynb #b515a701
+# %% ../../nbs/training/04b_seen.ipynb #1b15314d
 EARLIER = " of an earlier run"
 _HANDED_ON = ("train", "valid", "calibrate")
 
@@ -286,7 +286,7 @@ def lasting(
     """
     return {role: rows for role, rows in seen.items() if role not in ("calibrate", "certify")}
 
-# %% ../../nbs/training/04b_seen.ipynb #5b952dd5
+# %% ../../nbs/training/04b_seen.ipynb #26eb3f80
 @dataclass(frozen=True)
 class Past:
     """What weights have been through before a run begins with them.
@@ -316,7 +316,9 @@ def past_of(
     """
     folder, bundled = Path(checkpoint).expanduser(), register.names("checkpoint")
     about = folder / "sft_nb.json"
-    if checkpoint in bundled or not about.is_file(): return Past(checkpoint, {})
+    local = checkpoint not in bundled and folder.is_dir()
+    if local and not about.is_file(): return Past(f"the folder {folder.resolve().name}", {})
+    if not local: return Past(checkpoint, {})
     try:
         told = json.loads(about.read_text(encoding="utf-8"))
         notes = told["notes"]
