@@ -47,7 +47,8 @@ def safe_side(
     if not bound: return 0.
     unit = 10. ** (math.floor(math.log10(abs(bound))) - 3)
     steps = bound / unit
-    return (math.floor(steps + 1e-6) if at_least else math.ceil(steps - 1e-6)) * unit
+    whole = math.floor(steps + 1e-6) if at_least else math.ceil(steps - 1e-6)
+    return float(f"{whole * unit:.4g}")
 
 # %% ../../nbs/certification/06_findings.ipynb #16348000
 _CLAIMED = re.compile(

@@ -166,7 +166,8 @@ _SCORE = ("A score says how right an answer is, from 0 (wrong) to 1 (right). For
 def _claim(body):
     claim = in_html("<b>{{ claim }}</b>. {{ verdict }} {{ reason }}", claim=body["claim"],
                     verdict=VERDICTS[body["verdict"]], reason=body["reason"])
-    lines = [claim, " ".join(_confidences(body))]
+    lines = [claim]
+    if body["verdict"] != "REFUSED": lines.append(" ".join(_confidences(body)))
     if any(claimed(f).get("metric") == "score" for f in body["findings"]): lines.append(_SCORE)
     data = body["fingerprints"].get("data")
     if body["verdict"] == "REFUSED" and data:  # the rows have no section of their own
