@@ -829,7 +829,7 @@ RUNS = {
     ),
     "a format from the future": (
         edited(lambda a: a.update(format=99)),
-        ["format 99", "this version of sft_nb reads 1"],
+        ["format 99", "this version of sft_nb reads 2"],
     ),
     "a task that is not here": (
         edited(lambda a: a["task"].update(name="mine", module="my_tasks", **{"class": "Mine"})),

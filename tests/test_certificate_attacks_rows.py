@@ -389,10 +389,10 @@ def test_where_nothing_can_be_written_it_is_said(family, tiny, tmp_path, monkeyp
 # --- the training table ---
 
 TABLES = {
-    "rows left out": (lambda own, other: own.iloc[5:], "5 questions of the run's 30 missing"),
+    "rows left out": (lambda own, other: own.iloc[5:], "5 of the run's 30 questions missing"),
     "rows of its own": (lambda own, other: other, "that it was not trained on"),
     "more rows": (lambda own, other: pd.concat([own, other.head(3)]), "3 questions that it was"),
-    "one row": (lambda own, other: own.head(1), "29 questions"),
+    "one row": (lambda own, other: own.head(1), "29 of the run's 30 questions"),
     "the valid rows too": (lambda own, other: pd.concat([own, other]), "not trained on"),
     "without a column": (lambda own, other: own[["label"]], "no column 'text'"),
 }

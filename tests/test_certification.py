@@ -274,7 +274,7 @@ def test_rows_of_another_role_are_refused(made):
 
 def test_near_doubles_and_shift_are_warned_of(made):
     _, data, _ = made
-    new = {"text": lambda r: r.text + " so", "author": lambda r: "copied " + r.author}
+    new = {"text": lambda r: r.text + " so", "author": lambda r: r.author + 1000}
     copied = data.train.head(20).assign(**new)
     mixed = pd.concat([data.certify, copied], ignore_index=True)
     note(mixed, group="author")

@@ -454,7 +454,7 @@ DAMAGES = {
         f.with_name("step-00000001") / "tensors.safetensors", f
     ),
     "a later format": lambda f: (f / "manifest.json").write_text(
-        (f / "manifest.json").read_text().replace('"format": 1', '"format": 99')
+        (f / "manifest.json").read_text().replace('"format": 2', '"format": 99')
     ),
     "a manifest that is a list": lambda f: (f / "manifest.json").write_text("[]"),
     "no tensors, but the right hash": lambda f: rewrite(

@@ -24,7 +24,7 @@ from ..mistakes import checked, unfit
 from ..training.guards import usable
 from ..task import DataError, Prediction, SFTError, Task
 from ..training.saving import note_role, recall_roles
-from ..training.seen import SeenRows, history_of, seen_rows
+from ..training.seen import EARLIER, SeenRows, history_of, seen_rows
 from ..training.tuner import FineTuner
 from ..words import how_many
 
@@ -208,17 +208,19 @@ def refuse_seen(
     if unfit(tuner.seen, dict[str, SeenRows]): raise DataError(_NO_LIST)
     if not tuner.seen.get("train"): raise Refused(_NO_TRAIN)
     others = {name: rows for name, rows in tuner.seen.items() if name != role}
-    served = {f"{how_many(n, 'row')} served as {name}": n
-              for name, rows in others.items() if (n := rows.met(asked))}
+    met = {name: rows.met(asked) for name, rows in others.items()}
+    served = [f"{how_many(n, 'row')} {_served(name)}" for name, n in met.items() if n]
     if served:
-        raise Refused(f"{' and '.join(served)} in this run, of {how_many(len(asked), 'row')} that "
+        raise Refused(f"{' and '.join(served)}, of {how_many(len(asked), 'row')} that "
                       f"were given for {role}. Take them out, or give rows that were kept aside.")
     for name, rows in others.items():
         if n := rows.shared(asked): raise Refused(_met_again(tuner, n, asked, name, role))
 
+def _served(name): return f"served as {name}" + " in this run" * (not name.endswith(EARLIER))
+
 def _met_again(tuner, n, asked, name, role):
     column = tuner.notes.group
-    return (f"{how_many(n, 'group')} by {column} served as {name} in this run, of "
+    return (f"{how_many(n, 'group')} by {column} {_served(name)}, of "
             f"{len(asked.groups):,} that were given for {role}: their rows are no draw from new "
             f"ones. Take them out, or give rows of another {column}.")
 
@@ -310,7 +312,7 @@ def judge(
     return kind(tuner.task, rows.reset_index(drop=True), result.predictions, result.targets,
                 scores, asked.questions, group, asked.as_read)
 
-# %% ../../nbs/certification/00_roles.ipynb #26694773
+# %% ../../nbs/certification/00_roles.ipynb #061ee512
 @checked
 def base_history(
     tuner: FineTuner,  # after `fit` or `load`
@@ -329,7 +331,7 @@ def base_history(
     """
     return history_of(tuner.notes.root or tuner.checkpoint, tuner.seen)
 
-# %% ../../nbs/certification/00_roles.ipynb #ef314adf
+# %% ../../nbs/certification/00_roles.ipynb #a8af2576
 @checked
 def is_training_table(
     tuner: FineTuner,  # with what it has seen
@@ -354,7 +356,7 @@ def is_training_table(
     if lacking: return f"train= has no column {lacking[0]!r}, so it is not what the run learned."
     given = set(question_hashes(train, tuner.task.inputs()))
     gone, foreign = len(learned - given), len(given - learned)
-    faults = [f"{how_many(gone, 'question')} of the run's {len(learned):,} missing"] if gone else []
+    faults = [f"{gone:,} of the run's {len(learned):,} questions missing"] if gone else []
     if foreign: faults.append(f"{how_many(foreign, 'question')} that it was not trained on")
     if not faults: return ""
     return (f"train= is not the table that the run was trained on: {', and '.join(faults)}. "

@@ -25,6 +25,7 @@ from ..data.checks import check_columns, report
 from ..data.hashes import question_hashes
 from ..data.leaks import check_splits
 from ..data.splitting import Splits, split
+from ..data.table_facts import note
 from ..data.table_writer import write_table
 from ..finding import task_class
 from ..task import DataError
@@ -52,7 +53,7 @@ def _grouped(rows, group):
     "The table, which knows the column that somebody else has split by."
     if group is not None:
         report(check_columns(rows, [group]))
-        rows.attrs["group"] = group
+        note(rows, group=group)
     return rows
 
 def _parts(read, data, valid, certify, group, valid_size, certify_size, seed):

@@ -310,6 +310,6 @@ def folds(
     part, order = _draw(rows, sizes, seed, group, _column_of_strata(rows, stratify))
     def pick(mask):
         table = rows.iloc[order[mask[order]]].reset_index(drop=True)
-        table.attrs["group"] = group
+        note(table, group=group)
         return table
     return ((pick(part != i), pick(part == i)) for i in range(k))

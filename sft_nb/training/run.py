@@ -22,7 +22,7 @@ from ..evaluation import judging
 from ..batches.batching import Examples, cut
 from ..data.checks import report
 from ..data.usable import usable
-from ..data.hashes import question_hashes, row_hashes
+from ..data.hashes import row_hashes
 from ..words import name_rows
 from ..batches.frozen import still_parts
 from sft_nb.training.gradient import (
@@ -36,7 +36,7 @@ from ..models.tokenizers import check_unknown
 from ..batches.packing import packer
 from ..batches.ranks import add_up, on_any_rank, share
 from .recipe import Method, Recipe, rate_factor
-from .seen import EARLIER, RANDOM, Past, SeenRows, earlier, past_of, seen_rows
+from .seen import Past, SeenRows, past_of, seen_by, warn_of_doubles
 from .selection import Position, learned_nothing, without_learning
 from ..speed.quicken import SHORTCUTS, Quick, quicken
 from ..chance import derive_seed
@@ -69,8 +69,6 @@ class Run:
         what the weights have seen, where somebody knows more than the checkpoint's folder
     past
         of the checkpoint
-    group
-        the column that the training rows were split by
     seen
         role -> its rows, known again
     fingerprint
@@ -115,7 +113,6 @@ class Run:
     inherited: dict[str, SeenRows] = field(default_factory=dict)
     # learn
     past: Past = Past("", {})  # of the checkpoint
-    group: str | None = None  # the column that the training rows were split by
     seen: dict[str, SeenRows] = field(default_factory=dict)  # role -> its rows, known again
     fingerprint: dict[str, int] = field(default_factory=dict)  # role -> a number of all its rows
     # build, prepare
@@ -157,23 +154,12 @@ class Run:
         Run
             itself
         """
-        self.look_back()
+        self.past = past_of(self.checkpoint, self.recipe.fresh, self.inherited)
         self.learn()
         self.build()
         self.prepare()
         self.make_plan()
         return self
-
-    def look_back(self) -> None:
-        "What the weights have seen, and by what the rows were split. Raises CheckpointError."
-        self.past = Past(RANDOM, {}) if self.recipe.fresh else self._before()
-        table = self.train if isinstance(self.train, pd.DataFrame) else pd.DataFrame()
-        known = (table.attrs.get("group"), self.past.group)
-        self.group = next((column for column in known if column in table), None)
-
-    def _before(self):
-        past = past_of(self.checkpoint)
-        return replace(past, seen=earlier(past.seen, self.inherited))
 
     def learn(self) -> None:
         "Check the rows, and let the task learn from those to train on. Raises DataError."
@@ -190,17 +176,7 @@ class Run:
         usable(task, rows, role)
         everything = row_hashes(rows, [*task.inputs(), *task.targets()])
         self.fingerprint[role] = derive_seed(*everything)
-        if role != "train": self._warn_of_doubles(task, rows, role)
-
-    def _warn_of_doubles(self, task, rows, role):
-        "Whoever chooses by rows that were learned from, chooses what has learned them by heart."
-        asked, before = question_hashes(rows, task.inputs()), self.past.seen.get("train" + EARLIER)
-        places = {"train": question_hashes(self.train, task.inputs())}
-        if before: places["train" + EARLIER] = before.questions
-        for place, known in places.items():
-            if both := len(set(asked) & set(known)):
-                warn(f"{both} of {len(rows)} {role} rows also stand in {place}; "
-                     "their figures will look better than they are.")
+        if role != "train": warn_of_doubles(task, rows, role, self.train, self.past)
 
     def build(self) -> None:
         "Model and processor from the checkpoint, and the recipe's sizes."
@@ -222,15 +198,8 @@ class Run:
         report([*lengths, *self._unknown()])
         if self.valid is not None and self.task.free_text:
             self.task.encode_all(self.valid, self.processor)  # refuses what is too long
-        self._take_note()
-
-    def _take_note(self):
-        "Which rows this run sees: a certificate will want to know."
-        def noted(rows, examples=None):
-            return seen_rows(self.task, rows, self.processor, self.group, examples)
-        self.seen = {"train": noted(self.train, self.examples.plain)}
-        if self.valid is not None: self.seen["valid"] = noted(self.valid)
-        self.seen |= self.past.seen
+        tables = {"train": self.train, "valid": self.valid}
+        self.seen = seen_by(self.task, tables, self.processor, self.past, self.examples.plain)
 
     def _unknown(self):
         "What the tokenizer makes of about 2,000 of the rows."
@@ -484,13 +453,8 @@ class Run:
             plain data
         """
         return {"recipe": self.plan.to_dict(), "checkpoint": self.checkpoint,
-                "task": self.task.to_dict(), "rows": self.fingerprint | self._inheritance(),
+                "task": self.task.to_dict(), "rows": self.fingerprint | self.past.fingerprint,
                 "surroundings": surroundings(self.device, self.recipe.precision)}
-
-    def _inheritance(self):
-        "A number of the rows that the weights had learned before."
-        before = self.past.seen.get("train" + EARLIER)
-        return {"train" + EARLIER: derive_seed(*sorted(set(before.questions)))} if before else {}
 
     def state_dict(self) -> dict:  # tensors and plain values
         """Everything that a resumed run needs.

@@ -6,12 +6,13 @@ from. With them a row is known again, whatever it wears.
 
 # %% auto #0
 __all__ = ['EARLIER', 'RANDOM', 'as_read', 'group_hashes', 'SeenRows', 'seen_rows', 'seen_to_text',
-           'read_seen', 'earlier', 'lasting', 'Past', 'past_of', 'history_of']
+           'read_seen', 'earlier', 'lasting', 'Past', 'past_of', 'history_of', 'warn_of_doubles',
+           'seen_by']
 
-# %% ../../nbs/training/04b_seen.ipynb #5d9a5452
+# %% ../../nbs/training/04b_seen.ipynb #dfb47dab
 import hashlib, json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,15 @@ from typing import Any
 import pandas as pd
 import torch
 
+from ..chance import derive_seed
 from ..data.hashes import question_hashes
+from ..data.table_facts import about
 from ..mistakes import checked, reason, unfit
 from .. import register
 from ..task import CheckpointError, Task
+from ..telling import warn
 
-# %% ../../nbs/training/04b_seen.ipynb #38bfc291
+# %% ../../nbs/training/04b_seen.ipynb #c3d17e0a
 def _add(digest, value):
     "Feed a digest with tensors, wherever they are."
     if isinstance(value, torch.Tensor):
@@ -79,7 +83,7 @@ def as_read(
     elif examples is None: examples = task.encode_all(rows, processor)
     return [_hashed(task.collate([example], processor).inputs) for example in examples]
 
-# %% ../../nbs/training/04b_seen.ipynb #9a84df2d
+# %% ../../nbs/training/04b_seen.ipynb #d7cc1b61
 @checked
 def group_hashes(
     rows: pd.DataFrame,  # the table
@@ -102,7 +106,7 @@ def group_hashes(
     named = pd.DataFrame({"column": group, "name": rows[group].reset_index(drop=True)})
     return question_hashes(named, ["column", "name"])
 
-# %% ../../nbs/training/04b_seen.ipynb #f46d39be
+# %% ../../nbs/training/04b_seen.ipynb #9dc0ffaa
 @dataclass(frozen=True)
 class SeenRows:
     """Rows that served in one role, without their content.
@@ -171,7 +175,7 @@ class SeenRows:
             [*self.as_read, *(read for _, read in fresh)],
             list(dict.fromkeys([*self.groups, *others.groups])))
 
-# %% ../../nbs/training/04b_seen.ipynb #edfb72ea
+# %% ../../nbs/training/04b_seen.ipynb #97159555
 @checked
 def seen_rows(
     task: Task,  # that has learned
@@ -199,7 +203,7 @@ def seen_rows(
     read = as_read(task, rows, processor, examples)
     return SeenRows(question_hashes(rows, task.inputs()), read, list(dict.fromkeys(names)))
 
-# %% ../../nbs/training/04b_seen.ipynb #0843fd79
+# %% ../../nbs/training/04b_seen.ipynb #95139c10
 def seen_to_text(
     seen: dict[str, SeenRows],  # by role
 ) -> str:  # JSON
@@ -251,7 +255,7 @@ def read_seen(
                               f"nobody can tell which rows the run has seen. {again}")
     return {role: SeenRows(**lists) for role, lists in found.items()}
 
-# %% ../../nbs/training/04b_seen.ipynb #1b15314d
+# %% ../../nbs/training/04b_seen.ipynb #150c0dd0
 EARLIER = " of an earlier run"
 _HANDED_ON = ("train", "valid", "calibrate")
 
@@ -286,7 +290,7 @@ def lasting(
     """
     return {role: rows for role, rows in seen.items() if role not in ("calibrate", "certify")}
 
-# %% ../../nbs/training/04b_seen.ipynb #26eb3f80
+# %% ../../nbs/training/04b_seen.ipynb #286a3a53
 @dataclass(frozen=True)
 class Past:
     """What weights have been through before a run begins with them.
@@ -304,8 +308,33 @@ class Past:
     seen: dict[str, SeenRows]  # what the runs since then have seen
     group: str | None = None  # the column that the last of them was split by
 
+    @property
+    def fingerprint(self) -> dict[str, int]:
+        "A number of the rows that were learned; nothing where there are none."
+        rows = self.seen.get("train" + EARLIER)
+        return {"train" + EARLIER: derive_seed(*sorted(set(rows.questions)))} if rows else {}
+
+    def unit(
+        self,
+        rows: Any,  # to train on
+    ) -> str | None:
+        """The column that rows were split by: as their table says, or else as the earlier run was.
+
+        Parameters
+        ----------
+        rows
+            to train on
+        """
+        if not isinstance(rows, pd.DataFrame): return None  # they are refused a moment later
+        known = (about(rows).group, self.group)
+        return next((column for column in known if column and column in rows), None)
+
+RANDOM = "random weights"  # the root of a run that threw the checkpoint's away
+
 def past_of(
     checkpoint: str,  # an asset, a folder or a hub id
+    fresh: bool = False,  # its weights are thrown away
+    known: dict[str, SeenRows] | None = None,  # what else they have seen, by role
 ) -> Past:
     """Look into the folder of an earlier run. Raises CheckpointError for a damaged one.
 
@@ -313,7 +342,16 @@ def past_of(
     ----------
     checkpoint
         an asset, a folder or a hub id
+    fresh
+        its weights are thrown away
+    known
+        what else they have seen, by role
     """
+    if fresh: return Past(RANDOM, {})
+    past = _told_by(checkpoint)
+    return replace(past, seen=earlier(past.seen, known or {}))
+
+def _told_by(checkpoint):
     folder, bundled = Path(checkpoint).expanduser(), register.names("checkpoint")
     about = folder / "sft_nb.json"
     local = checkpoint not in bundled and folder.is_dir()
@@ -328,7 +366,6 @@ def past_of(
                               "rows these weights have seen. Copy the folder again.") from e
     return Past(root, earlier(read_seen(folder)), group)
 
-RANDOM = "random weights"  # the root of a run that threw the checkpoint's away
 _UNKNOWN = "What {root} had seen before is unknown: its authors alone can tell."
 _BEGUN = "The first run began with random weights, which had seen nothing."
 
@@ -355,3 +392,68 @@ def history_of(
     if not before: return begun
     known = f"Earlier runs have trained these weights on {len(before):,} rows, which are known."
     return f"{known} {begun}"
+
+# %% ../../nbs/training/04b_seen.ipynb #1617c229
+def warn_of_doubles(
+    task: Task,  # knows what a question is
+    rows: pd.DataFrame,  # to choose by
+    role: str,  # theirs
+    train: pd.DataFrame,  # rows to train on
+    past: Past,  # of the weights
+) -> None:
+    """Whoever chooses by rows that were learned from, chooses what has learned them by heart.
+
+    Parameters
+    ----------
+    task
+        knows what a question is
+    rows
+        to choose by
+    role
+        theirs
+    train
+        rows to train on
+    past
+        of the weights
+    """
+    before = past.seen.get("train" + EARLIER)
+    places = {"train": question_hashes(train, task.inputs())}
+    if before: places["train" + EARLIER] = before.questions
+    asked = set(question_hashes(rows, task.inputs()))
+    for place, known in places.items():
+        if both := len(asked & set(known)):
+            warn(f"{both} of {len(rows)} {role} rows also stand in {place}; "
+                 "their figures will look better than they are.")
+
+def seen_by(
+    task: Task,  # that has learned
+    tables: dict[str, pd.DataFrame | None],  # role -> its rows; "train" among them
+    processor: Any,  # what the task built beside the model
+    past: Past,  # of the weights
+    examples: Sequence,  # the encoded training rows
+) -> dict[str, SeenRows]:  # by role
+    """What a run keeps of its rows, and of those that it has inherited.
+
+    Parameters
+    ----------
+    task
+        that has learned
+    tables
+        role -> its rows; "train" among them
+    processor
+        what the task built beside the model
+    past
+        of the weights
+    examples
+        the encoded training rows
+
+    Returns
+    -------
+    dict[str, SeenRows]
+        by role
+    """
+    group, seen = past.unit(tables["train"]), {}
+    for role, rows in tables.items():
+        made = examples if role == "train" else None
+        if rows is not None: seen[role] = seen_rows(task, rows, processor, group, made)
+    return seen | past.seen

@@ -196,7 +196,7 @@ class FineTuner:
         self.history = run.history
         self.position = run.position
         self.seen = run.seen
-        self.notes = Notes(group=run.group, root=run.past.root)
+        self.notes = Notes(group=run.past.unit(run.train), root=run.past.root)
         self.run = run
         self.folder = None
 
