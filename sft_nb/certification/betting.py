@@ -1,5 +1,5 @@
 """Somebody who looks at the bound after every row, and stops when it pleases, is wrong in one case
-of five. A gambler's purse makes the bound hold at all times, and makes it narrower where losses
+of four. A gambler's purse makes the bound hold at all times, and makes it narrower where losses
 are shares.
 """
 

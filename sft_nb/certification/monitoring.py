@@ -177,8 +177,8 @@ class Monitor:
         wanted = {"losses": list[float], "looks": list[int], "known": list[str]}
         if set(state) != {"claimed_risk", "delta", "claim", "certificate", *wanted}:
             raise DataError(_NO_STATE.format(path, "its entries are others"))
-        for name, kind in wanted.items():
-            if unfit(state[name], kind): raise DataError(_NO_STATE.format(path, f"{name} is damaged"))
+        bad = [name for name, kind in wanted.items() if unfit(state[name], kind)]
+        if bad: raise DataError(_NO_STATE.format(path, f"{bad[0]} is damaged"))
         if state["losses"]: log_capital(state["losses"], .5)
         ends = [0, *state["looks"], len(state["losses"])]
         if ends != sorted(ends) or ends[-2] != ends[-1]:
@@ -221,11 +221,13 @@ class Monitor:
             a matplotlib Figure
         """
         fig, (left, right) = new_figure(7, 2.8, columns=2)
-        looks = np.split(np.array(self.losses), self.looks[:-1]) if self.looks else []
-        shown = [(end, look.mean()) for end, look in zip(self.looks, looks, strict=True) if len(look)]
+        begins = [0, *self.looks[:-1]]
+        shown = [(end, np.mean(self.losses[begin:end]))
+                 for begin, end in zip(begins, self.looks, strict=False) if end > begin]
         left.plot(*np.array(shown).reshape(-1, 2).T, "o-", color=COLORS["certify"])
         left.axhline(self.claimed_risk, color=COLORS["reference"], lw=1, ls="--")
-        left.set(xlabel="units", ylabel="risk of each look", title="dashed: claimed", ylim=(0, None))
+        left.set(xlabel="units", ylabel="risk of each look", title="dashed: claimed")
+        left.set_ylim(bottom=0)
         right.plot(np.arange(1, len(self.losses) + 1), self.capital / np.log(10),
                    color=COLORS["certify"])
         right.axhline(-np.log10(self.delta), color=COLORS["reference"], lw=1)
