@@ -80,7 +80,7 @@ def test_help_of_everything(sft):
     assert all(
         word in out
         for word in (
-            "fine-tune", "evaluate", "predict", "certify", "verify", "assets", "demo",
+            "fine-tune", "evaluate", "predict", "certify", "verify", "monitor", "assets", "demo",
             "--version",
         )
     )
@@ -106,7 +106,8 @@ def test_help_shows_the_columns_of_the_task(sft, monkeypatch):
     "argv",
     [
         ["fine-tune", "--help"], ["evaluate", "--help"], ["predict", "--help"],
-        ["certify", "--help"], ["verify", "--help"], ["assets", "--help"], ["demo", "--help"],
+        ["certify", "--help"], ["verify", "--help"], ["monitor", "--help"],
+        ["assets", "--help"], ["demo", "--help"],
     ],
 )
 def test_help(sft, argv):
