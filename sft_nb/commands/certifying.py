@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from ..certification.certificate import Certificate
+from ..certification.promise import check_promise
 from ..certification.verification import verify as verify_certificate
 from ..certification.report import is_certificate, is_page
 from .inputs import may_write, reader, say_json
@@ -33,6 +34,7 @@ def certify(
     train: str | None = None,
     # file of the books: which questions these rows were asked; else one in your own folder
     ledger: Path | None = None,
+    promise: Path | None = None,  # what `sft-nb promise` wrote; another question is refused
     json_: bool = False,  # last line of output as JSON
     task: str | None = None,  # module:Class, if the run's task is one of your own
     encoding: str | None = None,  # of text files, such as gbk or cp1252; else UTF-8
@@ -62,6 +64,8 @@ def certify(
         training table, to look for near doubles and shift; else train.csv of the run
     ledger
         file of the books: which questions these rows were asked; else one in your own folder
+    promise
+        what `sft-nb promise` wrote; another question is refused
     json_
         last line of output as JSON
     task
@@ -85,6 +89,7 @@ def certify(
     tuner = FineTuner.load(run, device=device)
     rows = reader(tuner.task, encoding, delimiter)(data)
     before = _training_rows(tuner.task, run, train, encoding, delimiter)
+    if promise: print("Kept:", check_promise(promise, tuner, rows, claim, confidence, group))
     found = tuner.certify(rows, claim, confidence, group, before, ledger=ledger)
     saved = found.save(out)  # before anything is printed: the question is in the books
     print(found)
