@@ -304,6 +304,19 @@ def test_a_refusal_is_no_result(desk, tmp_path, capsys):
     assert "performanceMetrics\": []" in (tmp_path / "out" / "bom.cdx.json").read_text()
 
 
+def test_the_envelopes_name_the_promise_that_was_kept(desk, promised, tmp_path, sft):
+    argv = ("export-certificate", desk.certificate, "--model", desk.run, "--out", tmp_path / "x")
+    sft(*argv, "--promise", promised)
+    promise = read_promise(promised)
+    assert read(tmp_path / "x", "certificate.intoto.json")["predicate"]["promise"] == promise.hash
+    properties = read(tmp_path / "x", "bom.cdx.json")["components"][0]["properties"]
+    assert {"name": "sft_nb:promise", "value": promise.hash} in properties
+    terms = promises.Terms("accuracy >= 0.05", .95, promise.terms.rows, "author")
+    other = make_promise(terms, "certify.csv").save(tmp_path / "other.yaml")
+    _, err = sft(*argv, "--promise", other, code=2)
+    assert "does not keep the promise" in err
+
+
 # --- what does not belong together ----------------------------------------------------------------
 
 def _line(name, old, new):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .certificate import Certificate
+from .promise import promise_fits, read_promise, terms_of
 from .provenance import digest, settings_hash, weights_hash
 from .report import LIMITS, is_certificate, sentence
 from .schema import canonical
@@ -37,11 +38,14 @@ class Parcel:
         of the certificate's file
     hash
         its SHA-256
+    promise
+        hash of the promise that it keeps; "": none was named
     """
     body: dict  # content of the certificate
     files: dict[str, str]  # name in the run -> SHA-256
     name: str = "cert.json"  # of the certificate's file
     hash: str = "0" * 64  # its SHA-256
+    promise: str = ""  # hash of the promise that it keeps; "": none was named
 
     @property
     def heading(self) -> str:
@@ -110,14 +114,15 @@ def _unrelated(body, tuner, files):
     if told.get("weights") != weights_hash(tuner.task, tuner.model):
         return "it is about other weights"
     if told.get("settings") != settings_hash(tuner): return "it is about another task or recipe"
-    named = body.get("files", {})
-    other = [name for name, h in files.items() if named.get(name, h) != h]
+    named = {name: h for name, h in body.get("files", {}).items() if name != "run"}  # no file
+    other = [name for name, h in named.items() if files.get(name) != h]
     return f"it is about another {other[0]}" if other else ""
 
 @checked
 def pack(
     certificate: str | Path,  # CERT.json
     run: str | Path,  # folder of the run that it is about
+    promise: str | Path | None = None,  # what was said before, see `certification/14_promise`
 ) -> Parcel:
     """Put a certificate and the files of its run together.
 
@@ -129,13 +134,23 @@ def pack(
         CERT.json
     run
         folder of the run that it is about
+    promise
+        what was said before, see `certification/14_promise`
     """
     path, run = Path(certificate).expanduser(), Path(run).expanduser()
     body = Certificate.load(path).body
     files = files_now(run)
     if wrong := _unrelated(body, FineTuner.load(run), files):
         raise DataError(f"{path} does not belong to {run}: {wrong}.")
-    return Parcel(body, files, path.name, sha256(path))
+    kept = "" if promise is None else _kept(promise, body)
+    return Parcel(body, files, path.name, sha256(path), kept)
+
+def _kept(promise, body):
+    "The hash of a promise, if this certificate keeps it."
+    found = read_promise(promise)
+    if wrong := promise_fits(found, terms_of(body)):
+        raise DataError(f"The certificate does not keep the promise {promise}: {wrong}.")
+    return found.hash
 
 # %% ../../nbs/certification/15_interchange.ipynb #784200b4
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -172,7 +187,7 @@ def certificate_statement(
         "findings": [f | {"says": sentence(f)} for f in body["findings"]],
         "books": body["ledger"], "rows": {"hash": body["fingerprints"].get("data", "")},
         "limits": LIMITS["manager"],
-        "certificate": _thing(parcel.name, parcel.hash),
+        "certificate": _thing(parcel.name, parcel.hash), "promise": parcel.promise or None,
     })
 
 # %% ../../nbs/certification/15_interchange.ipynb #b9615827

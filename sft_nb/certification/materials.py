@@ -20,14 +20,14 @@ from ..mistakes import SFTError, checked, needed, reason
 # %% ../../nbs/certification/15b_materials.ipynb #844c9b95
 def _interval(found):
     end = "lowerBound" if ">=" in found["part"] else "upperBound"
-    return {end: f"{found['bound']:.6g}"}
+    return {end: str(found["bound"])}  # every digit: a rounded bound may promise more than it holds
 
 def _metric(found):
     "A figure for the model card; a slice only where there is one."
     where = {} if found["slice"] is None else {"slice": str(found["slice"])}
     return {
         "type": found.get("promised") or found["part"].split()[0],
-        "value": f"{found['observed']:.6g}", **where,
+        "value": str(found["observed"]), **where,
         "confidenceInterval": _interval(found),
     }
 
@@ -52,6 +52,7 @@ def _said_beside(parcel):
         "verdict": parcel.heading, "claim": body["claim"], "reason": body["reason"],
         "confidence": f"{body['confidence']:g}", "certificate": body["digest"],
         "rows": body["fingerprints"].get("data", ""), "weights": body["fingerprints"]["weights"],
+        "promise": parcel.promise,
     }
     pairs = [*said.items(), *(("warning", w) for w in body["warnings"])]
     return [{"name": f"sft_nb:{name}", "value": value} for name, value in pairs if value]

@@ -134,6 +134,7 @@ def export_certificate(
     *,
     model: Path,  # folder of the run that it is about
     out: Path,  # folder to write to; that of the run is a good place, before it is signed
+    promise: Path | None = None,  # what `sft-nb promise` wrote, and this certificate keeps
     dataset: str = "",  # id of the rows on the Hugging Face Hub, OWNER/NAME, if they are there
     json_: bool = False,  # last line of output as JSON
 ) -> None:
@@ -149,12 +150,14 @@ def export_certificate(
         folder of the run that it is about
     out
         folder to write to; that of the run is a good place, before it is signed
+    promise
+        what `sft-nb promise` wrote, and this certificate keeps
     dataset
         id of the rows on the Hugging Face Hub, OWNER/NAME, if they are there
     json_
         last line of output as JSON
     """
-    parcel = pack(certificate, model)
+    parcel = pack(certificate, model, promise)
     files, out = _envelopes(parcel, dataset), out.expanduser()
     _room_for(out, files)
     for name, content in files.items():
