@@ -19,7 +19,7 @@ import sft_nb
 
 if TYPE_CHECKING:
     from sft_nb.certification.certificate import Certificate
-    from sft_nb.certification.claims import rows_needed
+    from sft_nb.certification.planning import rows_needed
     from sft_nb.certification.roles import Calibrate, Certify, judge
     from sft_nb.certification.seeds import over_seeds
     from sft_nb.certification.verification import verify

@@ -15,34 +15,75 @@ FOUND = {
     "slice": None,
     "observed": 0.83,
     "bound": 0.79,
+    "alone": 0.79,
     "holds": False,
     "finite": True,
-    "method": "exact",
-    "unit": "group",
+    "method": "exact binomial",
+    "unit": "film",
     "n": 100,
     "delta": 0.05,
     "needed": 160,
     "approximate": None,
+    "promised": "accuracy, averaged over films",
+    "rows": 0.81,
+}
+ABOUT = {
+    "title": "Film reviews",
+    "checkpoint": "minilm",
+    "base": "What the base checkpoint minilm has seen is unknown.",
+    "data": "certify.csv",
+    "author": "A. Author",
+    "check": "sft-nb verify CERT.json --model RUN --data ROWS",
+}
+ROWS = {
+    "n": 2,
+    "groups": 2,
+    "group": "film",
+    "columns": ["text", "label", "film"],
+    "hashes": ["ab" * 16, "cd" * 16],
+    "scores": [1.0, 0.0],
+    "confidence": [0.9, None],
+    "close": [],
+    "unit": "film",
+    "units": 2,
+    "unit_of": [0, 1],
+    "salt": "ef" * 16,
+}
+COMPARISON = {
+    "value": 0.2,
+    "low": 0.1,
+    "high": 0.3,
+    "p": 0.001,
+    "method": "exact McNemar test",
+    "smallest": 0.08,
+    "n": 300,
+    "units": 100,
+    "delta": 0.05,
 }
 BODY = {
-    "format": 1,
+    "format": 2,
     "verdict": "NOT CERTIFIED",
     "claim": "accuracy >= 0.8",
     "confidence": 0.95,
     "reason": "",
     "task": "text-classification",
-    "issued": "a day",
+    "about": ABOUT,
+    "issued": "2026-01-31",
+    "expires": None,
     "findings": [FOUND],
-    "rows": {"n": 300, "groups": 100, "group": "film", "close": []},
+    "rows": ROWS,
     "ledger": {"k": 1, "delta": 0.05, "total": 0.05},
+    "looks": {"same": 0, "others": 0, "grows": False},
     "warnings": ["3 near doubles"],
-    "doubles": {},
-    "shift": {},
-    "against": {},
-    "slices": {},
-    "sketch": {},
-    "fingerprints": {"data": "ab" * 32},
-    "versions": {"sft_nb": "0"},
+    "doubles": {"all rows": {"rows": 2, "score": 0.5}, "without any double": {"rows": 0,
+                                                                            "score": None}},
+    "shift": {"distance": 0.1, "p": 0.4, "unit": "film"},
+    "against": {"majority": COMPARISON},
+    "slices": {"label: fresh": {"rows": 2, "mean score": 0.5}},
+    "sketch": {"numbers": [[0.5] * 8, [-1.5] * 8], "groups": [0, 1]},
+    "files": {"model.safetensors": "ab" * 32, "settings": "cd" * 32},
+    "fingerprints": {name: "ab" * 32 for name in ("weights", "settings", "code", "data")},
+    "versions": {"sft_nb": "0.1"},
     "digest": "0" * 64,
 }
 
@@ -81,8 +122,8 @@ WRONG = {
     ),
     "without end": (changed("ledger", "total", to=float("inf")), "ledger.total should be number"),
     "another verdict": (changed("verdict", to="SPLENDID"), "verdict is 'SPLENDID'"),
-    "another format": (changed("format", to=2), "format is 2"),
-    "true for 1": (changed("format", to=True), "format is True"),
+    "another format": (changed("format", to=1), "format is 1"),
+    "true for a format": (changed("format", to=True), "format is True"),
     "a key less": (changed("rows", gone=True), "it has no 'rows'"),
     "a key less inside": (changed("findings", 0, "unit", gone=True), "findings[0] has no 'unit'"),
     "a key more": (changed("extra", to=1), "it has an unknown 'extra'"),
@@ -108,7 +149,7 @@ def test_a_misfit_is_a_sentence_with_its_place(case, tmp_path):
     if isinstance(body, dict):
         with pytest.raises(DataError) as e:
             Certificate.load(tmp_path / "c.json")
-        assert words in str(e.value) and "c.json is no certificate of format 1" in str(e.value)
+        assert words in str(e.value) and "c.json is no certificate of format 2" in str(e.value)
 
 
 @pytest.mark.parametrize(

@@ -9,40 +9,45 @@ selection has touched, that anybody can recompute.
 __all__ = ['Bound', 'cluster_bound', 'exact_bound', 'hb_bound', 'risk_bound', 'calibration_error',
            'fit_temperature', 'perfect_error', 'plot_reliability', 'temperature_of', 'SCHEMA',
            'Certificate', 'Verification', 'verify', 'parse_claim', 'plot_rows_needed',
-           'rows_needed', 'Comparison', 'against_baselines', 'compare', 'Behaviour', 'Slices',
-           'behave', 'direction', 'invariance', 'minimum', 'templates', 'worst_group',
-           'find_doubles', 'shift_test', 'Ledger', 'Calibrate', 'Certify', 'Refused', 'judge',
-           'Seeds', 'over_seeds', 'plot_seeds', 'candidates', 'learn_threshold', 'plot_coverage',
-           'risk_coverage', 'alpha_for', 'control_risk', 'missed', 'sets_of']
+           'rows_needed', 'chance_to_succeed', 'impossible', 'most_answered', 'Comparison',
+           'against_baselines', 'compare', 'Behaviour', 'Slices', 'behave', 'direction',
+           'invariance', 'minimum', 'templates', 'worst_group', 'find_doubles', 'shift_test',
+           'Ledger', 'Calibrate', 'Certify', 'Refused', 'judge', 'Seeds', 'over_seeds',
+           'plot_seeds', 'candidates', 'learn_threshold', 'plot_coverage', 'risk_coverage',
+           'alpha_for', 'control_risk', 'missed', 'sets_of']
 
 # %% ../../nbs/certification/99_certification.ipynb #97ce3629
-from .bounds import Bound, cluster_bound, exact_bound, hb_bound, risk_bound
+from .bounds import Bound, exact_bound, hb_bound
 from sft_nb.certification.calibration import (
     calibration_error, fit_temperature, perfect_error, plot_reliability, temperature_of,
 )
 from .certificate import Certificate
-from .claims import parse_claim, plot_rows_needed, rows_needed
 from .comparison import Comparison, against_baselines, compare
 from sft_nb.certification.groups import (
     Behaviour, Slices, behave, direction, invariance, minimum, templates, worst_group,
 )
+from .language import parse_claim
 from .overlap import find_doubles, shift_test
+from sft_nb.certification.planning import (
+    chance_to_succeed, impossible, plot_rows_needed, rows_needed,
+)
 from .provenance import Ledger
 from .roles import Calibrate, Certify, Refused, judge
 from .schema import SCHEMA
 from .seeds import Seeds, over_seeds, plot_seeds
 from sft_nb.certification.selective import (
-    candidates, learn_threshold, plot_coverage, risk_coverage,
+    candidates, learn_threshold, most_answered, plot_coverage, risk_coverage,
 )
 from .verification import Verification, verify
 from .sets import alpha_for, control_risk, missed, sets_of
+from .units import cluster_bound, risk_bound
 
 # %% ../../nbs/certification/99_certification.ipynb #08dfb923
 _all_ = [
     Bound, cluster_bound, exact_bound, hb_bound, risk_bound,
     calibration_error, fit_temperature, perfect_error, plot_reliability, temperature_of,
     SCHEMA, Certificate, Verification, verify, parse_claim, plot_rows_needed, rows_needed,
-    Comparison, against_baselines, compare,
+    chance_to_succeed, impossible, most_answered, Comparison, against_baselines, compare,
     Behaviour, Slices, behave, direction, invariance, minimum, templates, worst_group,
     find_doubles, shift_test, Ledger, Calibrate, Certify, Refused, judge,
     Seeds, over_seeds, plot_seeds, candidates, learn_threshold, plot_coverage, risk_coverage,

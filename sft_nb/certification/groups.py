@@ -12,23 +12,47 @@ __all__ = ['Slices', 'worst_group', 'Behaviour', 'invariance', 'direction', 'min
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
+from types import CodeType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from .bounds import one_per_group, risk_bound, rows_that_count
 from .provenance import digest
 from .roles import Certify, Refused, only
+from .units import risk_bound, unit_means, units_within
 from ..chance import rng_for
 from ..data.columns import records
 from ..mistakes import checked
 
 # %% ../../nbs/certification/13_groups.ipynb #e0773c79
-def _compiled(rule):
-    "What a rule does, as text and bytes."
+def _code(code):
+    "Compiled code, and that of the functions inside."
+    constants = [_code(c) if isinstance(c, CodeType) else _plain(c) for c in code.co_consts]
+    return f"{code.co_code.hex()} {constants} {code.co_names} {code.co_varnames}"
+
+def _plain(value):
+    "A value as text that is the same in every process."
+    if isinstance(value, (set, frozenset)): return f"{{{sorted(map(_plain, value))}}}"
+    if isinstance(value, dict): return f"{sorted((_plain(k), _plain(v)) for k, v in value.items())}"
+    if isinstance(value, (list, tuple)): return f"{[_plain(v) for v in value]}"
+    if isinstance(value, np.ndarray): return f"{value.dtype} {value.tolist()}"
+    if hasattr(value, "__code__"): return _compiled(value)
+    text = repr(value)
+    return f"a {type(value).__qualname__}" if " at 0x" in text else text
+
+def _compiled(rule, known=()):
+    "What a rule does, and everything that it reads, as text."
+    if not hasattr(rule, "__code__"): return _plain(getattr(rule, "__dict__", rule))
     code = rule.__code__
-    return code.co_code, repr(code.co_consts), repr(code.co_names)
+    if code in known: return "itself"
+    known = (*known, code)
+    cells = [cell.cell_contents for cell in rule.__closure__ or ()]
+    around = [rule.__globals__[name] for name in code.co_names if name in rule.__globals__]
+    values = [value for value in around if not isinstance(value, type(np))]
+    read = [rule.__defaults__, rule.__kwdefaults__, *cells, *values]
+    told = [_compiled(v, known) if hasattr(v, "__code__") else _plain(v) for v in read]
+    return f"{_code(code)} {told}"
 
 @dataclass(frozen=True)
 class Slices:
@@ -43,8 +67,8 @@ class Slices:
 
     @property
     def fingerprint(self) -> str:
-        "Of names and compiled rules, to be noted before the rows are opened."
-        parts = [(name, *_compiled(rule)) for name, rule in self.rules.items()]
+        "Of names, rules, and all that these hang on, to be noted before the rows are opened."
+        parts = [(name, _compiled(rule)) for name, rule in self.rules.items()]
         return digest(*chain.from_iterable(parts))[:16]
 
     @checked
@@ -77,11 +101,11 @@ def worst_group(
     certify: Certify,  # from `judge`
     slices: Slices,  # fixed before
     delta: float = 0.05,  # how often any of the bounds may fail
-) -> pd.DataFrame:  # a row per slice, worst bound first: n, risk, bound
+) -> pd.DataFrame:  # a row per slice, worst bound first: rows, n (units), risk, at most
     """Bounds on the risk in every slice that hold together.
 
-    With groups, one random row of each group within the slice counts. Raises Refused for rows of
-    another role, or an empty slice.
+    With groups, the mean over each group's rows within the slice counts. Raises Refused for rows
+    of another role, or an empty slice.
 
     Parameters
     ----------
@@ -95,7 +119,7 @@ def worst_group(
     Returns
     -------
     pd.DataFrame
-        a row per slice, worst bound first: n, risk, bound
+        a row per slice, worst bound first: rows, n (units), risk, at most
     """
     only(Certify, certify, "The worst group")
     out, found = {}, slices.members(certify.rows, certify.task.targets())
@@ -103,12 +127,11 @@ def worst_group(
         if not len(at):
             raise Refused(f"No row belongs to the slice {name!r}, so nothing can be said of it. "
                           "Leave it out, or collect such rows.")
-        if certify.groups is not None:
-            groups = [certify.groups[i] for i in at]
-            at = at[one_per_group(groups, "slice", name, *sorted(certify.hashes))]
-        bound = risk_bound(certify.losses[at], delta / len(found))
-        out[name] = {"n": bound.n, "risk": bound.mean, "at most": bound.value}
-    return pd.DataFrame(out).T.astype({"n": int}).sort_values("at most", ascending=False)
+        losses = unit_means(certify.losses, units_within(certify, at))
+        bound = risk_bound(losses, delta / len(found), certify.unit)
+        out[name] = {"rows": len(at), "n": bound.n, "risk": bound.mean, "at most": bound.value}
+    table = pd.DataFrame(out).T.astype({"rows": int, "n": int})
+    return table.sort_values("at most", ascending=False, kind="stable")
 
 # %% ../../nbs/certification/13_groups.ipynb #5c864b11
 @dataclass(frozen=True)
@@ -208,19 +231,34 @@ def templates(
     return [invariance(name, change, task.same) for name, change in task.harmless().items()]
 
 # %% ../../nbs/certification/13_groups.ipynb #8191e392
-def _occasions(certify, at):
-    "The judged rows at these positions, without their answers."
+def _occasions(certify):
+    "The judged rows, without their answers."
     inputs, targets = certify.task.inputs(), certify.task.targets()
-    plain = certify.rows.drop(columns=[c for c in targets if c not in inputs])
-    return list(records(plain.iloc[at]))
+    return list(records(certify.rows.drop(columns=[c for c in targets if c not in inputs])))
 
-def _failures(tuner, test, rows, before, seed):
-    "n booleans: does the test fail on a row?"
-    dice = (rng_for("behaviour", seed, test.name, i) for i in range(len(rows)))
-    changed = [test.change(dict(row), rng) for row, rng in zip(rows, dice, strict=True)]
-    after = tuner.predict([{c: row[c] for c in tuner.task.inputs()} for row in changed])
-    return np.array([not test.holds(b, a) for b, a in zip(before, after, strict=True)])
+def _cases(certify, test, rows, seed):
+    "Positions of the rows that a test changes, and what becomes of their questions."
+    asked = certify.task.inputs()
+    changed = {}
+    for i, (row, name) in enumerate(zip(rows, certify.hashes, strict=True)):
+        after = test.change(dict(row), rng_for("behaviour", seed, test.name, name))
+        question = {c: after[c] for c in asked}
+        if _differs(question, row): changed[i] = question
+    return np.array([*changed], dtype=int), [*changed.values()]
 
+def _differs(question, row):
+    return any(not np.array_equal(value, row[c]) for c, value in question.items())
+
+def _failed(tuner, test, certify, rows, seed):
+    "Positions of the cases, and n booleans: does the test fail on a row?"
+    cases, questions = _cases(certify, test, rows, seed)
+    bad = np.zeros(len(certify), dtype=bool)
+    if not len(cases): return cases, bad
+    for i, after in zip(cases, tuner.predict(questions), strict=True):
+        bad[i] = not test.holds(certify.predictions[i], after)
+    return cases, bad
+
+# %% ../../nbs/certification/13_groups.ipynb #769fdce8
 @checked
 def behave(
     tuner: Any,  # a FineTuner after fit
@@ -228,11 +266,11 @@ def behave(
     tests: list[Behaviour],  # fixed before
     delta: float = 0.05,  # how often any of the bounds may fail
     seed: int = 0,  # of the changes' dice
-) -> pd.DataFrame:  # a row per test: cases, failed, rate, at most
-    """Failure rates with exact bounds that hold together.
+) -> pd.DataFrame:  # a row per test: changed (rows), cases (units), failed (rows), rate, at most
+    """Failure rates, among rows that were changed, with bounds that hold together.
 
-    With groups, one random row of each counts. `attrs["failures"]` names the positions of the
-    failures of each test. Raises Refused for rows of another role.
+    With groups, the mean over each group's changed rows counts. `attrs["failures"]` names the
+    positions of the failures of each test. Raises Refused for rows of another role.
 
     Parameters
     ----------
@@ -250,18 +288,20 @@ def behave(
     Returns
     -------
     pd.DataFrame
-        a row per test: cases, failed, rate, at most
+        a row per test: changed (rows), cases (units), failed (rows), rate, at most
     """
     only(Certify, certify, "A test of behaviour")
-    at = rows_that_count(certify, "behaviour")
-    rows, before = _occasions(certify, at), [certify.predictions[i] for i in at]
-    out, failures = {}, {}
+    rows, out, failures = _occasions(certify), {}, {}
     for test in tests:
-        bad = _failures(tuner, test, rows, before, seed)
-        bound = risk_bound(bad.astype(float), delta / len(tests), "case")
-        failures[test.name] = at[bad].tolist()
-        out[test.name] = {"cases": len(bad), "failed": int(bad.sum()),
-                          "rate": bound.mean, "at most": bound.value}
-    table = pd.DataFrame(out).T.astype({"cases": int, "failed": int})
+        cases, bad = _failed(tuner, test, certify, rows, seed)
+        units = units_within(certify, cases)
+        rate, most = np.nan, 1.  # of no case, nothing is known
+        if units:
+            bound = risk_bound(unit_means(bad, units), delta / len(tests), "case")
+            rate, most = bound.mean, bound.value
+        failures[test.name] = np.flatnonzero(bad).tolist()
+        out[test.name] = {"changed": len(cases), "cases": len(units), "failed": int(bad.sum()),
+                          "rate": rate, "at most": most}
+    table = pd.DataFrame(out).T.astype({"changed": int, "cases": int, "failed": int})
     table.attrs["failures"] = failures
     return table

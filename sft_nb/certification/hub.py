@@ -19,8 +19,8 @@ from ..task import SFTError
 # %% ../../nbs/certification/15c_hub.ipynb #9e824872
 def _figure(name, found):
     "What a value is called: the name of the figure, with its slice."
-    figure = found.get("promised") or found["part"].split()[0]
-    return figure if found["slice"] is None else f"{figure} ({found['slice']})"
+    where = "" if found["slice"] is None else f" ({found['slice']})"
+    return f"{found['promised']}{where}"
 
 def notes(
     parcel: Parcel,  # from `pack`

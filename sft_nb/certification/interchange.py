@@ -9,17 +9,19 @@ __all__ = ['STATEMENT', 'CERTIFICATE', 'TEST_RESULT', 'SIGNATURE', 'INSIDE', 'Pa
            'pack', 'certificate_statement', 'result_statement', 'look_at_statement', 'sign']
 
 # %% ../../nbs/certification/15_interchange.ipynb #54429f64
+import datetime
 from dataclasses import dataclass
 from pathlib import Path
 
 from .certificate import Certificate
 from .promise import promise_fits, read_promise, terms_of
-from .provenance import digest, settings_hash, weights_hash
-from .report import LIMITS, is_certificate, sentence
+from .report import LIMITS, heading, is_certificate, sentence
 from .schema import canonical
+from .revocation import list_beside, why_revoked
 from ..files import regular, sha256, write_file
 from ..mistakes import checked, needed, reason
 from ..task import CheckpointError, DataError, SFTError
+from ..training.books import digest, settings_hash, weights_hash
 from ..training.saving import files_of
 from ..training.tuner import FineTuner
 
@@ -50,8 +52,7 @@ class Parcel:
     @property
     def heading(self) -> str:
         "The verdict, and whether there are warnings."
-        verdict, warned = self.body["verdict"], self.body["warnings"]
-        return f"{verdict}, with warnings" if warned else verdict
+        return heading(self.body)
 
     @property
     def refused(self) -> bool:
@@ -66,7 +67,7 @@ class Parcel:
 
     def about(
         self,
-        what: str,  # title, checkpoint, data, author, … or expires
+        what: str,  # title, checkpoint, base, data, author, check, expires
         otherwise: str = "",  # if the certificate does not say
     ) -> str:
         """What the certificate says of its surroundings, if it does.
@@ -74,12 +75,12 @@ class Parcel:
         Parameters
         ----------
         what
-            title, checkpoint, data, author, … or expires
+            title, checkpoint, base, data, author, check, expires
         otherwise
             if the certificate does not say
         """
-        said = self.body.get("about", {}) | {"expires": self.body.get("expires")}
-        return said.get(what) or otherwise
+        said = self.body["about"] | {"expires": self.body["expires"]}
+        return said[what] or otherwise
 
 # %% ../../nbs/certification/15_interchange.ipynb #89f73204
 def files_now(
@@ -114,7 +115,7 @@ def _unrelated(body, tuner, files):
     if told.get("weights") != weights_hash(tuner.task, tuner.model):
         return "it is about other weights"
     if told.get("settings") != settings_hash(tuner): return "it is about another task or recipe"
-    named = {name: h for name, h in body.get("files", {}).items() if name != "run"}  # no file
+    named = {name: h for name, h in body["files"].items() if name != "run"}  # that is no file
     other = [name for name, h in named.items() if files.get(name) != h]
     return f"it is about another {other[0]}" if other else ""
 
@@ -140,10 +141,18 @@ def pack(
     path, run = Path(certificate).expanduser(), Path(run).expanduser()
     body = Certificate.load(path).body
     files = files_now(run)
+    if over := _over(path, body): raise DataError(f"{path} {over}: it is not handed on.")
     if wrong := _unrelated(body, FineTuner.load(run), files):
         raise DataError(f"{path} does not belong to {run}: {wrong}.")
     kept = "" if promise is None else _kept(promise, body)
     return Parcel(body, files, path.name, sha256(path), kept)
+
+def _over(path, body):
+    "Why a certificate no longer stands, or nothing."
+    ends, book = body["expires"], list_beside(path)
+    if ends and ends < datetime.date.today().isoformat(): return f"expired on {ends}"
+    why = why_revoked(book, body["digest"]) if book.exists() else ""
+    return f"was {why.rstrip('.')}" if why else ""
 
 def _kept(promise, body):
     "The hash of a promise, if this certificate keeps it."

@@ -26,7 +26,7 @@ def _metric(found):
     "A figure for the model card; a slice only where there is one."
     where = {} if found["slice"] is None else {"slice": str(found["slice"])}
     return {
-        "type": found.get("promised") or found["part"].split()[0],
+        "type": found["promised"],
         "value": str(found["observed"]), **where,
         "confidenceInterval": _interval(found),
     }

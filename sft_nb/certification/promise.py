@@ -23,14 +23,15 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from .claims import parse_claim
 from .evidence import columns_of
-from .provenance import data_hash, settings_hash, weights_hash
+from .language import parse_claim
+from .provenance import data_hash
 from .roles import group_of
 from .schema import misfits
 from ..files import regular, write_file
 from ..mistakes import checked, reason, shown
 from ..task import DataError, Task
+from ..training.books import settings_hash, weights_hash
 from ..training.tuner import FineTuner
 
 # %% ../../nbs/certification/14_promise.ipynb #ba9dc7d9
@@ -127,7 +128,7 @@ def terms_of_rows(
                  "settings": settings_hash(tuner)}
     if not 0 < confidence < 1:
         raise DataError(f"confidence={confidence}: between 0 and 1, for instance 0.95.")
-    data = data_hash(rows, columns_of(task, group))
+    data = data_hash(rows, columns_of(task, group, claim))
     return Terms(_in_one_spelling(claim), confidence, data, group, **known)
 
 # %% ../../nbs/certification/14_promise.ipynb #4faa7076

@@ -4,10 +4,9 @@
 
 # %% auto #0
 __all__ = ['Refused', 'did_you_mean', 'linked_rows', 'Judged', 'Calibrate', 'Certify', 'only',
-           'refuse_seen', 'group_of', 'judge']
+           'refuse_seen', 'group_of', 'judge', 'base_history', 'is_training_table']
 
 # %% ../../nbs/certification/00_roles.ipynb #dac6cc0e
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -18,11 +17,13 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from ..data.hashes import row_hashes
+from ..data.hashes import question_hashes
 from ..evaluation.difference import group_rows
 from ..mistakes import checked, unfit
 from ..training.guards import usable
 from ..task import DataError, Prediction, SFTError, Task
+from ..training.saving import note_role, recall_roles
+from ..training.seen import SeenRows, history_of, seen_rows
 from ..training.tuner import FineTuner
 from ..words import how_many
 
@@ -97,6 +98,8 @@ class Judged:
         n fingerprints of the questions
     group
         column that the rows were split by
+    as_read
+        n fingerprints of what the model is given
     """
     role: ClassVar[str] = ""  # which rows these are
     task: Task  # knows how to score
@@ -106,6 +109,7 @@ class Judged:
     scores: np.ndarray  # n, in [0, 1]: `task.score`
     hashes: list[str]  # n fingerprints of the questions
     group: str | None = None  # column that the rows were split by
+    as_read: list[str] | None = None  # n fingerprints of what the model is given
 
     def __len__(self): return len(self.scores)
 
@@ -127,14 +131,17 @@ class Judged:
     @property
     def units(self) -> list[np.ndarray]:
         "u lists of positions: rows of one group, or with one question, count as one draw."
-        links = [self.hashes] if self.groups is None else [self.hashes, self.groups]
-        return linked_rows(*links)
+        return linked_rows(*self._same_question, *([self.groups] if self.group else []))
+
+    @property
+    def _same_question(self):
+        return [self.hashes] if self.as_read is None else [self.hashes, self.as_read]
 
     @property
     def unit(self) -> str:
         "What one draw is: the group, a question that stands in several rows, or a row."
         if self.group: return self.group
-        return "row" if len(set(self.hashes)) == len(self) else "question"
+        return "row" if len(linked_rows(*self._same_question)) == len(self) else "question"
 
     @property
     def confidence(self) -> np.ndarray:
@@ -174,69 +181,88 @@ def only(
 
 # %% ../../nbs/certification/00_roles.ipynb #dcc7ee3a
 _NO_LIST = (
-    "What this run has seen (rows.json) is no list of fingerprints for each role, so nobody "
-    "can tell whether these rows are new. Copy its folder again."
+    "What this run has seen is no list of rows for each role, so nobody can tell whether these "
+    "rows are new. Load its folder again."
 )
 _NO_TRAIN = ("This run does not say which rows it was trained on, so nobody can tell whether these "
              "are new. Train it with fit, or load a run that was saved by sft_nb.")
 
 @checked
 def refuse_seen(
-    tuner: FineTuner,  # with the hashes of what it has seen, by role
-    hashes: list[str],  # n fingerprints
-    role: str,  # what the rows are wanted for
+    tuner: FineTuner,  # with what it has seen, by role
+    asked: SeenRows,  # n rows
+    role: str,  # what they are wanted for
 ) -> None:
-    """Raise Refused if any of the rows has served another purpose in this run.
+    """Raise Refused if any of the rows, or of their groups, has served another purpose in this run.
 
     Parameters
     ----------
     tuner
-        with the hashes of what it has seen, by role
-    hashes
-        n fingerprints
+        with what it has seen, by role
+    asked
+        n rows
     role
-        what the rows are wanted for
+        what they are wanted for
     """
-    if unfit(tuner.seen, dict[str, list[str]]): raise DataError(_NO_LIST)
+    if unfit(tuner.seen, dict[str, SeenRows]): raise DataError(_NO_LIST)
     if not tuner.seen.get("train"): raise Refused(_NO_TRAIN)
-    asked, served = Counter(hashes), []
-    for other, seen in tuner.seen.items():
-        met = sum(asked[h] for h in asked.keys() & set(seen))
-        if other != role and met: served.append(f"{how_many(met, 'row')} served as {other}")
+    others = {name: rows for name, rows in tuner.seen.items() if name != role}
+    served = {f"{how_many(n, 'row')} served as {name}": n
+              for name, rows in others.items() if (n := rows.met(asked))}
     if served:
-        raise Refused(f"{' and '.join(served)} in this run, of {how_many(len(hashes), 'row')} that "
+        raise Refused(f"{' and '.join(served)} in this run, of {how_many(len(asked), 'row')} that "
                       f"were given for {role}. Take them out, or give rows that were kept aside.")
+    for name, rows in others.items():
+        if n := rows.shared(asked): raise Refused(_met_again(tuner, n, asked, name, role))
+
+def _met_again(tuner, n, asked, name, role):
+    column = tuner.notes.group
+    return (f"{how_many(n, 'group')} by {column} served as {name} in this run, of "
+            f"{len(asked.groups):,} that were given for {role}: their rows are no draw from new "
+            f"ones. Take them out, or give rows of another {column}.")
 
 # %% ../../nbs/certification/00_roles.ipynb #47947f03
+def _is_coarser(rows, noted, asked):
+    "Does every noted group lie within one asked group?"
+    return bool((rows.groupby(noted)[asked].nunique(dropna=False) == 1).all())
+
+def _filled(rows, column):
+    if column not in rows:
+        raise DataError(f"The rows have no column {column!r}, by which they were split: without "
+                        "it, nobody knows which rows belong together. Add it.")
+    missing = int(rows[column].isna().sum())
+    if missing:
+        raise DataError(f"{how_many(missing, 'row')} without {column}, by which the rows were "
+                        "split: fill it in.")
+    return column
+
 @checked
 def group_of(
     rows: pd.DataFrame,  # the table
-    tuner: FineTuner,  # may know from its split
-    group: str | None = None,  # a column; None: what `split` or the run noted
+    tuner: FineTuner,  # knows from its split
+    group: str | None = None,  # a column; None: what the run or `split` noted
 ) -> str | None:
     """The column whose values were kept on one side of the split.
 
-    Raises DataError if the rows lack it.
+    Raises DataError if the rows lack it, Refused for one that is finer than the run's.
 
     Parameters
     ----------
     rows
         the table
     tuner
-        may know from its split
+        knows from its split
     group
-        a column; None: what `split` or the run noted
+        a column; None: what the run or `split` noted
     """
-    found = group or rows.attrs.get("group") or tuner.notes.group
-    if found is None: return None
-    if found not in rows:
-        raise DataError(f"The rows have no column {found!r}, by which they were split: without "
-                        "it, nobody knows which rows belong together. Add it, or give group=.")
-    missing = int(rows[found].isna().sum())
-    if missing:
-        raise DataError(f"{how_many(missing, 'row')} without {found}, by which the rows were "
-                        "split: fill it in.")
-    return found
+    noted, asked = tuner.notes.group, group or rows.attrs.get("group")
+    if noted is None: return None if asked is None else _filled(rows, asked)
+    _filled(rows, noted)
+    if asked in (None, noted): return noted
+    if _is_coarser(rows, noted, _filled(rows, asked)): return asked
+    raise Refused(f"This run was split by {noted}, and rows of one {noted} stand in more than one "
+                  f"{asked}: counted by {asked}, they would pass for more draws than they are. "
+                  f"Leave group={asked!r} out.")
 
 # %% ../../nbs/certification/00_roles.ipynb #b95f8d4d
 @checked
@@ -272,12 +298,63 @@ def judge(
     """
     tuner._ready()
     usable(tuner.task, rows, kind.role)
-    group, hashes = group_of(rows, tuner, group), row_hashes(rows, tuner.task.inputs())
-    refuse_seen(tuner, hashes, kind.role)
+    group = group_of(rows, tuner, group)
+    recall_roles(tuner)
+    asked = seen_rows(tuner.task, rows, tuner.processor, tuner.notes.group)
+    refuse_seen(tuner, asked, kind.role)
     result = tuner.evaluate(rows, batch_size)
     answers = zip(result.predictions, result.targets, strict=True)
     scores = np.array([tuner.task.score(p, t) for p, t in answers], dtype=float)
-    old = tuner.seen.get(kind.role, [])
-    tuner.seen[kind.role] = [*old, *(h for h in hashes if h not in set(old))]
-    rows = rows.reset_index(drop=True)
-    return kind(tuner.task, rows, result.predictions, result.targets, scores, hashes, group)
+    note_role(tuner, kind.role, asked)
+    return kind(tuner.task, rows.reset_index(drop=True), result.predictions, result.targets,
+                scores, asked.questions, group, asked.as_read)
+
+# %% ../../nbs/certification/00_roles.ipynb #26694773
+@checked
+def base_history(
+    tuner: FineTuner,  # after `fit` or `load`
+) -> str:  # a sentence or two, for the page of a certificate
+    """What is known of the rows that the weights had seen before this run.
+
+    Parameters
+    ----------
+    tuner
+        after `fit` or `load`
+
+    Returns
+    -------
+    str
+        a sentence or two, for the page of a certificate
+    """
+    return history_of(tuner.notes.root or tuner.checkpoint, tuner.seen)
+
+# %% ../../nbs/certification/00_roles.ipynb #ef314adf
+@checked
+def is_training_table(
+    tuner: FineTuner,  # with what it has seen
+    train: pd.DataFrame,  # what somebody says it was trained on
+) -> str:  # a sentence on what does not fit; "" where all is well
+    """Are these the rows that the run was trained on, all of them and no others?
+
+    Parameters
+    ----------
+    tuner
+        with what it has seen
+    train
+        what somebody says it was trained on
+
+    Returns
+    -------
+    str
+        a sentence on what does not fit; "" where all is well
+    """
+    learned = set(tuner.seen["train"].questions)
+    lacking = [column for column in tuner.task.inputs() if column not in train]
+    if lacking: return f"train= has no column {lacking[0]!r}, so it is not what the run learned."
+    given = set(question_hashes(train, tuner.task.inputs()))
+    gone, foreign = len(learned - given), len(given - learned)
+    faults = [f"{how_many(gone, 'question')} of the run's {len(learned):,} missing"] if gone else []
+    if foreign: faults.append(f"{how_many(foreign, 'question')} that it was not trained on")
+    if not faults: return ""
+    return (f"train= is not the table that the run was trained on: {', and '.join(faults)}. "
+            "Give the one that fit was given.")

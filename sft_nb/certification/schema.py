@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from .report import VERDICTS, report_page, summary_html
-from ..mistakes import SFTError, checked, reason, shown
+from ..mistakes import SFTError, checked, reason, shown, unfit
 
 # %% ../../nbs/certification/07_schema.ipynb #a634a543
-FORMAT = 1
+FORMAT = 2
 
 def canonical(
     body: dict,  # content of a certificate
@@ -37,47 +37,85 @@ def canonical(
     return json.dumps(sealed, sort_keys=True, ensure_ascii=False, allow_nan=False)
 
 # %% ../../nbs/certification/07_schema.ipynb #86ea1676
+_LONGEST, _LARGEST = 10_000, 1e30  # characters of a text; size of a number
+
 def _kind(*types, **more): return {"type": list(types) if len(types) > 1 else types[0], **more}
 
-def _closed(properties):
-    "An object with just these properties, all of them."
-    return _kind("object", properties=properties, required=list(properties),
-                 additionalProperties=False)
+def _text(*or_null): return _kind("string", *or_null, maxLength=_LONGEST)
+def _number(*or_null): return _kind("number", *or_null, minimum=-_LARGEST, maximum=_LARGEST)
+def _share(most=1): return _kind("number", minimum=0, maximum=most)
+def _count(*or_null, least=0): return _kind("integer", *or_null, minimum=least, maximum=10**15)
+def _list(of): return _kind("array", items=of)
+def _hex(digits): return _kind("string", pattern=f"^[0-9a-f]{{{digits}}}$", maxLength=digits)
 
-_FOUND = {
-    "part": _kind("string"), "slice": _kind("string", "null"),
-    "observed": _kind("number"), "bound": _kind("number"),
-    "holds": _kind("boolean"), "finite": _kind("boolean"),
-    "method": _kind("string"), "unit": _kind("string"),
-    "n": _kind("integer"), "delta": _kind("number"),
-    "needed": _kind("integer", "null"), "approximate": _kind("number", "null"),
+def _date(*or_null):
+    return _kind("string", *or_null, pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$", maxLength=10)
+
+def _closed(properties, optional=()):
+    "An object with just these properties; all of them, but for the optional ones."
+    required = [name for name in properties if name not in optional]
+    return _kind("object", properties=properties, required=required, additionalProperties=False)
+
+def _or_nothing(properties):
+    "The same, or an empty object, where nothing was looked at."
+    required = {"required": list(properties)}
+    return {"if": {"minProperties": 1}, "then": required, **_closed(properties, properties)}
+
+def _named(of):
+    "An object whose names are free: under each of them stands this."
+    return _kind("object", propertyNames=_text(), additionalProperties=of)
+
+# %% ../../nbs/certification/07_schema.ipynb #db5886ca
+_ABOUT = {
+    "title": _text("null"), "checkpoint": _text(), "base": _text(), "data": _text("null"),
+    "author": _text("null"), "check": _text(),
 }
-_LEDGER = {
-    "k": _kind("integer", minimum=1), "delta": _kind("number"), "total": _kind("number"),
+_FOUND = {
+    "part": _text(), "slice": _text("null"), "observed": _number(), "bound": _number(),
+    "alone": _number(), "holds": _kind("boolean"), "finite": _kind("boolean"),
+    "method": _text(), "unit": _text(), "n": _count(), "delta": _share(),
+    "needed": _count("null"), "approximate": _number("null"), "promised": _text(),
+    "rows": _number("null"),
 }
 _ROWS = {
-    "n": _kind("integer"), "groups": _kind("integer", "null"), "group": _kind("string", "null"),
-    "columns": _kind("array"), "hashes": _kind("array"), "scores": _kind("array"),
-    "confidence": _kind("array"), "close": _kind("array"),
+    "n": _count(), "groups": _count("null"), "group": _text("null"), "columns": _list(_text()),
+    "hashes": _list(_hex(32)), "scores": _list(_share()), "confidence": _list(_number("null")),
+    "close": _list(_hex(32)), "unit": _text(), "units": _count(), "unit_of": _list(_count()),
+    "salt": _hex(32),
 }
+_LEDGER = {"k": _count(least=1), "delta": _share(), "total": _share(2)}
+_LOOKS = {"same": _count(), "others": _count(), "grows": _kind("boolean")}
+
+# %% ../../nbs/certification/07_schema.ipynb #3f4dc354
+_SHIFT = {"distance": _number(), "p": _share(), "unit": _text()}
+_COMPARISON = {
+    "value": _number(), "low": _number(), "high": _number(), "p": _share(), "method": _text(),
+    "smallest": _number(), "n": _count(), "units": _count(), "delta": _share(),
+}
+_SKETCH = {
+    "numbers": _list(_kind("array", items=_number(), minItems=8, maxItems=8)),
+    "groups": _kind("array", "null", items=_count()),
+}
+_PRINTS = dict.fromkeys(("weights", "settings", "code", "data"), _hex(64))
+_LIBRARIES = ("sft_nb", "torch", "transformers", "tokenizers", "numpy", "scikit-learn")
+_VERSIONS = dict.fromkeys(_LIBRARIES, _kind("string", maxLength=100))
 
 # %% ../../nbs/certification/07_schema.ipynb #b5058f27
 _ALL = {
-    "format": {"const": FORMAT},
-    "verdict": {"enum": list(VERDICTS)},
-    "claim": _kind("string"),
+    "format": {"const": FORMAT}, "verdict": {"enum": list(VERDICTS)}, "claim": _text(),
     "confidence": _kind("number", exclusiveMinimum=0, exclusiveMaximum=1),
-    "reason": _kind("string"),
-    "task": _kind("string"),
-    "issued": _kind("string"),
-    "findings": _kind("array", items=_closed(_FOUND)),
-    "rows": _kind("object", properties=_ROWS),
-    "ledger": _kind("object", properties=_LEDGER),
-    "warnings": _kind("array", items=_kind("string")),
-    **dict.fromkeys(("doubles", "shift", "against", "slices", "sketch"), _kind("object")),
-    "fingerprints": _kind("object", additionalProperties=_kind("string")),
-    "versions": _kind("object"),
-    "digest": _kind("string", pattern="^[0-9a-f]{64}$"),
+    "reason": _text(), "task": _text(), "about": _closed(_ABOUT),
+    "issued": _date(), "expires": _date("null"),
+    "findings": _list(_closed(_FOUND)), "rows": _or_nothing(_ROWS),
+    "ledger": _or_nothing(_LEDGER), "looks": _or_nothing(_LOOKS),
+    "warnings": _list(_text()),
+    "doubles": _named(_closed({"rows": _count(), "score": _number("null")})),
+    "shift": _or_nothing(_SHIFT), "against": _named(_closed(_COMPARISON)),
+    "slices": _named(_closed({"rows": _count(), "mean score": _share()})),
+    "sketch": _or_nothing(_SKETCH), "files": _named(_hex(64)),
+    "fingerprints": _closed(_PRINTS, optional=["data"]),
+    "versions": _closed(_VERSIONS, optional=_VERSIONS),
+    "digest": _hex(64),
 }
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 SCHEMA = {"$schema": _DIALECT, "title": "sft_nb certificate", **_closed(_ALL)}
@@ -88,23 +126,36 @@ def _is_count(checker, value): return isinstance(value, int) and not isinstance(
 def _is_number(checker, value):
     return _is_count(checker, value) or isinstance(value, float) and math.isfinite(value)
 
+def _is_text(checker, value): return not unfit(value, str)
+
 @cache
 def _validator():
     from jsonschema import Draft202012Validator, validators  # not at the top: slow to import
-    ours = {"number": _is_number, "integer": _is_count}
+    ours = {"number": _is_number, "integer": _is_count, "string": _is_text}
     kinds = Draft202012Validator.TYPE_CHECKER.redefine_many(ours)
     return validators.extend(Draft202012Validator, type_checker=kinds)
 
+# %% ../../nbs/certification/07_schema.ipynb #e1fffd66
 _LIMITS = {
     "minimum": "{} or more",
+    "maximum": "{} or less",
     "exclusiveMinimum": "more than {}",
     "exclusiveMaximum": "less than {}",
+    "maxLength": "{} characters or fewer",
+    "minItems": "{} or longer",
+    "maxItems": "{} or shorter",
     "pattern": "of the form {}",
 }
 
-def _misfit(error):  # sentences about an error of jsonschema
+def _place(error):
+    "Where a misfit stands: short and printable, whatever the names are."
     place = error.json_path.removeprefix("$").removeprefix(".") or "it"
-    wanted, value = error.validator_value, error.instance
+    return place if len(place) <= 80 and place.isprintable() else shown(place, 80)
+
+def _misfit(error):  # sentences about an error of jsonschema
+    place, wanted, value = _place(error), error.validator_value, error.instance
+    if "propertyNames" in error.schema_path:
+        return [f"{place} has a name that is too long, or cannot be written: {shown(value)}"]
     match error.validator:
         case "type": return [f"{place} should be {' or '.join(np.atleast_1d(wanted))}"]
         case "required": return [f"{place} has no {k!r}" for k in wanted if k not in value]
@@ -127,7 +178,10 @@ def misfits(
     schema
         what it should hold
     """
-    errors = _validator()(schema).iter_errors(body)
+    try:
+        errors = list(_validator()(schema).iter_errors(body))
+    except RecursionError:
+        return ["it is nested too deeply"]
     return list(dict.fromkeys(sentence for error in errors for sentence in _misfit(error)))
 
 # %% ../../nbs/certification/07_schema.ipynb #9643c8b3

@@ -14,18 +14,25 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from .bounds import rows_that_count
 from .roles import Calibrate, Refused, only
 from ..mistakes import checked
 from ..task import DataError
 
 # %% ../../nbs/certification/12_sets.ipynb #ef0af700
+_NO_NUMBER = "{} is not a number in {} of {:,} places: a probability is missing or broken."
+
+def _refuse_nan(values, what):
+    bad = int(np.isnan(values).sum())
+    if bad: raise DataError(_NO_NUMBER.format(what, bad, values.size))
+
 @checked
 def conformal_quantile(
     strangeness: np.ndarray,  # n, of calibrate rows
     alpha: float = 0.1,  # share of rows whose set may lack the right answer
+    units: list | None = None,  # arrays of positions, such as `Judged.units`; None: rows alone
 ) -> float:  # infinite if n is too small for alpha
-    """The ceil((n+1)(1-alpha))-th smallest strangeness (Papadopoulos and others, 2002).
+    """The ceil((n+1)(1-alpha))-th smallest strangeness (Papadopoulos and others, 2002); by units,
+    each of which weighs the same (Lee and others, 2023).
 
     Parameters
     ----------
@@ -33,15 +40,23 @@ def conformal_quantile(
         n, of calibrate rows
     alpha
         share of rows whose set may lack the right answer
+    units
+        arrays of positions, such as `Judged.units`; None: rows alone
 
     Returns
     -------
     float
         infinite if n is too small for alpha
     """
-    k = int(np.ceil((len(strangeness) + 1) * (1 - alpha) - 1e-9))
+    strangeness = np.asarray(strangeness, dtype=float)
+    _refuse_nan(strangeness, "Strangeness")
     if not 0 < alpha < 1: raise DataError(f"alpha={alpha}: between 0 and 1.")
-    return float(np.inf if k > len(strangeness) else np.sort(strangeness)[k - 1])
+    if units is None: units = list(np.arange(len(strangeness))[:, None])
+    at = np.concatenate([np.asarray(unit) for unit in units])
+    weights = np.repeat([1 / len(unit) for unit in units], [len(unit) for unit in units])
+    order = np.argsort(strangeness[at], kind="stable")
+    reached = np.cumsum(weights[order]) >= (len(units) + 1) * (1 - alpha) - 1e-9
+    return float(strangeness[at][order][reached.argmax()]) if reached.any() else np.inf
 
 @checked
 def prediction_sets(
@@ -62,6 +77,7 @@ def prediction_sets(
     np.ndarray
         n c: True for labels in the set
     """
+    _refuse_nan(np.asarray(probs, dtype=float), "A probability")
     return 1 - np.asarray(probs) <= quantile + 1e-12
 
 # %% ../../nbs/certification/12_sets.ipynb #7418551f
@@ -142,6 +158,9 @@ def control_risk(
         which setting: the strictest that keeps the promise
     """
     losses = np.asarray(losses, float)
+    if not ((losses >= 0) & (losses <= worst + 1e-12)).all():
+        raise DataError(f"Losses lie between {losses.min():g} and {losses.max():g}, and should lie "
+                        f"between 0 and worst={worst:g}: the promise hangs on the largest loss.")
     if (np.diff(losses, axis=1) > 1e-12).any():
         raise DataError("A row's loss rises from one setting to the next: order them from strict "
                         "to lenient, and take a loss that only falls.")
@@ -189,14 +208,17 @@ class Sets:
     alpha
         share of rows, on average, whose set lacks the right label
     n
-        calibrate rows
+        calibrate units: rows, or groups
     band
-        between which the true coverage lies in 90 % of draws of calibrate rows
+        between which the true coverage lies in 90 % of draws of calibrate rows; without ties, and
+        for units of one row (it is larger with ties, and groups vary less)
     """
     quantile: float  # the largest strangeness inside
     alpha: float  # share of rows, on average, whose set lacks the right label
-    n: int  # calibrate rows
-    band: tuple  # between which the true coverage lies in 90 % of draws of calibrate rows
+    n: int  # calibrate units: rows, or groups
+    # between which the true coverage lies in 90 % of draws of calibrate rows; without ties, and
+    # for units of one row (it is larger with ties, and groups vary less)
+    band: tuple
 
     def _members(self, probs):
         likeliest = sorted(probs, key=probs.get, reverse=True)
@@ -221,7 +243,7 @@ def sets_of(
     calibrate: Calibrate,  # from `judge`
     alpha: float = 0.1,  # share of rows whose set may lack the right label
 ) -> Sets:
-    """Split conformal prediction for a run. With groups, one random row of each counts.
+    """Split conformal prediction for a run. Each group weighs the same, with all of its rows.
 
     Raises Refused for rows of another role, or answers without probabilities.
 
@@ -233,12 +255,12 @@ def sets_of(
         share of rows whose set may lack the right label
     """
     only(Calibrate, calibrate, "The size of prediction sets")
-    at = rows_that_count(calibrate, "sets")
-    probs = [calibrate.predictions[i].probs for i in at]
-    truth = [str(calibrate.targets[i]) for i in at]
+    probs = [answer.probs for answer in calibrate.predictions]
+    truth = [str(target) for target in calibrate.targets]
     if any(not p or label not in p for p, label in zip(probs, truth, strict=True)):
         raise Refused(f"{calibrate.task.name} gives no probabilities of one label among several: "
                       "prediction sets need them.")
     strangeness = np.array([1 - p[label] for p, label in zip(probs, truth, strict=True)])
-    n = len(strangeness)
-    return Sets(conformal_quantile(strangeness, alpha), alpha, n, coverage_spread(n, alpha))
+    units = calibrate.units
+    quantile, n = conformal_quantile(strangeness, alpha, units), len(units)
+    return Sets(quantile, alpha, n, coverage_spread(n, alpha))

@@ -17,11 +17,11 @@ import pandas as pd
 
 from .. import telling
 from .inputs import may_write, outside_run, reader, say_json
-from ..data.hashes import row_hashes
 from ..data.table_writer import TABLE_WRITERS, write_csv, write_table
 from ..files import replacing
 from ..finding import task_class
 from ..task import DataError, Prediction, Task
+from ..training.seen import lasting, seen_rows
 from ..training.tuner import FineTuner
 
 # %% ../../nbs/commands/06_answering.ipynb #4ebb30fc
@@ -93,10 +93,10 @@ def evaluate(
     if out: outside_run(out, DATA=data)
     tuner = FineTuner.load(run, device=device)
     rows = reader(tuner.task, encoding, delimiter)(data)
-    used = {h for role in ("train", "valid") for h in tuner.seen.get(role, ())}
-    seen = used & set(row_hashes(rows, tuner.task.inputs()))
-    if seen:
-        telling.warn(f"{len(seen)} of these rows were used in training or selection; "
+    asked = seen_rows(tuner.task, rows, tuner.processor)
+    used = sum(known.met(asked) for known in lasting(tuner.seen).values())
+    if used:
+        telling.warn(f"{used} of these rows were used in training or selection; "
                      "the figures flatter.")
     result = tuner.evaluate(rows)
     if out: _save_result(result, out)

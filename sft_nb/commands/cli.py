@@ -36,6 +36,7 @@ COMMANDS = {
     "verify": "certifying:verify",
     "export-certificate": "publishing:export_certificate",
     "sign": "publishing:sign",
+    "revoke": "certifying:revoke",
     "demo": "demo:demo",
 }  # name -> module:function in `sft_nb.commands`
 GROUPS = {

@@ -15,14 +15,13 @@ from pathlib import Path
 from ..batches.ranks import ranks
 from .inputs import say_json
 from .learning_report import report_page
-from ..data.hashes import row_hashes
 from ..data.splitting import Splits, split
 from ..methods.agreement import RDrop
 from ..tasks.text.classification import TextClassification, film_reviews
 from ..training import checkpoints, saving
 from ..training.baselines import Ladder, ladder
 from ..training.recipe import Recipe
-from ..training.tuner import Notes
+from ..training.seen import seen_rows
 
 # %% ../../nbs/commands/08_demo.ipynb #6f15cf03
 DEMO = Recipe(  # chosen on valid: see methods/02_agreement
@@ -117,11 +116,13 @@ def run_demo(
     climb = ladder(task, *parts.roles.values(), "minilm", plan, rungs, tell=told)
     if why := _not_on_top(climb, len(parts.train)):
         tell(why)
-    climb.tuner.notes = Notes(
-        title="Film reviews: fresh or rotten", data="rotten-tomatoes",
+    tuner = climb.tuner
+    tuner.notes = replace(
+        tuner.notes, title="Film reviews: fresh or rotten", data="rotten-tomatoes",
         about="Snippets of film reviews (asset `rotten-tomatoes`), split by film.",
         certify={"n": climb.n, "metrics": climb.evaluations["fine-tuned"]})
-    climb.tuner.seen["certify"] = row_hashes(parts.certify, task.inputs())
+    tuner.seen["certify"] = seen_rows(
+        tuner.task, parts.certify, tuner.processor, tuner.notes.group)
     return climb, parts
 
 # %% ../../nbs/commands/08_demo.ipynb #9305e738

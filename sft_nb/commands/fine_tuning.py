@@ -8,7 +8,6 @@ about it.
 __all__ = ['KEPT', 'fine_tune']
 
 # %% ../../nbs/commands/05_fine_tuning.ipynb #4887806f
-import json
 import math
 import sys
 from contextlib import nullcontext
@@ -22,14 +21,15 @@ from .inputs import outside_run, reader, say_json
 from .learning_report import report_page
 from .recipes import make_methods, method_settings, prefix, read_recipe
 from .recipes import recipe_settings
-from ..data.checks import report
-from ..data.hashes import row_hashes
+from ..data.checks import check_columns, report
+from ..data.hashes import question_hashes
 from ..data.leaks import check_splits
 from ..data.splitting import Splits, split
 from ..data.table_writer import write_table
 from ..finding import task_class
 from ..task import DataError
 from ..training import checkpoints, saving
+from ..training.seen import read_seen, seen_rows
 from ..training.tuner import FineTuner
 
 # %% ../../nbs/commands/05_fine_tuning.ipynb #50e7acb8
@@ -48,6 +48,13 @@ def _unused(valid, certify, valid_size, certify_size):
             raise DataError(f"--{role}-size has no effect beside --{role}, which names the rows. "
                             "Leave one of them out.")
 
+def _grouped(rows, group):
+    "The table, which knows the column that somebody else has split by."
+    if group is not None:
+        report(check_columns(rows, [group]))
+        rows.attrs["group"] = group
+    return rows
+
 def _parts(read, data, valid, certify, group, valid_size, certify_size, seed):
     "Train, valid and certify rows, from files where given and split off otherwise."
     _unused(valid, certify, valid_size, certify_size)
@@ -57,7 +64,7 @@ def _parts(read, data, valid, certify, group, valid_size, certify_size, seed):
     unasked = 0 if valid else .2  # beside a file for valid, nothing is kept aside unasked
     for_certify = 0 if certify else _size(certify_size, unasked)
     if not (for_valid or for_certify):
-        return Splits(rows, given["valid"], given["certify"], seed, group)
+        return Splits(_grouped(rows, group), given["valid"], given["certify"], seed, group)
     drawn = split(rows, for_valid, for_certify, seed=seed, group=group)
     return replace(drawn, **{role: r for role, r in given.items() if r is not None})
 
@@ -246,12 +253,12 @@ def _changed(about, seen, job, parts, asked):
             yield _then_and_now(name, recipe.get(name), value)
     if job.name != task:
         yield f"task {task} then, {job.name} now"
-    elif seen.get("train") != row_hashes(parts.train, job.inputs()):
+    elif seen["train"].questions != question_hashes(parts.train, job.inputs()):
         yield "other training rows"
 
 def _nothing_to_do(out, about, job, parts, asked, json_):
     "A finished run, asked to go on: say so, or say that it is another one."
-    seen = json.loads((out.expanduser() / "rows.json").read_text(encoding="utf-8"))
+    seen = read_seen(out.expanduser())
     changed = "; ".join(_changed(about, seen, job, parts, asked))
     if changed:
         raise DataError(f"{out} holds a finished run, and not this one: {changed}. "
@@ -262,7 +269,7 @@ def _nothing_to_do(out, about, job, parts, asked, json_):
 
 def _summary(out, seen, history, epoch):
     "What --json says of a run."
-    sizes = {role: len(hashes) for role, hashes in seen.items()}
+    sizes = {role: len(rows) for role, rows in seen.items()}
     valid = _numbers(history["epochs"][epoch - 1])
     return {
         "out": str(out), "n": sizes, "valid": valid,
@@ -273,9 +280,9 @@ def _summary(out, seen, history, epoch):
 def _keep(tuner, parts, out, overwrite, split_off, json_):
     "Save a finished run and say where."
     if parts.certify is not None:
-        tuner.seen["certify"] = row_hashes(parts.certify, tuner.task.inputs())
+        tuner.seen["certify"] = seen_rows(
+            tuner.task, parts.certify, tuner.processor, tuner.notes.group)
     tuner.notes.about = f"{len(parts.train):,} training rows of the user."
-    tuner.notes.group = parts.group
     result = tuner.evaluate(parts.valid) if parts.valid is not None else None
     def beside(folder):
         _beside(folder, tuner, parts, split_off, result)

@@ -87,7 +87,7 @@ def put_together(
     return {"value": v}[kind]  # any other kind is a KeyError
 
 # %% ../../nbs/training/08_checkpoints.ipynb #017fabb2
-FORMAT = 1  # of checkpoint folders and saved runs
+FORMAT = 2  # of checkpoint folders and saved runs
 
 # %% ../../nbs/training/08_checkpoints.ipynb #8a99166c
 def _in_memory_of_their_own(tensors):

@@ -21,7 +21,7 @@ from torch import nn
 from ..evaluation import judging
 from ..batches.batching import Examples, cut
 from ..data.checks import report
-from ..data.hashes import row_hashes
+from ..data.hashes import question_hashes, row_hashes
 from ..words import name_rows
 from ..batches.frozen import still_parts
 from sft_nb.training.gradient import (
@@ -35,6 +35,7 @@ from ..models.tokenizers import check_unknown
 from ..batches.packing import packer
 from ..batches.ranks import add_up, on_any_rank, share
 from .recipe import Method, Recipe, rate_factor
+from .seen import EARLIER, RANDOM, Past, SeenRows, earlier, past_of, seen_rows
 from .selection import Position, learned_nothing, without_learning
 from ..speed.quicken import SHORTCUTS, Quick, quicken
 from ..chance import derive_seed
@@ -63,8 +64,14 @@ class Run:
         where the model runs
     shortcuts
         what an update may leave out
+    inherited
+        what the weights have seen, where somebody knows more than the checkpoint's folder
+    past
+        of the checkpoint
+    group
+        the column that the training rows were split by
     seen
-        role -> hashes of its rows' inputs
+        role -> its rows, known again
     fingerprint
         role -> a number of all its rows
     model
@@ -103,8 +110,12 @@ class Run:
     valid: pd.DataFrame | None = None  # rows to select the epoch with
     device: torch.device = torch.device("cpu")  # where the model runs
     shortcuts: Sequence[str] = tuple(SHORTCUTS)  # what an update may leave out
+    # what the weights have seen, where somebody knows more than the checkpoint's folder
+    inherited: dict[str, SeenRows] = field(default_factory=dict)
     # learn
-    seen: dict[str, list[str]] = field(default_factory=dict)  # role -> hashes of its rows' inputs
+    past: Past = Past("", {})  # of the checkpoint
+    group: str | None = None  # the column that the training rows were split by
+    seen: dict[str, SeenRows] = field(default_factory=dict)  # role -> its rows, known again
     fingerprint: dict[str, int] = field(default_factory=dict)  # role -> a number of all its rows
     # build, prepare
     model: nn.Module | None = None
@@ -145,11 +156,23 @@ class Run:
         Run
             itself
         """
+        self.look_back()
         self.learn()
         self.build()
         self.prepare()
         self.make_plan()
         return self
+
+    def look_back(self) -> None:
+        "What the weights have seen, and by what the rows were split. Raises CheckpointError."
+        self.past = Past(RANDOM, {}) if self.recipe.fresh else self._before()
+        table = self.train if isinstance(self.train, pd.DataFrame) else pd.DataFrame()
+        known = (table.attrs.get("group"), self.past.group)
+        self.group = next((column for column in known if column in table), None)
+
+    def _before(self):
+        past = past_of(self.checkpoint)
+        return replace(past, seen=earlier(past.seen, self.inherited))
 
     def learn(self) -> None:
         "Check the rows, and let the task learn from those to train on. Raises DataError."
@@ -164,13 +187,19 @@ class Run:
 
     def _look_at(self, task, rows, role):
         usable(task, rows, role)
-        self.seen[role] = row_hashes(rows, task.inputs())
         everything = row_hashes(rows, [*task.inputs(), *task.targets()])
         self.fingerprint[role] = derive_seed(*everything)
-        both = len({*self.seen[role]} & {*self.seen["train"]})
-        if role != "train" and both:
-            warn(f"{both} of {len(rows)} {role} rows also stand in train; "
-                 "their figures will look better than they are.")
+        if role != "train": self._warn_of_doubles(task, rows, role)
+
+    def _warn_of_doubles(self, task, rows, role):
+        "Whoever chooses by rows that were learned from, chooses what has learned them by heart."
+        asked, before = question_hashes(rows, task.inputs()), self.past.seen.get("train" + EARLIER)
+        places = {"train": question_hashes(self.train, task.inputs())}
+        if before: places["train" + EARLIER] = before.questions
+        for place, known in places.items():
+            if both := len(set(asked) & set(known)):
+                warn(f"{both} of {len(rows)} {role} rows also stand in {place}; "
+                     "their figures will look better than they are.")
 
     def build(self) -> None:
         "Model and processor from the checkpoint, and the recipe's sizes."
@@ -192,6 +221,15 @@ class Run:
         report([*lengths, *self._unknown()])
         if self.valid is not None and self.task.free_text:
             self.task.encode_all(self.valid, self.processor)  # refuses what is too long
+        self._take_note()
+
+    def _take_note(self):
+        "Which rows this run sees: a certificate will want to know."
+        def noted(rows, examples=None):
+            return seen_rows(self.task, rows, self.processor, self.group, examples)
+        self.seen = {"train": noted(self.train, self.examples.plain)}
+        if self.valid is not None: self.seen["valid"] = noted(self.valid)
+        self.seen |= self.past.seen
 
     def _unknown(self):
         "What the tokenizer makes of about 2,000 of the rows."
@@ -445,8 +483,13 @@ class Run:
             plain data
         """
         return {"recipe": self.plan.to_dict(), "checkpoint": self.checkpoint,
-                "task": self.task.to_dict(), "rows": self.fingerprint,
+                "task": self.task.to_dict(), "rows": self.fingerprint | self._inheritance(),
                 "surroundings": surroundings(self.device, self.recipe.precision)}
+
+    def _inheritance(self):
+        "A number of the rows that the weights had learned before."
+        before = self.past.seen.get("train" + EARLIER)
+        return {"train" + EARLIER: derive_seed(*sorted(set(before.questions)))} if before else {}
 
     def state_dict(self) -> dict:  # tensors and plain values
         """Everything that a resumed run needs.

@@ -6,11 +6,12 @@ its place by accident.
 
 # %% auto #0
 __all__ = ['CARD', 'model_card', 'files_of', 'finished', 'may_replace', 'save_run', 'write_json',
-           'rewrite', 'about', 'read_run']
+           'rewrite', 'about', 'read_run', 'recall_roles', 'note_role']
 
 # %% ../../nbs/training/09_saving.ipynb #7c550291
 import json, os, shutil
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
@@ -28,8 +29,9 @@ from ..finding import task_from_dict
 from ..task import CheckpointError, TrainingError
 from ..batches.ranks import ranks
 from .recipe import Recipe
-from ..telling import in_code, in_markdown
+from ..telling import in_code, in_markdown, warn
 from .guards import versions
+from .seen import SeenRows, lasting, read_seen, seen_to_text
 from .selection import Position
 from .tuner import FineTuner, Notes
 from .watching import History
@@ -253,6 +255,7 @@ def _save(tuner, folder, overwrite, beside, forget):
     try:
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir()
+        _recall(tuner, folder)
         files = _stage(tuner, staged, beside)
         old = may_replace(folder, files, overwrite or _nothing_lost(tuner, folder, files))
         gone = sorted(set(old) - set(files))
@@ -273,7 +276,7 @@ def _stage(tuner, folder, beside):
         save_weights(tuner.model, tuner.processor, folder)
     tuner.notes.reading = reading or tuner.notes.reading
     model_card(tuner).save(folder / "README.md")
-    (folder / "rows.json").write_text(json.dumps(tuner.seen), encoding="utf-8")
+    (folder / "rows.json").write_text(seen_to_text(tuner.seen), encoding="utf-8")
     if beside: beside(folder)
     paths = [f for f in sorted(folder.rglob("*")) if f.is_file()]
     files = {f.relative_to(folder).as_posix(): sha256(f) for f in paths}
@@ -356,7 +359,7 @@ def about(
 # %% ../../nbs/training/09_saving.ipynb #bcc8f2eb
 def read_run(
     folder: Path,  # what `save` wrote
-) -> tuple:  # task, model, processor, what sft_nb.json says, hashes of the rows by role
+) -> tuple:  # task, model, processor, what sft_nb.json says, the rows it has seen by role
     """What `FineTuner.load` puts into a tuner. Raises CheckpointError for a folder that is none.
 
     Parameters
@@ -367,7 +370,7 @@ def read_run(
     Returns
     -------
     tuple
-        task, model, processor, what sft_nb.json says, hashes of the rows by role
+        task, model, processor, what sft_nb.json says, the rows it has seen by role
     """
     if not folder.is_dir():
         raise CheckpointError(f"There is no folder {folder}. "
@@ -404,9 +407,72 @@ def _told(folder):
         recipe = {k: v for k, v in told["recipe"].items() if k != "methods"}
         read = {"recipe": Recipe(**recipe), "history": History(**told["history"]),
                 "position": Position(**told["position"]), "notes": Notes(**told["notes"])}
-        seen = json.loads((folder / "rows.json").read_text(encoding="utf-8"))
-        return task_from_dict(told["task"]), told | read, seen
+        return task_from_dict(told["task"]), told | read, read_seen(folder)
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as e:
         raise CheckpointError(
-            f"{folder}/sft_nb.json or rows.json cannot be read ({type(e).__name__}: {e}). "
+            f"{folder}/sft_nb.json cannot be read ({type(e).__name__}: {e}). "
             "Copy the folder again, or save the run again.") from e
+
+# %% ../../nbs/training/09_saving.ipynb #3629aef9
+def _noted(tuner, folder):
+    "What the folder remembers, if it holds the run that this tuner is."
+    if not (folder / "rows.json").is_file(): return {}
+    there = read_seen(folder)
+    return there if lasting(there) == lasting(tuner.seen) else {}
+
+def _recall(tuner, folder):
+    "Take over the roles that somebody else has noted in the folder of this run."
+    there = _noted(tuner, folder)
+    for role in there.keys() - lasting(there).keys():
+        tuner.seen[role] = there[role].with_more(tuner.seen.get(role, there[role]))
+
+def _note_in(tuner, folder):
+    with held(folder, wait=60):
+        _recall(tuner, folder)
+        if _noted(tuner, folder) in ({}, tuner.seen): return
+        rewrite(folder, "rows.json", seen_to_text(tuner.seen))
+
+def _homes(tuner):
+    "The folders that the run lives in: loaded from, saved to."
+    saved = Path(tuner.home[0]) if tuner.home else None
+    return {folder for folder in (tuner.folder, saved) if folder and folder.is_dir()}
+
+def recall_roles(
+    tuner: FineTuner,  # after `fit` or `load`
+) -> None:
+    """Know what others have noted, meanwhile, in the folders that the run lives in.
+
+    Parameters
+    ----------
+    tuner
+        after `fit` or `load`
+    """
+    for folder in _homes(tuner):
+        with suppress(CheckpointError):  # what cannot be read is no memory of ours
+            _recall(tuner, folder)
+
+def note_role(
+    tuner: FineTuner,  # after `fit` or `load`
+    role: str,  # "calibrate" or "certify"
+    rows: SeenRows,  # that have served in it
+) -> None:
+    """Remember what rows were used for, also in the folders that the run lives in.
+
+    Parameters
+    ----------
+    tuner
+        after `fit` or `load`
+    role
+        "calibrate" or "certify"
+    rows
+        that have served in it
+    """
+    old = tuner.seen.get(role)
+    tuner.seen[role] = old.with_more(rows) if old else rows
+    if not ranks().is_main_process: return
+    for folder in _homes(tuner):
+        try:
+            _note_in(tuner, folder)
+        except (OSError, CheckpointError) as e:
+            warn(f"{folder} does not remember that these rows served as {role} ({reason(e)}): "
+                 "do not use them for anything else.")

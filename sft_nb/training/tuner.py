@@ -18,12 +18,14 @@ from torch import nn
 
 from ..evaluation import judging
 from ..evaluation.judging import Evaluation
+from .books import enter_look
 from .gradient import pick_device
 from ..mistakes import checked, shown
 from ..batches.ranks import one_voice, ranks
 from .recipe import Recipe
 from .guards import usable
 from .run import Run
+from .seen import SeenRows
 from .selection import Position
 from ..speed.quicken import SHORTCUTS
 from ..data.table_reader import TABLE_READERS
@@ -46,10 +48,14 @@ class Notes:
         the rows, in words; by whoever trains
     data
         the asset that they come from; by whoever trains
+    author
+        who answers for the model; by whoever trains
     base_model
         the checkpoint's name on a hub; by whoever trains
     group
-        the column that rows were split by; by whoever splits
+        the column that rows were split by; by `fit`, whose table knows
+    root
+        the checkpoint that the first of its runs began with; by `fit`
     certify
         n and metrics on rows kept aside; by whoever climbs the ladder
     reading
@@ -60,8 +66,10 @@ class Notes:
     title: str | None = None  # of the model card; by whoever trains
     about: str | None = None  # the rows, in words; by whoever trains
     data: str | None = None  # the asset that they come from; by whoever trains
+    author: str | None = None  # who answers for the model; by whoever trains
     base_model: str | None = None  # the checkpoint's name on a hub; by whoever trains
-    group: str | None = None  # the column that rows were split by; by whoever splits
+    group: str | None = None  # the column that rows were split by; by `fit`, whose table knows
+    root: str | None = None  # the checkpoint that the first of its runs began with; by `fit`
     certify: dict | None = None  # n and metrics on rows kept aside; by whoever climbs the ladder
     reading: str | None = None  # how to read the folder without us; by `save`
     abstain: dict | None = None  # threshold and promise; by `abstain_above`
@@ -110,7 +118,7 @@ class FineTuner:
         self.processor: Any = None
         self.history = History()
         self.position = Position()  # where the run ended
-        self.seen: dict[str, list[str]] = {}  # role -> hashes of its rows
+        self.seen: dict[str, SeenRows] = {}  # role -> its rows, known again
         self.notes = Notes()
         self.run: Run | None = None  # the run behind it; None for a loaded one
         self.interrupted = False  # was the last fit asked to stop?
@@ -151,7 +159,9 @@ class FineTuner:
         with one_voice(), ONE_AT_A_TIME:
             watching = self._listeners(resume, listeners)
             start = str(self.folder or self.checkpoint)  # a loaded run goes on from its own weights
-            run = Run(self.task, start, self.recipe, train, valid, self.device, self.shortcuts)
+            known = self.seen if self.folder else {}  # the run that it goes on from
+            run = Run(
+                self.task, start, self.recipe, train, valid, self.device, self.shortcuts, known)
             run.prepared()
             try:
                 run.go(watching)
@@ -187,7 +197,7 @@ class FineTuner:
         self.history = run.history
         self.position = run.position
         self.seen = run.seen
-        self.notes = Notes()
+        self.notes = Notes(group=run.group, root=run.past.root)
         self.run = run
         self.folder = None
 
@@ -207,6 +217,7 @@ class FineTuner:
         batch_size: int = 64,  # rows at a time; does not change the figures
     ) -> Evaluation:
         """Loss, metrics and predictions on rows with targets.
+        On rows that the run has not learned from, this is a look, and is entered in your books.
 
         Parameters
         ----------
@@ -217,8 +228,10 @@ class FineTuner:
         """
         self._ready()
         usable(self.task, rows, "evaluation")
-        return judging.evaluate(self.task, self.model, self.processor, rows,
-                                batch_size=batch_size, device=self.device)
+        result = judging.evaluate(self.task, self.model, self.processor, rows,
+                                  batch_size=batch_size, device=self.device)
+        enter_look(self, rows)
+        return result
 
     @checked
     def predict(
@@ -347,8 +360,11 @@ class FineTuner:
         valid: pd.DataFrame | None = None,  # for `against`: to tune the baselines
         against: tuple = (),  # rungs of the ladder to compare with, such as ("majority", "tfidf")
         slices: tuple = (),  # columns whose slices are reported, beside what the claim asks
-        # the file of the books; None: one in the user's own folder
+        # the file of the books; None: your own (see `training.books`)
         ledger: str | Path | None = None,
+        expires: str | None = None,  # a date, such as "2027-01-01"; None: never
+        grows: bool = False,  # will more rows be added, to ask again? Say so before the first time
+        promise: str | Path | None = None,  # a file that says beforehand what would be claimed
     ) -> "Certificate":
         """Test a claim on rows that nothing has touched.
         Raises DataError for a claim or confidence that is none; everything else is a verdict.
@@ -372,12 +388,19 @@ class FineTuner:
         slices
             columns whose slices are reported, beside what the claim asks
         ledger
-            the file of the books; None: one in the user's own folder
+            the file of the books; None: your own (see `training.books`)
+        expires
+            a date, such as "2027-01-01"; None: never
+        grows
+            will more rows be added, to ask again? Say so before the first time
+        promise
+            a file that says beforehand what would be claimed
         """
-        from sft_nb.certification.certificate import issue
+        from sft_nb.certification.certificate import Question, issue
         self._ready()
         if train is None and self.run is not None: train = self.run.train
-        return issue(self, rows, claim, confidence, group, train, valid, against, slices, ledger)
+        asked = Question(claim, confidence, group, against, slices, expires, grows, promise)
+        return issue(self, rows, asked, train, valid, ledger)
 
     @checked
     def search_learning_rate(
