@@ -265,7 +265,7 @@ HEAVY = {
         verify,
         dict(
             certificate=t.folder / "c.json", tuner=t.tuner, rows=t.data.certify, train=None,
-            valid=None, report=None,
+            valid=None, report=None, revoked=None,
         ),
     ),
     "ladder": lambda t: (

@@ -330,7 +330,7 @@ def issued(tiny, tmp_path_factory):
     recipe = Recipe(epochs=2, learning_rate=1e-3, batch_size=8, precision="fp32")
     tuner = FineTuner(TextClassification(), tiny("bert"), recipe).fit(data.train, data.valid)
     certificate = tuner.certify(
-        data.certify, "accuracy >= 0.2", slices=("label",), against=("majority",),
+        data.certify, "accuracy >= 0.2 and score >= 0.1", slices=("label",), against=("majority",),
         valid=data.valid, ledger=folder / "ledger.json",
     )
     assert certificate.body["findings"], certificate
@@ -360,19 +360,26 @@ def test_what_needs_rows_is_named_without_them(issued):
     assert issued.check(valid=None)["against"] == Field("not checked", "needs valid")
 
 
+INVENTED = {  # what stands there instead
+    ("issued",): "2020-01-31",
+    ("expires",): "2999-12-31",
+    ("warnings",): ["all is well"],
+    ("about", "title"): "Notified Body 0123",
+    ("about", "data"): "Notified Body 0123",
+    ("about", "author"): "Notified Body 0123",
+}
+
+
 def other_value(path, value):
     "Another value of the same kind, where the form allows one."
+    if path in INVENTED: return INVENTED[path]
+    if path == ("claim",): return value.replace("0.2", "0.21")
     match value:
         case bool(): return not value
         case int(): return value + 1
         case float(): return value + .01 if value < .5 else value - .01
-        case str() if path[-1] == "issued": return "2020-01-31"
         case str() if re.fullmatch("[0-9a-f]{32}|[0-9a-f]{64}", value): return value[::-1]
-        case str() if path[0] == "claim": return "accuracy >= 0.21"
         case str(): return f"{value} !"
-        case None if path == ("expires",): return "2999-12-31"
-        case None if path[0] == "about": return "Notified Body 0123"
-        case list() if path == ("warnings",): return ["all is well"]
     return value
 
 
@@ -396,12 +403,12 @@ def field_of(found, path):
 @pytest.fixture(scope="module")
 def places(issued):
     found = some(leaves(issued.body))
-    assert len(found) >= 100, len(found)
+    assert 100 <= len(found) <= 115, len(found)
     return found
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["as it is", "hashed again"])
-@pytest.mark.parametrize("i", range(140))
+@pytest.mark.parametrize("i", range(115))
 def test_a_single_change_is_false_or_named_as_not_checked(issued, places, i, again):
     if i >= len(places): pytest.skip("fewer places")
     path, body = places[i], deepcopy(issued.body)
@@ -558,6 +565,9 @@ def test_a_refusal_is_checked_by_asking_again(issued, tmp_path):
     tuner, rows = FineTuner.load(issued.run), issued.data.train
     refusal = tuner.certify(rows, "accuracy >= 0.2", ledger=tmp_path / "l.json")
     assert refusal.verdict == "REFUSED"
+    assert f"rows with the fingerprint {refusal.body['fingerprints']['data']}" in body_of(
+        report_page(refusal.body))
+    assert not verify(refusal, issued.tuner, rows.iloc[1:]).ok
     found = verify(refusal, issued.tuner, rows)
     assert found.ok and str(found).startswith("VERIFIED the refusal"), found
     for change in (dict(reason="a whim"), dict(claim="accuracy >= 0.2 and"),
@@ -577,7 +587,7 @@ def at_prompt(issued, out, *more):
     "claim, require, code",
     [
         ("accuracy >= 0.2", "CERTIFIED", 0), ("accuracy >= 0.2", "ESTIMATED", 0),
-        ("accuracy >= 0.99", "CERTIFIED", 1), ("accuracy >= 0.99", None, 1),
+        ("accuracy >= 0.9", "CERTIFIED", 1), ("accuracy >= 0.9", None, 1),
     ],
 )
 def test_a_gate(issued, sft, tmp_path, claim, require, code):

@@ -12,8 +12,8 @@ from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_
 from huggingface_hub.repocard_data import eval_results_to_model_index
 import yaml
 
+from .findings import sentence
 from .interchange import Parcel
-from .report import sentence
 from ..task import SFTError
 
 # %% ../../nbs/certification/15c_hub.ipynb #9e824872

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .certificate import Certificate
+from .findings import sentence
 from .promise import promise_fits, read_promise, terms_of
-from .report import LIMITS, heading, is_certificate, sentence
+from .report import LIMITS, heading, is_certificate
 from .schema import canonical
 from .revocation import list_beside, why_revoked
 from ..files import regular, sha256, write_file

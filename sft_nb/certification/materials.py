@@ -13,8 +13,9 @@ import re
 import uuid
 
 import sft_nb
+from .findings import sentence
 from .interchange import Parcel
-from .report import LIMITS, sentence
+from .report import LIMITS
 from ..mistakes import SFTError, checked, needed, reason
 
 # %% ../../nbs/certification/15b_materials.ipynb #844c9b95

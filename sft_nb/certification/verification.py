@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from .certificate import Certificate, about_model, ask
+from .certificate import Certificate, about_model, ask, refused_rows
 from sft_nb.certification.evidence import (
     answers_of, columns_of, compared_with, look_around, look_at_features, mean_scores,
 )
@@ -346,7 +346,8 @@ _EMPTY = ("findings", "rows", "ledger", "warnings", "doubles", "shift", "against
 
 def _refusal(body, tuner, rows):
     task = _right_if(body["task"] == tuner.task.name, f"the task is {tuner.task.name}")
-    data = _open("rows that are refused have no check of their own")
+    told, here = body["fingerprints"].get("data"), refused_rows(tuner, rows).get("data")
+    data = _right_if(told == here, "these are other rows")
     found = {"task": task, "fingerprints.data": data, "looks": _open(_BOOKS)}
     found |= {name: _right_if(not body[name], f"a refusal has no {name}") for name in _EMPTY}
     try:

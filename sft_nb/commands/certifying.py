@@ -14,7 +14,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from ..certification.certificate import Certificate
-from ..certification.report import heading, is_certificate, is_page, sentence
+from ..certification.findings import sentence
+from ..certification.report import heading, is_certificate, is_page
 from ..certification.revocation import read_revocations
 from ..certification.revocation import revoke as revoke_certificate
 from ..certification.verification import verify as verify_certificate
