@@ -450,7 +450,7 @@ def _guarded(f, owner=None):
 # %% ../nbs/00_mistakes.ipynb #29ce12a2
 @contextmanager
 def needed(
-    extra: str,  # the portion that brings them: "tagging", "detection", "writing" or "lora"
+    extra: str,  # the portion that brings them, such as "tagging" or "certify"
     what: str = "This",  # who needs them, as the first words of the message
 ) -> Iterator[None]:
     """For imports of libraries that may be missing. Raises MissingError with the line to type.
@@ -458,7 +458,7 @@ def needed(
     Parameters
     ----------
     extra
-        the portion that brings them: "tagging", "detection", "writing" or "lora"
+        the portion that brings them, such as "tagging" or "certify"
     what
         who needs them, as the first words of the message
     """

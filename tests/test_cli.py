@@ -80,8 +80,8 @@ def test_help_of_everything(sft):
     assert all(
         word in out
         for word in (
-            "fine-tune", "evaluate", "predict", "certify", "verify", "monitor", "assets", "demo",
-            "--version",
+            "fine-tune", "evaluate", "predict", "promise", "certify", "verify", "revoke", "monitor",
+            "export-certificate", "sign", "assets", "demo", "--version",
         )
     )
     assert not err
@@ -108,6 +108,7 @@ def test_help_shows_the_columns_of_the_task(sft, monkeypatch):
         ["fine-tune", "--help"], ["evaluate", "--help"], ["predict", "--help"],
         ["certify", "--help"], ["verify", "--help"], ["monitor", "--help"],
         ["assets", "--help"], ["demo", "--help"],
+        ["promise", "--help"], ["export-certificate", "--help"], ["sign", "--help"],
     ],
 )
 def test_help(sft, argv):

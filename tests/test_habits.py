@@ -84,7 +84,7 @@ def test_the_script_is_bash():
 def test_the_oldest_versions_are_those_of_the_settings():
     lines = (ROOT / "constraints-oldest.txt").read_text(encoding="utf-8").splitlines()
     pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
-    said, portions = settings(), ("", "tagging_", "detection_", "writing_", "lora_")
+    said, portions = settings(), ("", "tagging_", "detection_", "writing_", "lora_", "certify_")
     bounds = lower_bounds(" ".join(said[f"{portion}requirements"] for portion in portions))
     del bounds["torch"]  # the file says why
     assert pinned == bounds

@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 SETTINGS = ConfigParser(delimiters=["="])
 SETTINGS.read(ROOT / "settings.ini", encoding="utf-8")
-PORTIONS = ("tagging", "detection", "writing", "lora")
+PORTIONS = ("tagging", "detection", "writing", "lora", "certify")
 
 
 def wanted(name):  # distribution -> requirement
@@ -106,7 +106,7 @@ def test_all_is_the_sum_and_dev_holds_it():
     extras = json.loads(found.stdout)
     portions = {r for name in PORTIONS for r in extras[name]}
     assert set(extras["all"]) == portions and portions < set(extras["dev"])
-    assert {"tagging", "detection", "writing", "lora", "all", "dev"} <= set(extras)
+    assert {*PORTIONS, "all", "dev"} <= set(extras)
 
 
 # --- without them ---
