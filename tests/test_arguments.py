@@ -3,6 +3,7 @@
 What is raised is an SFTError, and nothing hangs.
 """
 import inspect
+import shutil
 import signal
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -145,6 +146,7 @@ def things(tiny, run, tmp_path_factory):
     data = split(rows, valid_size=20, certify_size=.6, seed=1)
     tuner = FineTuner(TextClassification(), tiny("bert"), ONCE).fit(data.train, data.valid)
     tuner.save(folder/"run")
+    twin = FineTuner.load(shutil.copytree(folder/"run", folder/"twin"))
     certificate = tuner.certify(data.certify, "accuracy >= 0.1", ledger=folder/"ledger.json")
     certificate.save(folder/"c.json")
     rows.head(30).to_csv(folder/"rows.csv", index=False)
@@ -153,7 +155,7 @@ def things(tiny, run, tmp_path_factory):
     return SimpleNamespace(
         folder=folder, rows=rows, data=data, tuner=tuner, certificate=certificate, fresh=fresh,
         bert=str(tiny("bert")), evaluation=tuner.evaluate(data.valid),
-        calibrate=judge(FineTuner.load(folder / "run"), data.certify, Calibrate),
+        calibrate=judge(twin, data.certify, Calibrate),
     )
 
 

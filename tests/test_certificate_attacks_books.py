@@ -18,7 +18,7 @@ from sft_nb.certification.bounds import allowed, exact_bound
 from sft_nb.certification.certificate import Certificate
 from sft_nb.certification.growth import growing_bound
 from sft_nb.certification.provenance import Asked, Ledger, deciding, files_hash
-from sft_nb.certification.roles import Calibrate, judge
+from sft_nb.certification.roles import Certify, judge
 from sft_nb.certification.seeds import over_seeds
 from sft_nb.certification.verification import verify
 from sft_nb.data.hashes import question_hashes
@@ -191,7 +191,7 @@ def test_certificates_of_a_growing_table(ask, made):
 def test_a_look_by_the_same_model_is_told(ask, made):
     kept = made[1].certify
     made[0].evaluate(kept)
-    judge(FineTuner.load(made[2]), kept, Calibrate, "author")
+    judge(FineTuner.load(made[2]), kept, Certify, "author")
     found = ask(kept)
     assert found.body["looks"] == {"same": 2, "others": 0, "grows": False}
     assert "2 times before" in repr(found)

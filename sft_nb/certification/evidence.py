@@ -270,9 +270,9 @@ def _warn_of_doubles(met):
     if not met.looked: said.append("Near doubles were not looked for: too many rows.")
     return said
 
-_WITHIN = ("Near doubles among these rows: {} of {:,} (such as those at {} and {}, counting from 0 in "
-           "the order of this certificate). They count as independent, and hardly are. Group what "
-           "belongs together.")
+_WITHIN = ("Near doubles among these rows: {} of {:,} (such as those at {} and {}, counting from 0 "
+           "in the order of this certificate). They count as independent, and hardly are. Group "
+           "what belongs together.")
 
 def _warn_within(judged):
     pairs = doubles_within(judged.task, judged.rows, judged.units)

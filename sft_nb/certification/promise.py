@@ -28,6 +28,7 @@ from .language import parse_claim
 from .provenance import data_hash
 from .roles import group_of
 from .schema import misfits
+from ..data.table_facts import about
 from ..files import regular, write_file
 from ..mistakes import checked, reason, shown
 from ..task import DataError, Task
@@ -119,7 +120,7 @@ def terms_of_rows(
         of the training run; None: that of the model, if there is one
     """
     if tuner is None:
-        group = group or rows.attrs.get("group")
+        group = group or about(rows).group
         known = {"seed": seed}
     else:
         group = group_of(rows, tuner, group)

@@ -307,10 +307,15 @@ def macro_bound(
     return Bound(value, float(np.mean(observed)), n, delta, unit, method)
 
 # %% ../../nbs/certification/03c_ratios.ipynb #410cc60c
+def _are_labels(targets):
+    "Is each a label, or several? Boxes and numbers are not."
+    each = [value if isinstance(value, _SEVERAL) else [value] for value in targets]
+    return all(isinstance(label, str) for several in each for label in several)
+
 def _made_up(task, targets):
     "Answers and truths drawn from the task's labels; none where it has no list of them."
     labels = getattr(task, "labels", None)
-    if not labels or len(labels) < 2: return
+    if not labels or len(labels) < 2 or not _are_labels(targets): return
     rng, n = rng_for("made-up answers", len(labels)), 4 * len(labels) + 8
     if all(isinstance(t, str) for t in targets):
         said, true = (rng.choice(labels, n).tolist() for _ in range(2))
@@ -351,7 +356,7 @@ def probes(
         own = said is true
         yield [predictions[i] for i in said], [targets[i] for i in true], own
     for said, true in _made_up(task, targets):
-        yield said, true, True
+        yield said, true, False
 
 def agrees(
     task: Task,  # its `metrics` and its `score`
@@ -451,8 +456,7 @@ def kind_of_f1(
         "macro", "micro", or None: neither, as far as can be seen
     """
     labels = getattr(task, "labels", None)
-    plain = all(isinstance(t, (str, *_SEVERAL)) for t in targets)
-    if not labels or not plain: return None
+    if not labels or not _are_labels(targets): return None
     for kind, formula in (("macro", _macro), ("micro", _micro)):
         if agrees(task, name, partial(formula, labels), predictions, targets): return kind
     return None

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from ..certification.certificate import Certificate
 from ..certification.monitoring import Monitor, monitor_of
-from ..certification.provenance import settings_hash, weights_hash
 from ..certification.roles import Certify, judge
 from .inputs import may_write, reader, say_json
 from ..finding import task_class
 from ..mistakes import SFTError
 from ..task import DataError
+from ..training.books import settings_hash, weights_hash
 from ..training.tuner import FineTuner
 
 # %% ../../nbs/commands/07b_monitoring.ipynb #eea3800e

@@ -420,6 +420,14 @@ def layers_left_over(
     alike = [name for name in unexpected if numberless(name) in layers]
     return sorted(name for name in alike if not _BETWEEN.search(name))
 
+# %% ../../nbs/models/01_loading.ipynb #ac4a05f3
+def _forget_last_call(processor):
+    "A fast tokenizer's file would tell how it was used last."
+    tokenizer = getattr(processor, "tokenizer", processor)
+    if backend := getattr(tokenizer, "backend_tokenizer", None):
+        backend.no_truncation()
+        backend.no_padding()
+
 # %% ../../nbs/models/01_loading.ipynb #002aa009
 @checked
 def save_weights(
@@ -441,6 +449,7 @@ def save_weights(
     with quiet():
         if isinstance(model, PreTrainedModel): model.save_pretrained(folder)
         else: save_model(model, str(Path(folder) / "model.safetensors"))
+        _forget_last_call(processor)
         if processor is not None: processor.save_pretrained(folder)
 
 # %% ../../nbs/models/01_loading.ipynb #3325e050
