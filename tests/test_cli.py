@@ -30,7 +30,10 @@ from sft_nb.training.watching import Lines, Listener
 SFT_NB = Path(sys.executable).with_name("sft-nb")
 ROWS = pd.DataFrame(
     {
-        "text": [f"{text} {i}" for i in range(5) for text in SENTENCES],
+        "text": [
+            f"{text} {word}" for word in ("film", "plot", "joy", "noise", "cast")
+            for text in SENTENCES
+        ],
         "label": ["good", "bad"] * 20,
         "film": [f"film {i // 4}" for i in range(40)],
     }

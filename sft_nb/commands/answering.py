@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import sys
+from functools import reduce
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from ..data.table_writer import TABLE_WRITERS, write_csv, write_table
 from ..files import replacing
 from ..finding import task_class
 from ..task import DataError, Prediction, Task
-from ..training.seen import lasting, seen_rows
+from ..training.seen import SeenRows, lasting, seen_rows
 from ..training.tuner import FineTuner
 
 # %% ../../nbs/commands/06_answering.ipynb #4ebb30fc
@@ -94,10 +95,11 @@ def evaluate(
     tuner = FineTuner.load(run, device=device)
     rows = reader(tuner.task, encoding, delimiter)(data)
     asked = seen_rows(tuner.task, rows, tuner.processor)
-    used = sum(known.met(asked) for known in lasting(tuner.seen).values())
+    known = reduce(SeenRows.with_more, lasting(tuner.seen).values())
+    used = known.met(asked)
     if used:
-        telling.warn(f"{used} of these rows were used in training or selection; "
-                     "the figures flatter.")
+        telling.warn(f"{used} of these rows were used in training or selection, or read the "
+                     "same to the model; the figures flatter.")
     result = tuner.evaluate(rows)
     if out: _save_result(result, out)
     print(result)
