@@ -281,6 +281,9 @@ def test_a_claim_against_another_run_and_against_a_rung(two_runs):
     checks = verify(found, ours, data.certify, valid=data.valid, train=data.train,
                     baselines={"twin": twin})
     assert checks.ok and "findings" in checks.of("checked"), checks
+    for less, needed in (({}, "'twin'"), ({"baselines": {"twin": twin}}, "train and valid")):
+        alone = verify(found, ours, data.certify, **less)  # nothing is false, and nothing was shown
+        assert not alone and not alone.of("false") and needed in repr(alone).split("\n")[0]
     seen = FineTuner.load(twin).fit(data.certify.head(24), data.valid)
     refused = ours.certify(
         data.certify, claim, valid=data.valid, baselines={"twin": seen}, ledger=ledger)

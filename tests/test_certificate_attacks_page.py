@@ -619,6 +619,20 @@ def test_words_that_are_wrong_are_sentences(issued, sft, tmp_path):
     assert "mine.xml" in err and mine.read_text() == "<data/>"
 
 
+def test_another_run_is_named_at_the_prompt(issued, sft, tmp_path):
+    out, claim, twin = tmp_path / "c.json", "accuracy >= full - 0.9", f"full={issued.run}"
+    sft(*at_prompt(issued, out, "--claim", claim, "--baseline", twin))
+    check = ("verify", out, "--model", issued.run, "--data", issued.path.parent / "certify.csv")
+    said, _ = sft(*check, code=1)
+    assert said.startswith("NOT VERIFIED: the bound was not computed again") and "'full'" in said
+    said, _ = sft(*check, "--baseline", twin)
+    assert said.startswith("VERIFIED the bound")
+    _, err = sft(*at_prompt(issued, out, "--claim", claim, "--baseline", "full"), code=2)
+    assert "NAME=RUN" in err
+    _, err = sft(*at_prompt(issued, out, "--claim", claim), code=2)
+    assert "full" in err and "majority" in err
+
+
 def test_exit_codes_stand_in_the_help(sft):
     for command in ("certify", "verify"):
         assert "Exit code 0" in " ".join(sft(command, "--help")[0].split())

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from sft_nb.certification.certificate import Certificate
 from sft_nb.certification import betting, bounds, monitoring, unlabelled
 from sft_nb.chance import rng_for
 from sft_nb.mistakes import SFTError
@@ -321,6 +322,7 @@ def test_at_most_claims_are_watched_too():
     body = {"verdict": "CERTIFIED", "claim": "score <= 0.3 and accuracy >= 0.9", "confidence": .9}
     assert monitoring.monitor_of(body, "score <= 0.3").claimed_risk == .3
     assert monitoring.monitor_of(body, "accuracy >= 0.9").claimed_risk == .1
+    assert Certificate(body).monitor("accuracy >= 0.9").claimed_risk == .1
 
 
 # --- rows without labels ---

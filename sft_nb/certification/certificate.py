@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -49,6 +50,9 @@ from ..training.guards import usable, versions
 from ..training.saving import rewrite
 from ..training.tuner import FineTuner
 from ..words import how_many
+
+if TYPE_CHECKING:
+    from sft_nb.certification.monitoring import Monitor
 
 # %% ../../nbs/certification/08_certificate.ipynb #db9e75b4
 @checked
@@ -172,6 +176,21 @@ class Certificate:
         if not new or not old: raise SFTError(_NO_FEATURES)
         before, now = np.array(old["numbers"]), np.array(new["numbers"])
         return shift_test(before, now, old["groups"], new["groups"])
+
+    @checked
+    def monitor(
+        self,
+        part: str | None = None,  # which part of the claim; None: its only one
+    ) -> "Monitor":
+        """Watch the claim on new labelled rows. Raises DataError where nothing was certified.
+
+        Parameters
+        ----------
+        part
+            which part of the claim; None: its only one
+        """
+        from sft_nb.certification.monitoring import monitor_of
+        return monitor_of(self.body, part)
 
     @checked
     def card(

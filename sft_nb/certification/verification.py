@@ -19,8 +19,9 @@ from typing import Any
 import pandas as pd
 
 from sft_nb.certification.certificate import (
-    Certificate, about_model, ask, refused_rows, scores_named,
+    Certificate, about_model, ask, refused_rows, rungs_named, scores_named,
 )
+from .comparison import is_rung
 from sft_nb.certification.evidence import (
     answers_of, columns_of, compared_with, look_around, look_at_features, mean_scores,
 )
@@ -103,8 +104,8 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        "Is nothing false?"
-        return all(self.fields.values())
+        "Was the bound computed again, and is nothing false?"
+        return all(self.fields.values()) and "findings" not in self.of("not checked")
 
     def __repr__(self):
         lines = [_headline(self)]
@@ -124,10 +125,10 @@ def _unchecked(fields):
 
 def _headline(found):
     what = "the refusal" if found.about == "REFUSED" else "the bound"
-    if not found.ok:
-        wrong = found.of("false")
+    if wrong := found.of("false"):
         return f"NOT VERIFIED: {', '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} false"
     unchecked = found.of("not checked")
+    if not found.ok: return f"NOT VERIFIED: {what} was not computed again ({unchecked['findings']})"
     return f"VERIFIED {what}" + (f"; NOT CHECKED: {_unchecked(unchecked)}" if unchecked else "")
 
 # %% ../../nbs/certification/08b_verification.ipynb #0c3db0c1
@@ -280,10 +281,9 @@ def _agreed(body, fresh):
     def agree(name): return same(body[name], fresh[name], 1e-4 if name == "sketch" else 1e-6)
     return {name: _right_if(agree(name), f"{name} computed anew differ") for name in fresh}
 
-def _numbers(body, tuner, rows, train, valid, baselines):
+def _numbers(body, tuner, rows, train, valid, others):
     "The fields that model and rows decide."
     try:
-        others = partial(scores_named, tuner, body["claim"], train, valid, baselines)
         judged, data, _, found = _asked_again(body, tuner, rows, others)
         seen = look_at_features(tuner, judged.rows, judged.group)
         columns = columns_of(tuner.task, judged.group, body["claim"])
@@ -348,20 +348,39 @@ def _against(body, tuner, judged, train, valid):
 _EMPTY = ("findings", "rows", "ledger", "warnings", "doubles", "shift", "against", "slices",
           "sketch")
 
-def _refusal(body, tuner, rows):
+def _refusal(body, tuner, rows, others):
     task = _right_if(body["task"] == tuner.task.name, f"the task is {tuner.task.name}")
     told, here = body["fingerprints"].get("data"), refused_rows(tuner, rows).get("data")
     data = _right_if(told == here, "these are other rows")
     found = {"task": task, "fingerprints.data": data, "looks": _open(_BOOKS)}
     found |= {name: _right_if(not body[name], f"a refusal has no {name}") for name in _EMPTY}
     try:
-        _asked_again(body, tuner, rows)
+        _asked_again(body, tuner, rows, others)
     except DataError as e:
         return found | {"claim": Field("false", str(e))}
     except Refused as e:
         right = _right_if(str(e) == body["reason"], "it would be refused for another reason")
         return found | {name: right for name in ("claim", "confidence", "reason", "verdict")}
     return found | {"verdict": Field("false", "nothing speaks against an answer")}
+
+# %% ../../nbs/certification/08b_verification.ipynb #91c8ea70
+_ELSEWHERE = ("claim", "confidence", "findings", "verdict", "reason", "rows", "task", "ledger",
+              "looks", "slices", "sketch", "doubles", "shift", "warnings", "against")
+
+def _systems_missing(body, tuner, train, valid, baselines):
+    "What is needed to ask the systems again that the claim names; empty where nothing is."
+    names = rungs_named(body["claim"], baselines)
+    runs = [name for name in names if not is_rung(tuner.task, name)]
+    if runs: return f"needs the run that the claim calls {runs[0]!r}, as baselines="
+    return "needs train and valid" if names and (train is None or valid is None) else ""
+
+def _asked(body, tuner, rows, train, valid, baselines):
+    "The fields that only asking again can check."
+    if needed := _systems_missing(body, tuner, train, valid, baselines):
+        return dict.fromkeys(_ELSEWHERE, _open(needed))
+    others = partial(scores_named, tuner, body["claim"], train, valid, baselines)
+    if body["verdict"] == "REFUSED": return _refusal(body, tuner, rows, others)
+    return _books(body) | _numbers(body, tuner, rows, train, valid, others)
 
 # %% ../../nbs/certification/08b_verification.ipynb #dd22e08d
 @checked
@@ -413,8 +432,7 @@ def verify(
         return Verification({"format": Field("false", wrong[0])})
     fields = _seals(body, tuner) | _made_with(body) | _about(body, tuner) | _dates(body)
     fields |= {"page": _page(body, pages), "revocation": _revoked(book, body["digest"])}
-    if body["verdict"] == "REFUSED": fields |= _refusal(body, tuner, rows)
-    else: fields |= _books(body) | _numbers(body, tuner, rows, train, valid, baselines)
+    fields |= _asked(body, tuner, rows, train, valid, baselines)
     return Verification(fields, heading(body), _note_close(body["rows"].get("close")))
 
 def _note_close(close):

@@ -38,8 +38,11 @@ def certify(
     group: str | None = None,  # column that the rows were split by; else what the run noted
     # training table, to look for near doubles and shift; else train.csv of the run
     train: str | None = None,
-    valid: str | None = None,  # valid table, to tune the baselines of --against with
+    # valid table, to tune the baselines with; else valid.csv of the run
+    valid: str | None = None,
     against: str | None = None,  # baselines to compare with, such as majority,tfidf
+    # NAME=RUN: another run that the claim names; may be repeated
+    baseline: list[str] | None = None,
     # file of the books: which questions these rows were asked; else one in your own folder
     ledger: Path | None = None,
     author: str | None = None,  # who answers for the certificate; else what the run noted
@@ -78,9 +81,11 @@ def certify(
     train
         training table, to look for near doubles and shift; else train.csv of the run
     valid
-        valid table, to tune the baselines of --against with
+        valid table, to tune the baselines with; else valid.csv of the run
     against
         baselines to compare with, such as majority,tfidf
+    baseline
+        NAME=RUN: another run that the claim names; may be repeated
     ledger
         file of the books: which questions these rows were asked; else one in your own folder
     author
@@ -112,6 +117,7 @@ def certify(
         the exit code: 0 certified or estimated, 1 not, or less than --require
     """
     _check_words(out, require, junit)
+    others = _runs_named(baseline)
     if task: task_class(task)
     _room_for_certificate(out, data, train, valid, ledger, promise)
     _room_for_report(junit, out, data, train, valid, ledger, promise)
@@ -119,9 +125,10 @@ def certify(
     if author: tuner.notes.author = author
     read = reader(tuner.task, encoding, delimiter)
     before = _training_rows(tuner.task, run, train, encoding, delimiter)
+    chosen = _rows_of(tuner.task, run, "valid.csv", valid, encoding, delimiter)
     found = tuner.certify(
-        read(data), claim, confidence, group, before, read(valid) if valid else None,
-        _rungs(against), ledger=ledger, expires=expires, grows=grows, promise=promise)
+        read(data), claim, confidence, group, before, chosen, _rungs(against), ledger=ledger,
+        expires=expires, grows=grows, promise=promise, baselines=others)
     saved = found.save(out)  # before anything is printed: the question is in the books
     met = _is_met(found, require)
     if junit: write_file(junit.expanduser(), junit_report(found.body, require))
@@ -149,6 +156,16 @@ def _check_words(out, require, junit):
 
 def _rungs(against):
     return tuple(name.strip() for name in against.split(",") if name.strip()) if against else ()
+
+def _runs_named(baseline):
+    "name -> folder of a run."
+    found = {}
+    for words in baseline or ():
+        name, _, folder = words.partition("=")
+        if not (name and folder):
+            raise DataError(f"--baseline {words}: write NAME=RUN, such as full=runs/full.")
+        found[name] = folder
+    return found
 
 # %% ../../nbs/commands/07_certifying.ipynb #afc1772c
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -272,6 +289,8 @@ def verify(
     train: str | None = None,
     # valid table, to compare with baselines again; else valid.csv of the run
     valid: str | None = None,
+    # NAME=RUN: another run that the claim names; may be repeated
+    baseline: list[str] | None = None,
     page: Path | None = None,  # the page, if it does not lie beside the certificate
     revoked: Path | None = None,  # list of revocations; else the one beside the certificate
     json_: bool = False,  # last line of output as JSON
@@ -298,6 +317,8 @@ def verify(
         training table, to look for doubles and shift again; else train.csv of the run
     valid
         valid table, to compare with baselines again; else valid.csv of the run
+    baseline
+        NAME=RUN: another run that the claim names; may be repeated
     page
         the page, if it does not lie beside the certificate
     revoked
@@ -320,13 +341,15 @@ def verify(
     """
     if task: task_class(task)
     Certificate.load(certificate)  # a file that is none is a mistake, before anything is loaded
+    others = _runs_named(baseline)
     text = None if page is None else _page_text(page)
     if revoked is not None: read_revocations(revoked.expanduser())
     tuner = FineTuner.load(model, device=device)
     rows = reader(tuner.task, encoding, delimiter)(data)
     before = _training_rows(tuner.task, model, train, encoding, delimiter)
     chosen = _rows_of(tuner.task, model, "valid.csv", valid, encoding, delimiter)
-    found = verify_certificate(certificate, tuner, rows, before, chosen, text, revoked)
+    found = verify_certificate(
+        certificate, tuner, rows, before, chosen, text, revoked, others)
     print(found)
     said = {"wrong": found.of("false"), "not checked": found.of("not checked"),
             "checked": list(found.of("checked")), "notes": list(found.notes)}
