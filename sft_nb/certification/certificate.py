@@ -46,7 +46,8 @@ from ..task import DataError, SFTError
 from sft_nb.training.books import (
     books_path, digest, enter_look, settings_hash, unlooked, weights_hash,
 )
-from ..training.guards import usable, versions
+from ..data.usable import usable
+from ..training.guards import versions
 from ..training.saving import rewrite
 from ..training.tuner import FineTuner
 from ..words import how_many

@@ -20,8 +20,8 @@ from scipy.sparse.csgraph import connected_components
 from ..data.hashes import question_hashes
 from ..evaluation.difference import group_rows
 from ..data.table_facts import about
+from ..data.usable import usable
 from ..mistakes import checked, unfit
-from ..training.guards import usable
 from ..task import DataError, Prediction, SFTError, Task
 from ..training.saving import note_role, recall_roles
 from ..training.seen import EARLIER, SeenRows, history_of, seen_rows

@@ -22,7 +22,6 @@ from torch import nn
 import sft_nb
 from .gradient import pick_precision
 from ..batches.ranks import ranks
-from ..data.usable import usable  # noqa: F401, certification takes it from here
 from ..task import TrainingError
 from ..telling import warn
 
