@@ -26,7 +26,10 @@ from sft_nb.files import replacing, write_file
 
 ROWS = pd.DataFrame(
     {
-        "text": [f"{text} {i}" for i in range(5) for text in SENTENCES],
+        "text": [
+            f"{text} {word}" for word in ("film", "plot", "joy", "noise", "cast")
+            for text in SENTENCES
+        ],
         "label": ["good", "bad"] * 20,
         "film": [f"film {i // 4}" for i in range(40)],
     }

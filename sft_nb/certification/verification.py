@@ -369,7 +369,10 @@ _ELSEWHERE = ("claim", "confidence", "findings", "verdict", "reason", "rows", "t
 
 def _systems_missing(body, tuner, train, valid, baselines):
     "What is needed to ask the systems again that the claim names; empty where nothing is."
-    names = rungs_named(body["claim"], baselines)
+    try:
+        names = rungs_named(body["claim"], baselines)
+    except DataError:
+        return ""  # what is no claim is called so when it is asked
     runs = [name for name in names if not is_rung(tuner.task, name)]
     if runs: return f"needs the run that the claim calls {runs[0]!r}, as baselines="
     return "needs train and valid" if names and (train is None or valid is None) else ""
