@@ -22,7 +22,10 @@ from sft_nb.certification.certificate import Certificate, sealed
 from sft_nb.certification.promise import (
     check_promise, make_promise, promise_fits, read_promise, terms_of, terms_of_rows,
 )
+from sft_nb.certification.report import report_page
 from sft_nb.certification.revocation import revoke
+from sft_nb.certification.roles import Certify, judge
+from sft_nb.certification.verification import verify
 from sft_nb.task import DataError, SFTError
 
 CLAIM = "accuracy >= 0.1"
@@ -155,6 +158,33 @@ def test_a_comment_or_another_spelling_is_not_the_canonical_form(promised):
         promised.write_text(text)
 
 
+def test_a_certificate_names_its_promise_and_verify_holds_it_to_it(promised, desk, tmp_path):
+    "A promise forged afterwards fits claim, rows and model; the certificate names another hash."
+    books = tmp_path / "books.json"
+    found = desk.tuner.certify(desk.rows, CLAIM, promise=promised, ledger=books)
+    kept = read_promise(promised)
+    assert found.body["promise"] == kept.hash and kept.hash in report_page(found.body)
+
+    def check(promise=None): return verify(found, desk.tuner, desk.rows, promise=promise)["promise"]
+    assert check(promised).state == "checked"
+    assert check().state == "not checked" and "promise=" in check().said
+    forged = make_promise(kept.terms, "certify.csv", author="Ada").save(tmp_path / "forged.yaml")
+    assert "names another promise" in check(forged).said and not check(forged)
+
+
+def test_a_certificate_without_a_promise_cannot_be_given_one(promised, desk):
+    assert desk.body["promise"] is None
+    assert verify(desk.certificate, desk.tuner, desk.rows)["promise"].state == "checked"
+    late = verify(desk.certificate, desk.tuner, desk.rows, promise=promised)
+    assert "names no promise" in late["promise"].said and not late
+
+
+def test_a_broken_promise_is_false_even_if_its_hash_is_sealed_in(promised, desk):
+    body = desk.body | {"promise": read_promise(promised).hash, "issued": "2001-01-01"}
+    found = verify(Certificate(sealed(body)), desk.tuner, desk.rows, promise=promised)
+    assert "2001-01-01" in found["promise"].said
+
+
 def test_a_promise_is_not_replaced(promised):
     with pytest.raises(DataError, match="is there already"):
         read_promise(promised).save(promised)
@@ -193,7 +223,10 @@ def test_promise_then_certify(desk, sft, tmp_path):
     _, err = sft(*certify, "--claim", "accuracy >= 0.05", "--out", tmp_path / "a.json", code=2)
     assert "accuracy >= 0.1" in err and not (tmp_path / "books.json").exists()
     sft(*certify, "--claim", CLAIM, "--out", tmp_path / "b.json")
-    assert Certificate.load(tmp_path / "b.json")
+    assert Certificate.load(tmp_path / "b.json").body["promise"] == read_promise(out).hash
+    check = ("verify", tmp_path / "b.json", "--model", desk.run, "--data", desk.csv)
+    assert "promise (needs promise=)" in "".join(sft(*check))
+    assert "promise" in "".join(sft(*check, "--promise", out)).split("checked: ")[1]
 
 
 def test_a_promise_about_a_run_names_it(desk, sft, tmp_path):
@@ -216,6 +249,26 @@ def test_what_is_missing_is_told(desk, sft, tmp_path, words, said):
     out = ("--out", tmp_path / "p.yaml")
     _, err = sft("promise", desk.csv, "--claim", CLAIM, *out, *words, code=2)
     assert said in err and not (tmp_path / "p.yaml").exists()
+
+
+# --- the monitor: certified rows are no news ---
+
+def test_certified_rows_handed_to_a_new_monitor_do_not_count(desk):
+    monitor = Certificate(desk.body).monitor()
+    said = monitor.watch(judge(desk.tuner, desk.rows.sample(frac=1, random_state=1), Certify))
+    assert not monitor.losses and "certified or counted before" in said
+    disguised = desk.rows.assign(text=desk.rows["text"].str.upper())
+    monitor.watch(judge(desk.tuner, disguised, Certify))
+    assert not monitor.losses
+
+
+def test_new_rows_beside_certified_ones_count(desk):
+    monitor, new = Certificate(desk.body).monitor(), desk.rows.head(3).copy()
+    new["text"] = [f"new {text}" for text in new["text"]]
+    new["author"] = ["one", "two", "three"]
+    rows = pd.concat([desk.rows, new], ignore_index=True)
+    monitor.watch(judge(desk.tuner, rows, Certify))
+    assert len(monitor.losses) == 3
 
 
 # --- envelopes ------------------------------------------------------------------------------------

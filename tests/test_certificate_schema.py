@@ -70,6 +70,7 @@ BODY = {
     "about": ABOUT,
     "issued": "2026-01-31",
     "expires": None,
+    "promise": None,
     "findings": [FOUND],
     "rows": ROWS,
     "ledger": {"k": 1, "delta": 0.05, "total": 0.05},

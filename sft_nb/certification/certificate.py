@@ -487,8 +487,8 @@ def issue(
         the file of the books; None: your own
     """
     _check_question(asked, tuner, rows)
-    if asked.promise is not None: _must_be_promised(asked, tuner, rows)
-    body = _empty(tuner, asked)
+    kept = _kept_promise(asked, tuner, rows)
+    body = _empty(tuner, asked) | {"promise": kept}
     prints = body["fingerprints"]
     model = digest(prints["weights"], prints["settings"])
     books = _Entry(Ledger(ledger), model, asked)
@@ -537,9 +537,12 @@ def refused_rows(
     except DataError:
         return {}
 
-def _must_be_promised(asked, tuner, rows):
+def _kept_promise(asked, tuner, rows):
+    "The hash of the promise that this question keeps; None: nothing was promised."
     from sft_nb.certification.promise import check_promise
-    check_promise(asked.promise, tuner, rows, asked.claim, asked.confidence, asked.group)
+    if asked.promise is None: return None
+    terms = asked.claim, asked.confidence, asked.group
+    return check_promise(asked.promise, tuner, rows, *terms).hash
 
 # %% ../../nbs/certification/08_certificate.ipynb #1e697e41
 _CHECK = "sft-nb verify CERTIFICATE.json --model RUN --data CERTIFY.csv --train TRAIN.csv"

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from .bounds import units_needed
-from .language import nearest, parse_claim
+from .language import parse_claim
 from sft_nb.certification.ratios import (
     RATIOS, all_counts, is_mean, kind_of_f1, label_counts, macro_bound, ratio_bound,
 )
@@ -27,7 +27,7 @@ from sft_nb.certification.units import (
 from ..chance import rng_for
 from ..mistakes import checked, shown
 from ..task import DataError
-from ..words import name_rows
+from ..words import did_you_mean, name_rows
 
 # %% ../../nbs/certification/04_claims.ipynb #06bcd88b
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ def _counts(part, certify, kind):
     if part.of not in known:
         there = f"It has: {', '.join(known)}." if known else "It has no list of classes."
         raise Refused(f"{part}: {certify.task.name} has no class {shown(part.of)}."
-                      f"{nearest(part.of, known)} {there}")
+                      f"{did_you_mean(part.of, known)} {there}")
     return label_counts(said, true, part.of)
 
 def _perfect(counts, sign):
@@ -372,7 +372,7 @@ def _way(part, certify, known):
     if part.of and part.of != "answered" and metric in RATIOS and not part.system:
         return partial(_ratio_part, kind=None)
     if metric not in known:
-        raise Refused(f"{task.name} has no metric {shown(metric)}.{nearest(metric, known)} "
+        raise Refused(f"{task.name} has no metric {shown(metric)}.{did_you_mean(metric, known)} "
                       f"It has: {', '.join(known)}.")
     if part.of not in (None, "answered"): raise Refused(_NO_CLASS.format(part, ", ".join(RATIOS)))
     answers = certify.predictions, certify.targets

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .roles import Certify, Refused, did_you_mean, judge, only
+from .roles import Certify, Refused, judge, only
 from ..chance import rng_for
 from ..evaluation import judging
 from ..evaluation.difference import group_rows
@@ -25,6 +25,7 @@ from ..mistakes import checked, shown
 from ..task import DataError, Task
 from ..training.baselines import ladder
 from ..training.tuner import FineTuner
+from ..words import did_you_mean
 
 # %% ../../nbs/certification/03_comparison.ipynb #68047494
 @checked

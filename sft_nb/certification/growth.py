@@ -10,22 +10,14 @@ __all__ = ['LOOKS', 'growing_bound']
 # %% ../../nbs/certification/05b_growth.ipynb #cfa1ba5b
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import logsumexp
 
+from .betting import final_log_capital
 from .bounds import Bound
 from ..mistakes import checked
 from ..task import DataError
 
 # %% ../../nbs/certification/05b_growth.ipynb #9e608d42
-_STAKES = 2. ** -np.arange(8)  # shares of the capital: all, a half, …, a 128th
 LOOKS = "betting at every look"  # the name of the method
-
-def _log_wealth(losses, times, claim):
-    "What those have together who doubted that the mean is this, and staked fixed shares."
-    gains = (claim - losses) / (1 - claim)
-    with np.errstate(divide="ignore"):  # all is lost: the logarithm of 0
-        purses = (np.log1p(_STAKES[:, None] * gains) * times).sum(1)
-    return logsumexp(purses) - np.log(len(_STAKES))
 
 # %% ../../nbs/certification/05b_growth.ipynb #f6a1a230
 @checked
@@ -54,6 +46,6 @@ def growing_bound(
     each, times = np.unique(losses, return_counts=True)  # no sum hangs on the order
     mean, high, value = float(each @ times / len(losses)), 1 - 1e-12, 1.
 
-    def beyond(claim): return _log_wealth(each, times, claim) + np.log(delta)
+    def beyond(claim): return final_log_capital(each, times, claim) + np.log(delta)
     if mean < high and beyond(high) > 0: value = brentq(beyond, mean, high, xtol=1e-12)
     return Bound(float(value), mean, len(losses), delta, unit, LOOKS)

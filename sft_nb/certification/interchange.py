@@ -145,7 +145,7 @@ def pack(
     if over := _over(path, body): raise DataError(f"{path} {over}: it is not handed on.")
     if wrong := _unrelated(body, FineTuner.load(run), files):
         raise DataError(f"{path} does not belong to {run}: {wrong}.")
-    kept = "" if promise is None else _kept(promise, body)
+    kept = (body["promise"] or "") if promise is None else _kept(promise, body)
     return Parcel(body, files, path.name, sha256(path), kept)
 
 def _over(path, body):

@@ -18,6 +18,7 @@ import numpy as np
 
 from .betting import log_capital
 from .claims import is_mean, parse_claim
+from .evidence import salted
 from .roles import Judged, linked_rows
 from ..figures import COLORS, new_figure
 from ..files import read_json, write_file
@@ -46,7 +47,9 @@ class Monitor:
     looks
         units after each look
     known
-        hashes of the names of these units
+        hashes of names that count no more
+    salt
+        of the certificate: its questions are known by a salted hash
     """
     claimed_risk: float  # the largest mean loss that the claim allows, between 0 and 1
     delta: float = 0.05  # how often a true claim may be refuted, over the whole stream
@@ -54,7 +57,8 @@ class Monitor:
     certificate: str = ""  # digest of the certificate that it belongs to
     losses: list = field(default_factory=list)  # u, of the units that counted
     looks: list = field(default_factory=list)  # units after each look
-    known: list = field(default_factory=list)  # hashes of the names of these units
+    known: list = field(default_factory=list)  # hashes of names that count no more
+    salt: str = ""  # of the certificate: its questions are known by a salted hash
 
     def __post_init__(self):
         if not (0 < self.claimed_risk < 1 and 0 < self.delta < 1):
@@ -120,22 +124,22 @@ class Monitor:
 
     def sentence(
         self,
-        left_out: int = 0,  # units that had been counted before
+        left_out: int = 0,  # units that had been certified or counted before
     ) -> str:
         """The last look in words.
 
         Parameters
         ----------
         left_out
-            units that had been counted before
+            units that had been certified or counted before
         """
-        if not self.losses: return "No labelled rows yet."
+        left = f" ({left_out:,} left out, certified or counted before)" if left_out else ""
+        if not self.losses: return f"No labelled rows yet{left}."
         before = self.looks[-2] if len(self.looks) > 1 else 0
         new = self.losses[before:]
         said = f"Look {len(self.looks)}: {how_many(len(new), 'unit')}"
         if new: said += f", risk {np.mean(new):.3f}"
-        if left_out: said += f" ({left_out:,} left out, counted before)"
-        said += f"; {len(self.losses):,} in all, risk {np.mean(self.losses):.3f}. "
+        said += f"{left}; {len(self.losses):,} in all, risk {np.mean(self.losses):.3f}. "
         return said + _FOLLOWS[self.state].format(
             claimed=self.claimed_risk, capital=np.exp(self.capital[-1]), enough=1 / self.delta,
             at=self.refuted_at or 0)
@@ -174,7 +178,7 @@ class Monitor:
         """
         state = read_json(path, what="state of a monitor")
         if state.pop("monitor", None) != 1: raise DataError(_NO_STATE.format(path, "no format 1"))
-        wanted = {"losses": list[float], "looks": list[int], "known": list[str]}
+        wanted = {"losses": list[float], "looks": list[int], "known": list[str], "salt": str}
         if set(state) != {"claimed_risk", "delta", "claim", "certificate", *wanted}:
             raise DataError(_NO_STATE.format(path, "its entries are others"))
         bad = [name for name, kind in wanted.items() if unfit(state[name], kind)]
@@ -207,7 +211,8 @@ class Monitor:
             raise DataError(f"{part.metric} is no mean over rows, so no row alone speaks for or "
                             "against it: watch accuracy or score, and certify again for the rest.")
         losses = judged.losses if part.sign > 0 else 1 - judged.losses
-        names = [judged.hashes] if judged.groups is None else [judged.hashes, judged.groups]
+        questions = salted(judged.hashes, self.salt)
+        names = [questions] if judged.groups is None else [questions, judged.groups]
         return self.add(losses, *names)
 
     def plot(
@@ -279,5 +284,7 @@ def monitor_of(
         raise DataError(f"{asked}: watch each slice with a monitor of its own, on its own rows: "
                         "Monitor(claimed_risk, delta).")
     risk = 1 - found.value if found.sign > 0 else found.value
-    return Monitor(round(risk, 12), round(1 - body["confidence"], 12), asked,
-                   body.get("digest", ""))
+    rows = body.get("rows") or {"hashes": [], "salt": ""}
+    return Monitor(
+        round(risk, 12), round(1 - body["confidence"], 12), asked, body.get("digest", ""),
+        known=sorted({_short(h) for h in rows["hashes"]}), salt=rows["salt"])

@@ -136,6 +136,7 @@ def _about(body):
         "author": said["author"],
         "issued": body["issued"],
         "valid": "without a date of expiry" if ends is None else f"until {ends}",
+        "promised beforehand": _code(kept) if (kept := body["promise"]) else "no",
         "check it with": _code(said["check"]),
     })
 

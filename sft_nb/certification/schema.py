@@ -46,7 +46,8 @@ def _number(*or_null): return _kind("number", *or_null, minimum=-_LARGEST, maxim
 def _share(most=1): return _kind("number", minimum=0, maximum=most)
 def _count(*or_null, least=0): return _kind("integer", *or_null, minimum=least, maximum=10**15)
 def _list(of): return _kind("array", items=of)
-def _hex(digits): return _kind("string", pattern=f"^[0-9a-f]{{{digits}}}$", maxLength=digits)
+def _hex(digits, *or_null):
+    return _kind("string", *or_null, pattern=f"^[0-9a-f]{{{digits}}}$", maxLength=digits)
 
 def _date(*or_null):
     return _kind("string", *or_null, pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$", maxLength=10)
@@ -105,7 +106,7 @@ _ALL = {
     "format": {"const": FORMAT}, "verdict": {"enum": list(VERDICTS)}, "claim": _text(),
     "confidence": _kind("number", exclusiveMinimum=0, exclusiveMaximum=1),
     "reason": _text(), "task": _text(), "about": _closed(_ABOUT),
-    "issued": _date(), "expires": _date("null"),
+    "issued": _date(), "expires": _date("null"), "promise": _hex(64, "null"),
     "findings": _list(_closed(_FOUND)), "rows": _or_nothing(_ROWS),
     "ledger": _or_nothing(_LEDGER), "looks": _or_nothing(_LOOKS),
     "warnings": _list(_text()),

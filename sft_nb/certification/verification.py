@@ -219,6 +219,18 @@ def _about(body, tuner):
                                  f"the line to type is {here['check']}"),
     }
 
+def _promised(promise, body):
+    "Is it the promise that the certificate names, and was it kept?"
+    from sft_nb.certification.promise import promise_fits, read_promise, terms_of
+    named = body["promise"]
+    if promise is None: return Field("checked") if named is None else _open("needs promise=")
+    if named is None: return Field("false", "the certificate names no promise")
+    given = read_promise(promise)
+    wrong = promise_fits(given, terms_of(body)) if given.hash == named else _OTHER_PROMISE
+    return _right_if(not wrong, wrong)
+
+_OTHER_PROMISE = "the certificate names another promise"
+
 def _revoked(path, certificate):
     if path is None or not path.exists(): return _open("no list of revocations at hand")
     try:
@@ -399,10 +411,11 @@ def verify(
     # list of revocations; None: the one beside a path, if there is one
     revoked: str | Path | None = None,
     baselines: dict | None = None,  # the runs that the claim names, or their folders
+    promise: str | Path | None = None,  # the promise that the certificate names
 ) -> Verification:
     """Check hashes and compute everything again: each field is checked, not checked, or false.
 
-    Raises DataError for a file that is no certificate, or rows that cannot be used.
+    Raises DataError for a file that is no certificate or no promise, or rows that cannot be used.
 
     Parameters
     ----------
@@ -422,6 +435,8 @@ def verify(
         list of revocations; None: the one beside a path, if there is one
     baselines
         the runs that the claim names, or their folders
+    promise
+        the promise that the certificate names
     """
     pages = [] if report is None else [report]
     book = None if revoked is None else Path(revoked).expanduser()
@@ -434,7 +449,8 @@ def verify(
     if wrong := misfits(body) or unshowable(body):
         return Verification({"format": Field("false", wrong[0])})
     fields = _seals(body, tuner) | _made_with(body) | _about(body, tuner) | _dates(body)
-    fields |= {"page": _page(body, pages), "revocation": _revoked(book, body["digest"])}
+    fields |= {"page": _page(body, pages), "revocation": _revoked(book, body["digest"]),
+               "promise": _promised(promise, body)}
     fields |= _asked(body, tuner, rows, train, valid, baselines)
     return Verification(fields, heading(body), _note_close(body["rows"].get("close")))
 

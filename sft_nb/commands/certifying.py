@@ -293,6 +293,7 @@ def verify(
     baseline: list[str] | None = None,
     page: Path | None = None,  # the page, if it does not lie beside the certificate
     revoked: Path | None = None,  # list of revocations; else the one beside the certificate
+    promise: Path | None = None,  # the promise that the certificate names
     json_: bool = False,  # last line of output as JSON
     task: str | None = None,  # module:Class, if the run's task is one of your own
     encoding: str | None = None,  # of text files, such as gbk or cp1252; else UTF-8
@@ -323,6 +324,8 @@ def verify(
         the page, if it does not lie beside the certificate
     revoked
         list of revocations; else the one beside the certificate
+    promise
+        the promise that the certificate names
     json_
         last line of output as JSON
     task
@@ -349,7 +352,7 @@ def verify(
     before = _training_rows(tuner.task, model, train, encoding, delimiter)
     chosen = _rows_of(tuner.task, model, "valid.csv", valid, encoding, delimiter)
     found = verify_certificate(
-        certificate, tuner, rows, before, chosen, text, revoked, others)
+        certificate, tuner, rows, before, chosen, text, revoked, others, promise)
     print(found)
     said = {"wrong": found.of("false"), "not checked": found.of("not checked"),
             "checked": list(found.of("checked")), "notes": list(found.notes)}

@@ -16,6 +16,7 @@ from series import RESULTS, save, stored
 from sft_nb.certification.betting import running_bound
 from sft_nb.certification.bounds import exact_bound, trials
 from sft_nb.certification.claims import examine
+from sft_nb.certification.growth import growing_bound
 from sft_nb.certification.ratios import RATIOS, Counts, ratio_bound, ratio_reaches
 from sft_nb.certification.roles import Certify, Refused, linked_rows
 from sft_nb.certification.selective import learn_threshold
@@ -190,6 +191,17 @@ def ever_certified_naively(losses):
     return any(exact_bound(losses[:n].sum(), n, DELTA) <= .2 for n in looks)
 
 
+def ever_certified_by_the_ledger(losses):
+    "The first look exact at delta; then, without a word before, the growing bound at delta/2."
+    if exact_bound(losses[:100].sum(), 100, DELTA) <= .2: return True
+    later = range(140, 2001, 40)
+    return any(growing_bound(losses[:n], DELTA / 2).value <= .2 for n in later)
+
+
+def ever_certified_when_announced(losses):
+    return any(growing_bound(losses[:n], DELTA).value <= .2 for n in range(100, 2001, 40))
+
+
 ROWS = {
     "exact binomial, 200 rows": (zeros_and_ones, below(.1)),
     "betting, skewed losses": (skewed, below(.1)),
@@ -212,7 +224,12 @@ ROWS = {
     "a gap between slices": (
         two_genres, lambda c: certified("gap of score by genre <= 0.1", c)),
     "rows added until it holds": (until_it_holds, ever_certified),
+    "rows added until it holds, announced with grows=True": (
+        until_it_holds, ever_certified_when_announced),
+    "rows added until it holds, not announced: 1.5 delta": (
+        until_it_holds, ever_certified_by_the_ledger),
 }
+LARGER = {"rows added until it holds, not announced: 1.5 delta": 1.5 * DELTA}
 CONTROLS = {  # what the guarantees above replace, in the same worlds
     "rows counted where groups were drawn": (
         grouped(sizes_pareto), lambda drawn: risk_bound(drawn[0]).value < .2),
@@ -232,7 +249,8 @@ def main():
             if name in done: continue
             rate = trials(draw, broken, draws)
             print(f"{rate:.3f}  {name}", flush=True)
-            found[kind].append({"guarantee": name, "delta": DELTA, "draws": draws, "broken": rate})
+            delta = LARGER.get(name, DELTA)
+            found[kind].append({"guarantee": name, "delta": delta, "draws": draws, "broken": rate})
             save(found, FILE)
 
 
