@@ -20,7 +20,7 @@ BEGINNINGS = "|".join(rf"{icon} \*\*{word}\.\*\* " for word, icon in ICONS.items
 OPENING = re.compile(f"> (?:{BEGINNINGS})")
 WITH_ICON = re.compile(r"^>? ?[\u2600-\u27bf\U0001f300-\U0001faff]\ufe0f? \*\*", re.M)
 RUN_ON = re.compile(r"\*\*Exercises?\.?\*\*\.? +\S.*|^1\. .*[.?!)] 2\. .*", re.M)
-NUMPY = re.compile(r"\bnp\.(?:float|int|uint|bool|str)\w*\([^()]*\)")
+NUMPY = re.compile(r"\bnp\.(?:(?:float|int|uint|bool|str)\w*\([^()]*\)|True_|False_)")
 SHARE = re.compile(r"(?<![\w.])[01]?\.\d{5,}(?![\w.])")
 
 

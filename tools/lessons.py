@@ -21,11 +21,10 @@ def chosen(words, root=NBS):
     return named or list(every(root))
 
 
-def name(path, root=NBS):
+def name(path):
     "A notebook's name in lists: its path below nbs/, without the ending."
-    path = Path(path).resolve()
-    inside = path.is_relative_to(root)
-    return (path.relative_to(root) if inside else Path(path.name)).with_suffix("").as_posix()
+    parts = Path(path).resolve().with_suffix("").parts
+    return "/".join(parts[parts.index("nbs") + 1:] if "nbs" in parts else parts[-1:])
 
 
 def read(path):

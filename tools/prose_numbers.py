@@ -37,9 +37,9 @@ LEFT_OUT = re.compile(
     r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$\n]*\$|\]\([^)]*\)|<[^>]+>|https?:\S+|&\w+;"
     r"|^ *\d+[.)](?= )|^#+ +\d+[a-z]?\b.*?(?=[. ]|$)|\bv?\d+\.\d+\.\d+\S*",
     re.S | re.M)
-# Where questions begin: what they suppose is no claim. Their answers stand elsewhere.
+# Where questions begin, and cells that a tool writes: what they suppose is no claim.
 QUESTIONS = re.compile(r"^## Exercises?\b|\*\*(?:Exercises?|A bug to hunt|Bug hunt)\b|"
-                       r"^<!-- questions|^## A bug to hunt", re.M | re.I)
+                       r"^## A bug to hunt|\A<!-- ", re.M | re.I)
 USUAL = re.compile(r"(?<![\d.])(?:90|95|99) ?%(?= (?:confidence|intervals?|bounds?)\b)")
 IN_EVIDENCE = re.compile(
     r"(?<![\w.])((?:\d[\d,_]*\.?\d*|\.\d+)(?:e[-+]?\d+)?)( ?%| per ?cent)?", re.I)

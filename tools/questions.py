@@ -89,10 +89,9 @@ def letter(i):
 def answer(question):
     "The explanation of every choice, the right one first."
     right = right_at(question)
-    order = sorted(range(len(question["choice"])), key=lambda i: i != right)
-    for i in order:
-        said = "is right" if i == right else "is not"
-        yield f"**{letter(i)}** {said}. {question['choice'][i]['why'].strip()}"
+    for i in sorted(range(len(question["choice"])), key=lambda i: i != right):
+        said = f"**{letter(i)} is right.**" if i == right else f"**{letter(i)}.**"
+        yield f"{said} {question['choice'][i]['why'].strip()}"
 
 
 def rendered(question, number):
@@ -113,11 +112,14 @@ def is_ours(cell):
 
 
 def place(cells):
-    "Before the exercises; at the end where there are none."
+    "Before the exercises; where there are none at the end, before links that another tool writes."
     for i, cell in enumerate(cells):
         if lessons.is_prose(cell) and EXERCISES.search(lessons.source(cell)):
             return i
-    return len(cells)
+    end = len(cells)
+    while end and lessons.source(cells[end - 1]).startswith("<!-- "):
+        end -= 1
+    return end
 
 
 def written(book, data, file):
