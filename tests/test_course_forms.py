@@ -190,6 +190,15 @@ def test_what_need_not_be_folded_is_opened(tmp_path):
     assert lessons.read(path)["cells"][0]["metadata"] == {"jupyter": {"other": 1}, "tags": []}
 
 
+def test_a_site_is_told_of_the_folds_by_tags():
+    cell, plain = code("#| hide\nf()\n", "1\n"), code("f()")
+    cell["metadata"]["tags"] = ["mine"]
+    hide.mark(cell)
+    first, second = hide.tagged(book(cell, plain))["cells"]
+    assert first["metadata"]["tags"] == ["mine", "hide-input", "hide-output"]
+    assert second == plain and cell["metadata"]["tags"] == ["mine"]
+
+
 def test_cleaning_keeps_the_folds(tmp_path):
     path = saved(tmp_path, code("#| hide\nassert 1\n"))
     hide.main([str(path)])
@@ -367,6 +376,14 @@ def test_questions_of_a_lesson_without_exercises_stand_last():
 @pytest.mark.parametrize("file", ASKED, ids=lambda p: p.relative_to(questions.FOLDER).as_posix())
 def test_a_questionnaire_is_in_its_lesson(file):
     questions.main([str(file), "--check"])
+
+
+def test_every_core_lesson_asks():
+    missing = [
+        path for path in map(lessons.name, glossary.core())
+        if not (questions.FOLDER / f"{path}.toml").is_file()
+    ]
+    assert not missing
 
 
 def test_no_question_stands_without_its_file():

@@ -16,6 +16,7 @@ import lessons
 IMPORTS = 4  # lines that may stand open
 OUTPUT = 40
 KEYS = "source_hidden", "outputs_hidden"
+TAGS = "hide-input", "hide-output"
 
 
 def parsed(cell):
@@ -82,6 +83,18 @@ def marked(path):
     for cell in book["cells"]:
         mark(cell)
     return book
+
+
+def tagged(book):
+    "A notebook for myst-nb, which folds by tags: `hide-input` and `hide-output`."
+    cells = []
+    for cell in book["cells"]:
+        marks = cell["metadata"].get("jupyter", {})
+        tags = [tag for key, tag in zip(KEYS, TAGS, strict=True) if marks.get(key)]
+        known = cell["metadata"].get("tags", [])
+        more = {"tags": [*known, *(tag for tag in tags if tag not in known)]} if tags else {}
+        cells.append(cell | {"metadata": cell["metadata"] | more})
+    return book | {"cells": cells}
 
 
 def main(words):
