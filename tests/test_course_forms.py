@@ -366,6 +366,14 @@ def test_questions_stand_before_the_exercises_and_do_not_multiply(tmp_path):
     assert "**B is right.** because 1\n\n**A.** because 0\n\n**C.** because 2\n\n</details>" in text
 
 
+def test_questions_about_nothing_are_refused(tmp_path):
+    file = tmp_path / "nbs" / "questions" / "b.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text(as_toml(asked()))
+    with pytest.raises(SystemExit, match="asks about b.ipynb, which is not there"):
+        questions.main([], file.parent)
+
+
 def test_questions_of_a_lesson_without_exercises_stand_last():
     cells = questions.written(book(prose("# A"), code("1")), asked(), "questions/a.toml")["cells"]
     assert [questions.is_ours(c) for c in cells] == [False, False, True]

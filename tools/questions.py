@@ -55,8 +55,10 @@ def right_at(question):
 
 
 def is_longest(question):
+    "Is the right choice longer than all others, by a tenth or more?"
     lengths = [len(choice["text"]) for choice in question["choice"]]
-    return lengths[right_at(question)] == max(lengths)
+    right = lengths.pop(right_at(question))
+    return right >= 1.1 * max(lengths)
 
 
 def faults(data):
@@ -136,7 +138,10 @@ def written(book, data, file):
 
 def lesson_of(file, folder=FOLDER):
     "The lesson that a file asks about."
-    return folder.parent / Path(file).resolve().relative_to(folder).with_suffix(".ipynb")
+    lesson = folder.parent / Path(file).resolve().relative_to(folder).with_suffix(".ipynb")
+    if not lesson.is_file():
+        raise SystemExit(f"{file} asks about {lesson.name}, which is not there")
+    return lesson
 
 
 def checked(file):
