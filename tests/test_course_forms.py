@@ -51,10 +51,13 @@ def saved(tmp_path, *cells, name="a.ipynb"):
 
 # --- numbers in prose ----------------------------------------------------------------------------
 
-def left(text, *cells):
-    "The numbers of a prose cell that the other cells do not confirm."
-    found = prose_numbers.unconfirmed(book(prose(text), *cells))
-    return [said.text for _, said, _ in found]
+@pytest.fixture
+def left(tmp_path):
+    "left(text, *cells): the numbers of a prose cell that the other cells do not confirm."
+    def numbers(text, *cells, name="a.ipynb"):
+        path = saved(tmp_path, prose(text), *cells, name=name)
+        return [said.text for _, said, _ in prose_numbers.unconfirmed(path)]
+    return numbers
 
 
 CONFIRMED = {
@@ -73,7 +76,7 @@ CONFIRMED = {
 
 
 @pytest.mark.parametrize("case", CONFIRMED)
-def test_a_number_that_the_page_says_is_confirmed(case):
+def test_a_number_that_the_page_says_is_confirmed(left, case):
     text, said = CONFIRMED[case]
     assert left(text, code("x", f"value: {said}\n")) == []
     assert left(text, code(f"value = {said}")) == []
@@ -93,7 +96,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_number_that_the_page_does_not_say_is_found(case):
+def test_a_number_that_the_page_does_not_say_is_found(left, case):
     text, said, number = WRONG[case]
     assert left(text, code("x", html=said)) == [number]
 
@@ -111,18 +114,31 @@ def test_a_number_that_the_page_does_not_say_is_found(case):
     "**Exercises.** 1. Try 77 rows.",
     "<!-- questions: a -->\n\n77?",
     "One per centre, twenty-five per cent",
+    "> 🔮 **Predict.** How many\n> of 77 rows?",
+    "> ✅ **Stop and check.** Which of 77?",
+    "*A model is right on 77 of a hundred. Is it good?*",
 ])
-def test_what_is_no_figure_is_left_out(text):
+def test_what_is_no_figure_is_left_out(left, text):
     assert left(text) == []
 
 
-def test_prose_before_the_exercises_counts():
+def test_prose_before_the_exercises_counts(left):
     assert left("It reaches 0.77.\n\n## Exercises\n\n1. Try 78.") == ["0.77"]
+    assert left("> 🔮 **Predict.** 76?\n\nIt is 0.77.\n\n*And 78?*") == ["0.77"]
+    assert left("*Only* 0.77, *says* she") == ["0.77"]
+
+
+def test_what_a_linked_lesson_says_counts(left, tmp_path):
+    saved(tmp_path, code("f()", "0.7731"), name="x/b.ipynb")
+    assert left("It reaches 0.77, as [b](x/b.ipynb#c) found.") == []
+    assert left("It reaches 0.77, as [b](x/c.ipynb) found.") == ["0.77"]
+    assert left("## x/b\n\nIt reaches 0.77.", name="answers/x.ipynb") == []
+    assert left("## x/b\n\nIt reaches 0.77.", name="x/d.ipynb") == ["0.77"]
 
 
 def test_a_number_is_told_with_its_place(tmp_path):
     path = saved(tmp_path, prose("Here it is 0.7731, then."), name="b.ipynb")
-    found, idle = prose_numbers.findings([path], {("b", "0.5"), ("*", "7")})
+    found, idle = prose_numbers.findings([path], {("b", "0.5"), ("*", "7"), ("c", "1")})
     assert found == [("b", 0, "0.7731", "Here it is 0.7731, then.")]
     assert idle == [("*", "7"), ("b", "0.5")]
     assert prose_numbers.findings([path], {("b", "0.7731")}) == ([], [])

@@ -3,9 +3,10 @@
 python tools/prose_numbers.py [NOTEBOOK …]    a line for each: notebook, cell, number, its sentence
 python tools/prose_numbers.py --check         exits with 1 if one of them is not accepted
 
-A number is confirmed by an output or the code of its notebook, or by a file in results/. Prose may
-round: 0.83 for 0.8284, 83 % for .8284, 22 million for 22713216. What no page can confirm, such as
-a figure that somebody published, is accepted in tools/prose_numbers.toml, with the reason.
+A number is confirmed by an output or the code of its notebook, of one that its cell links to (for
+a worked answer: of its lesson), or by a file in results/. Prose may round: 0.83 for 0.8284, 83 %
+for .8284, 13,000 for 12808. What a question supposes is left out. What no page can confirm, such
+as a figure that somebody published, is accepted in tools/prose_numbers.toml, with the reason.
 """
 import html
 import re
@@ -14,6 +15,7 @@ import tomllib
 from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import lessons
 
@@ -32,6 +34,11 @@ WORDS = dict(zip(
     "one two three four five six seven eight nine ten eleven twelve".split(), range(1, 13),
     strict=True))
 SAID = re.compile(rf"(?<![-\w])({'|'.join(WORDS)}) per ?cent\b", re.I)
+# Paragraphs that ask: in italics, and the call-outs that do.
+ASKING = re.compile(
+    r"^(?:> 🔮 \*\*Predict\.|> ✅ \*\*Stop and check\.).*?(?=\n[ \t]*\n|\Z)"
+    r"|(?<![^\n])\*(?!\*)[^*]+\*(?=\n[ \t]*\n|\n?\Z)",
+    re.S | re.M)
 # What is no figure: code, formulas, links' targets, tags, numbers of lists, sections and versions.
 LEFT_OUT = re.compile(
     r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$\n]*\$|\]\([^)]*\)|<[^>]+>|https?:\S+|&\w+;"
@@ -95,7 +102,8 @@ def figures(text):
     "The numbers of a prose cell that an output ought to confirm."
     asked = QUESTIONS.search(text)
     text = text[:asked.start()] if asked else text
-    text = USUAL.sub(blank, LEFT_OUT.sub(blank, text))
+    for pattern in (ASKING, LEFT_OUT, USUAL):
+        text = pattern.sub(blank, text)
     for match in NUMBER.finditer(text):
         if (match["whole"] or match["rest"]) and not is_plain(match):
             yield figure(match)
@@ -134,6 +142,27 @@ def among(found, value, half):
     return first < len(found) and found[first] <= value + slack
 
 
+LESSON = re.compile(r"\]\(([\w./-]+\.ipynb)(?:#[^)]*)?\)")
+HEADING = re.compile(r"^## ((?:\w+/)*\w+)$", re.M)
+
+
+def others_named(path, book):
+    "Of every cell: the notebooks that it links to, and the lesson whose exercises it answers."
+    answered = None
+    for cell in book["cells"]:
+        text = lessons.source(cell)
+        links = [path.parent / link for link in LESSON.findall(text)]
+        if path.parent.name == "answers" and (heading := HEADING.search(text)):
+            answered = path.parents[1] / f"{heading[1]}.ipynb"
+        named = [*links, answered] if answered else links
+        yield [other.resolve() for other in named if other.is_file()]
+
+
+@cache
+def shown_by(path):
+    return evidence(shown(lessons.read(path)))
+
+
 @cache
 def results():
     "The values in each file of results/, by its name."
@@ -142,27 +171,38 @@ def results():
 
 
 def stored(book):
-    "Values of the files in results/ that the notebook names, and of all of them."
+    "Values of the files in results/ that the notebook names."
     text = "\n".join(lessons.source(cell) for cell in book["cells"])
     named = (values for name, values in results().items() if name in text)
-    return sorted(set().union(*named)), sorted(set().union(*results().values()))
+    return sorted(set().union(*named))
+
+
+@cache
+def stored_anywhere():
+    return sorted(set().union(*results().values()))
 
 
 # --- what is left --------------------------------------------------------------------------------
 
-def unconfirmed(book):
+def is_confirmed(said, places):
+    "Does one of the sorted lists have the figure, or, if it has three digits, any of the results?"
+    by = 100 if said.percent else 1
+    value, half = said.value / by, said.half / by
+    if any(among(place, value, half) for place in places):
+        return True
+    return len(said.digits) >= 3 and among(stored_anywhere(), value, min(half, .5))
+
+
+def unconfirmed(path):
     "(number of the cell, the Figure, its text) of what nothing confirms."
-    page, (named, others) = evidence(shown(book)), stored(book)
-    for i, cell in enumerate(book["cells"]):
-        if not lessons.is_prose(cell):
-            continue
-        for said in figures(lessons.source(cell)):
-            by = 100 if said.percent else 1
-            value, half = said.value / by, said.half / by
-            if among(page, value, half) or among(named, value, half):
-                continue
-            if len(said.digits) < 3 or not among(others, value, min(half, .5)):
-                yield i, said, lessons.source(cell)
+    path = Path(path).resolve()
+    book = lessons.read(path)
+    page = [evidence(shown(book)), stored(book)]
+    for i, (cell, named) in enumerate(zip(book["cells"], others_named(path, book), strict=True)):
+        text = lessons.source(cell)
+        said = list(figures(text)) if lessons.is_prose(cell) else []
+        places = page + [shown_by(other) for other in named] if said else page
+        yield from ((i, one, text) for one in said if not is_confirmed(one, places))
 
 
 def sentence(text, at):
@@ -182,15 +222,16 @@ def accepted(path=ACCEPTED):
 
 def findings(paths, known=frozenset()):
     "(notebook, cell, number, sentence) that are not accepted, and what is accepted for nothing."
-    found, used = [], set()
+    found, used, paths = [], set(), list(paths)
     for path in paths:
         name = lessons.name(path)
-        for i, said, text in unconfirmed(lessons.read(path)):
+        for i, said, text in unconfirmed(path):
             used.add((name, said.text))
             used.add(("*", said.text))
             if not {(name, said.text), ("*", said.text)} & known:
                 found.append((name, i, said.text, sentence(text, said.at)))
-    return found, sorted(known - used)
+    looked_at = {"*", *map(lessons.name, paths)}
+    return found, sorted(entry for entry in known - used if entry[0] in looked_at)
 
 
 def main(words):
