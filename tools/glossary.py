@@ -16,7 +16,7 @@ from pathlib import Path
 import lessons
 
 GLOSSARY = lessons.NBS / "glossary.ipynb"
-MARK = "<!-- glossary: tools/glossary.py writes this cell -->\n"
+MARK = "<!-- glossary: tools/glossary.py writes this cell -->\n\n"
 PARTS = "First lesson", "Core"
 # Where no link goes. The first word of a lesson stands behind its title and subtitle.
 CLOSED = re.compile(
@@ -48,7 +48,7 @@ def listed(book):
     "The glossary with the list of its terms, behind its title."
     terms = sorted(entries(book), key=str.casefold)
     text = MARK + " · ".join(f"[{term}](#{anchor(term)})" for term in terms)
-    cells = [cell for cell in book["cells"] if not lessons.source(cell).startswith(MARK)]
+    cells = [cell for cell in book["cells"] if not lessons.source(cell).startswith(MARK.strip())]
     cell = {"cell_type": "markdown", "id": "glossary", "metadata": {}, "source": []}
     lessons.set_source(cell, text)
     return book | {"cells": [cells[0], cell, *cells[1:]]}
