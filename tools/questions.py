@@ -106,7 +106,7 @@ def rendered(question, number):
 def cell_text(data, file):
     "The Markdown of all questions."
     parts = [rendered(question, i) for i, question in enumerate(data["question"], 1)]
-    return "\n\n".join([MARK.format(file), HEADING, *parts])
+    return "\n\n".join([MARK.format(file), HEADING, "\n\n---\n\n".join(parts)])
 
 
 def is_ours(cell):
