@@ -64,9 +64,12 @@ class Lesson:
         return f"[{other.name}]({Path(to).as_posix()})"
 
 
+def read_file(nbs=NBS): return tomllib.loads((nbs / "course.toml").read_text(encoding="utf-8"))
+
+
 def read_course(nbs=NBS):
     "All lessons of the file in their order, those too whose notebook does not exist."
-    parts = tomllib.loads((nbs / "course.toml").read_text(encoding="utf-8"))["part"]
+    parts = read_file(nbs)["part"]
     return [
         Lesson(part=part, nbs=nbs, **lesson) for part in parts for lesson in part.pop("lesson")
     ]
@@ -204,10 +207,13 @@ def part_lines(part, lessons):
     yield ""
 
 
-def answers(nbs):
-    "Links to the notebooks with worked answers."
+def beside(nbs):
+    "Links to pages that are no lessons, and to the notebooks with worked answers."
+    for page in read_file(nbs).get("page", ()):
+        file = nbs / f"{page['path']}.ipynb"
+        if file.is_file(): yield f"- [{heading(file)}]({page['path']}.ipynb): {page['about']}"
     links = [f"[{path.stem}](answers/{path.name})" for path in sorted(nbs.glob("answers/*.ipynb"))]
-    if links: yield f"Worked answers to the exercises: {', '.join(links)}.\n"
+    if links: yield f"- Worked answers to the exercises: {', '.join(links)}"
 
 
 def index_text(lessons, nbs):
@@ -217,7 +223,9 @@ def index_text(lessons, nbs):
     for _, group in groupby(lessons, key=lambda lesson: lesson.part["name"]):
         mates = list(group)
         lines += part_lines(mates[0].part, mates)
-    text = "\n".join([*lines, *answers(nbs)]).rstrip()
+    others = list(beside(nbs))
+    if others: lines += ["### Beside the lessons\n", *others]
+    text = "\n".join(lines).rstrip()
     cells = [prose("table", text) if source(c).startswith(MARK) else c for c in notebook["cells"]]
     return dump(notebook | {"cells": cells})
 
@@ -231,8 +239,8 @@ def made(nbs=NBS, only=()):
     texts = {lesson.file: lesson_text(lesson, lessons) for lesson in chosen}
     texts |= {lesson.map: map_text(lesson, lessons) for lesson in chosen if lesson.stations}
     if not only or "index" in only: texts[nbs / "index.ipynb"] = index_text(lessons, nbs)
-    if not only: texts |= {path: None for path in nbs.glob("images/road/*.svg") if path not in texts}
-    return texts
+    old = [] if only else [path for path in nbs.glob("images/road/*.svg") if path not in texts]
+    return texts | dict.fromkeys(old)
 
 
 def differs(path, text):

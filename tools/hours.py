@@ -15,8 +15,11 @@ from pathlib import Path
 
 NBS = Path(__file__).parents[1] / "nbs"
 PER_MINUTE = {"words": 200, "shown": 15, "exported": 60, "exercises": 1 / 4, "questions": 2}
-MADE = re.compile(r"<!-- (?:made|written) by tools/")
+MADE = re.compile(r"<!-- .*\btools/\w+\.py")
 TAG = re.compile(r"<[^>]+>|\]\([^)]*\)|[|#>*`]")
+EXERCISES = re.compile(
+    r"^(?:## |\*\*)Exercises?\b(.*?)(?=^## |\*\*A bug|<details>|\Z)", re.MULTILINE | re.DOTALL
+)
 IMPORT = re.compile(r"(from|import)\b|[ )]|$")
 
 
@@ -40,12 +43,12 @@ def cells(path):
 
 
 def exercises(source):
-    "How many exercises a cell lists: 1. …, 2. …, in order."
-    match = re.search(r"^(?:## |\*\*)Exercises(.*?)(?=^## |\*\*A bug|<details>|\Z)", source, re.M | re.S)
+    "How many exercises a cell has: 1. …, 2. …, in order; or a single one without a number."
+    match = EXERCISES.search(source)
     count = 0
     for number in re.findall(r"(?:^|\s)(\d+)\. ", match[1] if match else ""):
         count += int(number) == count + 1
-    return count
+    return count or int(match is not None)
 
 
 def hunts(source):

@@ -34,29 +34,28 @@ def place(k):
 
 def road(first, last, colour):
     "The road from one station to another, with round corners at its turns."
-    parts = [f"M{place(first)[0]} {place(first)[1]}"]
+    x, before = place(first)
+    parts = [f"M{x} {before}"]
     for k in range(first + 1, last + 1):
-        (x0, y0), (x, y) = place(k - 1), place(k)
-        if y == y0:
-            parts.append(f"L{x} {y}")
-        else:
-            side = x + (92 if x > WIDTH / 2 else -92)
-            parts.append(f"C{side} {y0} {side} {y} {x} {y}")
+        x, y = place(k)
+        side = x + (92 if x > WIDTH / 2 else -92)
+        parts.append(f"L{x} {y}" if y == before else f"C{side} {before} {side} {y} {x} {y}")
+        before = y
     line = f'<path d="{" ".join(parts)}" fill="none" stroke="{colour}"'
     return f'{line} stroke-width="8" stroke-linecap="round"/>'
 
 
-def pin(x, y):
-    "A pin that points at a place from above."
-    drop = f"M{x} {y}C{x - 4} {y - 9} {x - 9} {y - 11} {x - 9} {y - 17}"
-    drop += f"A9 9 0 1 1 {x + 9} {y - 17}C{x + 9} {y - 11} {x + 4} {y - 9} {x} {y}Z"
-    eye = f'<circle cx="{x}" cy="{y - 17}" r="3.5" fill="#FFFFFF"/>'
-    return f'<path d="{drop}" fill="{RED}" stroke="#FFFFFF" stroke-width="1.5"/>{eye}'
+DROP = "M0 0C-4 -9 -9 -11 -9 -17A9 9 0 1 1 9 -17C9 -11 4 -9 0 0Z"
+PIN = (
+    f'<path d="{DROP}" fill="{RED}" stroke="#FFFFFF" stroke-width="1.5"/>'
+    '<circle cx="0" cy="-17" r="3.5" fill="#FFFFFF"/>'
+)
 
 
-def pin_of(k):
+def pin(k):
+    "A pin that points at a station from above."
     x, y = place(k)
-    return pin(x - PLATE // 2 + 12, y - TALL // 2 + 5)
+    return f'<g transform="translate({x - PLATE // 2 + 12} {y - TALL // 2 + 5})">{PIN}</g>'
 
 
 def plate(k, name, look):
@@ -92,7 +91,7 @@ def draw(here, been):
         road(0, len(order) - 1, GREY),
         road(0, far, BLUE),
         *(plate(k, name, look) for k, (name, look) in enumerate(zip(order, looks, strict=True))),
-        *(pin_of(order.index(name)) for name in here if len(here) == 1),
+        *(pin(order.index(name)) for name in here if len(here) == 1),
         "</svg>",
     ]
     return "\n".join(lines) + "\n"
