@@ -329,6 +329,12 @@ def test_the_index_has_the_table(little):
     assert "| 2 | [Two](deep/two.ipynb) | the second thing | 30 |" in table and "three" not in table
 
 
+def test_an_index_without_a_place_for_the_table_is_refused(little):
+    saved(little / "index.ipynb", "# All")
+    with pytest.raises(SystemExit, match="no cell that begins with the mark"):
+        course.made(little)
+
+
 def test_a_second_time_changes_nothing_and_a_change_is_seen(little):
     def other(): return [p for p, text in course.made(little).items() if course.differs(p, text)]
     assert other() == []

@@ -225,8 +225,9 @@ def index_text(lessons, nbs):
         lines += part_lines(mates[0].part, mates)
     others = list(beside(nbs))
     if others: lines += ["### Beside the lessons\n", *others]
-    text = "\n".join(lines).rstrip()
-    cells = [prose("table", text) if source(c).startswith(MARK) else c for c in notebook["cells"]]
+    table = prose("table", "\n".join(lines).rstrip())
+    cells = [table if source(cell).startswith(MARK) else cell for cell in notebook["cells"]]
+    if table not in cells: raise SystemExit("nbs/index.ipynb has no cell that begins with the mark.")
     return dump(notebook | {"cells": cells})
 
 
