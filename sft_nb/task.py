@@ -65,6 +65,8 @@ class Batch:
         return replace(self, inputs=moved(self.inputs), targets=moved(self.targets))
 
 # %% ../nbs/02_task.ipynb #626cf262
+def _rounded(x): return round(float(x), 4) if isinstance(x, (float, np.floating)) else x
+
 @dataclass(frozen=True)
 class Prediction:
     """One answer in the task's own terms.
@@ -81,6 +83,12 @@ class Prediction:
     value: Any  # a label, a number, a text, a list of boxes …
     score: float | None = None  # the model's confidence in `value`, in [0, 1]
     probs: dict[str, float] | None = None  # the alternatives, where the task has a list of them
+
+    def __repr__(self):
+        "With four digits of what the model believes: more of them mean nothing."
+        probs = self.probs
+        if isinstance(probs, dict): probs = {name: _rounded(p) for name, p in probs.items()}
+        return f"Prediction(value={self.value!r}, score={_rounded(self.score)}, probs={probs})"
 
 # %% ../nbs/02_task.ipynb #dcb00bce
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A split is finished. Does a row of the last test stand, exactly or nearly, among those that were
+"""The split is finished. Is any row of the last test, exactly or nearly, among those that the model
 learned from?
 """
 
