@@ -1,4 +1,4 @@
-"""A traceback of forty frames teaches nobody. Here are the errors that a reader can mend, and the
+"""A traceback of forty frames teaches nothing. Here are the errors that you can fix yourself, and a
 check that finds a wrong argument before any work is done.
 """
 

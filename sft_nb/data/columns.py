@@ -1,4 +1,4 @@
-"""Two million short texts are a file of 250 megabytes. As Python lists of tokens they are four
+"""Two million short texts are a file of 250 megabytes. As Python lists of tokens they take four
 gigabytes. We keep them on the disk, and look at a few rows at a time.
 """
 
