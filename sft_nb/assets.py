@@ -126,12 +126,12 @@ _SENTENCES = {
     f"run `uv pip install pip` or `python -m ensurepip`, or {_BY_HAND}.",
     "disk": "The disk is full, and {name} needs about {space}: free some, or point SFT_NB_HOME "
     "to a folder on another disk instead of {root}.",
-    "folder": "{name} is not complete in {root}, and nothing can be written there: let whoever "
-    "keeps that folder fetch it, or point SFT_NB_HOME to a folder of your own.",
+    "folder": "{name} is not complete in {root}, and nothing can be written there: let those "
+    "who keep that folder fetch it, or point SFT_NB_HOME to a folder of your own.",
     "hash": "What the package index sent for {name} is not the file that was registered, so it "
     f"was thrown away: {_MIRROR}, or {_BY_HAND}.",
     "contents": "The file for {name} does not contain what the registry says, so it was thrown "
-    "away: mend the entry in the registry.",
+    "away: correct the entry in the registry.",
     "network": "The package index cannot be reached to fetch {name}: "
     f"{_MIRROR}, or {_BY_HAND}.",
     "untrusted": "pip does not look at the index it is set to, since its address begins with "
@@ -139,7 +139,7 @@ _SENTENCES = {
     "`pip config set global.trusted-host HOST`.",
     "missing": "The package index that pip is set to does not offer {packages} for {name}: "
     f"{_MIRROR}, or {_BY_HAND}.",
-    "other": f"pip could not fetch {{name}}: mend what it says, or {_BY_HAND}.",
+    "other": f"pip could not fetch {{name}}: fix what it complains of, or {_BY_HAND}.",
     "damaged": "The copy of {name} in your SFT_NB_HOME is damaged: delete its folder and fetch "
     "it again.",
 }

@@ -60,7 +60,7 @@ def _of_others(group, kind):
     "Entry points of all that is installed."
     try:
         return list(entry_points(group=group))
-    except Exception as e:  # a file of metadata that nobody can read
+    except Exception as e:  # a file of metadata that cannot be read
         why = " ".join(str(e).split())[:200]
         telling.warn(f"The {kind}s of other packages cannot be listed ({type(e).__name__}: {why}).")
         return []

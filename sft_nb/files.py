@@ -135,7 +135,7 @@ def regular(
     return path
 
 # %% ../nbs/05_files.ipynb #90f60886
-_DEPTH = 100  # brackets inside brackets: whoever walks through the content has a limit too
+_DEPTH = 100  # brackets inside brackets: whatever walks through the content has a limit too
 
 def deeper_than(
     tree: Any,  # nested lists and dictionaries

@@ -71,26 +71,26 @@ def is_quiet() -> bool:
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 def harmless(
-    text: str,  # of a stranger
+    text: str,  # from somebody else
 ) -> str:
     """For a terminal: control characters written out, so that no text moves the cursor.
 
     Parameters
     ----------
     text
-        of a stranger
+        from somebody else
     """
     return _CONTROLS.sub(lambda m: f"\\x{ord(m[0]):02x}", text)
 
 def in_markdown(
-    text: object,  # of a stranger
+    text: object,  # from somebody else
 ) -> str:  # one line
     """For Markdown: nothing in it is a tag, a link, a heading or a new paragraph.
 
     Parameters
     ----------
     text
-        of a stranger
+        from somebody else
 
     Returns
     -------
@@ -101,14 +101,14 @@ def in_markdown(
     return re.sub(r"([\\`*\[\]|~])", r"\\\1", line)
 
 def in_code(
-    text: object,  # of a stranger
+    text: object,  # from somebody else
 ) -> str:  # with its back quotes
     """For Markdown, as code: back quotes would end it, so they become plain ones.
 
     Parameters
     ----------
     text
-        of a stranger
+        from somebody else
 
     Returns
     -------

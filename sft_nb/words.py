@@ -18,15 +18,15 @@ import pandas as pd
 
 # %% ../nbs/03_words.ipynb #42de05a5
 def short(
-    value: Any,  # whatever stands in a cell, a header or an argument
+    value: Any,  # whatever is in a cell, a header or an argument
     most: int = 60,  # characters
 ) -> str:  # as Python writes it, with "…" where it was cut
-    """A value as it may stand in a message.
+    """A value for a message.
 
     Parameters
     ----------
     value
-        whatever stands in a cell, a header or an argument
+        whatever is in a cell, a header or an argument
     most
         characters
 
@@ -40,16 +40,16 @@ def short(
 
 def first_few(
     names: Sequence,  # of columns, keys or files
-    most: int = 8,  # names that are told
+    most: int = 8,  # names that are listed
 ) -> str:  # "'a', 'b' and 3 more"; "nothing" if there are none
-    """Names as they may stand in a message.
+    """Names for a message.
 
     Parameters
     ----------
     names
         of columns, keys or files
     most
-        names that are told
+        names that are listed
 
     Returns
     -------
@@ -103,16 +103,16 @@ def nearest_name(
 # %% ../nbs/03_words.ipynb #680211c9
 def name_rows(
     positions: Sequence[int],  # of rows, counting from 0
-    most: int = 5,  # rows that are told
+    most: int = 5,  # rows that are listed
 ) -> str:  # "row 3", "rows 3, 5 and 9", "rows 3, 5 and 120 more"
-    """Rows as they may stand in a message.
+    """Rows for a message.
 
     Parameters
     ----------
     positions
         of rows, counting from 0
     most
-        rows that are told
+        rows that are listed
 
     Returns
     -------
@@ -140,7 +140,7 @@ def rows_where(
 # Format characters that are drawn, and fillers of other kinds that are drawn as nothing.
 _SEEN_FORMATS = "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2"
 _FILLERS = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
-_UNSEEN = ("Cc", "Cf", "Zs", "Zl", "Zp")  # categories of signs that nobody sees
+_UNSEEN = ("Cc", "Cf", "Zs", "Zl", "Zp")  # categories of invisible characters
 
 def _unseen(sign): return unicodedata.category(sign) in _UNSEEN and sign not in _SEEN_FORMATS
 

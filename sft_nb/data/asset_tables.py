@@ -48,7 +48,7 @@ def _digits(paths):
 # %% ../../nbs/data/09_asset_tables.ipynb #159e7052
 _KEYWORD = r"msgctxt|msgid|msgid_plural|msgstr|msgstr\[\d+\]"
 _ENTRY_LINE = re.compile(rf'(?:({_KEYWORD}) +)?"((?:[^"\\]|\\.)*)"')
-_AFTER = {  # a keyword -> what stands before it
+_AFTER = {  # a keyword -> what comes before it
     "msgid_plural": ("msgid",),
     "msgstr": ("msgid",),
     "[": ("msgid_plural", "["),  # msgstr[0], msgstr[1], …
@@ -212,7 +212,7 @@ _READERS = {
 def load_data(
     name: str,  # one of `names("dataset")`
     toml: str | Path | None = None,  # a registry of your own
-) -> pd.DataFrame:  # its columns stand above
+) -> pd.DataFrame:  # its columns are listed above
     """A data set as a table, fetched if need be. A checkpoint raises `AssetError`.
 
     rotten-tomatoes: text, label, movie · tweets-ner: words, labels · rated-sentences: text, rating,
@@ -229,7 +229,7 @@ def load_data(
     Returns
     -------
     pd.DataFrame
-        its columns stand above
+        its columns are listed above
     """
     asset = info(name, toml)
     if asset.reader not in _READERS:

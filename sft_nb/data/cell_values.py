@@ -128,7 +128,7 @@ def _array_content(array):
 
 # %% ../../nbs/data/03_cell_values.ipynb #5577725a
 _NESTED = dict, list, tuple, set, frozenset, np.ndarray
-# made once: json.dumps would make it anew for every cell
+# made once: json.dumps would make a new one for every cell
 json_text: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False).encode
 
 def _nested_text(value):

@@ -55,7 +55,7 @@ def check_columns(
     rows: pd.DataFrame,  # the table
     columns: list[str],  # columns it must have
 ) -> list[Finding]:  # an error per column that is not there, or that is there twice
-    """Are the columns there, once each? One that is not is told with the nearest name.
+    """Are the columns there, once each? If one is not, the nearest name is given.
 
     Parameters
     ----------
@@ -276,7 +276,7 @@ def _too_many(counts, n):
     return len(counts) > (n - 1 if 5 < n <= 20 else max(20, n / 2))
 
 def check_names(
-    column: str,  # where they stand
+    column: str,  # where they are
     counts: Counter,  # label -> how many rows have it
     n: int,  # rows that have any
 ) -> list[Finding]:  # warnings for labels that are too many, look alike, or look like missing cells
@@ -285,7 +285,7 @@ def check_names(
     Parameters
     ----------
     column
-        where they stand
+        where they are
     counts
         label -> how many rows have it
     n
@@ -369,7 +369,7 @@ def told_apart(
     return ascii(label) if unicodedata.normalize("NFC", label) != label else short(label)
 
 def check_look_alikes(
-    column: str,  # where the labels stand
+    column: str,  # where the labels are
     labels: Iterable[str],  # the different ones
 ) -> list[Finding]:  # a warning, if there are any
     """Which labels might a person take for one?
@@ -377,7 +377,7 @@ def check_look_alikes(
     Parameters
     ----------
     column
-        where the labels stand
+        where the labels are
     labels
         the different ones
 

@@ -78,7 +78,7 @@ class _Bare(dict):
 _SELECTORS = "VARIATION SELECTOR"
 
 def _dress(sign):
-    "Is it an accent, or a sign that nobody sees?"
+    "Is it an accent, or an invisible character?"
     unseen = sign in INVISIBLE or unicodedata.category(sign) == "Cf"
     accent = unicodedata.combining(sign) > 0
     return unseen or accent or unicodedata.name(sign, "").startswith(_SELECTORS)

@@ -26,7 +26,7 @@ from ..words import how_many
 
 # %% ../../nbs/data/07_splitting.ipynb #1e44318a
 def _rows_asked(role, size, n):
-    "How many of n rows a role gets: a fraction of them, or so many."
+    "How many of n rows a role gets: a fraction of them, or a number."
     whole = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
     said = f"{role}_size is {size!r}"
     if not (whole or isinstance(size, (float, np.floating))) or not size >= 0:
@@ -122,7 +122,7 @@ def _check_groups(rows, group):
     report([replace(f, level="error", message=f"{f.message}. {advice}") for f in missing])
 
 def _draw(rows, sizes, seed, group, stratify):
-    "The part of each row, and a random order of rows that hangs on content alone."
+    "The part of each row, and a random order of rows that depends on content alone."
     n, parts = len(rows), sum(s > 0 for s in sizes)
     if n < parts: raise DataError(f"{how_many(n, 'row')} cannot fill {parts} splits: collect more.")
     order = _shuffled("split", seed, each_hash(rows, list(rows.columns)), n)
@@ -156,7 +156,7 @@ class Splits:
     stratify
         column whose shares are kept alike
     positions
-        role -> where its rows stood in the table
+        role -> where its rows were in the table
     """
     train: pd.DataFrame  # rows to learn from
     valid: pd.DataFrame  # rows to choose by: epochs, settings
@@ -164,7 +164,7 @@ class Splits:
     seed: int  # of the draw
     group: str | None = None  # column whose values stay on one side
     stratify: str | None = None  # column whose shares are kept alike
-    # role -> where its rows stood in the table
+    # role -> where its rows were in the table
     positions: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
@@ -241,13 +241,13 @@ def split(
     valid_size: float | int = .2,  # fraction below 1, or number of rows; 0: none
     certify_size: float | int = .2,  # the same
     seed: int = 42,  # another seed, another draw
-    group: str | None = None,  # column whose values must not stand on two sides, e.g. "movie"
+    group: str | None = None,  # column whose values must stay in one part, e.g. "movie"
     # column whose shares should be alike; "auto": the target, if it has few values; None: no
     stratify: str | None = "auto",
 ) -> Splits:
     """Draw train, valid and certify.
 
-    The draw hangs on the rows' content and the seed alone: not on their order or index.
+    The draw depends on the rows' content and the seed alone: not on their order or index.
 
     Parameters
     ----------
@@ -260,7 +260,7 @@ def split(
     seed
         another seed, another draw
     group
-        column whose values must not stand on two sides, e.g. "movie"
+        column whose values must stay in one part, e.g. "movie"
     stratify
         column whose shares should be alike; "auto": the target, if it has few values; None: no
     """
@@ -271,7 +271,7 @@ def split(
     at = {role: order[part[order] == k] for k, role in enumerate(roles)}
     tables = {role: rows.iloc[i].reset_index(drop=True) for role, i in at.items()}
     for table in tables.values():
-        note(table, group=group)  # whoever judges these rows knows their unit
+        note(table, group=group)  # so that those who judge these rows know their unit
     return Splits(**tables, seed=seed, group=group, stratify=stratify, positions=at)
 
 # %% ../../nbs/data/07_splitting.ipynb #9f0d28e2
@@ -280,7 +280,7 @@ def folds(
     rows: pd.DataFrame,  # the table, best from `task.read`
     k: int = 5,  # number of folds, at least 2
     seed: int = 42,  # another seed, another draw
-    group: str | None = None,  # column whose values must not stand on two sides
+    group: str | None = None,  # column whose values must stay in one part
     stratify: str | None = "auto",  # as in `split`
 ) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:  # k pairs (train, valid)
     """K-fold cross-validation: every row is held out once.
@@ -294,7 +294,7 @@ def folds(
     seed
         another seed, another draw
     group
-        column whose values must not stand on two sides
+        column whose values must stay in one part
     stratify
         as in `split`
 
@@ -305,7 +305,7 @@ def folds(
     """
     if not 2 <= k <= len(rows):
         told = f"k={k} folds of {how_many(len(rows), 'row')}"
-        raise DataError(f"{told}: k must lie between 2 and the number of rows.")
+        raise DataError(f"{told}: k must be between 2 and the number of rows.")
     sizes = [len(rows) // k + (i < len(rows) % k) for i in range(k)]
     part, order = _draw(rows, sizes, seed, group, _column_of_strata(rows, stratify))
     def pick(mask):

@@ -67,7 +67,7 @@ def _as_text(value, keep):
 # %% ../../nbs/data/06_table_writer.ipynb #60377b60
 @contextmanager
 def whole_file(
-    path: str | Path,  # where the file shall be
+    path: str | Path,  # where the file will be
     mode: str = "w",  # "w": text in UTF-8; "wb": bytes
 ) -> Iterator[IO]:  # gives an open file
     """Write under another name, flush, rename: then the old file is there or the new one, whole.
@@ -77,7 +77,7 @@ def whole_file(
     Parameters
     ----------
     path
-        where the file shall be
+        where the file will be
     mode
         "w": text in UTF-8; "wb": bytes
 
@@ -97,7 +97,7 @@ def whole_file(
     except OSError as e:
         raise DataError(f"{path} cannot be written: {e.strerror or e}.") from e
     except UnicodeEncodeError:
-        told = "half of a character, a lone \\ud800 to \\udfff, stands in the table"
+        told = "half of a character, a lone \\ud800 to \\udfff, is in the table"
         raise DataError(f"{path}: {told}, and no file of text may hold it. Take it out.") from None
 
 # %% ../../nbs/data/06_table_writer.ipynb #6c23f53c
