@@ -24,7 +24,7 @@ def _is_task(found):
     return isinstance(found, type) and issubclass(found, Task) and found is not Task
 
 def _load(point):
-    "What an entry point stands for. Raises SFTError if that is no task of this name."
+    "What an entry point stands for. Raises SFTError if that is not a task of this name."
     blame = f"The task {point.name!r} of {whose(point)} cannot be used"
     try:
         found = point.load()

@@ -1,4 +1,4 @@
-"""A traceback of forty frames teaches nobody. Here are the errors that a reader can mend, and the
+"""A traceback of forty frames teaches nothing. Here are the errors that you can fix yourself, and a
 check that finds a wrong argument before any work is done.
 """
 
@@ -44,7 +44,7 @@ def limited(
 
 # %% ../nbs/00_mistakes.ipynb #a67106a8
 class SFTError(Exception):
-    "A mistake the user can mend. The message says what, where, and what to do."
+    "A mistake that the user can fix. The message says what, where, and what to do."
     def __str__(self): return limited(super().__str__())
 
 class DataError(SFTError):
@@ -64,18 +64,18 @@ class MissingError(SFTError):
 
 # %% ../nbs/00_mistakes.ipynb #cb66b830
 def _beginning(value, most):
-    "Of what is long, so that nobody waits for the rest."
+    "Only the beginning of what is long, so that it is shown at once."
     return value[:most] if isinstance(value, (str, bytes, list, tuple)) else value
 
 def _last_name(thing):
-    "Of a function or a class, without those that it stands in."
+    "Of a function or a class, without the names of what is around it."
     return getattr(thing, "__qualname__", type(thing).__name__).split(".")[-1]
 
 def shown(
     value: Any,  # anything at all
     most: int = 60,  # characters
 ) -> str:
-    """A value as it may stand in a message: short, whatever it is.
+    """A value for a message: short, whatever it is.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def _is_array(v):
     except (ValueError, TypeError, OverflowError, RuntimeError):
         return False
 
-def _is_tensor(v):  # boxes and fakes may stand in
+def _is_tensor(v):  # boxes and fakes will do as well
     return not (isinstance(v, _NO_TENSOR) or inspect.isroutine(v))
 
 # %% ../nbs/00_mistakes.ipynb #64aaf694
@@ -330,7 +330,7 @@ def _parameter(p, kind):
 
 @functools.cache
 def _plan(f):
-    "The parameters in their order, None for those that nobody looks at; all by name; and *args."
+    "The parameters in their order, None for those that are not looked at; all by name; and *args."
     kinds = dict(inspect.get_annotations(f))
     if any(isinstance(k, str) for k in kinds.values()): kinds = _looked_up(f) or kinds
     order, by_name, rest = [], {}, None
@@ -355,7 +355,7 @@ def look_at(
     args: tuple,  # its arguments by position, as a list
     kwargs: dict,  # and by name
     owner: type | None = None,  # the class, where the function is its `__init__`
-) -> tuple[list, dict]:  # the arguments, with paths and arrays made of what stood for them
+) -> tuple[list, dict]:  # the arguments, made into paths and arrays where these are wanted
     """Compare the arguments of a call with the annotations.
 
     Raises the kind of SFTError that belongs to the function's module.
@@ -374,7 +374,7 @@ def look_at(
     Returns
     -------
     tuple[list, dict]
-        the arguments, with paths and arrays made of what stood for them
+        the arguments, made into paths and arrays where these are wanted
     """
     order, by_name, rest = _plan(f)
     places = order[:len(args)] + [rest] * (len(args) - len(order))

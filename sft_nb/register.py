@@ -1,4 +1,4 @@
-"""A pretrained checkpoint is a file. Before anything is fetched we write down which file we mean,
+"""A pretrained checkpoint is a file. Before we fetch anything, we write down which file we mean,
 whose it is, and what may be done with it.
 """
 

@@ -41,12 +41,12 @@ class Batch:
     index
         b: positions of the rows in their table
     about
-        what `decode` needs beside the outputs; stays where it is
+        what `decode` needs besides the outputs; is not moved
     """
     inputs: dict[str, Any]  # keyword arguments of `model.forward`; tensors start with b
     targets: dict[str, Any]  # tensors (b …) or lists of b tensors; empty for rows without targets
     index: torch.Tensor  # b: positions of the rows in their table
-    about: Any = None  # what `decode` needs beside the outputs; stays where it is
+    about: Any = None  # what `decode` needs besides the outputs; is not moved
 
     def __len__(self): return len(self.index)
 
@@ -65,6 +65,8 @@ class Batch:
         return replace(self, inputs=moved(self.inputs), targets=moved(self.targets))
 
 # %% ../nbs/02_task.ipynb #626cf262
+def _rounded(x): return round(float(x), 4) if isinstance(x, (float, np.floating)) else x
+
 @dataclass(frozen=True)
 class Prediction:
     """One answer in the task's own terms.
@@ -81,6 +83,12 @@ class Prediction:
     value: Any  # a label, a number, a text, a list of boxes …
     score: float | None = None  # the model's confidence in `value`, in [0, 1]
     probs: dict[str, float] | None = None  # the alternatives, where the task has a list of them
+
+    def __repr__(self):
+        "With four digits of what the model believes: more of them mean nothing."
+        probs = self.probs
+        if isinstance(probs, dict): probs = {name: _rounded(p) for name, p in probs.items()}
+        return f"Prediction(value={self.value!r}, score={_rounded(self.score)}, probs={probs})"
 
 # %% ../nbs/02_task.ipynb #dcb00bce
 @dataclass(frozen=True)
@@ -136,7 +144,7 @@ class Task:
     suited: ClassVar[tuple[str, ...]] = ()
     first: ClassVar[str] = "minilm"  # the bundled checkpoint to begin with
     loss_name: ClassVar[str] = ""  # its loss in words, and why this one
-    # endings of files that `read_source` reads beside CSV and its like, e.g. (".conll",)
+    # endings of files that `read_source` reads besides CSV and the like, e.g. (".conll",)
     formats: ClassVar[tuple[str, ...]] = ()
     registry: ClassVar[dict[str, type]] = {}  # every task that has been defined, by name
 
@@ -208,8 +216,8 @@ class Task:
     def encode(
         self,
         row: dict,  # one row of the table, by column
-        processor: Processor,  # what `build` returned beside the model
-        # dice for augmentation, of (seed, epoch, index); None: no augmentation
+        processor: Processor,  # what `build` returned together with the model
+        # random numbers for augmentation, from (seed, epoch, index); None: no augmentation
         rng: np.random.Generator | None = None,
     ) -> dict:  # plain numbers and lists; no padding, no batch dimension
         """One row as the model will see it. A row without its target columns is encoded without
@@ -220,9 +228,9 @@ class Task:
         row
             one row of the table, by column
         processor
-            what `build` returned beside the model
+            what `build` returned together with the model
         rng
-            dice for augmentation, of (seed, epoch, index); None: no augmentation
+            random numbers for augmentation, from (seed, epoch, index); None: no augmentation
 
         Returns
         -------
@@ -234,7 +242,7 @@ class Task:
     def collate(
         self,
         examples: list[dict],  # what `encode` returned, b of them
-        processor: Processor,  # what `build` returned beside the model
+        processor: Processor,  # what `build` returned together with the model
     ) -> Batch:
         """Examples side by side, padded to the longest. `batching` fills in the index.
 
@@ -243,7 +251,7 @@ class Task:
         examples
             what `encode` returned, b of them
         processor
-            what `build` returned beside the model
+            what `build` returned together with the model
         """
         raise NotImplementedError(f"{type(self).__name__}.collate")
 
@@ -381,7 +389,7 @@ class Task:
         encoding: str | None = None,  # as in `read`
         delimiter: str | None = None,  # as in `read`
     ) -> pd.DataFrame:  # index 0 … n-1, unchecked
-        """What somebody hands over, as a table.
+        """What somebody passes in, as a table.
 
         Parameters
         ----------
@@ -430,7 +438,7 @@ class Task:
     @checked
     def as_rows(
         self,
-        items: list,  # what a person hands over
+        items: list,  # what a person passes in
     ) -> pd.DataFrame:
         """Items as a table: dictionaries by column, tuples for several inputs, single values for
         one.
@@ -438,7 +446,7 @@ class Task:
         Parameters
         ----------
         items
-            what a person hands over
+            what a person passes in
         """
         columns = self.inputs()
         rows = [_as_row(item, columns, n) for n, item in enumerate(items)]
@@ -447,7 +455,7 @@ class Task:
     def encode_all(
         self,
         rows: pd.DataFrame,  # rows of the table
-        processor: Processor,  # what `build` returned beside the model
+        processor: Processor,  # what `build` returned together with the model
     ) -> list[dict]:
         """All rows of a table, without augmentation.
 
@@ -458,7 +466,7 @@ class Task:
         rows
             rows of the table
         processor
-            what `build` returned beside the model
+            what `build` returned together with the model
         """
         from sft_nb.data.columns import records
         return [self.encode(row, processor) for row in records(rows)]
@@ -466,7 +474,7 @@ class Task:
     def check_lengths(
         self,
         rows: pd.DataFrame,  # rows of the table
-        processor: Any,  # what `build` returned beside the model
+        processor: Any,  # what `build` returned together with the model
         lengths: Sequence[int] | None = None,  # n: `length` of every example, where it is known
     ) -> list[Finding]:
         """What of the rows the model cannot read; asked once, before training.
@@ -476,7 +484,7 @@ class Task:
         rows
             rows of the table
         processor
-            what `build` returned beside the model
+            what `build` returned together with the model
         lengths
             n: `length` of every example, where it is known
         """
@@ -517,7 +525,7 @@ class Task:
         self,
         model: torch.nn.Module,  # what `build` returned
         batch: Batch,  # what `collate` returned
-        processor: Processor,  # what `build` returned beside the model
+        processor: Processor,  # what `build` returned together with the model
     ) -> list[Prediction]:
         """Run the model (in evaluation mode, without gradients: the caller sees to it) and decode.
 
@@ -528,7 +536,7 @@ class Task:
         batch
             what `collate` returned
         processor
-            what `build` returned beside the model
+            what `build` returned together with the model
         """
         return self.decode(model(**batch.inputs), batch)
 
@@ -663,7 +671,7 @@ class Task:
         rows: pd.DataFrame,  # rows of the table
         predictions: list[Prediction] | None = None,  # n answers
     ) -> Any:  # an object that Jupyter can display
-        """Rows, and answers beside them, for a person to read; here, a plain table.
+        """Rows, with answers beside them, for a person to read; here, a plain table.
 
         Parameters
         ----------
@@ -739,7 +747,7 @@ def must_work(
 
 # %% ../nbs/02_task.ipynb #8e7515f5
 def _as_row(item, columns, n):
-    "What a person hands over for one row, as a dictionary by column."
+    "What a person passes for one row, as a dictionary by column."
     if isinstance(item, dict): return item
     several = isinstance(item, (tuple, list)) and len(columns) > 1
     values = item if several else (item,)

@@ -204,7 +204,7 @@ TAGGED = {
         "a.conll", "Ada B-PER\nmet O\n\nBob\n", {},
         [
             "a.conll, line 4", "1 column, where line 1 has 2", "separated by blanks",
-            "blank line stands between sentences",
+            "blank line separates sentences",
         ],
     ),
     "a column too many": (

@@ -1,4 +1,4 @@
-"""Two million short texts are a file of 250 megabytes. As Python lists of tokens they are four
+"""Two million short texts are a file of 250 megabytes. As Python lists of tokens they take four
 gigabytes. We keep them on the disk, and look at a few rows at a time.
 """
 
@@ -72,7 +72,7 @@ _FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
 
 def mapped(
     batches: Iterable[pa.RecordBatch],  # all of one schema
-) -> pa.Table:  # lies on the disk; what is looked at is read
+) -> pa.Table:  # on the disk; only what is looked at is read
     """Write columns to a nameless temporary file as they come, and map it into memory.
 
     Raises DataError if the disk is full.
@@ -85,7 +85,7 @@ def mapped(
     Returns
     -------
     pa.Table
-        lies on the disk; what is looked at is read
+        on the disk; only what is looked at is read
     """
     batches = iter(batches)
     first = next(batches, pa.record_batch({}))
@@ -112,7 +112,7 @@ def _in_arrow(piece): return {name: pa.array(values) for name, values in piece.i
 
 # %% ../../nbs/data/00_columns.ipynb #f69fc9ab
 class Stored(Sequence):
-    """A list of dictionaries that lies on the disk; each is read when it is asked for.
+    """A list of dictionaries that is kept on the disk; each is read when it is asked for.
 
     It holds numbers, texts and lists of them.
 

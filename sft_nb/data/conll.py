@@ -23,7 +23,7 @@ from ..words import how_many, short
 
 # %% ../../nbs/data/02b_conll.ipynb #d84e7876
 CONLL = (".conll", ".conllu", ".iob", ".bio", ".txt")  # endings of files with a word per line
-# in CoNLL-U: words that stand for several, or that nobody has written
+# in CoNLL-U: words that combine several, or that were not written
 _RANGE = regex.compile(r"\d+[-.]\d+\s")
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _ragged(path, n, cells, file):
     names = {None: "blanks", "\t": "tabs", ",": "commas"}
     between = names.get(file.delimiter, repr(file.delimiter))
     return (f"{path}, line {n}: {what}. Every word has its columns, separated by {between}; "
-            "a blank line stands between sentences.")
+            "a blank line separates sentences.")
 
 # %% ../../nbs/data/02b_conll.ipynb #7d020e6a
 def _wide_comments(file):  # numbers of lines: by their "=", by their end
@@ -199,7 +199,7 @@ def read_conll(
 def _in_column(k, sentences): return [[cells[k] for _, cells in s] for s in sentences]
 
 _EMPTY = ("there is no sentence in it. A row is a word, its tag in another column; "
-          "a blank line stands between sentences.")
+          "a blank line separates sentences.")
 
 # %% ../../nbs/data/02b_conll.ipynb #5104b90f
 def _check_roles(path, many, **roles):

@@ -1,4 +1,4 @@
-"""A split is finished. Does a row of the last test stand, exactly or nearly, among those that were
+"""The split is finished. Is any row of the last test, exactly or nearly, among those that the model
 learned from?
 """
 
@@ -107,7 +107,7 @@ def near_duplicates(
     old: list[str],  # n texts that were there before
     new: list[str],  # m texts to look up
     threshold: float = .7,  # Jaccard similarity of their pieces, above 0 and up to 1
-    pieces: Callable = word_pairs,  # text -> the set that stands for it
+    pieces: Callable = word_pairs,  # text -> the set that represents it
 ) -> list[tuple[int, int, float]]:  # (position in old, position in new, similarity)
     """Which new texts are nearly among the old? One entry per new text that has a near one.
 
@@ -122,7 +122,7 @@ def near_duplicates(
     threshold
         Jaccard similarity of their pieces, above 0 and up to 1
     pieces
-        text -> the set that stands for it
+        text -> the set that represents it
 
     Returns
     -------
@@ -142,7 +142,7 @@ def near_duplicates(
 def near_within(
     texts: list[str],  # n texts
     threshold: float = .7,  # Jaccard similarity of their pieces, above 0 and up to 1
-    pieces: Callable = word_pairs,  # text -> the set that stands for it
+    pieces: Callable = word_pairs,  # text -> the set that represents it
 ) -> list[tuple[int, int, float]]:  # (earlier position, later position, similarity)
     """Which texts are nearly said by an earlier one of the same list? The nearest for each.
 
@@ -153,7 +153,7 @@ def near_within(
     threshold
         Jaccard similarity of their pieces, above 0 and up to 1
     pieces
-        text -> the set that stands for it
+        text -> the set that represents it
 
     Returns
     -------
@@ -173,7 +173,7 @@ def near_within(
 
 # %% ../../nbs/data/08_leaks.ipynb #515be215
 def _repeated(task, splits, role, earlier):
-    "For each row of `role`: does its question stand in an earlier role?"
+    "For each row of `role`: is its question in an earlier role?"
     mine = row_hashes(splits.roles[role], task.inputs())
     asked, seen = set(mine), set()
     for other in earlier:
@@ -210,7 +210,7 @@ def _near_copies(task, splits, role, earlier, repeated, near):
                     " Look at them; group what belongs together.", at)]
 
 def _across(task, splits, role, earlier, near, limit):
-    "What of `role` stands, exactly or nearly, in an earlier role?"
+    "Which rows of `role` are, exactly or nearly, in an earlier role?"
     repeated = _repeated(task, splits, role, earlier)
     found = _copies(task, role, earlier, repeated)
     many = sum(len(splits.roles[other]) for other in earlier) + int((~repeated).sum())

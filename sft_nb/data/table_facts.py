@@ -19,7 +19,7 @@ from ..words import nearest_name, short
 # %% ../../nbs/data/01b_table_facts.ipynb #53c81e92
 @dataclass(frozen=True)
 class TableFacts:
-    """What was found out about a table. What nobody has noted is None, or empty.
+    """What was found out about a table. What has not been noted is None, or empty.
 
     Parameters
     ----------

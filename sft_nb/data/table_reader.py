@@ -65,7 +65,7 @@ def _csv_lines(path, reader):
                         "quote inside it twice.") from None
 
 def _more_rows(n, kind):
-    "What to add where more rows have the fault that was told."
+    "What to add if more rows have the same fault."
     return f" ({how_many(n, 'more row')} {kind})" if n else ""
 
 # %% ../../nbs/data/02_table_reader.ipynb #daf81e00
@@ -107,10 +107,10 @@ def _is_loose(cell):
     return cell[:1] in (" ", "\t") and cell.lstrip(" \t")[:1] == '"'
 
 def _without_loose_quotes(path, lines, kept, delimiter):
-    "The same lines; raises where a blank stands before a quote."
+    "The same lines; raises if there is a blank before a quote."
     for n, row in lines:
         if any(map(_is_loose, row)) and _reads_otherwise(row, kept.row, delimiter):
-            told = f"a blank stands between {delimiter!r} and a double quote"
+            told = f"there is a blank between {delimiter!r} and a double quote"
             raise DataError(f"{path}, line {n}: {told}, so the quotes would belong to the cell. "
                             "Take such blanks out.")
         kept.row.clear()
@@ -131,7 +131,7 @@ def _reads_otherwise(row, lines, delimiter):
 # %% ../../nbs/data/02_table_reader.ipynb #ca039485
 _MANY = 500  # values of a column; one that has more of them may hold anything
 
-class _Swallowed:  # rows that stand inside a cell, because a double quote was left open
+class _Swallowed:  # rows inside a cell, because a double quote was left open
     def __init__(self, header, delimiter):
         self.delimiter, self.width = delimiter, len(header)
         self.seen = [set() for _ in header]  # the values of each column, while they are few
@@ -196,7 +196,7 @@ def _is_half(record):
         return True
     return False
 
-def _fault(text, found):  # of what was found in a text of JSON; None: it can stand in a table
+def _fault(text, found):  # of what was found in a text of JSON; None: it may go into a table
     if text.count("[") + text.count("{") > DEEPEST and deeper_than(found, DEEPEST): return _TOO_DEEP
     if "\\ud" in text.lower() and _is_half(found): return _HALF
 
@@ -206,10 +206,10 @@ def _each_once(pairs):
     found = dict(pairs)
     if len(found) == len(pairs): return found
     twice = next(k for k, n in Counter(k for k, _ in pairs).items() if n > 1)
-    raise DataError(f"the key {short(twice)} stands twice in one object, and only one of them can "
+    raise DataError(f"the key {short(twice)} appears twice in one object, and only one of them can "
                     "be meant. Remove the other.")
 
-# made once: json.loads would make it anew for every line
+# made once: json.loads would make a new one for every line
 _json_decode = json.JSONDecoder(object_pairs_hook=_each_once).decode
 
 def _from_json(text, where, wanted):
