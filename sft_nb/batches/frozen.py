@@ -427,7 +427,7 @@ def plain_forward(
 def _frozen_blocks(task, model, examples):
     "The frozen blocks, and a few rows to try them with."
     if task.augments:
-        raise LeftOut("rows are made up anew in every epoch, so their states are never the same")
+        raise LeftOut("rows are augmented in every epoch, so their states are never the same")
     if not still_parts(model, examples):
         raise LeftOut("no block is frozen from below, so what they say changes in training")
     few = _four_rows(model, examples)

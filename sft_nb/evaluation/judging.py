@@ -47,7 +47,7 @@ def tensors_in(
             yield from tensors_in(part)
 
 def _refuse_nan(outputs, predictions, names):
-    "NaN has no largest entry: `argmax` would answer with some class, and nobody would notice."
+    "NaN has no largest entry: `argmax` would answer with some class, and it would go unnoticed."
     broken = any(t.is_floating_point() and t.isnan().any() for t in tensors_in(outputs))
     if broken or any(p.score is not None and np.isnan(p.score) for p in predictions):
         raise TrainingError(

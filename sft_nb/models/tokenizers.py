@@ -79,7 +79,7 @@ def match_tokenizer(
 
 # %% ../../nbs/models/00_tokenizers.ipynb #9b34bd01
 _UNKNOWN = (
-    "The tokenizer does not know {share:.0%} of what stands in these texts, such as {example}: the "
+    "The tokenizer does not know {share:.0%} of what is in these texts, such as {example}: the "
     "model reads {unknown} in its place. It was made for another language or script. Take another "
     "checkpoint, for Chinese FineTuner(task, \"bert-base-chinese\") or --model bert-base-chinese, "
     "or the folder of one.")

@@ -97,7 +97,7 @@ def _table_reasons(model, layer, examples):
     yield not layer.weight.requires_grad, "the word vectors are frozen, so there is nothing to gain"
     yield layer.max_norm or layer.sparse, "the word vectors have rules of their own"
     yield _tied(model, layer.weight), "the word vectors are the output layer too"
-    yield examples.task.augments, "rows are made up anew, so nobody knows which words will come"
+    yield examples.task.augments, "rows are augmented, so it is not known which words will come"
     config = getattr(model, "config", None)
     yield getattr(config, "is_encoder_decoder", False), "a decoder asks for words that no row shows"
     yield len(examples) > 50_000, "there are too many rows to look through before training"
