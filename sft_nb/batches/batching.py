@@ -1,4 +1,4 @@
-"""Rows have different lengths, tensors are rectangles. We fill the gaps without changing any
+"""Rows have different lengths, and tensors are rectangles. We fill the gaps without changing any
 answer, and arrange the rows so that there is little to fill.
 """
 
@@ -115,7 +115,7 @@ def padding_share(
     at_least: int = 0,  # the narrowest width of a batch (tokens): 128 for "pad everything to 128"
     multiple: int = 1,  # widths are rounded up to a multiple of this
 ) -> float:  # in [0, 1]; 0 where there are no cells at all
-    """The share of all cells that hold a pad: work without use.
+    """The share of all cells that hold a pad, that is, of work that has no use.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ class Examples:
     processor
         the tokenizer or image processor that belongs to the model
     seed
-        names the order of rows and the dice of augmentation
+        names the order of rows and the random numbers of augmentation
     """
     @checked
     def __init__(
@@ -202,7 +202,7 @@ class Examples:
         task: Task,  # says how a row is encoded, measured and collated
         rows: Any,  # a DataFrame; the index of an example is its position in it, from 0
         processor: Any,  # the tokenizer or image processor that belongs to the model
-        seed: int = 0,  # names the order of rows and the dice of augmentation
+        seed: int = 0,  # names the order of rows and the random numbers of augmentation
     ):
         self.task, self.rows, self.processor, self.seed = task, rows, processor, int(seed)
 

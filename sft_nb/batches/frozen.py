@@ -1,4 +1,4 @@
-"""If only the head learns, the body says the same in every epoch. We write down what it says,
+"""If only the head learns, the body gives the same output in every epoch. We store that output,
 exactly the part that the head reads, and recognise it again in later runs.
 """
 
@@ -298,10 +298,10 @@ def _found_or_made(folder, key, write):
         temporary.unlink(missing_ok=True)
 
 # %% ../../nbs/batches/03_frozen.ipynb #583212a0
-_ABANDONED = 86_400  # seconds after which a file that was begun is nobody's
+_ABANDONED = 86_400  # seconds after which an unfinished file is taken for abandoned
 
 def _forget(folder, gigabytes):
-    "Delete what was used longest ago, until the rest fits; and what a killed process began."
+    "Delete what was used longest ago, until the rest fits; and what a killed process left behind."
     files, total = sorted(folder.glob("*.arrow"), key=lambda f: -f.stat().st_mtime), 0
     for f in files:
         total += f.stat().st_size
@@ -311,9 +311,9 @@ def _forget(folder, gigabytes):
 
 # %% ../../nbs/batches/03_frozen.ipynb #64301674
 class FrozenStates:
-    """What frozen blocks say to every row, from the disk.
+    """What frozen blocks say to every row, read from disk.
 
-    Called in place of the model, it computes only what stands above them.
+    Called in place of the model, it computes only what is above them.
 
     Parameters
     ----------
@@ -336,7 +336,7 @@ class FrozenStates:
         self.frozen, self.read, self.path, self.like = frozen, read, path, like
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
         self.states = table["states"]
-        self.place = np.argsort(table["row"].to_numpy())  # where in the file each row stands
+        self.place = np.argsort(table["row"].to_numpy())  # where in the file each row is
 
     def of(
         self,
@@ -375,7 +375,7 @@ class FrozenStates:
 
 # %% ../../nbs/batches/03_frozen.ipynb #b0186088
 class LeftOut(Exception):
-    "Why a shortcut does not apply, in words for people. Nobody's mistake: the plain way is taken."
+    "Why a shortcut does not apply, as a sentence. It is no mistake: the plain way is taken."
 
 # %% ../../nbs/batches/03_frozen.ipynb #366b68d2
 def _four_rows(model, examples):
@@ -427,7 +427,7 @@ def plain_forward(
 def _frozen_blocks(task, model, examples):
     "The frozen blocks, and a few rows to try them with."
     if task.augments:
-        raise LeftOut("rows are made up anew in every epoch, so their states are never the same")
+        raise LeftOut("rows are augmented in every epoch, so their states are never the same")
     if not still_parts(model, examples):
         raise LeftOut("no block is frozen from below, so what they say changes in training")
     few = _four_rows(model, examples)

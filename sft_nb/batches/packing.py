@@ -101,7 +101,7 @@ def row_plan(
 def take_cells(
     x: torch.Tensor,  # b t …: something with one entry per token
     source: torch.Tensor,  # r c, from `row_plan`
-    fill: Any,  # what stands in the cells that take nothing
+    fill: Any,  # for the cells that stay empty
 ) -> torch.Tensor:  # r c …
     """Move one entry per token to its place in the packed rows.
 
@@ -112,7 +112,7 @@ def take_cells(
     source
         r c, from `row_plan`
     fill
-        what stands in the cells that take nothing
+        for the cells that stay empty
 
     Returns
     -------
@@ -131,7 +131,7 @@ def block_mask(
     # None: all
     window: int | None = None,
 ) -> torch.Tensor:  # r 1 c c, bool: True where the row's cell may look at the column's
-    """Who may look at whom: cells of the same example, as the model looks anyway.
+    """Who may look at whom: cells of the same example, by the model's own rules.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def _additive(mask, dtype):  # 0 where the mask is True, the smallest number els
 # %% ../../nbs/batches/02_packing.ipynb #61bdda9b
 @dataclass(frozen=True)
 class Layout:
-    """How a model reads a row: what `pack` has to know of it.
+    """How a model reads a row: what `pack` has to know about it.
 
     Parameters
     ----------
@@ -259,7 +259,7 @@ def _exact(model):
         torch.set_float32_matmul_precision(precision)
 
 def _fields(outputs):
-    "Whatever a model returned, one thing after the other."
+    "What a model returned, one thing after the other."
     if torch.is_tensor(outputs): return [outputs]
     if isinstance(outputs, (tuple, list)): return outputs
     return outputs.values() if hasattr(outputs, "values") else vars(outputs).values()
@@ -291,7 +291,7 @@ def looks_back_only(
     real = mask[i]
     one = {k: v[i][real][None, :8] for k, v in batch.inputs.items()}  # 1 t, no pads
     ids = one["input_ids"]
-    if ids.shape[1] < 2: return True  # one token: there is nobody to look at
+    if ids.shape[1] < 2: return True  # one token: there is nothing to look at
     other = ids.clone()
     other[0, 1] = (ids[0, 1] - 1).abs()  # any other token
     with _exact(model):
@@ -467,7 +467,7 @@ def _must_sum_alike(name, what, padded, packed, tolerance):
         if not abs(a - b) <= tolerance * max(1, abs(a)):
             raise TrainingError(
                 f"{name}: the {what} of {term!r} is {a:.4g} padded and {b:.4g} packed, though the "
-                "outputs agree. Each target should stand where its output is: shift in `encode` or "
+                "outputs agree. Each target should be where its output is: shift in `encode` or "
                 "`collate`, not in `loss`, and count targets, not rows. "
                 "Or train with packing=False.")
 
@@ -503,7 +503,7 @@ def packer(
         raise TrainingError(
             f"{task.name or type(task).__name__} gives one answer per row, so a row cannot hold "
             f"several examples: its pooled head would mix them. {_OFF}")
-    first_fit([examples.lengths.max()], capacity)  # too small a row: said now, not in mid-epoch
+    first_fit([examples.lengths.max()], capacity)  # too small a row: say so now, not in mid-epoch
     by_length = np.argsort(examples.lengths, kind="stable")
     few = by_length[np.linspace(0, len(examples) - 1, 4).astype(int)]
     batch = examples.batch(few).to(next(model.parameters()).device)

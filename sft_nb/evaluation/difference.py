@@ -19,7 +19,7 @@ from ..words import name_rows
 # %% ../../nbs/evaluation/02_difference.ipynb #3b847620
 @dataclass(frozen=True, repr=False, eq=False)
 class Difference:
-    """How much better one system is than another, and between which limits that is sure.
+    """How much better one system is than another, and the limits within which we are sure of it.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ from ..words import name_rows
 def tensors_in(
     x: Any,  # a tensor, or lists and dictionaries of them
 ) -> Iterator[torch.Tensor]:
-    """All tensors inside whatever a model returned.
+    """All tensors inside what a model returned.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def tensors_in(
             yield from tensors_in(part)
 
 def _refuse_nan(outputs, predictions, names):
-    "NaN has no largest entry: `argmax` would answer with some class, and nobody would notice."
+    "NaN has no largest entry: `argmax` would answer with some class, and it would go unnoticed."
     broken = any(t.is_floating_point() and t.isnan().any() for t in tensors_in(outputs))
     if broken or any(p.score is not None and np.isnan(p.score) for p in predictions):
         raise TrainingError(
@@ -187,7 +187,7 @@ class Evaluation:
     def table(self) -> pd.DataFrame:
         """The rows, with target, prediction, score (confidence) and right (`task.score`).
 
-        A data column of such a name gets `_in_rows`.
+        A data column with one of these names gets `_in_rows`.
         """
         index, score = self.rows.index, self.task.score
         right = [score(p, t) for p, t in zip(self.predictions, self.targets, strict=True)]
@@ -235,7 +235,8 @@ class Evaluation:
     ) -> pd.DataFrame:  # rows of `table` that are not fully right, most confident first
         """The answers that were wrong, beginning with those of which the model was surest.
 
-        Of equally sure ones (a task may have no confidence at all), the furthest off.
+        Among equally sure ones (a task may have no confidence at all), those furthest off come
+        first.
 
         Parameters
         ----------
@@ -281,7 +282,7 @@ class Evaluation:
         """Write metrics.json, predictions.csv, a CSV for each table, and plot.svg if it has a
         picture.
 
-        Raises DataError if files of these names are somebody else's.
+        Raises DataError if files of these names are there and are not an evaluation.
 
         Parameters
         ----------
@@ -298,8 +299,8 @@ class Evaluation:
         writers = self._writers()
         there = sorted(name for name in writers if (folder / name).exists())
         if there and not _is_evaluation(folder):
-            held = f"{folder} holds {', '.join(there[:3])}"
-            raise DataError(f"{held}, and no evaluation of ours. Give another folder.")
+            held = f"{folder} already holds {', '.join(there[:3])}"
+            raise DataError(f"{held}, but no evaluation of ours. Give another folder.")
         for name, write in writers.items():
             with replacing(folder / name) as new:
                 write(new)
@@ -358,16 +359,16 @@ def _refuse_endless(losses):
 # %% ../../nbs/evaluation/01_judging.ipynb #7eb2f90c
 def beside(
     rows: pd.DataFrame,  # the data
-    names: Iterable[str],  # of the columns that will stand beside it
+    names: Iterable[str],  # of the columns that will be put beside it
 ) -> pd.DataFrame:
-    """The data, where a column of such a name has `_in_rows` behind it, as often as needed.
+    """The data, with `_in_rows` added to a column of such a name, as often as needed.
 
     Parameters
     ----------
     rows
         the data
     names
-        of the columns that will stand beside it
+        of the columns that will be put beside it
     """
     taken, renamed = {*rows.columns, *names}, {}
     for column in [name for name in names if name in rows]:

@@ -72,7 +72,7 @@ def impossible(
     raw: dict,  # what config.json holds
     most: int = 1_000,  # layers, or blocks of a stage
 ) -> str:  # what cannot be, in words; "" if nothing speaks against it
-    """Is there a number of layers that nobody means, or an activation that nobody knows?
+    """Is there an absurd number of layers, a negative size, or an unknown activation?
 
     Parameters
     ----------
