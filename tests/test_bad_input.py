@@ -1344,7 +1344,7 @@ def test_labels_that_look_like_no_number_keep_their_order():
 CHANGES = {
     "recipe": (
         lambda t, d: (t.recipe.but(learning_rate=1e-3), d),
-        ["another run", "learning_rate: 0.0001 then, 0.001 now", "same settings", "begin anew"],
+        ["another run", "learning_rate: 0.0001 then, 0.001 now", "same settings", "start again"],
     ),
     "rows": (lambda t, d: (t.recipe, d[:6]), ["another run", "the training or validation rows"]),
     "labels": (

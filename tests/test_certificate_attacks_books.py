@@ -236,7 +236,7 @@ def test_rows_of_the_run_are_no_look(made):
 def test_an_evaluation_without_books_is_still_one(made, monkeypatch, tmp_path, caplog):
     (tmp_path / "l.json").write_text("{")
     monkeypatch.setenv("SFT_NB_BOOKS", str(tmp_path / "l.json"))
-    assert made[0].evaluate(made[1].certify).n and "not entered in the books" in caplog.text
+    assert made[0].evaluate(made[1].certify).n and "not entered in the ledger" in caplog.text
 
 
 def test_tests_keep_their_own_books(own_books):
@@ -267,7 +267,7 @@ HOSTILE = {
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_books_are_a_sentence(text, tmp_path):
     (tmp_path / "l.json").write_text(text)
-    with pytest.raises(DataError, match="restore them from a copy") as e:
+    with pytest.raises(DataError, match="restore it from a copy") as e:
         Ledger(tmp_path / "l.json").spend(asked_of("ab"), "A", "f1", .05)
     assert len(str(e.value)) < 700 and str(e.value).isprintable()
 

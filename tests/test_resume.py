@@ -479,7 +479,7 @@ def test_the_newest_is_damaged(damage, tmp_path, said):
         read_checkpoint(folder / "step-00000002")
     DAMAGES["no manifest"](folder/"step-00000001")
     with pytest.raises(
-        CheckpointError, match="There is no usable checkpoint in .*begin anew without resume"
+        CheckpointError, match="There is no usable checkpoint in .*start again without resume"
     ):
         resumed(tmp_path)
     assert said().count("WARNING") == 2
@@ -830,7 +830,7 @@ def test_a_checkpoint_that_does_not_fit(tiny, tmp_path):
         {"optimizer": None},
     ):
         write_checkpoint(newest, state | change)
-        with pytest.raises(CheckpointError, match="does not fit this model .* Begin anew"):
+        with pytest.raises(CheckpointError, match="does not fit this model .* Start again"):
             fit(resume="auto")
     write_checkpoint(newest, {k: v for k, v in state.items() if k != "recipe"})
     with pytest.raises(CheckpointError, match="does not fit"):
