@@ -316,7 +316,7 @@ class TextRegression(Texts):
     def as_saved(self, model: Any) -> Iterator[str]:
         """The head in the user's unit, as far as it can be.
 
-        What is left to do stands in the configuration, and in the sentence.
+        What is left to do is in the configuration, and in the sentence.
         """
         means, spreads = np.array(self.means), np.array(self.spreads)
         _, layer = _last_layer(model, len(means))
@@ -480,7 +480,7 @@ _LEFT = (
 def rated_sentences() -> pd.DataFrame:  # text, rating, spread, raters, source, document
     """The asset rated-sentences, each text once.
 
-    A rating lies between −4 and 4; a source is tweets, films or products.
+    A rating is between −4 and 4; a source is tweets, films or products.
 
     Returns
     -------

@@ -36,10 +36,10 @@ def _slices(x, y, count=10):
 def _draw_residuals(ax, said, true):
     _cloud(ax, said, said - true)
     if not len(true): return
-    train, place = COLORS["train"], {"transform": ax.transAxes, "ha": "right", "va": "top"}
+    train = COLORS["train"]
     ax.axhline(0, color=COLORS["reference"], lw=1, ls="--")
     ax.plot(*_slices(said, said - true), color=train, marker="o", ms=3)
-    ax.text(.99, .98, "mean residual", color=train, fontsize=9, **place)
+    ax.set_title("mean residual", loc="right", color=train, fontsize=9)
 
 # %% ../../../nbs/tasks/text/02b_residuals.ipynb #9807d922
 def plot_residuals(
