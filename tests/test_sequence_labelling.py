@@ -690,6 +690,18 @@ def test_everything_is_escaped():
     assert plain_spans("a 😀 b", [{"start": 2, "end": 3, "label": "E"}]) == "a [😀 E] b"
 
 
+def test_a_label_has_one_colour_everywhere():
+    def tints(*labels):
+        spans = [{"start": 2 * i, "end": 2 * i + 1, "label": x} for i, x in enumerate(labels)]
+        page = html_spans("a b c d", spans)
+        return dict(zip(labels, regex.findall("background:(#[0-9A-F]{6})", page), strict=True))
+    alone = [tints(label)[label] for label in ("PER", "LOC", "ORG", "MISC")]
+    together = tints("MISC", "ORG", "LOC", "PER")
+    assert list(together.values()) == alone[::-1]
+    assert len(set(alone)) == 4
+    assert tints("\ud800")
+
+
 # --- by heart, saved, loaded ---
 
 @pytest.fixture(scope="module")
