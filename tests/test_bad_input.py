@@ -260,7 +260,7 @@ TAGGED = {
         "a.jsonl",
         '{"text": "Ada met", "words": ["Ada", "saw"], "tags": ["B-PER", "O"]}\n',
         {},
-        ["a.jsonl, line 1: the word 'saw' does not stand in its text after character 3"],
+        ["a.jsonl, line 1: the word 'saw' does not occur in its text after character 3"],
     ),
     "spans overlap": (
         "a.jsonl",

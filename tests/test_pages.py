@@ -132,7 +132,7 @@ def test_what_is_no_certificate_gives_no_page(case):
 def test_coloured_texts_keep_every_sign():
     text = f"  {EVIL}\n\tAda met\r\nBob"
     spans = [{"start": 2, "end": 12, "label": EVIL}, {"start": 20, "end": 25, "label": "PER"}]
-    page = Reader(html_spans(text, spans, ["PER"]))
+    page = Reader(html_spans(text, spans))
     assert not page.wrong and not page.open and page.names == {"span", "mark", "small", "b"}
     assert page.text == text[:12] + f" {EVIL}" + text[12:25] + " PER" + text[25:]
     marks = [attrs["style"] for tag, attrs in page.tags if tag == "mark"]

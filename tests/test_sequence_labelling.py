@@ -676,7 +676,7 @@ def test_plain_tags():
 def test_everything_is_escaped():
     bad = "<script>alert('x')</script> & \"you\""
     task = SequenceLabelling(labels=["O", "B-<i>", "I-<i>"])
-    page = html_spans(bad, [{"start": 0, "end": 8, "label": "<i>"}], task.labels)
+    page = html_spans(bad, [{"start": 0, "end": 8, "label": "<i>"}])
     assert "<script" not in page
     assert "<i>" not in page
     assert "&lt;script&gt;" in page
@@ -688,6 +688,18 @@ def test_everything_is_escaped():
     assert repr(shown).startswith("truth: [<script> <i>]alert(")
     assert html.unescape(regex.sub(r"<[^>]*>", "", page)) == "<script> <i>" + bad[8:]
     assert plain_spans("a 😀 b", [{"start": 2, "end": 3, "label": "E"}]) == "a [😀 E] b"
+
+
+def test_a_label_has_one_colour_everywhere():
+    def tints(*labels):
+        spans = [{"start": 2 * i, "end": 2 * i + 1, "label": x} for i, x in enumerate(labels)]
+        page = html_spans("a b c d", spans)
+        return dict(zip(labels, regex.findall("background:(#[0-9A-F]{6})", page), strict=True))
+    alone = [tints(label)[label] for label in ("PER", "LOC", "ORG", "MISC")]
+    together = tints("MISC", "ORG", "LOC", "PER")
+    assert list(together.values()) == alone[::-1]
+    assert len(set(alone)) == 4
+    assert tints("\ud800")
 
 
 # --- by heart, saved, loaded ---
