@@ -46,14 +46,46 @@ def box_patches(
     style = "--" if dashed else "-"
     line = {"fill": False, "edgecolor": color, "linewidth": 1.8, "linestyle": style}
     ground = {"facecolor": color, "edgecolor": "none", "pad": 1}
-    letters = {"fontsize": 8, "color": "white", "va": "top" if dashed else "bottom", "bbox": ground}
+    letters = {"fontsize": 8, "color": "white", "parse_math": False, "bbox": ground}
+    places = [*_BELOW, *_ABOVE] if dashed else [*_ABOVE, *_BELOW]
+    if not ax.texts: _lay_out(ax)
     for box in boxes:
         left, top, right, bottom = box["xyxy"]
         ax.add_patch(Rectangle((left, top), right - left, bottom - top, **line))
         score = box.get("score")
-        text = str(box["label"])
-        if score is not None: text += f" {score:.2f}"
-        ax.text(left, bottom if dashed else top, text, parse_math=False, **letters)
+        said = str(box["label"]) + ("" if score is None else f" {score:.2f}")
+        if said: _place(ax, ax.text(left, top, said, **letters), box["xyxy"], places)
+
+# %% ../../../nbs/tasks/detection/00_boxes.ipynb #6a308d02
+# Sides of a box (0 left, 1 top, 2 right, 3 bottom) at which a label begins or ends.
+_ABOVE = [(x, 1, side, way) for x, side in ((0, "left"), (2, "right")) for way in ("bottom", "top")]
+_BELOW = [(x, 3, side, way) for x, side in ((0, "left"), (2, "right")) for way in ("top", "bottom")]
+
+def _lay_out(ax):  # or nobody knows yet how large a label is beside its box
+    engine = ax.figure.get_layout_engine()
+    if engine is not None: engine.execute(ax.figure)
+    ax.apply_aspect()
+
+def _place(ax, text, four, places):  # the label of a box
+    others = [_ground(t) for t in ax.texts if t is not text]
+
+    def covered(place):
+        _move(text, four, place)
+        here = _ground(text)
+        outside = here.width * here.height - _shared(here, ax.get_window_extent())
+        return outside + sum(_shared(here, other) for other in others)
+
+    _move(text, four, min(places, key=covered))
+
+def _move(text, four, place):
+    x, y, side, way = place
+    text.set(position=(four[x], four[y]), ha=side, va=way)
+
+def _ground(text): return text.get_window_extent().padded(2)
+
+def _shared(one, other):  # the area that two rectangles share
+    both = one.intersection(one, other)
+    return both.width * both.height if both else 0
 
 # %% ../../../nbs/tasks/detection/00_boxes.ipynb #ebc15e01
 def draw_boxes(
