@@ -164,7 +164,7 @@ CELLS = {
     "no label": ({"xyxy": [1, 2, 3, 4]}, ["no label"]),
     "empty label": ({"label": " ", "xyxy": [1, 2, 3, 4]}, ["no label"]),
     "missing label": ({"label": float("nan"), "xyxy": [1, 2, 3, 4]}, ["no label"]),
-    "a list": ([1, 2, 3, 4], ["[1, 2, 3, 4] is no box"]),
+    "a list": ([1, 2, 3, 4], ["[1, 2, 3, 4] is not a box"]),
 }
 
 

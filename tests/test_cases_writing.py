@@ -623,7 +623,7 @@ FILES = {
     "utf-16": ("{{ messages }}é".encode("utf-16"), "is not UTF-8"),
     "latin-1": ("{{ messages }}é".encode("latin-1"), "is not UTF-8"),
     "empty": (b" \n", "is empty"),
-    "a folder": (None, "is no file"),
+    "a folder": (None, "is not a file"),
 }
 
 

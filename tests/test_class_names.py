@@ -141,7 +141,7 @@ REFUSED = {
     ),
     "names twice": (
         "names: [a]\nnc: 2\nnames: [b]\n",
-        r"data\.yaml, line 3: 'names' stands there a second time",
+        r"data\.yaml, line 3: 'names' is there a second time",
     ),
     "a number twice": (
         "names:\n  0: a\n  1: b\n  '0': c\n",
@@ -153,9 +153,9 @@ REFUSED = {
     ),
     "names to numbers": (
         "names:\n  cat: 0\n  dog: 1\n",
-        r"data\.yaml, line 2: 'cat' is no class number.*0: cat",
+        r"data\.yaml, line 2: 'cat' is not a class number.*0: cat",
     ),
-    "a number below 0": ("names: {-1: a}\n", r"data\.yaml, line 1: '-1' is no class number"),
+    "a number below 0": ("names: {-1: a}\n", r"data\.yaml, line 1: '-1' is not a class number"),
     "a list inside": ("names:\n- cat\n- [dog, wolf]\n", r"data\.yaml, line 3: class 1 is a list"),
     "a mapping inside": (
         "names:\n- cat\n- c: d\n",

@@ -217,7 +217,7 @@ LINES = {
     "translation": ("Judging written texts needs sacrebleu", "writing"),
     "instruction-tuning": ("Judging written texts needs sacrebleu", "writing"),
     "lora": ("LoRA needs peft", "lora"),
-    "xml": ("Reading XML of strangers needs defusedxml", "detection"),
+    "xml": ("Reading XML from strangers needs defusedxml", "detection"),
     "gettext": ("A gettext catalogue needs babel", "writing"),
     "dates": ("Writing dates and amounts needs babel", "writing"),
     "gguf": ("Reading a GGUF file needs gguf", "writing"),
