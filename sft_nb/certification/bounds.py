@@ -329,7 +329,7 @@ def plot_bounds(
     fig, ax = new_figure(5.5, 2.8)
     ns = np.unique(np.geomspace(*sizes, 80).astype(int))
     _draw_curve(ax, ns, [exact_bound(observed * n, n, delta) for n in ns], "-",
-                "right or wrong", xytext=(-8, -14), ha="right", at=2)
+                "right or wrong", xytext=(-8, -12), ha="right", at=len(ns) // 2)
     _draw_curve(ax, ns, [mean_bound(observed * n, n, delta) for n in ns], "--",
                 "scores in [0, 1]", xytext=(8, 4), ha="left", at=8)
     _draw_level(ax, observed, "observed", sizes[0], COLORS["baseline"], "left")

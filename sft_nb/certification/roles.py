@@ -49,15 +49,15 @@ def plot_roles() -> Any:  # a matplotlib Figure
     for step, (role, told) in enumerate(_STEPS.items()):
         colour = COLORS.get(role, COLORS["reference"])
         ax.plot([-.4, step], [step] * 2, ":", color=COLORS["baseline"])
-        ax.plot([step, 4.6], [step] * 2, color=colour, alpha=.3, lw=6)
+        ax.plot([step, 5], [step] * 2, color=colour, alpha=.3, lw=6)
         ax.plot(step, step, "o", color=colour, ms=11)
         ax.annotate(told, (step, step), xytext=(10, 8), textcoords="offset points", color=colour)
     ax.annotate("sealed", (2.2, 3), xytext=(0, 4), textcoords="offset points",
                 color=COLORS["baseline"])
-    ax.annotate("used: no later step may count on these rows", (4.6, 0), xytext=(0, -17),
+    ax.annotate("used: no later step may count on these rows", (5, 0), xytext=(0, 8),
                 textcoords="offset points", color=COLORS["train"], ha="right")
     ax.set(yticks=range(4), yticklabels=[f"{role} rows" for role in _STEPS], xticks=[],
-           xlabel="the work goes on →", xlim=(-.4, 4.6), ylim=(3.4, -.8))
+           xlabel="the work goes on →", xlim=(-.4, 5), ylim=(3.4, -.8))
     return fig
 
 # %% ../../nbs/certification/00_roles.ipynb #15171f03
