@@ -1,4 +1,4 @@
-"""What the rows say about one part of a claim: in a sentence that promises no more than it may, and
+"""What the rows say about one part of a claim, in a sentence that promises no more than it may, and
 in a picture.
 """
 
