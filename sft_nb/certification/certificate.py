@@ -371,7 +371,7 @@ def ask(
     entered: Callable,
     # judged rows -> the scores of the systems that the claim compares with, by name
     others: Callable = lambda judged: {},
-) -> tuple:  # judged rows, their hash, what the books say, and the findings
+) -> tuple:  # judged rows, their hash, what the ledger says, and the findings
     """Put one claim to some rows. Raises Refused, or DataError for what is no claim.
 
     Parameters
@@ -392,7 +392,7 @@ def ask(
     Returns
     -------
     tuple
-        judged rows, their hash, what the books say, and the findings
+        judged rows, their hash, what the ledger says, and the findings
     """
     try:
         usable(tuner.task, rows, "certify")
@@ -467,7 +467,7 @@ def issue(
     asked: Question,  # what is asked
     train: pd.DataFrame | None,  # training rows, to look for doubles and shift
     valid: pd.DataFrame | None,  # for `against`: to tune the baselines
-    ledger: str | Path | None,  # the file of the books; None: your own
+    ledger: str | Path | None,  # the file of the ledger; None: your own
 ) -> Certificate:
     """What `FineTuner.certify` does.
 
@@ -484,7 +484,7 @@ def issue(
     valid
         for `against`: to tune the baselines
     ledger
-        the file of the books; None: your own
+        the file of the ledger; None: your own
     """
     _check_question(asked, tuner, rows)
     if asked.promise is not None: _must_be_promised(asked, tuner, rows)

@@ -281,14 +281,14 @@ def _warn_within(judged):
 
 # %% ../../nbs/certification/07b_evidence.ipynb #d8758abd
 def warn_of_looks(
-    looks: dict,  # from `looks_at`; empty where nobody asked the books
+    looks: dict,  # from `looks_at`; empty where nobody asked the ledger
 ) -> list[str]:  # sentences
     """What to warn of: other models that were judged on the same rows.
 
     Parameters
     ----------
     looks
-        from `looks_at`; empty where nobody asked the books
+        from `looks_at`; empty where nobody asked the ledger
 
     Returns
     -------
@@ -326,7 +326,7 @@ def look_around(
     judged: Certify,  # from `judge`
     train: pd.DataFrame | None,  # training rows; None: nothing to compare with
     seen: Seen,  # features of the judged rows
-    looks: dict,  # from `looks_at`; empty where nobody asked the books
+    looks: dict,  # from `looks_at`; empty where nobody asked the ledger
 ) -> dict:  # doubles, shift and warnings, JSON-ready
     """Doubles, shift, and what to warn of.
 
@@ -341,7 +341,7 @@ def look_around(
     seen
         features of the judged rows
     looks
-        from `looks_at`; empty where nobody asked the books
+        from `looks_at`; empty where nobody asked the ledger
 
     Returns
     -------

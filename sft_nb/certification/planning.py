@@ -213,6 +213,6 @@ def plot_rows_needed(
     if n is None: return fig
     ax = fig.axes[0]
     ax.plot(n, risk, "s", color=COLORS["valid"])
-    ax.annotate(f"{n:,} succeed in {power:.0%}", (n, risk), xytext=(6, 8),
+    ax.annotate(f"{n:,} succeed in {power:.0%}", (n, risk), xytext=(4, 20),
                 textcoords="offset points", color=COLORS["valid"])
     return fig

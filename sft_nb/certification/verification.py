@@ -255,7 +255,7 @@ def _delta_of(body):
 
 def _books(body):
     if not body["ledger"] or not body["looks"]:
-        return {"ledger": Field("false", "the ledger part has no question, delta and total")}
+        return {"ledger": Field("false", "the ledger says no question, delta and total")}
     k, delta, total = (body["ledger"][name] for name in ("k", "delta", "total"))
     right = any(math.isclose(delta, d, rel_tol=1e-6) for d in _delta_of(body))
     right &= total >= delta * (1 - 1e-9)
