@@ -94,7 +94,7 @@ def test_a_section_without_content_falls_away():
     body = BODY | {"findings": [], "rows": {}, "ledger": {}, "warnings": [], "verdict": "REFUSED"}
     body |= {"slices": {}, "doubles": {}, "against": {}}
     page = Reader(report_page(body))
-    for heading in ("What the rows say", "Warnings", "Also looked at", "Rows", "The books"):
+    for heading in ("What the rows say", "Warnings", "Also looked at", "Rows", "The ledger"):
         assert heading not in page.texts
     assert sum(tag == "h2" for tag, _ in page.tags) == 8
 

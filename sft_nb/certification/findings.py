@@ -1,4 +1,4 @@
-"""What the rows say about one part of a claim: in a sentence that promises no more than it may, and
+"""What the rows say about one part of a claim, in a sentence that promises no more than it may, and
 in a picture.
 """
 
@@ -188,6 +188,10 @@ _BAR = """
 <line x1="20" x2="380" y1="52" y2="52" stroke="#888"/>
 <text x="8" y="56" text-anchor="middle" fill="currentColor">0</text>
 <text x="392" y="56" text-anchor="middle" fill="currentColor">1</text>
+{% for tick in ticks %}
+<line x1="{{ tick.x }}" x2="{{ tick.x }}" y1="49" y2="55" stroke="#888"/>
+<text x="{{ tick.x }}" y="67" text-anchor="middle" font-size="9" fill="#888">{{ tick.text }}</text>
+{% endfor %}
 <line x1="{{ claim.x }}" x2="{{ claim.x }}" y1="54" y2="80"
  stroke="currentColor" stroke-dasharray="3"/>
 <line x1="{{ bound.x }}" x2="{{ observed.x }}" y1="52" y2="52" stroke="{{ ink }}" stroke-width="4"/>
@@ -205,6 +209,13 @@ def _side(p):
     "Which side of a name stands at its point, so that it stays in the drawing."
     if p < .15: return "start"
     return "end" if p > .85 else "middle"
+
+def _ticks(claim):
+    "Tenths of the scale, with numbers at the fifths; none where the claim's own line is drawn."
+    tenths = [k / 10 for k in range(1, 10)]
+    named = [k % 2 == 0 and abs(k / 10 - claim) > .03 for k in range(1, 10)]
+    return [{"x": round(20 + 360 * p, 1), "text": f"{p:g}" if name else ""}
+            for p, name in zip(tenths, named, strict=True)]
 
 def _drawn(name, p):
     return {"x": round(20 + 360 * p, 1), "side": _side(p), "text": f"{name} {p:.4g}"}
@@ -228,5 +239,6 @@ def drawing(
     if points is None: return ""
     points["bound"] = safe_side(points["bound"], ">=" in found["part"])
     places = {name: _drawn(name, p) for name, p in points.items()}
+    ticks = _ticks(points["claim"])
     ink = "#009E73" if found["holds"] else "#D55E00"
-    return in_html(_BAR, said=sentence(found), ink=ink, **places)
+    return in_html(_BAR, said=sentence(found), ink=ink, ticks=ticks, **places)

@@ -1,4 +1,4 @@
-""""Forty more are needed." Whoever collects them, and asks again, needs a bound that holds at both
+""""Forty more are needed." If you collect them and ask again, you need a bound that holds at both
 moments.
 """
 

@@ -125,7 +125,7 @@ def code_hash() -> str:
 # %% ../../nbs/certification/05_provenance.ipynb #d7d172cf
 @dataclass(frozen=True)
 class Spent:
-    """What the books say about one question to some rows.
+    """What the ledger says about one question to some rows.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ class Spent:
 # %% ../../nbs/certification/05_provenance.ipynb #102394a8
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """n rows of one question, as the books know them.
+    """n rows of one question, as the ledger knows them.
 
     Parameters
     ----------
@@ -225,7 +225,7 @@ def _in_all(related):
 
 # %% ../../nbs/certification/05_provenance.ipynb #d1d95574
 class Ledger(Books):
-    "Who has asked which rows what: the part of the books that costs."
+    "Who has asked which rows what: the part of the ledger that costs."
 
     @checked
     def spend(
@@ -238,7 +238,7 @@ class Ledger(Books):
     ) -> Spent:
         """Enter a question and say at which delta it is judged.
 
-        Raises DataError if the books cannot be kept.
+        Raises DataError if the ledger cannot be kept.
 
         Parameters
         ----------
