@@ -324,6 +324,14 @@ def test_a_lesson_gets_its_place_and_its_neighbours(little):
     assert links.endswith("← [One](../one.ipynb) · [all lessons](../index.ipynb#The-course)")
 
 
+def test_the_way_on_says_where_a_part_begins(little):
+    file = little / "course.toml"
+    new = '[[part]]\nname = "Tasks"\nhours = 1\nabout = "Choose."\n[[part.lesson]]\npath = "deep/two"'
+    file.write_text(file.read_text().replace('[[part.lesson]]\npath = "deep/two"', new))
+    links = course.made(little)[little / "one.ipynb"]
+    assert "· next, *Tasks*: [Two](deep/two.ipynb) →" in links
+
+
 def test_the_index_has_the_table(little):
     table = texts_of(little / "index.ipynb")[1]
     assert "### Core: an hour\n\nRead it." in table

@@ -152,13 +152,21 @@ def place_cell(lesson, lessons):
     return prose("place", "\n\n".join(parts))
 
 
+def onward(lesson, after):
+    "The link to the next lesson; where a chapter or a part begins, with its name."
+    if lesson.chapter == after.chapter and lesson.part == after.part:
+        return f"{lesson.link(after)} →"
+    begins = after.chapter if lesson.part == after.part else after.part["name"]
+    return f"next, *{begins}*: {lesson.link(after)} →"
+
+
 def links_cell(lesson, lessons):
     "The way on, and back."
     k = lessons.index(lesson)
     index = Path(os.path.relpath(lesson.nbs / "index.ipynb", lesson.file.parent)).as_posix()
     parts = [f"[all lessons]({index}#The-course)"]
     if k: parts.insert(0, f"← {lesson.link(lessons[k - 1])}")
-    if k + 1 < len(lessons): parts.append(f"{lesson.link(lessons[k + 1])} →")
+    if k + 1 < len(lessons): parts.append(onward(lesson, lessons[k + 1]))
     return prose("links", "---\n\n" + " · ".join(parts))
 
 
