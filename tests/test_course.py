@@ -208,7 +208,8 @@ def leads(page, link):
 def links(page):
     text = "\n".join(sources(page, "markdown"))
     text = re.sub(r"^```.*?^```|`[^`\n]*`|\$[^$\n]*\$", "", text, flags=re.MULTILINE | re.DOTALL)
-    return [one or two for one, two in LINK.findall(text)]
+    found = [one or two for one, two in LINK.findall(text)]
+    return [link for link in found if not link.endswith(".ipynb")]  # tests/test_links.py has those
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -323,6 +324,14 @@ def test_a_lesson_gets_its_place_and_its_neighbours(little):
     assert links.endswith("← [One](../one.ipynb) · [all lessons](../index.ipynb#The-course)")
 
 
+def test_the_way_on_says_where_a_part_begins(little):
+    file = little / "course.toml"
+    new = '[[part]]\nname = "Tasks"\nhours = 1\nabout = "Choose."\n[[part.lesson]]\npath = "deep/two"'
+    file.write_text(file.read_text().replace('[[part.lesson]]\npath = "deep/two"', new))
+    links = course.made(little)[little / "one.ipynb"]
+    assert "· next, *Tasks*: [Two](deep/two.ipynb) →" in links
+
+
 def test_the_index_has_the_table(little):
     table = texts_of(little / "index.ipynb")[1]
     assert "### Core: an hour\n\nRead it." in table
@@ -331,7 +340,7 @@ def test_the_index_has_the_table(little):
 
 def test_an_index_without_a_place_for_the_table_is_refused(little):
     saved(little / "index.ipynb", "# All")
-    with pytest.raises(SystemExit, match="no cell that begins with the mark"):
+    with pytest.raises(SystemExit, match="no cell begins with the mark"):
         course.made(little)
 
 
@@ -349,7 +358,7 @@ def test_a_map_names_its_place_and_is_the_same_again():
     drawn = road.draw(("loss",), ("split",))
     assert drawn == road.draw(("loss",), ("split",)) and drawn.count(road.PIN) == 1
     assert "You are here: loss." in drawn and drawn.count("<rect") == len(road.STATIONS)
-    assert "all of it" in road.told(tuple(road.STATIONS))
+    assert "all of it" in road.told(tuple(road.STATIONS)) and "here" not in road.told()
 
 
 @pytest.mark.parametrize("number, said", [

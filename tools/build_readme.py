@@ -17,8 +17,8 @@ HEAD = "<!-- Made from nbs/index.ipynb by tools/build_readme.py: edit the notebo
 
 
 def linked(text):
-    "Links between notebooks, seen from the folder above."
-    return re.sub(r"\]\((?!https?:|#|nbs/)([\w/]+\.ipynb)\)", r"](nbs/\1)", text)
+    "Links to notebooks and drawings, seen from the folder above."
+    return re.sub(r"\]\((?!https?:|#|nbs/)([\w/]+\.(?:ipynb|svg))\)", r"](nbs/\1)", text)
 
 
 def cell_text(cell):

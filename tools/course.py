@@ -152,13 +152,21 @@ def place_cell(lesson, lessons):
     return prose("place", "\n\n".join(parts))
 
 
+def onward(lesson, after):
+    "The link to the next lesson; where a chapter or a part begins, with its name."
+    if lesson.chapter == after.chapter and lesson.part == after.part:
+        return f"{lesson.link(after)} →"
+    begins = after.chapter if lesson.part == after.part else after.part["name"]
+    return f"next, *{begins}*: {lesson.link(after)} →"
+
+
 def links_cell(lesson, lessons):
     "The way on, and back."
     k = lessons.index(lesson)
     index = Path(os.path.relpath(lesson.nbs / "index.ipynb", lesson.file.parent)).as_posix()
     parts = [f"[all lessons]({index}#The-course)"]
     if k: parts.insert(0, f"← {lesson.link(lessons[k - 1])}")
-    if k + 1 < len(lessons): parts.append(f"{lesson.link(lessons[k + 1])} →")
+    if k + 1 < len(lessons): parts.append(onward(lesson, lessons[k + 1]))
     return prose("links", "---\n\n" + " · ".join(parts))
 
 
@@ -219,7 +227,7 @@ def beside(nbs):
 def index_text(lessons, nbs):
     "The index with the tables of the course."
     notebook = load(nbs / "index.ipynb")
-    lines = ["## The course\n"]
+    lines = [f"## The course\n\n![{road.told()}](images/road/index.svg)\n"]
     for _, group in groupby(lessons, key=lambda lesson: lesson.part["name"]):
         mates = list(group)
         lines += part_lines(mates[0].part, mates)
@@ -227,7 +235,7 @@ def index_text(lessons, nbs):
     if others: lines += ["### Beside the lessons\n", *others]
     table = prose("table", "\n".join(lines).rstrip())
     cells = [table if source(cell).startswith(MARK) else cell for cell in notebook["cells"]]
-    if table not in cells: raise SystemExit("nbs/index.ipynb has no cell that begins with the mark.")
+    if table not in cells: raise SystemExit("nbs/index.ipynb: no cell begins with the mark.")
     return dump(notebook | {"cells": cells})
 
 
@@ -239,7 +247,9 @@ def made(nbs=NBS, only=()):
     chosen = [lesson for lesson in lessons if not only or lesson.path in only]
     texts = {lesson.file: lesson_text(lesson, lessons) for lesson in chosen}
     texts |= {lesson.map: map_text(lesson, lessons) for lesson in chosen if lesson.stations}
-    if not only or "index" in only: texts[nbs / "index.ipynb"] = index_text(lessons, nbs)
+    if not only or "index" in only:
+        texts[nbs / "index.ipynb"] = index_text(lessons, nbs)
+        texts[nbs / "images" / "road" / "index.svg"] = road.draw((), tuple(road.STATIONS))
     old = [] if only else [path for path in nbs.glob("images/road/*.svg") if path not in texts]
     return texts | dict.fromkeys(old)
 

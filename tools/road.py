@@ -72,11 +72,12 @@ def plate(k, name, look):
     return "\n".join(lines)
 
 
-def told(here):
+def told(here=()):
     "For those who do not see the map."
+    way = f"The road: {' → '.join(STATIONS.values())}."
+    if not here: return way
     names = [STATIONS[name] for name in here]
-    where = "all of it" if len(names) == len(STATIONS) else ", ".join(names)
-    return f"The road: {' → '.join(STATIONS.values())}. You are here: {where}."
+    return f"{way} You are here: {'all of it' if len(here) == len(STATIONS) else ', '.join(names)}."
 
 
 def draw(here, been):
