@@ -58,7 +58,7 @@ class RDrop(Method):
         raise TrainingError(f"RDrop(alpha={self.alpha!r}): give a number of 0 or more.")
 
     def objective(self, inner: Callable, task: Task) -> Callable:
-        "Raises TrainingError where the task's answers are no choices."
+        "Raises TrainingError where the task's answers are not choices."
         def both(model, batch):
             (a, first), (b, second) = inner(model, batch), inner(model, batch)
             apart = disagreement(_choices(task, first, batch), _choices(task, second, batch))

@@ -222,7 +222,7 @@ def read_checkpoint(
         return put_together(_read_json(folder / "state.json"), tensors)
     except _UNREADABLE as e:
         raise CheckpointError(
-            f"{folder} is no complete checkpoint ({type(e).__name__}: {e}).") from e
+            f"{folder} is not a complete checkpoint ({type(e).__name__}: {e}).") from e
 
 # %% ../../nbs/training/08_checkpoints.ipynb #54f1deae
 # what an unfinished run leaves in its folder
@@ -355,7 +355,7 @@ def inside(
     """
     path = PurePosixPath(name)
     if not path.is_absolute() and ".." not in path.parts and "\\" not in name: return name
-    raise CheckpointError(f"{name!r} is no name of a file in a run's folder: "
+    raise CheckpointError(f"{name!r} is not the name of a file in a run's folder: "
                           "somebody has changed the list. Give another folder.")
 
 def _remove(folder, name):
@@ -373,7 +373,7 @@ def _move(staged, folder, name):
 def finish_save(
     folder: Path,  # of a run
 ) -> None:
-    """`settle` for whoever comes by:
+    """`settle` for the next one who opens the folder:
 
     waits for one who is just doing it. Most often nothing is to do.
 

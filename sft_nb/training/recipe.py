@@ -258,7 +258,7 @@ def _against_the_rules(recipe):
 # %% ../../nbs/training/00_recipe.ipynb #a9071d2d
 def _quarrels(methods):
     "Methods that cannot be saved, or cannot stand beside each other."
-    wrong = [f"the method {type(m).__name__} is no dataclass, so its settings cannot be saved"
+    wrong = [f"the method {type(m).__name__} is not a dataclass, so its settings cannot be saved"
              for m in methods if not is_dataclass(m)]
     for moment in ("step", "groups", "averaged"):
         own = [m for m in methods if getattr(type(m), moment) is not getattr(Method, moment)]
@@ -358,7 +358,7 @@ class Method:
     def step(
         self,
         model: nn.Module,  # in training mode
-        # () -> sums and weights: computes the gradient of the batch anew, with the same dropout;
+        # () -> sums and weights: computes the gradient of the batch again, with the same dropout;
         # to be called at least once
         grad: Callable,
         opt: Callable,  # () -> None: clips the gradient and moves
@@ -370,7 +370,7 @@ class Method:
         model
             in training mode
         grad
-            () -> sums and weights: computes the gradient of the batch anew, with the same dropout;
+            () -> sums and weights: computes the gradient of the batch again, with the same dropout;
             to be called at least once
         opt
             () -> None: clips the gradient and moves

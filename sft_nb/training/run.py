@@ -293,7 +293,7 @@ class Run:
         if largest == 1:
             rows = sorted(indices.tolist())[:8]
             raise TrainingError(
-                f"The memory of {self.device} does not suffice for one row of update {at} "
+                f"The memory of {self.device} is not enough for one row of update {at} "
                 f"(rows {rows}). Take a smaller model, or shorter inputs.")
         self.micro = largest // 2
         if self.device.type == "cuda": torch.cuda.empty_cache()
@@ -388,7 +388,7 @@ class Run:
         self,
         listeners: Sequence[Listener] = (),  # each is told the moments, in this order
     ) -> None:
-        """Train, from where the run stands to its end, an interruption or an accident.
+        """Train, from where the run is to its end, an interruption or an accident.
 
         Parameters
         ----------

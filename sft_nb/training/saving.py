@@ -241,7 +241,7 @@ def save_run(
     """
     if broken := not_finite(tuner.model):
         raise TrainingError(
-            f"{len(broken):,} of the model's weights are no numbers, such as {broken[0]}: "
+            f"{len(broken):,} of the model's weights are not numbers, such as {broken[0]}: "
             "it is not saved. Train again with a smaller learning rate.")
     if ranks().is_main_process:
         with held(claim(folder)):
@@ -360,7 +360,7 @@ def about(
 def read_run(
     folder: Path,  # what `save` wrote
 ) -> tuple:  # task, model, processor, what sft_nb.json says, the rows it has seen by role
-    """What `FineTuner.load` puts into a tuner. Raises CheckpointError for a folder that is none.
+    """What `FineTuner.load` puts into a tuner. Raises CheckpointError for any other folder.
 
     Parameters
     ----------

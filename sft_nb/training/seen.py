@@ -248,11 +248,11 @@ def read_seen(
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as e:
-        raise CheckpointError(f"{path} cannot be read ({reason(e)}), so nobody can tell which rows "
+        raise CheckpointError(f"{path} cannot be read ({reason(e)}), so it is unknown which rows "
                               f"the run has seen. {again}") from e
     if not isinstance(found, dict) or not all(map(_is_role, found.values())):
         raise CheckpointError(f"{path} has not the lists {', '.join(_LISTS)} for every role, so "
-                              f"nobody can tell which rows the run has seen. {again}")
+                              f"it is unknown which rows the run has seen. {again}")
     return {role: SeenRows(**lists) for role, lists in found.items()}
 
 # %% ../../nbs/training/04b_seen.ipynb #150c0dd0
@@ -362,7 +362,7 @@ def _told_by(checkpoint):
         notes = told["notes"]
         root, group = notes.get("root") or told["checkpoint"], notes.get("group")
     except (ValueError, OSError, RecursionError, LookupError, TypeError, AttributeError) as e:
-        raise CheckpointError(f"{about} cannot be read ({reason(e)}), so nobody can tell which "
+        raise CheckpointError(f"{about} cannot be read ({reason(e)}), so it is unknown which "
                               "rows these weights have seen. Copy the folder again.") from e
     return Past(root, earlier(read_seen(folder)), group)
 

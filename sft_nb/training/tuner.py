@@ -175,7 +175,7 @@ class FineTuner:
         strange = [shown(listener) for listener in own if not isinstance(listener, Listener)]
         if strange:
             raise TrainingError(
-                f"{strange[0]} is no Listener. Derive its class from "
+                f"{strange[0]} is not a Listener. Derive its class from "
                 "sft_nb.training.watching.Listener, and give an object: Mine(), not Mine.")
         told: list[Listener] = []
         if self.out or resume:
@@ -241,7 +241,7 @@ class FineTuner:
         batch_size: int = 64,  # rows at a time; does not change the answers
         # a column `prob_NAME` per class in a DataFrame; a list has them anyway
         probs: bool = False,
-        # None instead of an answer whose score lies below the run's threshold
+        # None instead of an answer whose score is below the run's threshold
         abstain: bool = False,
     ) -> pd.DataFrame | list[Prediction]:
         """Answers for new rows, in their order.
@@ -256,7 +256,7 @@ class FineTuner:
         probs
             a column `prob_NAME` per class in a DataFrame; a list has them anyway
         abstain
-            None instead of an answer whose score lies below the run's threshold
+            None instead of an answer whose score is below the run's threshold
         """
         self._ready()
         answers, rows = self._answers(items, batch_size)
@@ -276,7 +276,7 @@ class FineTuner:
         return answers, rows
 
     def _silent(self, answers):
-        "No answer where the score lies below the threshold."
+        "No answer where the score is below the threshold."
         if self.notes.abstain is None:
             raise DataError("This run has no threshold to abstain by: choose one with "
                             "abstain_above(tuner, judge(tuner, rows, Calibrate), …).")
