@@ -753,7 +753,7 @@ def test_pipes_among_the_files_of_a_set(place, tmp_path):
 
 def test_a_json_that_is_no_coco_file(tmp_path):
     (tmp_path / "x.json").write_text('{"a": 1}')
-    with pytest.raises(DataError, match="x.json is no COCO file: it needs the lists images"):
+    with pytest.raises(DataError, match="x.json is not a COCO file: it needs the lists images"):
         ObjectDetection().read(tmp_path / "x.json")
 
 

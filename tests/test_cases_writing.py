@@ -228,7 +228,7 @@ REFUSED = {
         "Message 1 has no role: it has 'speaker', 'text'. A message is",
     ),
     "a role of None": ([{"role": None, "content": "Hi"}, HO], "Message 1 has no role"),
-    "texts alone": (["Hi", "Hello"], "Message 1 is 'Hi', where .* should stand"),
+    "texts alone": (["Hi", "Hello"], "Message 1 is 'Hi', where .* should be"),
     "an unknown speaker": (
         [{"from": "narrator", "value": "Hi"}],
         "has the role 'narrator'. Known: human, gpt",
@@ -243,13 +243,13 @@ REFUSED = {
         "by the user, has the weight 1, but only the assistant",
     ),
     "nothing to learn": ([HI, HO | {"weight": 0}], "The last answer has the weight 0"),
-    "a number": (3, "no list of messages|A conversation is a list"),
+    "a number": (3, "not a list of messages|A conversation is a list"),
     "text that is cut short": (
         '[{"role": "user", "content": "Hi"}, {"role"',
-        "is no list of messages",
+        "is not a list of messages",
     ),
-    "numpy's text, without commas": (f"[{HI}\n {HO}]", "is no list of messages"),
-    "JSON that is nested too deeply": ("[" * 50_000, "is no list of messages"),
+    "numpy's text, without commas": (f"[{HI}\n {HO}]", "is not a list of messages"),
+    "JSON that is nested too deeply": ("[" * 50_000, "is not a list of messages"),
 }
 
 

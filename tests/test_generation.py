@@ -66,8 +66,8 @@ BAD = {
     "has the role 'bot'": [{"role": "bot", "content": "x"}],
     "is empty": [HI, {"role": "assistant", "content": " "}],
     "Message 1 is by the assistant": [HO],
-    "is no text": [{"role": "user", "content": ["x"]}, HO],
-    "no list of messages": "not json",
+    "is not text": [{"role": "user", "content": ["x"]}, HO],
+    "not a list of messages": "not json",
     "Message 2 is by the system": [HI, {"role": "system", "content": "x"}, HO],
 }
 
