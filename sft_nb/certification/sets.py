@@ -208,8 +208,8 @@ def control_risk(
     """
     losses = np.asarray(losses, float)
     if not ((losses >= 0) & (losses <= worst + 1e-12)).all():
-        raise DataError(f"Losses lie between {losses.min():g} and {losses.max():g}, and should lie "
-                        f"between 0 and worst={worst:g}: the promise hangs on the largest loss.")
+        raise DataError(f"Losses are between {losses.min():g} and {losses.max():g}, and should be "
+                        f"between 0 and worst={worst:g}: the promise depends on the largest loss.")
     if (np.diff(losses, axis=1) > 1e-12).any():
         raise DataError("A row's loss rises from one setting to the next: order them from strict "
                         "to lenient, and take a loss that only falls.")
