@@ -377,7 +377,7 @@ def test_python_too(trained, tmp_path):
     )
     for name in ("a.json", "a.html"):
         (tmp_path/name).write_text("my own")
-        with pytest.raises(DataError, match="no certificate of ours"):
+        with pytest.raises(DataError, match="not a certificate of ours"):
             found.save(tmp_path / "a.json")
         (tmp_path/name).unlink()
     (tmp_path/"metrics.json").write_text("{}")

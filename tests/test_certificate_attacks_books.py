@@ -468,6 +468,6 @@ def test_a_day_that_is_none_is_a_sentence(ask, made, expires):
 def test_a_broken_content_is_not_saved(ask, made, tmp_path, value):
     body = deepcopy(ask(made[1].certify).body)
     body["findings"][0]["bound"] = value
-    with pytest.raises(DataError, match="no certificate"):
+    with pytest.raises(DataError, match="not a certificate"):
         Certificate(body).save(tmp_path / "c.json")
     assert not (tmp_path / "c.json").exists()

@@ -150,7 +150,7 @@ def test_a_misfit_is_a_sentence_with_its_place(case, tmp_path):
     if isinstance(body, dict):
         with pytest.raises(DataError) as e:
             Certificate.load(tmp_path / "c.json")
-        assert words in str(e.value) and "c.json is no certificate of format 2" in str(e.value)
+        assert words in str(e.value) and "c.json is not a certificate of format 2" in str(e.value)
 
 
 @pytest.mark.parametrize(

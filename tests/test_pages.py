@@ -125,7 +125,7 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_what_is_no_certificate_gives_no_page(case):
-    with pytest.raises(SFTError, match="This is no certificate"):
+    with pytest.raises(SFTError, match="This is not a certificate"):
         report_page(WRONG[case])
 
 

@@ -116,7 +116,7 @@ class Certificate:
         path = Path(path).expanduser()
         if path.suffix != ".json": raise DataError(f"{path}: a certificate is saved as NAME.json.")
         if wrong := misfits(self.body) or unshowable(self.body):
-            raise DataError(f"This is no certificate of format {FORMAT}: {wrong[0]}.")
+            raise DataError(f"This is not a certificate of format {FORMAT}: {wrong[0]}.")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             free_for_certificate(path)
@@ -146,7 +146,7 @@ class Certificate:
         """
         body = read_json(path, what="certificate")
         if wrong := misfits(body) or unshowable(body):
-            raise DataError(f"{path} is no certificate of format {FORMAT}: {wrong[0]}.")
+            raise DataError(f"{path} is not a certificate of format {FORMAT}: {wrong[0]}.")
         return cls(body, tuner)
 
     @checked
@@ -336,7 +336,7 @@ def answered(
     data: str,  # hash of the rows
     others: dict | None = None,  # systems that the claim compares with: name -> n scores
 ) -> list[Found]:
-    """What judged rows say about a claim. Raises Refused, or DataError for what is no claim.
+    """What judged rows say about a claim. Raises Refused, or DataError for what is not a claim.
 
     Parameters
     ----------
@@ -372,7 +372,7 @@ def ask(
     # judged rows -> the scores of the systems that the claim compares with, by name
     others: Callable = lambda judged: {},
 ) -> tuple:  # judged rows, their hash, what the ledger says, and the findings
-    """Put one claim to some rows. Raises Refused, or DataError for what is no claim.
+    """Put one claim to some rows. Raises Refused, or DataError for what is not a claim.
 
     Parameters
     ----------

@@ -305,7 +305,7 @@ def _estimated_part(part, asked, rows, share, where):
         return certify.task.metrics(said, true)[part.metric]
     observed = float(metric(np.concatenate(units)))
     if part.percent and not (0 <= observed <= 1 and part.value <= 1):
-        raise DataError(f"{part}: {part.metric} is no share of anything, so % has no meaning: "
+        raise DataError(f"{part}: {part.metric} is not a share of anything, so % has no meaning: "
                         "write the number itself.")
     drawn = _drawn(metric, units, share, asked.key, part.metric)
     ends = [float(np.quantile(drawn, d if part.sign > 0 else 1 - d)) for d in (share, asked.delta)]
@@ -327,7 +327,7 @@ def examine(
 ) -> list[Found]:  # one per part and slice
     """Test a claim.
 
-    Raises DataError for what is no claim, Refused for what these rows cannot answer.
+    Raises DataError for what is not a claim, Refused for what these rows cannot answer.
 
     Parameters
     ----------

@@ -220,7 +220,7 @@ def result_statement(
     dict
         JSON-ready
     """
-    if parcel.refused: raise SFTError("A refusal is no result of a test.")
+    if parcel.refused: raise SFTError("A refusal is not the result of a test.")
     tests = {"passedTests": [], "warnedTests": [], "failedTests": []}
     for name, found in parcel.tests.items():
         tests[_outcome(found)].append(name)
@@ -260,7 +260,8 @@ def _put_inside(certificate, run):
         return regular(place, "certificate in the folder: give one with certificate=PATH, "
                               "or put it there as")
     if place.exists() and not is_certificate(place):
-        raise DataError(f"{place} is there already, and is no certificate of ours. Move it away.")
+        raise DataError(f"{place} is there already, and is not a certificate of ours. "
+                        "Move it away.")
     content = regular(certificate, "certificate").read_bytes()
     pack(certificate, run)
     return write_file(place, content)

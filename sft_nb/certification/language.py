@@ -102,7 +102,7 @@ def _mended(text):
     return text.strip()
 
 # %% ../../nbs/certification/03b_language.ipynb #f58d8e7b
-_NO_CLAIM = ("{} is no claim.{} Write a metric, >= or <=, and a number, such as "
+_NO_CLAIM = ("{} is not a claim.{} Write a metric, >= or <=, and a number, such as "
              "\"accuracy >= 0.80\"; join parts with 'and', and add 'for every COLUMN' for slices.")
 
 def _read(text):
@@ -144,7 +144,7 @@ def parse_claim(
 def systems_named(
     claim: str,  # in words
 ) -> list[str]:
-    """The other systems that a claim names, each once. Raises DataError for what is no claim.
+    """The other systems that a claim names, each once. Raises DataError for what is not a claim.
 
     Parameters
     ----------

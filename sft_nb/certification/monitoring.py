@@ -63,7 +63,7 @@ class Monitor:
     def __post_init__(self):
         if not (0 < self.claimed_risk < 1 and 0 < self.delta < 1):
             raise DataError(f"claimed_risk={self.claimed_risk}, delta={self.delta}: "
-                            "both lie between 0 and 1.")
+                            "both must be between 0 and 1.")
 
     @property
     def capital(self) -> np.ndarray:
@@ -169,7 +169,8 @@ class Monitor:
         cls,
         path: str | Path,  # what `save` wrote
     ) -> "Monitor":
-        """Go on where `save` stopped. Raises DataError for a file that is no state of a monitor.
+        """Go on where `save` stopped. Raises DataError for a file that is not the state of a
+        monitor.
 
         Parameters
         ----------
@@ -253,8 +254,8 @@ _FOLLOWS = {
 }
 
 # %% ../../nbs/certification/16_monitoring.ipynb #c2b901ee
-_NO_STATE = ("{} is no state of a monitor: {}. Give the file that Monitor.save wrote, or begin a "
-             "new one.")
+_NO_STATE = ("{} is not the state of a monitor: {}. Give the file that Monitor.save wrote, "
+             "or begin a new one.")
 
 # %% ../../nbs/certification/16_monitoring.ipynb #28cc76c5
 @checked

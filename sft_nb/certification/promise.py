@@ -323,7 +323,7 @@ def read_promise(
         found = Promise(_manifest_in(text))
         parse_claim(found.terms.claim)
     except (OSError, ValueError, DataError) as e:
-        raise DataError(f"{path} is no promise of ours: {reason(e)}.") from e
+        raise DataError(f"{path} is not a promise of ours: {reason(e)}.") from e
     seal = _seal_of(path)
     said = seal.read_text(encoding="utf-8").strip() if seal.is_file() else found.hash
     if said != found.hash:

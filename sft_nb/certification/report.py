@@ -341,7 +341,7 @@ def report_page(
         return str(in_html(_PAGE, sections=_sections(body), digest=body["digest"][:16],
                            claim=body["claim"], **look_of(body)))
     except _NO_PAGE as e:
-        raise SFTError(f"This is no certificate: {type(e).__name__}: {e}.") from e
+        raise SFTError(f"This is not a certificate: {type(e).__name__}: {e}.") from e
 
 # %% ../../nbs/certification/06_report.ipynb #6da82b2e
 def _bullets(lines): return "\n".join(f"- {line}" for line in lines)
@@ -419,5 +419,5 @@ def free_for_certificate(
     """
     for place, ours in ((path, is_certificate), (path.with_suffix(".html"), is_page)):
         if place.exists() and not ours(place):
-            raise DataError(f"{place}: there is a file of this name, and it is no certificate "
+            raise DataError(f"{place}: there is a file of this name, and it is not a certificate "
                             "of ours. Give another name, or move it away.")

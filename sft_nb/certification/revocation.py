@@ -74,7 +74,7 @@ def read_revocations(
     wrong = misfits(book, _LIST)
     if not wrong and book["digest"] != digest(canonical(book)):
         wrong = ["the content is not what was sealed"]
-    if wrong: raise DataError(f"{path} is no list of revocations: {wrong[0]}.")
+    if wrong: raise DataError(f"{path} is not a list of revocations: {wrong[0]}.")
     return book["revoked"]
 
 def why_revoked(

@@ -137,7 +137,7 @@ class Judged:
 
     @property
     def groups(self) -> list | None:
-        "n names, or None where rows stand alone."
+        "n names, or None where each row is a unit."
         return None if self.group is None else self.rows[self.group].tolist()
 
     @property
@@ -151,7 +151,7 @@ class Judged:
 
     @property
     def unit(self) -> str:
-        "What one draw is: the group, a question that stands in several rows, or a row."
+        "What one draw is: the group, a question that occurs in several rows, or a row."
         if self.group: return self.group
         return "row" if len(linked_rows(*self._same_question)) == len(self) else "question"
 
@@ -193,7 +193,7 @@ def only(
 
 # %% ../../nbs/certification/00_roles.ipynb #dcc7ee3a
 _NO_LIST = (
-    "What this run has seen is no list of rows for each role, so nobody can tell whether these "
+    "What this run has seen is not a list of rows for each role, so nobody can tell whether these "
     "rows are new. Load its folder again."
 )
 _NO_TRAIN = ("This run does not say which rows it was trained on, so nobody can tell whether these "
@@ -232,7 +232,7 @@ def _served(name): return f"served as {name}" + " in this run" * (not name.endsw
 def _met_again(tuner, n, asked, name, role):
     column = tuner.notes.group
     return (f"{how_many(n, 'group')} by {column} {_served(name)}, of "
-            f"{len(asked.groups):,} that were given for {role}: their rows are no draw from new "
+            f"{len(asked.groups):,} that were given for {role}: their rows are not drawn from new "
             f"ones. Take them out, or give rows of another {column}.")
 
 # %% ../../nbs/certification/00_roles.ipynb #47947f03
@@ -274,7 +274,7 @@ def group_of(
     _filled(rows, noted)
     if asked in (None, noted): return noted
     if _is_coarser(rows, noted, _filled(rows, asked)): return asked
-    raise Refused(f"This run was split by {noted}, and rows of one {noted} stand in more than one "
+    raise Refused(f"This run was split by {noted}, and rows of one {noted} are in more than one "
                   f"{asked}: counted by {asked}, they would pass for more draws than they are. "
                   f"Leave group={asked!r} out.")
 

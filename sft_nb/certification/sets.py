@@ -119,13 +119,11 @@ def _draw_sizes(ax, promised, sizes):
     "Shares of rows whose set is empty, holds one label, or holds several."
     colours = [COLORS["baseline"], COLORS["certify"], COLORS["valid"]]
     ax.stackplot(promised, sizes.T, colors=colours, alpha=.75)
-    at = np.argmax(sizes, axis=0)
-    middles = np.cumsum(sizes, axis=1) - sizes / 2
-    for k, name in enumerate(("no label", "one label", "several labels")):
-        if sizes[at[k], k] > .12:
-            x = np.clip(promised[at[k]], np.quantile(promised, .25), np.quantile(promised, .75))
-            near = int(np.argmin(np.abs(np.array(promised) - x)))
-            ax.annotate(name, (x, middles[near, k]), ha="center", va="center")
+    low, high = min(promised) + .005, max(promised) - .005
+    words = (("no label", low, .06, "left"), ("one label", (low + high) / 2, .45, "center"),
+             ("several labels", high, .93, "right"))
+    for share, (name, x, y, side) in zip(sizes.max(0), words, strict=True):
+        if share > .12: ax.annotate(name, (x, y), ha=side, va="center")
     ax.set(xlabel="promised coverage", ylabel="share of rows", ylim=(0, 1))
     ax.margins(x=0)
 
@@ -208,8 +206,8 @@ def control_risk(
     """
     losses = np.asarray(losses, float)
     if not ((losses >= 0) & (losses <= worst + 1e-12)).all():
-        raise DataError(f"Losses lie between {losses.min():g} and {losses.max():g}, and should lie "
-                        f"between 0 and worst={worst:g}: the promise hangs on the largest loss.")
+        raise DataError(f"Losses are between {losses.min():g} and {losses.max():g}, and should be "
+                        f"between 0 and worst={worst:g}: the promise depends on the largest loss.")
     if (np.diff(losses, axis=1) > 1e-12).any():
         raise DataError("A row's loss rises from one setting to the next: order them from strict "
                         "to lenient, and take a loss that only falls.")

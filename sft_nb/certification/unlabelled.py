@@ -26,8 +26,8 @@ def _three(losses, guesses, more):
         found = []
     good = all(x.ndim == 1 and x.size and ((x >= 0) & (x <= 1)).all() for x in found)
     if not found or not good or len(found[0]) != len(found[1]):
-        raise DataError("Losses and guesses lie between 0 and 1, one guess per loss, and there is "
-                        "at least one of each.")
+        raise DataError("Losses and guesses must be between 0 and 1, one guess per loss, and "
+                        "there must be at least one of each.")
     return found
 
 @checked

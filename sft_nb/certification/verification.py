@@ -289,9 +289,9 @@ def _asked_again(body, tuner, rows, others=lambda judged: {}):
 _UNUSABLE = (SFTError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 def _agreed(body, fresh):
-    "A field for each part that was computed anew; a sketch adds up many numbers."
+    "A field for each part that was computed again; a sketch adds up many numbers."
     def agree(name): return same(body[name], fresh[name], 1e-4 if name == "sketch" else 1e-6)
-    return {name: _right_if(agree(name), f"{name} computed anew differ") for name in fresh}
+    return {name: _right_if(agree(name), f"{name} computed again differ") for name in fresh}
 
 def _numbers(body, tuner, rows, train, valid, others):
     "The fields that model and rows decide."
@@ -354,7 +354,7 @@ def _against(body, tuner, judged, train, valid):
             fresh = compared_with(tuner, judged, train, valid, rungs, body["confidence"])
     except _UNUSABLE as e:
         return Field("false", reason(e))
-    return _right_if(same(body["against"], fresh, 1e-4), "comparisons computed anew differ")
+    return _right_if(same(body["against"], fresh, 1e-4), "comparisons computed again differ")
 
 # %% ../../nbs/certification/08b_verification.ipynb #6cdaf7ca
 _EMPTY = ("findings", "rows", "ledger", "warnings", "doubles", "shift", "against", "slices",
@@ -457,4 +457,4 @@ def verify(
 def _note_close(close):
     if not close: return ()
     rows = how_many(len(close), "row")
-    return (f"{rows} within 1e-5 of another answer: another machine may answer them otherwise",)
+    return (f"{rows} within 1e-5 of another answer: another machine may answer them differently",)
