@@ -7,6 +7,7 @@ import jsonschema
 import pytest
 
 from sft_nb.certification.certificate import Certificate
+from sft_nb.certification.findings import sentence
 from sft_nb.certification.schema import SCHEMA, misfits
 from sft_nb.task import DataError
 
@@ -168,3 +169,15 @@ def test_all_that_is_missing_is_named():
 def test_a_long_value_is_cut():
     assert len(misfits(changed("digest", to="x" * 100_000))[0]) < 200
     assert len(misfits(changed("verdict", to=["x"] * 10_000))[0]) < 200
+
+
+@pytest.mark.parametrize("part, observed, says", [
+    ("f1_macro >= 0.5", .606, "not known for this figure"),
+    ("f1_macro >= 0.5", .45, "No number of further units"),
+    ("error <= 0.2", .3, "No number of further units"),
+    ("gap of accuracy by genre <= 0.1", .05, "not known for this figure"),
+    ("accuracy >= full - 0.01", .02, "not known for this figure"),
+])
+def test_a_part_that_fails_says_what_would_help_and_nothing_false(part, observed, says):
+    found = FOUND | {"part": part, "observed": observed, "holds": False, "needed": None}
+    assert says in sentence(found)

@@ -10,6 +10,8 @@ __all__ = ['number', 'safe_side', 'claimed', 'sentence', 'scale', 'drawing']
 # %% ../../nbs/certification/06_findings.ipynb #0dd79181
 import math, re
 
+from .language import parse_claim
+from ..task import DataError
 from ..telling import in_html
 
 # %% ../../nbs/certification/06_findings.ipynb #2a7b6caa
@@ -91,9 +93,18 @@ def _would_help(found):
         more = found["needed"] - found["n"]
         return (f" If the observed rate holds, {more:,} more units are needed. Ask fresh rows: "
                 "to add rows until it holds is judged more strictly.")
-    if found["finite"]:
+    if not found["finite"]: return ""
+    if _observed_misses(found):
         return " No number of further units will help if the observed rate holds."
-    return ""
+    return " How many more units it would take is not known for this figure."
+
+def _observed_misses(found):
+    "Does the observed figure itself miss what is claimed?"
+    try:
+        [part] = parse_claim(found["part"])
+    except (DataError, ValueError):  # somebody else's words
+        return False
+    return part.sign * (found["observed"] - part.value) <= 0
 
 def _over_rows(found):
     "The figure that is not promised, where it is another one."
