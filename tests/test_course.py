@@ -326,8 +326,9 @@ def test_a_lesson_gets_its_place_and_its_neighbours(little):
 
 def test_the_way_on_says_where_a_part_begins(little):
     file = little / "course.toml"
-    new = '[[part]]\nname = "Tasks"\nhours = 1\nabout = "Choose."\n[[part.lesson]]\npath = "deep/two"'
-    file.write_text(file.read_text().replace('[[part.lesson]]\npath = "deep/two"', new))
+    old = '[[part.lesson]]\npath = "deep/two"'
+    new = f'[[part]]\nname = "Tasks"\nhours = 1\nabout = "Choose."\n{old}'
+    file.write_text(file.read_text().replace(old, new))
     links = course.made(little)[little / "one.ipynb"]
     assert "· next, *Tasks*: [Two](deep/two.ipynb) →" in links
 
