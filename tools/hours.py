@@ -46,7 +46,7 @@ def exercises(source):
     "How many exercises a cell has: 1. …, 2. …, in order; or a single one without a number."
     match = EXERCISES.search(source)
     count = 0
-    for number in re.findall(r"(?:^|\s)(\d+)\. ", match[1] if match else ""):
+    for number in re.findall(r"^(\d+)\. ", match[1] if match else "", re.M):
         count += int(number) == count + 1
     return count or int(match is not None)
 
