@@ -417,7 +417,7 @@ def test_a_full_disk_leaves_what_was_written_before(what, place, sft, monkeypatc
 def test_resume_on_a_finished_run(place, tiny, sft):
     before = content("run")
     out, _ = sft(*tune("reviews.csv", tiny, "run", "--resume", "auto", "--json"))
-    assert "nothing to go on with" in out and content("run") == before
+    assert "there is nothing left to do" in out and content("run") == before
     last = json.loads(out.splitlines()[-1])
     assert last["n"] == {"train": 24, "valid": 8, "certify": 8}
     assert last["out"] == "run"

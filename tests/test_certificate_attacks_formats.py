@@ -356,7 +356,7 @@ def test_a_refusal_is_no_result(desk, tmp_path, capsys):
     export_certificate(path, model=desk.run, out=tmp_path / "out")
     names = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*")}
     assert names == {"certificate.intoto.json", "bom.cdx.json"}
-    assert "a refusal is none" in capsys.readouterr().out
+    assert "a refusal is not a result" in capsys.readouterr().out
     assert "performanceMetrics\": []" in (tmp_path / "out" / "bom.cdx.json").read_text()
 
 

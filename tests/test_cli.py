@@ -405,7 +405,7 @@ def test_interrupted_and_resumed_is_as_if_nothing_had_happened(table, tiny, sft,
     out = tmp_path / "run"
     said, err = interrupted_command(command(out), out)
     assert "Interrupted after" in said
-    assert err.splitlines()[-1] == f"Go on with: --resume auto --out {out}"
+    assert err.splitlines()[-1] == f"Continue with: --resume auto --out {out}"
     steps = sorted(int(f.name.split("-")[1]) for f in out.glob("checkpoints/step-*"))
     assert steps and steps[-1] < 150 and not (out/"sft_nb.json").exists()
     _, err = sft("predict", out, "--text", "a film", code=2)
@@ -452,7 +452,8 @@ def test_resume_only_the_same_run(interrupted, table, tiny, sft):
 
 def test_beginning_anew_is_told(interrupted, table, tiny, sft):
     _, err = sft(*tune(table, tiny, interrupted))
-    assert "holds an unfinished run, which is begun anew; --resume auto would have gone on" in err
+    assert "holds an unfinished run, which is started again from the beginning" in err
+    assert "--resume auto would have continued it" in err
     assert (interrupted/"sft_nb.json").exists()
 
 
