@@ -248,6 +248,13 @@ def test_what_the_course_says_is_not_said_by_hand(page):
     assert not by_hand.findall("\n".join(sources(page, "markdown")))
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_is_unfinished(page):
+    "Words that stand for what is to come: XXX, TODO-1, RESULT-2."
+    text = "\n".join(sources(page, "markdown") + sources(page, "code"))
+    assert not re.findall(r"\bXXX\w*|\bTODO\b\S*|\bRESULT-\w+", text)
+
+
 # --- the tool ------------------------------------------------------------------------------------
 
 def test_everything_is_as_the_tool_writes_it():
