@@ -62,10 +62,10 @@ def evaluate(
     json_: bool = False,  # last line of output as JSON
     out: Path | None = None,  # folder for metrics, predictions and plots
     task: str | None = None,  # module:Class, if the run's task is one of your own
-    encoding: str | None = None,  # of text files, such as gbk or cp1252; else UTF-8
-    # between the cells of a text table, such as ';' or tab; else comma, or tab in .tsv
+    encoding: str | None = None,  # encoding of text files, such as gbk or cp1252; else UTF-8
+    # what separates cells in a text table, such as ';' or tab; else comma, or tab in .tsv
     delimiter: str | None = None,
-    device: str | None = None,  # cpu, cuda, cuda:1, mps; else the best there is
+    device: str | None = None,  # cpu, cuda, cuda:1 or mps; else the best available
 ) -> None:
     """Loss and metrics of a run on a table.
 
@@ -84,11 +84,11 @@ def evaluate(
     task
         module:Class, if the run's task is one of your own
     encoding
-        of text files, such as gbk or cp1252; else UTF-8
+        encoding of text files, such as gbk or cp1252; else UTF-8
     delimiter
-        between the cells of a text table, such as ';' or tab; else comma, or tab in .tsv
+        what separates cells in a text table, such as ';' or tab; else comma, or tab in .tsv
     device
-        cpu, cuda, cuda:1, mps; else the best there is
+        cpu, cuda, cuda:1 or mps; else the best available
     """
     if task: task_class(task)
     if out: outside_run(out, DATA=data)
@@ -117,10 +117,10 @@ def predict(
     probs: bool = False,  # a column per class, with its probability
     draw: Path | None = None,  # folder for a PNG per row, of a task on pictures
     task: str | None = None,  # module:Class, if the run's task is one of your own
-    encoding: str | None = None,  # of text files, such as gbk or cp1252; else UTF-8
-    # between the cells of a text table, such as ';' or tab; else comma, or tab in .tsv
+    encoding: str | None = None,  # encoding of text files, such as gbk or cp1252; else UTF-8
+    # what separates cells in a text table, such as ';' or tab; else comma, or tab in .tsv
     delimiter: str | None = None,
-    device: str | None = None,  # cpu, cuda, cuda:1, mps; else the best there is
+    device: str | None = None,  # cpu, cuda, cuda:1 or mps; else the best available
 ) -> None:
     """Answers of a run for new rows.
 
@@ -144,11 +144,11 @@ def predict(
     task
         module:Class, if the run's task is one of your own
     encoding
-        of text files, such as gbk or cp1252; else UTF-8
+        encoding of text files, such as gbk or cp1252; else UTF-8
     delimiter
-        between the cells of a text table, such as ';' or tab; else comma, or tab in .tsv
+        what separates cells in a text table, such as ';' or tab; else comma, or tab in .tsv
     device
-        cpu, cuda, cuda:1, mps; else the best there is
+        cpu, cuda, cuda:1 or mps; else the best available
     """
     if not (data or text):
         raise DataError("Nothing to predict: give a table, - for lines from standard input, "
@@ -319,7 +319,7 @@ def chat(
     run: Path,  # folder of a finished run of a model that chats
     *,
     system: str | None = None,  # what the model is told before
-    device: str | None = None,  # cpu, cuda, cuda:1, mps; else the best there is
+    device: str | None = None,  # cpu, cuda, cuda:1 or mps; else the best available
 ) -> None:
     """Talk with a run: a line is your turn. An empty line or Ctrl-D ends it.
 
@@ -332,7 +332,7 @@ def chat(
     system
         what the model is told before
     device
-        cpu, cuda, cuda:1, mps; else the best there is
+        cpu, cuda, cuda:1 or mps; else the best available
     """
     from sft_nb.tasks.writing.chat import Chat, Talk  # here: generation is slow to import
 

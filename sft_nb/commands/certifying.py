@@ -54,10 +54,10 @@ def certify(
     junit: Path | None = None,  # FILE.xml: the verdict as a test report, for a build server
     json_: bool = False,  # last line of output as JSON
     task: str | None = None,  # module:Class, if the run's task is one of your own
-    encoding: str | None = None,  # of text files, such as gbk or cp1252; else UTF-8
-    # between the cells of a text table, such as ';' or tab; else comma, or tab in .tsv
+    encoding: str | None = None,  # encoding of text files, such as gbk or cp1252; else UTF-8
+    # what separates cells in a text table, such as ';' or tab; else comma, or tab in .tsv
     delimiter: str | None = None,
-    device: str | None = None,  # cpu, cuda, cuda:1, mps; else the best there is
+    device: str | None = None,  # cpu, cuda, cuda:1 or mps; else the best available
 ) -> int:  # the exit code: 0 certified or estimated, 1 not, or less than --require
     """Test a claim about a run on rows that it has not seen. Exit code 0: it is certified or
     estimated; 1: it is not, or less than --require; 2: a mistake in the command.
@@ -105,11 +105,11 @@ def certify(
     task
         module:Class, if the run's task is one of your own
     encoding
-        of text files, such as gbk or cp1252; else UTF-8
+        encoding of text files, such as gbk or cp1252; else UTF-8
     delimiter
-        between the cells of a text table, such as ';' or tab; else comma, or tab in .tsv
+        what separates cells in a text table, such as ';' or tab; else comma, or tab in .tsv
     device
-        cpu, cuda, cuda:1, mps; else the best there is
+        cpu, cuda, cuda:1 or mps; else the best available
 
     Returns
     -------
@@ -296,10 +296,10 @@ def verify(
     promise: Path | None = None,  # the promise that the certificate names
     json_: bool = False,  # last line of output as JSON
     task: str | None = None,  # module:Class, if the run's task is one of your own
-    encoding: str | None = None,  # of text files, such as gbk or cp1252; else UTF-8
-    # between the cells of a text table, such as ';' or tab; else comma, or tab in .tsv
+    encoding: str | None = None,  # encoding of text files, such as gbk or cp1252; else UTF-8
+    # what separates cells in a text table, such as ';' or tab; else comma, or tab in .tsv
     delimiter: str | None = None,
-    device: str | None = None,  # cpu, cuda, cuda:1, mps; else the best there is
+    device: str | None = None,  # cpu, cuda, cuda:1 or mps; else the best available
 ) -> int:  # the exit code: 0 verified, 1 not
     """Check a certificate: hashes, and every number computed again. Exit code 0: nothing is false;
     1: something is, or it has expired or was revoked; 2: a mistake in the command.
@@ -331,11 +331,11 @@ def verify(
     task
         module:Class, if the run's task is one of your own
     encoding
-        of text files, such as gbk or cp1252; else UTF-8
+        encoding of text files, such as gbk or cp1252; else UTF-8
     delimiter
-        between the cells of a text table, such as ';' or tab; else comma, or tab in .tsv
+        what separates cells in a text table, such as ';' or tab; else comma, or tab in .tsv
     device
-        cpu, cuda, cuda:1, mps; else the best there is
+        cpu, cuda, cuda:1 or mps; else the best available
 
     Returns
     -------

@@ -114,19 +114,19 @@ def fine_tune(
     data: str,  # table to learn from: CSV, TSV, JSONL or Parquet; or a folder of pictures
     *,
     task: str,  # name of the task, or module:Class; with --help it shows the task's columns
-    valid: str | None = None,  # table to select the epoch with; else split off
-    # table that is kept aside for a certificate; else split off, unless valid rows are given
+    valid: str | None = None,  # table for choosing the epoch; else split off
+    # table to keep aside for a certificate; else split off, unless valid rows are given
     certify: str | None = None,
     group: str | None = None,  # column whose values stay on one side of the split
     valid_size: float | None = None,  # share of the rows, or a number of rows; else 0.2
     certify_size: float | None = None,  # share of the rows, or a number of rows; else 0.2
-    encoding: str | None = None,  # of text files, such as gbk or cp1252; else UTF-8
-    # between the cells of a text table, such as ';' or tab; else comma, or tab in .tsv
+    encoding: str | None = None,  # encoding of text files, such as gbk or cp1252; else UTF-8
+    # what separates cells in a text table, such as ';' or tab; else comma, or tab in .tsv
     delimiter: str | None = None,
-    model: str | None = None,  # bundled name, folder, or hub id; else the one that suits the task
-    device: str | None = None,  # cpu, cuda, cuda:1, mps; else the best there is
+    model: str | None = None,  # bundled name, folder or hub id; else the one that suits the task
+    device: str | None = None,  # cpu, cuda, cuda:1 or mps; else the best available
     recipe: str = "default",  # name of a recipe, or a file: see `sft-nb recipe show`
-    method: list[str] | None = None,  # a way of training, such as lora; may be repeated
+    method: list[str] | None = None,  # a method of training, such as lora; may be repeated
     out: Path,  # folder for the run
     resume: str | None = None,  # auto: continue the run in OUT
     overwrite: bool = False,  # replace a finished run in OUT
@@ -144,9 +144,9 @@ def fine_tune(
     task
         name of the task, or module:Class; with --help it shows the task's columns
     valid
-        table to select the epoch with; else split off
+        table for choosing the epoch; else split off
     certify
-        table that is kept aside for a certificate; else split off, unless valid rows are given
+        table to keep aside for a certificate; else split off, unless valid rows are given
     group
         column whose values stay on one side of the split
     valid_size
@@ -154,17 +154,17 @@ def fine_tune(
     certify_size
         share of the rows, or a number of rows; else 0.2
     encoding
-        of text files, such as gbk or cp1252; else UTF-8
+        encoding of text files, such as gbk or cp1252; else UTF-8
     delimiter
-        between the cells of a text table, such as ';' or tab; else comma, or tab in .tsv
+        what separates cells in a text table, such as ';' or tab; else comma, or tab in .tsv
     model
-        bundled name, folder, or hub id; else the one that suits the task
+        bundled name, folder or hub id; else the one that suits the task
     device
-        cpu, cuda, cuda:1, mps; else the best there is
+        cpu, cuda, cuda:1 or mps; else the best available
     recipe
         name of a recipe, or a file: see `sft-nb recipe show`
     method
-        a way of training, such as lora; may be repeated
+        a method of training, such as lora; may be repeated
     out
         folder for the run
     resume

@@ -31,10 +31,10 @@ def monitor(
     group: str | None = None,  # column whose rows belong together; else what the run noted
     json_: bool = False,  # last line of output as JSON
     task: str | None = None,  # module:Class, if the run's task is one of your own
-    encoding: str | None = None,  # of text files, such as gbk or cp1252; else UTF-8
-    # between the cells of a text table, such as ';' or tab; else comma, or tab in .tsv
+    encoding: str | None = None,  # encoding of text files, such as gbk or cp1252; else UTF-8
+    # what separates cells in a text table, such as ';' or tab; else comma, or tab in .tsv
     delimiter: str | None = None,
-    device: str | None = None,  # cpu, cuda, cuda:1, mps; else the best there is
+    device: str | None = None,  # cpu, cuda, cuda:1 or mps; else the best available
 ) -> int:  # the exit code: 0 the claim stands or is in doubt, 1 it is refuted
     """Does a certified claim still stand on new rows with labels?
 
@@ -59,11 +59,11 @@ def monitor(
     task
         module:Class, if the run's task is one of your own
     encoding
-        of text files, such as gbk or cp1252; else UTF-8
+        encoding of text files, such as gbk or cp1252; else UTF-8
     delimiter
-        between the cells of a text table, such as ';' or tab; else comma, or tab in .tsv
+        what separates cells in a text table, such as ';' or tab; else comma, or tab in .tsv
     device
-        cpu, cuda, cuda:1, mps; else the best there is
+        cpu, cuda, cuda:1 or mps; else the best available
 
     Returns
     -------

@@ -40,8 +40,8 @@ def promise(
     confidence: float = 0.95,  # 1 minus how often the certificate may be wrong
     author: str = "unnamed",  # who promises: a person, an organisation, a domain
     json_: bool = False,  # last line of output as JSON
-    encoding: str | None = None,  # of text files, such as gbk or cp1252; else UTF-8
-    # between the cells of a text table, such as ';' or tab; else comma, or tab in .tsv
+    encoding: str | None = None,  # encoding of text files, such as gbk or cp1252; else UTF-8
+    # what separates cells in a text table, such as ';' or tab; else comma, or tab in .tsv
     delimiter: str | None = None,
     **columns: Any,  # of the task
 ) -> None:
@@ -72,9 +72,9 @@ def promise(
     json_
         last line of output as JSON
     encoding
-        of text files, such as gbk or cp1252; else UTF-8
+        encoding of text files, such as gbk or cp1252; else UTF-8
     delimiter
-        between the cells of a text table, such as ';' or tab; else comma, or tab in .tsv
+        what separates cells in a text table, such as ';' or tab; else comma, or tab in .tsv
     **columns
         of the task
     """
