@@ -17,7 +17,8 @@ HEAD = "<!-- Made from nbs/index.ipynb by tools/build_readme.py: edit the notebo
 
 
 def linked(text):
-    "Links to notebooks and drawings, seen from the folder above."
+    "Links seen from the folder above; GitHub knows headings in small letters."
+    text = re.sub(r"\]\(#[\w-]+\)", lambda match: match[0].lower(), text)
     return re.sub(r"\]\((?!https?:|#|nbs/)([\w/]+\.(?:ipynb|svg))\)", r"](nbs/\1)", text)
 
 
