@@ -618,7 +618,8 @@ def test_ctrl_c_on_the_command_line(event, lives, command):
     "Exit code 130, and nothing half written; the second Ctrl-C does not wait."
     name = f"typed-{event.replace(' ', '-')}"
     assert lives.type(name, command(name), event=event) == 130
-    assert ("Continue with: --resume auto" if event == "Ctrl-C" else "interrupted") in lives.said(name)
+    said = "Continue with: --resume auto" if event == "Ctrl-C" else "interrupted"
+    assert said in lives.said(name)
     assert len(lives.left(name)) == 2
     assert all(read_checkpoint(lives.root/name/"checkpoints"/s) for s in lives.left(name))
     assert lives.type(name, [*command(name), "--resume", "auto"]) == 0
