@@ -88,7 +88,7 @@ class Prediction:
         "With four digits of what the model believes: more of them mean nothing."
         probs = self.probs
         if isinstance(probs, dict): probs = {name: _rounded(p) for name, p in probs.items()}
-        return f"Prediction(value={self.value!r}, score={_rounded(self.score)}, probs={probs})"
+        return f"Prediction(value={self.value!r}, score={_rounded(self.score)!r}, probs={probs})"
 
 # %% ../nbs/02_task.ipynb #dcb00bce
 @dataclass(frozen=True)
