@@ -383,7 +383,7 @@ def _way(part, certify, known):
     return partial(_ratio_part, kind=kind) if kind else _estimated_part
 
 _NO_CLASS = "{}: of one class there is {}."
-_NO_MEAN = ("{}: {} is no mean over rows, so its difference has no bound here. "
+_NO_MEAN = ("{}: {} is not a mean over rows, so its difference has no bound here. "
             "Compare score, or error.")
 
 # %% ../../nbs/certification/04_claims.ipynb #92e23484

@@ -209,7 +209,7 @@ class Monitor:
         """
         [part] = parse_claim(self.claim)
         if not is_mean(judged.task, part.metric, judged.predictions, judged.targets):
-            raise DataError(f"{part.metric} is no mean over rows, so no row alone speaks for or "
+            raise DataError(f"{part.metric} is not a mean over rows, so no row alone speaks for or "
                             "against it: watch accuracy or score, and certify again for the rest.")
         losses = judged.losses if part.sign > 0 else 1 - judged.losses
         questions = salted(judged.hashes, self.salt)

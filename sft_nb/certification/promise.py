@@ -302,7 +302,7 @@ def _manifest_in(text):
     try:
         manifest = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError) as e:
-        raise ValueError(f"it is no YAML: {reason(e)}") from None
+        raise ValueError(f"it is not YAML: {reason(e)}") from None
     if wrong := misfits(manifest, PROMISE): raise ValueError(wrong[0])
     return manifest
 
