@@ -340,7 +340,6 @@ def check_labels(
     return found
 
 # %% ../../nbs/data/04_checks.ipynb #ef273ad8
-# Cf and Cc: signs that nobody sees, such as a zero-width space
 def _is_printed(sign): return unicodedata.category(sign) not in ("Cf", "Cc") or sign.isspace()
 
 def alike_key(
@@ -353,7 +352,6 @@ def alike_key(
     label
         one label
     """
-    # NFKC gives signs that look alike (such as full-width letters) one form
     text = "".join(filter(_is_printed, unicodedata.normalize("NFKC", label))).strip().casefold()
     if NUMERAL.fullmatch(text): return repr(float(text) + 0.)  # -0.0 is 0.0
     return re.sub(r"(?<=\w)[\s_\-\u2010-\u2015]+(?=[^\W_])", " ", text)
