@@ -63,11 +63,13 @@ def _pair_table(texts, pieces):
     "Which text has which word pairs: a sparse matrix, a row per text, the rarest pairs first."
     from scipy.sparse import csr_matrix  # slow to import: only who looks for duplicates waits
     found = [pieces(t) for t in texts]
+    # a column for each pair; a row holds 1 where its text has the pair
     number = {pair: i for i, pair in enumerate(sorted(set().union(*found)))}
     columns = [number[pair] for pairs in found for pair in pairs]
     ends = np.cumsum([0, *map(len, found)])
     ones = np.ones(len(columns), np.int32)
     table = csr_matrix((ones, columns, ends), (len(texts), len(number)))
+    # the columns that few texts own come first
     owners = np.bincount(table.indices, minlength=len(number))
     table = table[:, np.argsort(owners, kind="stable")].tocsr()
     table.sort_indices()
@@ -76,6 +78,7 @@ def _pair_table(texts, pieces):
 def _rarest(pairs, threshold):
     "Of each text only its rarest pairs: so many that two similar texts must share one."
     size = np.diff(pairs.indptr)
+    # of `size` pairs, threshold · size must be shared: so many are enough to meet one of them
     enough = size - np.ceil(threshold * size - 1e-9).astype(int) + 1
     rank = np.arange(pairs.nnz) - np.repeat(pairs.indptr[:-1], size)
     rare = pairs.copy()
