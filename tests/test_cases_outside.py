@@ -288,13 +288,13 @@ def test_a_list_that_leads_out_of_the_folder(name, place):
     about = json.loads((place/"run"/"sft_nb.json").read_text())
     about["files"][name] = checkpoints.sha256(place/"thesis.txt")
     (place/"run"/"sft_nb.json").write_text(json.dumps(about))
-    with pytest.raises(CheckpointError, match="no name of a file"):
+    with pytest.raises(CheckpointError, match="not the name of a file"):
         saving.may_replace(place / "run", [], True)
     (place / "run" / ".saving").mkdir()
     (place / "run" / ".saving" / "ready.json").write_text(
         json.dumps({"old": [name], "new": [], "forget": False})
     )
-    with pytest.raises(CheckpointError, match="no name of a file"):
+    with pytest.raises(CheckpointError, match="not the name of a file"):
         FineTuner.load(place / "run")
     assert (place/"thesis.txt").exists()
 

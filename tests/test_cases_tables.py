@@ -401,10 +401,10 @@ def test_a_blank_before_a_quote(tmp_path, name):
     content, line = LOOSE[name]
     if name == "case":
         message = refusal(TextClassification(label=" label"), given("t05-space-quoted-cells"))
-        assert "line 2: a blank" in message
+        assert "line 2: there is a blank" in message
         return
     message = refusal(ONE, write(tmp_path / "a.csv", content))
-    assert f"{line}: a blank" in message and "double quote" in message
+    assert f"{line}: there is a blank" in message and "double quote" in message
 
 @pytest.mark.parametrize("content, text", {
     'text,label\n" ""good"" he said",a\nx,b\n': ' "good" he said',
