@@ -478,7 +478,7 @@ def test_reasons_can_be_read(wide, tiny, rows, why, monkeypatch):
 
 TABLES_SAY = {
     "frozen": "are frozen",
-    "augmented": "made up",
+    "augmented": "augmented",
     "most": "of the table's",
     "watched": "looks at",
 }
