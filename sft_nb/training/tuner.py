@@ -178,7 +178,7 @@ class FineTuner:
                 f"{strange[0]} is not a Listener. Derive its class from "
                 "sft_nb.training.watching.Listener, and give an object: Mine(), not Mine.")
         told: list[Listener] = []
-        if self.out or resume:
+        if self.out or resume is not None:
             from sft_nb.training.checkpoints import Checkpointer
             told.append(Checkpointer(self.out, resume))
         shown_already = any(isinstance(listener, Lines) for listener in own)
