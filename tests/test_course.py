@@ -394,3 +394,8 @@ def test_what_a_reader_meets_is_counted(tmp_path):
     page = hours.measure("a", tmp_path)
     assert (page.shown, page.exported, page.exercises, page.questions) == (1, 2, 1, 0)
     assert page.words == 4 + 3 and 4 < page.minutes < 5
+
+
+def test_a_lesson_that_is_not_in_the_course_is_named():
+    with pytest.raises(SystemExit, match="no/such.*such as data/08_leaks"):
+        course.main(["no/such"])

@@ -512,3 +512,11 @@ def test_what_is_checked_on_every_change():
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     tools = re.findall(r"python tools/(\w+)\.py --check", script)
     assert {"prose_numbers", "hide", "forms", "questions", "glossary"} <= set(tools)
+
+
+@pytest.mark.parametrize("content", [None, "[[question]\n"])
+def test_a_file_of_questions_that_cannot_be_read_is_named(tmp_path, content):
+    file = tmp_path / "x.toml"
+    if content: file.write_text(content)
+    with pytest.raises(SystemExit, match="x.toml cannot be read"):
+        questions.checked(file)

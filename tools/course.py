@@ -268,6 +268,9 @@ def write(path, text):
 
 def main(argv):
     only = [word.removesuffix(".ipynb") for word in argv if not word.startswith("-")]
+    if strange := set(only) - {"index", *(lesson.path for lesson in read_course())}:
+        sys.exit(f"Not in nbs/course.toml: {', '.join(sorted(strange))}. A lesson is named by its "
+                 "path in nbs/, such as data/08_leaks.")
     other = {path: text for path, text in made(only=only).items() if differs(path, text)}
     names = ", ".join(path.relative_to(NBS).as_posix() for path in list(other)[:9])
     if len(other) > 9: names += f" and {len(other) - 9} more"

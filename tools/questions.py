@@ -146,7 +146,10 @@ def lesson_of(file, folder=FOLDER):
 
 def checked(file):
     "The questions of a file, or an error that says what is wrong with it."
-    data = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+    try:
+        data = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise SystemExit(f"{file} cannot be read as a file of questions: {e}") from e
     if found := faults(data):
         raise SystemExit("\n".join(f"{file}: {fault}" for fault in found))
     return data
