@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LABS', 'lab_of', 'parser', 'main']
 
-# %% ../../nbs/labs/99___main__.ipynb #4d52fa1a
+# %% ../../nbs/labs/99___main__.ipynb #55c2558e
 import argparse
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 from .running import Lab, finished, missing, repeat
 from ..mistakes import SFTError
 
-# %% ../../nbs/labs/99___main__.ipynb #7264e0c1
+# %% ../../nbs/labs/99___main__.ipynb #d35decb9
 LABS = (
     "stability",
 )  # in their order; each has a module of its own with a LAB
@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--say", action="store_true", help="no run: only what the stored runs say")
     return made
 
-# %% ../../nbs/labs/99___main__.ipynb #a812785d
+# %% ../../nbs/labs/99___main__.ipynb #20c0ff6a
 def _say(lab, runs):
     "The plan, and what came of it so far."
     print(lab)
@@ -81,6 +81,5 @@ def main(
         return 2
     return 0
 
-# %% ../../nbs/labs/99___main__.ipynb #19e761f7
-#| eval: false
+# %% ../../nbs/labs/99___main__.ipynb #ff0a49ae
 if __name__ == "__main__": raise SystemExit(main())
