@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LABS', 'lab_of', 'parser', 'main']
 
-# %% ../../nbs/labs/99___main__.ipynb #55c2558e
+# %% ../../nbs/labs/99___main__.ipynb #adc79ef2
 import argparse
 from importlib import import_module
 from pathlib import Path
@@ -13,9 +13,9 @@ from pathlib import Path
 from .running import Lab, finished, missing, repeat
 from ..mistakes import SFTError
 
-# %% ../../nbs/labs/99___main__.ipynb #d35decb9
+# %% ../../nbs/labs/99___main__.ipynb #3b75fe8f
 LABS = (
-    "stability",
+    "stability", "pretraining", "lora_rate",
 )  # in their order; each has a module of its own with a LAB
 
 def lab_of(
@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--say", action="store_true", help="no run: only what the stored runs say")
     return made
 
-# %% ../../nbs/labs/99___main__.ipynb #20c0ff6a
+# %% ../../nbs/labs/99___main__.ipynb #ea013042
 def _say(lab, runs):
     "The plan, and what came of it so far."
     print(lab)
@@ -81,5 +81,5 @@ def main(
         return 2
     return 0
 
-# %% ../../nbs/labs/99___main__.ipynb #ff0a49ae
+# %% ../../nbs/labs/99___main__.ipynb #31740850
 if __name__ == "__main__": raise SystemExit(main())
