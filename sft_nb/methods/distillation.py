@@ -139,7 +139,8 @@ class Distil(Method):
         "Which teacher it was."
         digest = hashlib.sha256()
         for name, x in self.tuner.model.state_dict().items():
-            digest.update(name.encode() + x.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            digest.update(name.encode())
+            digest.update(x.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
         return {"teacher": digest.hexdigest()}
 
     def load_state_dict(self, state: dict) -> None:
