@@ -19,7 +19,7 @@ from ..training.recipe import Method
 from ..chance import torch_seed
 from ..task import TrainingError
 
-# %% ../../nbs/methods/00_lora.ipynb #b225bb03
+# %% ../../nbs/methods/00_lora.ipynb #c982d731
 @checked
 def learn_only(
     model: nn.Module,  # changed in place
@@ -62,7 +62,7 @@ def new_layers(
     """
     return sorted({name.rpartition(".")[0] for name in getattr(model, "new_parameters", ())})
 
-# %% ../../nbs/methods/00_lora.ipynb #1ef023ff
+# %% ../../nbs/methods/00_lora.ipynb #f4e7fbdb
 def must_be(
     method: Method,  # a dataclass
     **rules: Callable,  # field -> (value) -> is it possible?

@@ -7,7 +7,7 @@ computes, to count exactly what learns, and to say which learning rate such smal
 # %% auto #0
 __all__ = ['BIASES_TIMES_FULL', 'KEYS_VALUES', 'INNER', 'FACTORS_TIMES_FULL', 'BiasOnly', 'Ia3']
 
-# %% ../../nbs/methods/17_small_parts.ipynb #29211bb0
+# %% ../../nbs/methods/17_small_parts.ipynb #ca696d45
 import re
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from ..mistakes import needed, reason
 from ..task import TrainingError
 from ..training.recipe import Method
 
-# %% ../../nbs/methods/17_small_parts.ipynb #5895b022
+# %% ../../nbs/methods/17_small_parts.ipynb #257bf240
 @dataclass(frozen=True)
 class BiasOnly(Method):
     "BitFit (Ben-Zaken et al. 2022): only biases learn, and what is new, such as the head."
@@ -39,7 +39,7 @@ def _is_bias(name): return name.rpartition(".")[2] == "bias"
 
 BIASES_TIMES_FULL = 10  # the best learning rate, beside that of full fine-tuning
 
-# %% ../../nbs/methods/17_small_parts.ipynb #e5f4e61b
+# %% ../../nbs/methods/17_small_parts.ipynb #61503030
 KEYS_VALUES = "key,value,k_proj,v_proj,key_proj,value_proj,k_lin,v_lin,SelfAttention.k,SelfAttention.v"
 INNER = "output.dense,down_proj,lin2,fc2,wo,mlp.c_proj"  # the second half of feed-forward parts
 
@@ -110,7 +110,7 @@ class Ia3(Method):
 
 FACTORS_TIMES_FULL = 30  # the best learning rate, beside that of full fine-tuning
 
-# %% ../../nbs/methods/17_small_parts.ipynb #b3990f42
+# %% ../../nbs/methods/17_small_parts.ipynb #0367a048
 def _called(name, names):
     return any(f".{name}".endswith(f".{n.strip()}") for n in names.split(",") if n.strip())
 

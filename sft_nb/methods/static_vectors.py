@@ -8,7 +8,7 @@ cost.
 # %% auto #0
 __all__ = ['token_vectors', 'rarity', 'static_checkpoint']
 
-# %% ../../nbs/methods/19_static_vectors.ipynb #81358439
+# %% ../../nbs/methods/19_static_vectors.ipynb #f0b9aabd
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from ..models.static import bare_tokenizer, save_static
 from ..task import TrainingError
 from ..training.tuner import FineTuner
 
-# %% ../../nbs/methods/19_static_vectors.ipynb #7ed9c23d
+# %% ../../nbs/methods/19_static_vectors.ipynb #8312a893
 @checked
 def token_vectors(
     model: nn.Module,  # an encoder, with or without a head
@@ -68,7 +68,7 @@ def _marks(tokenizer):
     at = framed.index(word)
     return framed[:at], framed[at + 1:]
 
-# %% ../../nbs/methods/19_static_vectors.ipynb #d88fe9ba
+# %% ../../nbs/methods/19_static_vectors.ipynb #b292ff62
 @checked
 def rarity(
     counts: np.ndarray | None,  # v: how often each token occurs; None: Zipf's law
@@ -95,7 +95,7 @@ def rarity(
     frequency = seen / seen.sum()
     return a / (a + frequency)
 
-# %% ../../nbs/methods/19_static_vectors.ipynb #11bd812f
+# %% ../../nbs/methods/19_static_vectors.ipynb #92e80af7
 @checked
 def static_checkpoint(
     teacher: FineTuner | str | Path,  # a run, or a checkpoint
