@@ -33,6 +33,7 @@ from huggingface_hub.utils import logging as hub_logging
 
 from .. import assets, register
 from ..mistakes import MissingError, checked, needed, reason, shown
+from .static import offer_static
 from .strangers import check_tokenizer, described
 from .tokenizers import match_tokenizer
 from ..chance import torch_seed
@@ -262,6 +263,7 @@ def _in_a_sentence(path, origin):
 
 # %% ../../nbs/models/01_loading.ipynb #c5019131
 def _config(path, origin, options):
+    offer_static()
     with _in_a_sentence(path, origin), quiet():
         return described(path, **options)
 

@@ -446,3 +446,43 @@ class Method:
         state
             what `state_dict` gave
         """
+
+    def pace(
+        self,
+        own: dict,  # the task's: `updates` and `learning_rate`, see `Task.pace`
+    ) -> dict:  # the same keys
+        """What the default recipe takes with this method; asked before the model is prepared.
+
+        Parameters
+        ----------
+        own
+            the task's: `updates` and `learning_rate`, see `Task.pace`
+
+        Returns
+        -------
+        dict
+            the same keys
+        """
+        return own
+
+    def meet(
+        self,
+        examples: Any,  # the encoded training rows, with `task`, `processor` and `batch(indices)`
+    ) -> None:
+        """Look at what will be trained on; raise TrainingError if the method cannot work with it.
+
+        Parameters
+        ----------
+        examples
+            the encoded training rows, with `task`, `processor` and `batch(indices)`
+        """
+
+    def seen(self) -> dict:  # role -> `SeenRows`
+        """Rows that have shaped what this method brings along, beside those of the checkpoint.
+
+        Returns
+        -------
+        dict
+            role -> `SeenRows`
+        """
+        return {}
