@@ -378,6 +378,21 @@ class Method:
         grad()
         opt()
 
+    def planned(
+        self,
+        updates: int,  # of the whole run
+        epochs: int,  # each with as many updates as the others
+    ) -> None:
+        """Called once in every fit, when the length of the run is known.
+
+        Parameters
+        ----------
+        updates
+            of the whole run
+        epochs
+            each with as many updates as the others
+        """
+
     def after(
         self,
         model: nn.Module,  # with its new weights
