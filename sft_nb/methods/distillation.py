@@ -112,7 +112,7 @@ class Distil(Method):
             return sums | {main: mixed}, outputs
         return both
 
-    def meet(self, examples: Any) -> None:
+    def planned(self, updates: int, epochs: int, examples: Any) -> None:
         "Raises TrainingError if teacher and student do not read or answer alike."
         task, teacher = examples.task, self.tuner
         if type(task).distribution is Task.distribution:

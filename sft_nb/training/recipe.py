@@ -378,6 +378,26 @@ class Method:
         grad()
         opt()
 
+    def planned(
+        self,
+        updates: int,  # of the whole run
+        epochs: int,  # each with as many updates as the others
+        examples: Any,  # the encoded training rows, with `task`, `processor` and `batch(indices)`
+    ) -> None:
+        """Called once in every fit, when rows and length of the run are known.
+
+        Raise TrainingError if the method cannot work with them.
+
+        Parameters
+        ----------
+        updates
+            of the whole run
+        epochs
+            each with as many updates as the others
+        examples
+            the encoded training rows, with `task`, `processor` and `batch(indices)`
+        """
+
     def after(
         self,
         model: nn.Module,  # with its new weights
@@ -464,18 +484,6 @@ class Method:
             the same keys
         """
         return own
-
-    def meet(
-        self,
-        examples: Any,  # the encoded training rows, with `task`, `processor` and `batch(indices)`
-    ) -> None:
-        """Look at what will be trained on; raise TrainingError if the method cannot work with it.
-
-        Parameters
-        ----------
-        examples
-            the encoded training rows, with `task`, `processor` and `batch(indices)`
-        """
 
     def seen(self) -> dict:  # role -> `SeenRows`
         """Rows that have shaped what this method brings along, beside those of the checkpoint.

@@ -225,7 +225,7 @@ class Run:
         self.history.shortcuts = self.quick.to_dict()
         self.objective = task_objective(self.task, self.quick.forward)
         for method in plan.methods:
-            method.meet(self.examples)
+            method.planned(self.updates, plan.epochs, self.examples)
             self.objective = method.objective(self.objective, self.task)
         self.optimizer = make_optimizer(plan, self.model)
         self.quick.follow(self.optimizer)

@@ -356,6 +356,10 @@ class SequenceLabelling(ByColumns):
         "Summed cross-entropy of the pieces that are asked."
         return {"loss": losses.cross_entropy(outputs.logits, batch.targets["labels"])}
 
+    def distribution(self, outputs: Any, batch: Batch) -> torch.Tensor:
+        "Logits of the tags, for each piece that is asked."
+        return outputs.logits[batch.targets["labels"] != -100]
+
     def answer(
         self,
         text: str,  # the whole text

@@ -120,6 +120,10 @@ class Generating(Task):
         "Summed cross-entropy of the answers' tokens."
         return {"loss": losses.cross_entropy(outputs.logits, batch.targets["labels"])}
 
+    def distribution(self, outputs: Any, batch: Batch) -> torch.Tensor:
+        "Logits of the vocabulary, for each token of the answers."
+        return outputs.logits[batch.targets["labels"] != -100]
+
     def encode_all(self, rows: pd.DataFrame, processor: Any) -> list[dict]:
         "All rows; one that cannot be read is reported with its file and line."
         encoded = []
