@@ -8,7 +8,7 @@ drawing them blindly.
 __all__ = ['MOST_CLUSTERS', 'SMALL', 'doubt', 'residuals', 'spread_out', 'typicality',
            'choose_rows']
 
-# %% ../../nbs/methods/12_choosing_rows.ipynb #da32f5ca
+# %% ../../nbs/methods/12_choosing_rows.ipynb #6d299034
 from functools import partial
 from typing import Any, Literal
 
@@ -29,12 +29,13 @@ from ..training.baselines import frozen_features
 from ..training.tuner import FineTuner
 from ..words import how_many
 
-# %% ../../nbs/methods/12_choosing_rows.ipynb #331fd5a3
+# %% ../../nbs/methods/12_choosing_rows.ipynb #cc8bf977
+@checked
 def doubt(
     probs: np.ndarray,  # n c: one distribution a row; with several labels, a yes for each
     several: bool = False,  # may a row have several labels?
 ) -> np.ndarray:  # n: entropy in nats; with several labels, summed over them
-    """How undecided a model is about each row.
+    """How undecided a model is about each row. Raises DataError unless there is a line for each.
 
     Parameters
     ----------
@@ -48,10 +49,16 @@ def doubt(
     np.ndarray
         n: entropy in nats; with several labels, summed over them
     """
+    _has_lines(probs)
     if several: return (special.entr(probs) + special.entr(1 - probs)).sum(1)
     return special.entr(probs).sum(1)
 
-# %% ../../nbs/methods/12_choosing_rows.ipynb #58838b5d
+def _has_lines(*tables):
+    if all(x.ndim == 2 and x.size for x in tables): return
+    raise DataError("A table is needed, with a line of numbers for each row.")
+
+# %% ../../nbs/methods/12_choosing_rows.ipynb #97debc79
+@checked
 def residuals(
     probs: np.ndarray,  # n c
     several: bool = False,  # may a row have several labels?
@@ -70,9 +77,11 @@ def residuals(
     np.ndarray
         n c
     """
+    _has_lines(probs)
     if several: return probs - (probs > .5)
     return probs - np.eye(probs.shape[1])[probs.argmax(1)]
 
+@checked
 def spread_out(
     pulls: np.ndarray,  # n c: one factor of each gradient
     features: np.ndarray,  # n d: the other
@@ -99,6 +108,7 @@ def spread_out(
     np.ndarray
         n positions, in the order in which they were drawn
     """
+    _has_lines(pulls, features)
     lengths = (pulls**2).sum(1) * (features**2).sum(1)
     even = np.full(len(pulls), 1 / len(pulls))
     chosen = [int(rng.choice(len(pulls), p=even))]
@@ -120,7 +130,8 @@ def _drawn(weights, chosen, rng):
     sums = weights.cumsum()
     return int(np.searchsorted(sums, rng.uniform() * sums[-1]).clip(max=len(sums) - 1))
 
-# %% ../../nbs/methods/12_choosing_rows.ipynb #733ef177
+# %% ../../nbs/methods/12_choosing_rows.ipynb #1a9e1024
+@checked
 def typicality(
     features: np.ndarray,  # n d: the points of one cluster
     neighbours: int = 20,  # how many nearest points count; fewer where there are fewer
@@ -139,13 +150,14 @@ def typicality(
     np.ndarray
         n: larger in the thick of the cluster
     """
+    _has_lines(features)
     k = min(neighbours, len(features) - 1)
     if k < 1: return np.zeros(len(features))
     apart, _ = NearestNeighbors(n_neighbors=k).fit(features).kneighbors()  # itself not counted
     with np.errstate(divide="ignore"):
         return 1 / apart.mean(1)
 
-# %% ../../nbs/methods/12_choosing_rows.ipynb #cb016fcd
+# %% ../../nbs/methods/12_choosing_rows.ipynb #38f56ac0
 MOST_CLUSTERS, SMALL = 500, 5  # beyond that many, fewer points a cluster; below so many, a fringe
 
 def _by_cluster(points, n, n_known, seed):
@@ -171,7 +183,7 @@ def _typical(features, known, n, seed):
             if order and len(chosen) < n: chosen.append(order.pop(0) - n_known)
     return np.array(chosen)
 
-# %% ../../nbs/methods/12_choosing_rows.ipynb #938cba48
+# %% ../../nbs/methods/12_choosing_rows.ipynb #137fed78
 def _vectors(features, n, what):
     "n d finite numbers, or a sentence."
     features = np.asarray(features)
@@ -196,7 +208,7 @@ def _probabilities(tuner, rows):
                             'doubt to go by: choose by="typical" or by="random".')
     return np.array([list(answer.probs.values()) for answer in said])
 
-# %% ../../nbs/methods/12_choosing_rows.ipynb #ce5e1446
+# %% ../../nbs/methods/12_choosing_rows.ipynb #20d934df
 def _different(source, rows):
     "Positions of the rows, each different one once."
     if isinstance(source, FineTuner): names = question_hashes(rows, source.task.inputs())
@@ -225,7 +237,7 @@ def _labelled(source, known):
         return _seen(source, known, np.arange(len(known)))
     raise DataError("known: a table beside a tuner, features beside features.")
 
-# %% ../../nbs/methods/12_choosing_rows.ipynb #3092950c
+# %% ../../nbs/methods/12_choosing_rows.ipynb #1368a310
 def _positions(by, n, seed, pool):
     "n positions in the pool, the one to ask first in front."
     rng = rng_for("choose", seed)

@@ -7,7 +7,7 @@ right, and to keep them out of every figure.
 # %% auto #0
 __all__ = ['surest', 'pseudo_label', 'guess_quality', 'with_guesses', 'SelfTrained', 'self_train']
 
-# %% ../../nbs/methods/11_pseudo_labels.ipynb #2682fbff
+# %% ../../nbs/methods/11_pseudo_labels.ipynb #ed6f3f99
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,7 +28,7 @@ from ..telling import warn
 from ..training.tuner import FineTuner
 from ..words import how_many
 
-# %% ../../nbs/methods/11_pseudo_labels.ipynb #1d5158a3
+# %% ../../nbs/methods/11_pseudo_labels.ipynb #f70ad5ef
 @checked
 def surest(
     scores: np.ndarray,  # n: how sure a model is of each of its answers
@@ -72,7 +72,7 @@ def _sensible(above, per_class):
     if per_class is not None and per_class < 1:
         raise TrainingError(f"per_class={per_class}: at least 1, or None for no limit.")
 
-# %% ../../nbs/methods/11_pseudo_labels.ipynb #55c6da0b
+# %% ../../nbs/methods/11_pseudo_labels.ipynb #5522078d
 def _answers(tuner, rows, batch_size):
     "The tuner's answers, which must come with a probability for each class."
     tuner._ready()
@@ -89,7 +89,7 @@ def _cell(task, value):
     "An answer as a cell of a table: several labels with the task's separator between."
     return task.separator.join(value) if isinstance(value, (list, tuple)) else value
 
-# %% ../../nbs/methods/11_pseudo_labels.ipynb #b740435a
+# %% ../../nbs/methods/11_pseudo_labels.ipynb #8006741a
 @checked
 def pseudo_label(
     tuner: FineTuner,  # after `fit`; a classifier
@@ -135,12 +135,12 @@ def pseudo_label(
     more = {task.targets()[0]: [cells[i] for i in kept], "guess_score": scores[kept]}
     return unlabelled.iloc[kept].assign(**more, **{GUESSED: True})
 
-# %% ../../nbs/methods/11_pseudo_labels.ipynb #5627ee9a
+# %% ../../nbs/methods/11_pseudo_labels.ipynb #ce433913
 @checked
 def guess_quality(
     tuner: FineTuner,  # after `fit`; a classifier
     valid: pd.DataFrame,  # rows with true labels that it was not trained on
-    tries: tuple = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99),  # thresholds
+    tries: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99),  # thresholds
     confidence: float = 0.95,  # that all bounds of the table hold together
     batch_size: int = 64,  # rows at a time
 ) -> pd.DataFrame:  # above, guesses, share, right, at_least
@@ -193,7 +193,8 @@ def _quality(above, wrong, scores, units, delta):
     bound = risk_bound(means_by(wrong[kept], units[kept]), delta)
     return row | {"right": 1 - bound.mean, "at_least": 1 - bound.value}
 
-# %% ../../nbs/methods/11_pseudo_labels.ipynb #8ef53483
+# %% ../../nbs/methods/11_pseudo_labels.ipynb #7f19243e
+@checked
 def with_guesses(
     train: pd.DataFrame,  # rows with true labels
     guesses: pd.DataFrame,  # what `pseudo_label` returned
@@ -214,12 +215,13 @@ def with_guesses(
     """
     columns = [*train.columns.drop(GUESSED, errors="ignore"), GUESSED]
     true = train if GUESSED in train else train.assign(**{GUESSED: False})
-    both = pd.concat([true[columns], guesses.reindex(columns=columns)], ignore_index=True)
+    marked = guesses.assign(**{GUESSED: True}).reindex(columns=columns)
+    both = pd.concat([true[columns], marked], ignore_index=True)
     known = about(train)
     kept = {name: getattr(known, name) for name in ("target", "group", "classes", "numbers")}
     return note_only(both, **kept)
 
-# %% ../../nbs/methods/11_pseudo_labels.ipynb #349da371
+# %% ../../nbs/methods/11_pseudo_labels.ipynb #8f6401d0
 def _apart(task, train, valid, unlabelled):
     "The rows to guess for: none that have labels, none that stand in valid, nor their groups."
     must_have_rows(unlabelled, "unlabelled")
@@ -246,7 +248,7 @@ def _groups_apart(group, valid, unlabelled):
         raise DataError(f"{how_many(len(both), 'group')} by {group} stand both in valid and among "
                         "the unlabelled rows. Take their rows out of one of them.")
 
-# %% ../../nbs/methods/11_pseudo_labels.ipynb #21fc1402
+# %% ../../nbs/methods/11_pseudo_labels.ipynb #3963d52f
 @dataclass
 class SelfTrained:
     """What rounds of self-training gave.
@@ -285,7 +287,7 @@ class SelfTrained:
         ax.set(xlabel="round", ylabel=f"{self.metric} on valid", xticks=at, xticklabels=names)
         return fig
 
-# %% ../../nbs/methods/11_pseudo_labels.ipynb #dfcca861
+# %% ../../nbs/methods/11_pseudo_labels.ipynb #26f3d7c4
 @checked
 def self_train(
     tuner: FineTuner,  # its task, checkpoint, recipe and device are used; it stays as it is
@@ -336,7 +338,7 @@ def _student(tuner, rows, valid):
     start = tuner.folder or tuner.checkpoint
     return FineTuner(tuner.task, start, tuner.recipe, device=tuner.device).fit(rows, valid)
 
-# %% ../../nbs/methods/11_pseudo_labels.ipynb #0c9f4b21
+# %% ../../nbs/methods/11_pseudo_labels.ipynb #1fc25aef
 def _figure(tuner):
     "The main figure on valid, of the epoch that was kept."
     metric = tuner.task.metric[0]

@@ -19,7 +19,7 @@ from sft_nb.methods.choosing_rows import choose_rows
 OUT = RESULTS / "choosing_rows.json"
 BUDGETS = (8, 16, 32, 64, 128, 256)
 WAYS = ("random", "entropy", "badge", "typical")
-POOL = 1500
+POOL = 1000
 SETS = {"reviews": review_features, "digits": digits}
 
 

@@ -54,4 +54,4 @@ def digits():
 
 def head(strength=STRENGTH):
     "Standardised features and logistic regression."
-    return make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=500))
+    return make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=200))
