@@ -1,11 +1,11 @@
 """What the benches about few labels share: rows, features that are computed once, and a head."""
 import numpy as np
+from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sft_nb.batches.frozen import features_folder
-from sft_nb.data.asset_tables import load_data
 from sft_nb.data.splitting import split
 from sft_nb.tasks.text.classification import TextClassification, film_reviews
 from sft_nb.training.baselines import frozen_features
@@ -42,14 +42,17 @@ def review_features():
     return found
 
 
+def bundled(load, judged):
+    "(features, classes) of a table of scikit-learn's to learn from, and of rows to judge by."
+    x, y = load(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(x))
+    some, others = order[:-judged], order[-judged:]
+    return (x[some], y[some]), (x[others], y[others])
+
+
 def digits():
-    "(pixels, classes) of 4,000 digits, and of 1,000 to judge by."
-    rows = load_data("mnist-5k")
-    pixels = np.stack([np.asarray(picture, dtype=float).ravel() for picture in rows.image]) / 255
-    classes = rows.label.astype(int).to_numpy()
-    order = np.random.default_rng(0).permutation(len(rows))
-    some, others = order[:-1000], order[-1000:]
-    return (pixels[some], classes[some]), (pixels[others], classes[others])
+    "Handwritten digits of 8 by 8 pixels: 1,197 to learn from, 600 to judge by."
+    return bundled(load_digits, 600)
 
 
 def head(strength=STRENGTH):

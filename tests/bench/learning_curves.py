@@ -15,9 +15,9 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
-from few_labels import digits, head, review_features, reviews
+from few_labels import bundled, digits, head, review_features, reviews
 from series import RESULTS, Spent, command_line, has, machine, save, stored
-from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.datasets import load_breast_cancer
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
@@ -38,27 +38,17 @@ def words():
     return [(x, y) for x, (_, y) in zip(parts, review_features(), strict=True)]
 
 
-def bundled(load, judged):
-    "A table of scikit-learn's, its rows in a fixed order."
-    x, y = load(return_X_y=True)
-    order = np.random.default_rng(0).permutation(len(x))
-    some, others = order[:-judged], order[-judged:]
-    return (x[some], y[some]), (x[others], y[others])
-
-
 def counted():
     return make_pipeline(TfidfVectorizer(sublinear_tf=True), LogisticRegression(C=3))
 
 
 TASKS = {  # name -> (set, rows, model, rows that somebody has)
     "reviews, minilm": ("A", review_features, head, 512),
-    "digits, neighbours": ("A", digits, lambda: KNeighborsClassifier(1), 512),
-    "small digits, regression": (
-        "A", lambda: bundled(load_digits, 600), lambda: head(.1), 256),
+    "digits, regression": ("A", digits, lambda: head(.1), 256),
+    "tumours, regression": ("A", lambda: bundled(load_breast_cancer, 169), lambda: head(.1), 96),
     "reviews, words": ("B", words, counted, 512),
-    "digits, regression": ("B", digits, head, 512),
-    "small digits, normal curves": (
-        "B", lambda: bundled(load_digits, 600), lambda: GaussianNB(var_smoothing=1e-2), 256),
+    "digits, normal curves": ("B", digits, lambda: GaussianNB(var_smoothing=1e-2), 256),
+    "digits, neighbours": ("B", digits, lambda: KNeighborsClassifier(1), 256),
     "tumours, neighbours": (
         "B", lambda: bundled(load_breast_cancer, 169),
         lambda: make_pipeline(head()[0], KNeighborsClassifier(3)), 96),
