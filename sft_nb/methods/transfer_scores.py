@@ -7,7 +7,7 @@ the three scores that do it, and to say how far such a ranking can be trusted.
 # %% auto #0
 __all__ = ['logme', 'h_score', 'leep', 'layer_features', 'rank_layers', 'rank_checkpoints']
 
-# %% ../../nbs/methods/15_transfer_scores.ipynb #85b0745a
+# %% ../../nbs/methods/15_transfer_scores.ipynb #e16eeb5f
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,26 +30,7 @@ from ..task import Task, TrainingError
 from ..training.baselines import frozen_features
 from ..training.gradient import pick_device
 
-# %% ../../nbs/methods/15_transfer_scores.ipynb #744f749d
-def _vectors(features, n):
-    "Features as they must be: n d, finite."
-    x = np.asarray(features, float)
-    if x.ndim != 2 or len(x) != n or min(x.shape) < 1:
-        raise DataError(f"{shown(features)} and {n:,} labels: give a matrix with one row for "
-                        "each label.")
-    if not np.isfinite(x).all(): raise DataError("Some features are not finite numbers.")
-    if n < 3: raise DataError(f"{n} rows are too few for a score: give at least 3, better 100.")
-    return x
-
-def _classes(labels):
-    "Class numbers (n) of any labels, and how many classes there are."
-    codes, names = pd.factorize(np.asarray(list(labels), dtype=object), sort=False)
-    if (codes < 0).any(): raise DataError("Some labels are missing: leave these rows out.")
-    if len(names) < 2:
-        raise DataError(f"All labels are {shown(names[0])}: a score needs at least two classes.")
-    return codes, len(names)
-
-# %% ../../nbs/methods/15_transfer_scores.ipynb #84ca3810
+# %% ../../nbs/methods/15_transfer_scores.ipynb #b6cf5564
 class _Evidence:
     "What n targets say for features, as a function of the one number t = alpha / beta."
     def __init__(self, x):
@@ -75,7 +56,26 @@ class _Evidence:
                                options={"xatol": 1e-9})
         return max(found[k], -float(fine.fun))
 
-# %% ../../nbs/methods/15_transfer_scores.ipynb #83be0542
+# %% ../../nbs/methods/15_transfer_scores.ipynb #81add37d
+def _vectors(features, n):
+    "Features as they must be: n d, finite."
+    x = np.asarray(features, float)
+    if x.ndim != 2 or len(x) != n or min(x.shape) < 1:
+        raise DataError(f"{shown(features)} and {n:,} labels: give a matrix with one row for "
+                        "each label.")
+    if not np.isfinite(x).all(): raise DataError("Some features are not finite numbers.")
+    if n < 3: raise DataError(f"{n} rows are too few for a score: give at least 3, better 100.")
+    return x
+
+def _classes(labels):
+    "Class numbers (n) of any labels, and how many classes there are."
+    codes, names = pd.factorize(np.asarray(list(labels), dtype=object), sort=False)
+    if (codes < 0).any(): raise DataError("Some labels are missing: leave these rows out.")
+    if len(names) < 2:
+        raise DataError(f"All labels are {shown(names[0])}: a score needs at least two classes.")
+    return codes, len(names)
+
+# %% ../../nbs/methods/15_transfer_scores.ipynb #24c8813a
 def _standardised(y):
     spread = y.std(0)
     return (y - y.mean(0)) / np.where(spread > 0, spread, 1)
@@ -116,7 +116,7 @@ def logme(
     evidence = _Evidence(x)
     return float(np.mean([evidence.best(column) for column in y.T]) / len(x))
 
-# %% ../../nbs/methods/15_transfer_scores.ipynb #4c2aa33c
+# %% ../../nbs/methods/15_transfer_scores.ipynb #10982a7e
 @checked
 def h_score(
     features: np.ndarray,  # n d
@@ -154,7 +154,7 @@ def h_score(
         around = np.cov(x.T, bias=True).reshape(x.shape[1], -1)
     return float((1 - share) * np.trace(np.linalg.pinv(around, hermitian=True) @ between))
 
-# %% ../../nbs/methods/15_transfer_scores.ipynb #124ddf48
+# %% ../../nbs/methods/15_transfer_scores.ipynb #ce7a4795
 @checked
 def leep(
     source_probabilities: np.ndarray,  # n z: what a trained head says to the rows, over its classes
@@ -186,7 +186,7 @@ def leep(
     dictionary = together / np.maximum(together.sum(0), 1e-300)  # of y, given z
     return float(np.log((theta @ dictionary.T)[np.arange(len(theta)), codes]).mean())
 
-# %% ../../nbs/methods/15_transfer_scores.ipynb #fe1c5a34
+# %% ../../nbs/methods/15_transfer_scores.ipynb #f2f68168
 _NO_LAYERS = ("{} does not hand out the states of its layers: rank checkpoints instead, with "
               "rank_checkpoints.")
 
@@ -226,7 +226,7 @@ def _layers_of(model) -> Iterator[_Layers]:
     finally:
         del body.forward  # the class's own comes back
 
-# %% ../../nbs/methods/15_transfer_scores.ipynb #70ee6cbf
+# %% ../../nbs/methods/15_transfer_scores.ipynb #6bfb94a1
 @checked
 def layer_features(
     task: Task,  # that has learned
@@ -272,7 +272,7 @@ def _must_be_the_last(ours, true, model):
     if np.allclose(ours[0], true[0], atol=1e-3): return
     raise TrainingError(_NO_LAYERS.format(type(model).__name__))
 
-# %% ../../nbs/methods/15_transfer_scores.ipynb #e98aae98
+# %% ../../nbs/methods/15_transfer_scores.ipynb #d8ad34ab
 def _question(task, rows, features):
     "Vectors (n d), their labels, and whether these are numbers."
     if task.per_token:
@@ -299,7 +299,7 @@ def _scores(x, labels, numbers):
     found = {"logme": logme(x, labels, numbers)}
     return found if numbers else found | {"h_score": h_score(x, labels)}
 
-# %% ../../nbs/methods/15_transfer_scores.ipynb #a194e514
+# %% ../../nbs/methods/15_transfer_scores.ipynb #019961dc
 def _table(found, name):
     table = pd.DataFrame(found).set_index(name)
     return table.sort_values("logme", ascending=False, kind="stable")
