@@ -240,4 +240,4 @@ def test_wrong_arguments_of_what_trains(runs, tiny, tmp_path, monkeypatch):
     assert not faults(scores.rank_checkpoints, several, few)
     asked = dict(before=before, after=before, rows=rows, group=None, among=None, probe=None,
                  delta=.05)
-    assert not faults(lost.forgetting, asked, few)
+    assert not faults(lost.forgetting, asked)

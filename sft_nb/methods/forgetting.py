@@ -7,7 +7,7 @@ from lost knowledge, and to try four ways to lose less.
 # %% auto #0
 __all__ = ['cka', 'Forgetting', 'forgetting', 'text_losses', 'text_forgetting', 'rehearsed']
 
-# %% ../../nbs/methods/16_forgetting.ipynb #a4cbea1e
+# %% ../../nbs/methods/16_forgetting.ipynb #5d218a15
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from ..training.seen import seen_rows
 from ..training.tuner import FineTuner
 from ..words import how_many
 
-# %% ../../nbs/methods/16_forgetting.ipynb #953e8bed
+# %% ../../nbs/methods/16_forgetting.ipynb #cfe45d84
 def _only_among(answers, names):
     "The likeliest of some labels."
     if names is None: return None
@@ -43,7 +43,7 @@ def _scores_of(task, rows, answers):
     pairs = zip(answers, records(rows), strict=True)
     return np.array([task.score(answer, task.target(row)) for answer, row in pairs], float)
 
-# %% ../../nbs/methods/16_forgetting.ipynb #efa8a6d6
+# %% ../../nbs/methods/16_forgetting.ipynb #6d522e4a
 def _centred_product(k, m):
     "Unbiased HSIC of two Gram matrices with zeros on their diagonals (Song et al. 2012)."
     n = len(k)
@@ -86,7 +86,7 @@ def cka(
     sizes = _centred_product(k, k) * _centred_product(m, m)
     return float(_centred_product(k, m) / np.sqrt(sizes)) if sizes > 0 else 0.
 
-# %% ../../nbs/methods/16_forgetting.ipynb #d10d8b83
+# %% ../../nbs/methods/16_forgetting.ipynb #523a46f9
 @dataclass(frozen=True)
 class Forgetting:
     """What a later run has kept of an earlier one, on rows of the earlier task; below 0 is lost.
@@ -117,7 +117,7 @@ class Forgetting:
         if self.probe: lines.append(f"a new head: {self.probe}")
         return "\n".join(lines)
 
-# %% ../../nbs/methods/16_forgetting.ipynb #27608e1e
+# %% ../../nbs/methods/16_forgetting.ipynb #2f202bb9
 def _must_be_new(runs, rows, group):
     "Rows that one of the runs has learned cannot tell what it has forgotten."
     first = runs["earlier"]
@@ -142,7 +142,7 @@ def _later_model(before, after):
     body_within(model, like).load_state_dict(later.state_dict(), strict=False)
     return model, "the earlier run's"
 
-# %% ../../nbs/methods/16_forgetting.ipynb #673b6fb8
+# %% ../../nbs/methods/16_forgetting.ipynb #a6e4a20b
 class _Look:
     "One model, looked at with the rows of the earlier task."
     def __init__(self, before, model, rows):
@@ -160,7 +160,7 @@ class _Look:
         pairs = [(self.features(part), part) for part in (train, valid)]
         return self.task.probe(*pairs, self.features())
 
-# %% ../../nbs/methods/16_forgetting.ipynb #5fd4edd4
+# %% ../../nbs/methods/16_forgetting.ipynb #aa110996
 @checked
 def forgetting(
     before: FineTuner | str | Path,  # the earlier run, or its folder
@@ -195,7 +195,7 @@ def forgetting(
     """
     before, after = _loaded(before), _loaded(after)
     task = before.task
-    _must_be_settings(probe, delta)
+    _must_be_settings(rows, group, probe, delta)
     usable(task, rows, "measured")
     _must_be_new({"earlier": before, "later": after}, rows, group)
     model, head = _later_model(before, after)
@@ -211,7 +211,9 @@ def forgetting(
         difference([_only_among(look.answers, among) for look in looks]),
         _alike(task, looks), difference(new_heads))
 
-def _must_be_settings(probe, delta):
+def _must_be_settings(rows, group, probe, delta):
+    if group is not None and group not in rows:
+        raise DataError(f"group={shown(group)}: the rows have no such column.")
     if not 0 < delta < 1: raise DataError(f"delta={delta}: a share between 0 and 1.")
     tables = [] if probe is None else list(probe)
     fits = len(tables) == 2 and all(isinstance(part, pd.DataFrame) for part in tables)
@@ -229,7 +231,7 @@ def _alike(task, looks):
     x, y = (f if isinstance(f, np.ndarray) else np.concatenate(f) for f in found)
     return cka(x, y)
 
-# %% ../../nbs/methods/16_forgetting.ipynb #87c2d0ec
+# %% ../../nbs/methods/16_forgetting.ipynb #3a4b3aad
 @checked
 def text_losses(
     tuner: FineTuner,  # of a language model
@@ -252,6 +254,7 @@ def text_losses(
     np.ndarray
         n: mean surprise per token, in nats
     """
+    if max_tokens < 2: raise DataError(f"max_tokens={max_tokens}: at least 2.")
     model, tokenizer = _loaded(tuner).model, tuner.processor
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
     if not hasattr(model, "lm_head") or model.config.is_encoder_decoder:
@@ -296,7 +299,7 @@ def text_forgetting(
     losses = [text_losses(tuner, texts) for tuner in (after, before)]
     return compare(*losses, delta=delta)
 
-# %% ../../nbs/methods/16_forgetting.ipynb #78c1ada3
+# %% ../../nbs/methods/16_forgetting.ipynb #7aa8fb5c
 @checked
 def rehearsed(
     new: pd.DataFrame,  # rows to learn now

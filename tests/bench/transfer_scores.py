@@ -1,10 +1,10 @@
 """Do scores rank layers as probes do? Writes results/transfer_scores.json.
 
-python tests/bench/transfer_scores.py [--draws 10]
+python tests/bench/transfer_scores.py [--draws 5]
 
-Six questions about texts, MiniLM's seven layers (0 is the word table). For every question 1,200 of
+Six questions about texts, MiniLM's seven layers (0 is the word table). For every question 1,000 of
 its rows are read once. A draw takes 300 of them for the scores and as what a probe learns from,
-150 to choose the probe's strength, and judges it on 600 others. So a score never sees a row that
+150 to choose the probe's strength, and judges it on 500 others. So a score never sees a row that
 judges. Of tweets, a row is a word; nine of ten O's are left out, so that there is something to say.
 """
 import numpy as np
@@ -21,7 +21,7 @@ from sft_nb.tasks.text.regression import TextRegression, rated_sentences
 from sft_nb.training.baselines import linear_probe, ridge_probe
 
 OUT = RESULTS / "transfer_scores.json"
-ROWS, SCORED, CHOOSE, JUDGED = 1_200, 300, 150, 600
+ROWS, SCORED, CHOOSE, JUDGED = 1_000, 300, 150, 500
 
 
 def sources():
@@ -92,7 +92,7 @@ def one_draw(name, layers, y, draw):
 
 def main():
     parser = command_line(__doc__)
-    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--draws", type=int, default=5)
     args = parser.parse_args()
     file = stored(OUT, {"runs": []})
     for name in QUESTIONS:
