@@ -7,7 +7,7 @@ did nothing, or did harm.
 # %% auto #0
 __all__ = ['body_within', 'through', 'shuffled', 'controls']
 
-# %% ../../nbs/methods/14_intermediate.ipynb #48988369
+# %% ../../nbs/methods/14_intermediate.ipynb #b4d1f268
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from ..task import Task, TrainingError
 from ..training.recipe import Recipe
 from ..training.tuner import FineTuner
 
-# %% ../../nbs/methods/14_intermediate.ipynb #263b3121
+# %% ../../nbs/methods/14_intermediate.ipynb #42b06e9b
 _HEADLESS = (
     "These weights are a body without a head: {name} was its task, and that head was thrown away. "
     "Begin with them, FineTuner(task, FOLDER), or read them with `AutoModel.from_pretrained`.")
@@ -59,7 +59,7 @@ def _headless(tuner, body, processor):
     tuner.notes.title = f"A body that has learned {tuner.task.name}"
     tuner.task.as_saved = lambda model: nullcontext(reading)  # there is no head to prepare
 
-# %% ../../nbs/methods/14_intermediate.ipynb #90262f6a
+# %% ../../nbs/methods/14_intermediate.ipynb #5e7abc22
 def _alike(task, other):
     "Do the two read the same kind of thing: texts, or pictures?"
     kinds = [{kind.split()[0] for kind in one.suited} for one in (task, other)]
@@ -71,7 +71,7 @@ def _source_of(source):
     raise TrainingError("A source is a task and a table, (task, rows), or (task, rows, valid); "
                         f"not {shown(source)}.")
 
-# %% ../../nbs/methods/14_intermediate.ipynb #3e25cbca
+# %% ../../nbs/methods/14_intermediate.ipynb #5689e380
 @checked
 def through(
     task: Task,  # what the weights are wanted for: the target
@@ -125,7 +125,7 @@ def through(
 def _bare(checkpoint, recipe):
     return load(str(checkpoint), "body", fresh=recipe.fresh, seed=recipe.seed)
 
-# %% ../../nbs/methods/14_intermediate.ipynb #5211fc86
+# %% ../../nbs/methods/14_intermediate.ipynb #81e261a5
 def _as_long(answers, words):
     "One answer a word: repeated or cut. A list that begins well also ends well."
     times = -(-len(words) // max(1, len(answers)))
@@ -172,7 +172,7 @@ def _fitted(answers, asked):
 
 def _is_list(cell): return isinstance(cell, (list, tuple, np.ndarray))
 
-# %% ../../nbs/methods/14_intermediate.ipynb #30dadb9b
+# %% ../../nbs/methods/14_intermediate.ipynb #2e29d540
 @checked
 def controls(
     task: Task,  # what the weights are wanted for
