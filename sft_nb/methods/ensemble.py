@@ -7,13 +7,14 @@ and to measure how often two runs disagree.
 # %% auto #0
 __all__ = ['MEMBERS', 'Committee', 'Ensemble', 'fit_ensemble']
 
-# %% ../../nbs/methods/07b_ensemble.ipynb #169c5a1d
+# %% ../../nbs/methods/07b_ensemble.ipynb #c6372c15
 import json
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,13 +23,17 @@ from torch import nn
 from torch.nn.functional import logsigmoid
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from ..data.usable import usable
 from ..files import read_json, write_file
 from ..mistakes import checked, shown
 from ..task import CheckpointError, DataError, Prediction, Task, TrainingError
 from ..training.seen import SeenRows
 from ..training.tuner import FineTuner
 
-# %% ../../nbs/methods/07b_ensemble.ipynb #2d3fbfdd
+if TYPE_CHECKING:
+    from sft_nb.certification.certificate import Certificate
+
+# %% ../../nbs/methods/07b_ensemble.ipynb #1e7b2141
 def _log_mean(logs): return logs.logsumexp(0) - math.log(len(logs))  # of probabilities
 
 def _of_choices(logits): return _log_mean(logits.log_softmax(-1))
@@ -46,7 +51,7 @@ def _mean_for(task):
     raise TrainingError("An ensemble takes the mean of probabilities or of numbers, and "
                         f"{task.name} answers with something else.")
 
-# %% ../../nbs/methods/07b_ensemble.ipynb #68666664
+# %% ../../nbs/methods/07b_ensemble.ipynb #a0a72288
 class Committee(nn.Module):
     """Several networks that answer as one.
 
@@ -76,7 +81,7 @@ class Committee(nn.Module):
         logits = torch.stack([output.logits.float() for output in outputs])
         return SequenceClassifierOutput(logits=self.mean(logits))
 
-# %% ../../nbs/methods/07b_ensemble.ipynb #afd92e6a
+# %% ../../nbs/methods/07b_ensemble.ipynb #2b34a3e1
 def _eyes(processor):
     "How a tokenizer or an image processor reads, to compare."
     return processor.get_vocab() if hasattr(processor, "get_vocab") else processor.to_dict()
@@ -85,6 +90,8 @@ def _must_fit(tuners):
     "Raise TrainingError unless they are trained runs of one task that read in the same way."
     strange = [shown(t) for t in tuners if not isinstance(t, FineTuner) or t.model is None]
     if strange: raise TrainingError(f"An ensemble is made of trained tuners: {strange[0]} is none.")
+    nested = [i for i, t in enumerate(tuners) if isinstance(t.model, Committee)]
+    if nested: raise TrainingError(f"Member {nested[0]} is an ensemble itself: give its tuners.")
     if len(tuners) < 2: raise TrainingError("An ensemble has two members or more: give as many.")
     first, eyes = tuners[0], _eyes(tuners[0].processor)
     for i, other in enumerate(tuners[1:], 1):
@@ -103,7 +110,7 @@ def _all_seen(tuners) -> dict[str, SeenRows]:
                  if rows != seen.get(role)}
     return seen
 
-# %% ../../nbs/methods/07b_ensemble.ipynb #9a83ab60
+# %% ../../nbs/methods/07b_ensemble.ipynb #91bf6ed6
 class Ensemble(FineTuner):
     """Several runs of one task that answer together: the mean of their probabilities or numbers.
 
@@ -124,7 +131,8 @@ class Ensemble(FineTuner):
         self.tuners: list[FineTuner] = tuners
         self.model = Committee([t.model for t in tuners], first.task).to(first.device).eval()
         self.processor = first.processor
-        self.plan, self.notes, self.seen = first.plan, first.notes, _all_seen(tuners)
+        self.plan, self.seen = first.plan, _all_seen(tuners)
+        self.notes = replace(first.notes, abstain=None)  # thresholds are each model's own
 
     def __repr__(self):
         return f"Ensemble({self.task.name}, {self.checkpoint!r}: {len(self)} members)"
@@ -135,6 +143,12 @@ class Ensemble(FineTuner):
         "An ensemble is not fitted: raises TrainingError."
         raise TrainingError("The members of an ensemble are trained already. "
                             "fit_ensemble(tuner, train, valid) makes a new one.")
+
+    def certify(self, *args: Any, **kwargs: Any) -> "Certificate":
+        "A certificate names the files of one run, so there is none for several: TrainingError."
+        raise TrainingError("A certificate names the weights of one run, and an ensemble has "
+                            "several. Certify one of its members; judge(ensemble, rows, Certify) "
+                            "gives the scores.")
 
     @checked
     def predict(
@@ -194,9 +208,9 @@ class Ensemble(FineTuner):
         """
         folder = Path(folder).expanduser()
         there = folder.is_dir() and any(folder.iterdir())
-        if there and not (overwrite and (folder / MEMBERS).is_file()):
-            raise CheckpointError(f"{folder} is not empty. Give another folder, or overwrite=True "
-                                  "if an ensemble is in it.")
+        if folder.is_file() or there and not (overwrite and (folder / MEMBERS).is_file()):
+            raise CheckpointError(f"{folder} is not an empty folder. Give another one, or "
+                                  "overwrite=True if an ensemble is in it.")
         names = [f"member-{i}" for i in range(len(self))]
         (folder / MEMBERS).unlink(missing_ok=True)  # not whole, until all are there
         for name, tuner in zip(names, self.tuners, strict=True):
@@ -230,7 +244,7 @@ class Ensemble(FineTuner):
             raise CheckpointError(f"{path} does not name an ensemble's members: save it again.")
         return cls([FineTuner.load(path.parent / name, device) for name in names])
 
-# %% ../../nbs/methods/07b_ensemble.ipynb #aa34c61b
+# %% ../../nbs/methods/07b_ensemble.ipynb #0cfcce99
 @checked
 def fit_ensemble(
     tuner: FineTuner,  # whose task, checkpoint and recipe all members have; it is left as it was
@@ -252,6 +266,7 @@ def fit_ensemble(
         members; the first has the recipe's seed, the next one more, and so on
     """
     if not 2 <= seeds <= 1000: raise DataError(f"seeds={seeds}: an ensemble has 2 to 1000 members.")
+    usable(tuner.task, train, "train")
     _mean_for(tuner.task.learn(train))
     start, members = str(tuner.folder or tuner.checkpoint), []
     for seed in range(tuner.recipe.seed, tuner.recipe.seed + seeds):
@@ -261,10 +276,10 @@ def fit_ensemble(
         members.append(member)
     return Ensemble(members)
 
-# %% ../../nbs/methods/07b_ensemble.ipynb #e257dfb1
+# %% ../../nbs/methods/07b_ensemble.ipynb #131eb578
 def _apart(said, theirs):
     if isinstance(said, float): return float(np.std(theirs))
     return float(np.mean([other != said for other in theirs]))
 
-# %% ../../nbs/methods/07b_ensemble.ipynb #f6290e8a
+# %% ../../nbs/methods/07b_ensemble.ipynb #727efd58
 MEMBERS = "ensemble.json"  # names the members' folders

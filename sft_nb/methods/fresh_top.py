@@ -7,7 +7,7 @@ depth, and to say what either was worth on 200 rows.
 # %% auto #0
 __all__ = ['FreshTop']
 
-# %% ../../nbs/methods/06_fresh_top.ipynb #904798f1
+# %% ../../nbs/methods/06_fresh_top.ipynb #5f634d2e
 from dataclasses import dataclass
 
 from torch import nn
@@ -19,14 +19,14 @@ from ..models.layers import blocks
 from ..task import CheckpointError, TrainingError
 from ..training.recipe import Method
 
-# %% ../../nbs/methods/06_fresh_top.ipynb #e8d81945
+# %% ../../nbs/methods/06_fresh_top.ipynb #79514ea2
 def _begin_again(home, part):
     "The model's own first values. What came from a checkpoint is marked, and would be skipped."
     for tensor in (*part.parameters(), *part.buffers()):
         if hasattr(tensor, "_is_hf_initialized"): del tensor._is_hf_initialized
     part.apply(home._init_weights)
 
-# %% ../../nbs/methods/06_fresh_top.ipynb #cacc54ec
+# %% ../../nbs/methods/06_fresh_top.ipynb #53f1fc4f
 def _home(model, name):
     "The smallest transformers model around a part, which knows how its parts begin."
     parts = name.split(".")
@@ -60,7 +60,7 @@ def _top(model, count):
     pooler = [(n, m) for n, m in model.named_modules() if n.rpartition(".")[2] == "pooler"]
     return chosen + pooler
 
-# %% ../../nbs/methods/06_fresh_top.ipynb #5889d9f5
+# %% ../../nbs/methods/06_fresh_top.ipynb #95adb9c0
 def _must_learn(parts):
     "Raise TrainingError where a part would stay as random as it is."
     for name, part in parts:
@@ -71,7 +71,7 @@ def _must_learn(parts):
             raise TrainingError(f"FreshTop makes {name} random, and its BatchNorm would keep the "
                                 "statistics of other weights: leave the method out.")
 
-# %% ../../nbs/methods/06_fresh_top.ipynb #94e6ec20
+# %% ../../nbs/methods/06_fresh_top.ipynb #4e9a8883
 @dataclass(frozen=True)
 class FreshTop(Method):
     """The top blocks and the pooler begin with random weights (Zhang et al. 2021).
