@@ -498,7 +498,7 @@ COMMANDS = {
     ),
     "unknown recipe": (
         [*TUNE, "--recipe", "defualt"],
-        ["No recipe is called 'defualt'", "Known: default, article"],
+        ["No recipe is called 'defualt'", "Known: default, article, stable"],
     ),
     "no epoch": ([*TUNE, "--epochs", "0"], ["This recipe cannot work", "epochs=0: at least 1"]),
     "negative rate": (

@@ -153,10 +153,11 @@ def planned(sft, tmp_path, monkeypatch):
 
 
 OTHER = {
-    "epochs": 7, "learning_rate": 3e-4, "batch_size": 5, "micro_batch_size": 2, "warmup": 0.2,
-    "schedule": "cosine", "weight_decay": 0.3, "max_grad_norm": 0.7, "depth_decay": 0.8,
-    "unfreeze_last": 2, "fresh": True, "dropout": 0.25, "patience": 3, "keep_best": False,
-    "precision": "fp32", "length_window": 4, "packing": True, "train_batchnorm": True, "seed": 9,
+    "epochs": 7, "updates": 40, "learning_rate": 3e-4, "batch_size": 5, "micro_batch_size": 2,
+    "warmup": 0.2, "schedule": "cosine", "weight_decay": 0.3, "max_grad_norm": 0.7,
+    "depth_decay": 0.8, "unfreeze_last": 2, "fresh": True, "dropout": 0.25, "patience": 3,
+    "keep_best": False, "precision": "fp32", "length_window": 4, "packing": True,
+    "train_batchnorm": True, "seed": 9,
 }
 
 
@@ -172,7 +173,8 @@ def test_every_option_arrives(planned):
 
 def test_nothing_typed_is_the_default(planned):
     assert planned() == Recipe()
-    assert planned("--recipe", "article") == RECIPES["article"]
+    for name, recipe in RECIPES.items():
+        assert planned("--recipe", name) == recipe
     assert planned("--recipe", "article", "--epochs", 5) == RECIPES["article"].but(epochs=5)
 
 
@@ -224,7 +226,7 @@ def test_a_wrong_file_is_a_sentence(text, words, planned, tmp_path):
 
 @pytest.mark.parametrize("words, said", [
     (["--recipe", "nowhere.toml"], "There is no file nowhere.toml"),
-    (["--recipe", "defualt"], "No recipe is called 'defualt'. Known: default, article"),
+    (["--recipe", "defualt"], "No recipe is called 'defualt'. Known: default, article, stable"),
     (["--method", "lorra"], "No method is called 'lorra'. Did you mean lora?"),
     (["--lora-rank", 3], "--lora-rank needs --method lora"),
     (["--r-drop-alpha", 3], "--r-drop-alpha needs --method r-drop"),
@@ -269,6 +271,7 @@ def completed(*words, shell="bash"):
     (["fine-tune", "--method", "l"], ["lora"]),
     (["fine-tune", "--method", "lora", "--lora-r"], ["--lora-rank"]),
     (["fine-tune", "--recipe", "a"], ["article"]),
+    (["fine-tune", "--recipe", "s"], ["stable"]),
     (["assets", "ve"], ["verify"]),
     (["fine-tune", "--task", "no-such-task", "--epo"], ["--epochs"]),
 ])

@@ -67,6 +67,8 @@ class Recipe:
     ----------
     epochs
         passes over the training rows; None: enough of them, see `sized`
+    updates
+        at least so many updates, where `epochs` is open; None: as many as the task asks for
     learning_rate
         at the top of the schedule; None: the task's, see `sized`
     batch_size
@@ -108,6 +110,8 @@ class Recipe:
         further `Method`s, applied in this order
     """
     epochs: int | None = None  # passes over the training rows; None: enough of them, see `sized`
+    # at least so many updates, where `epochs` is open; None: as many as the task asks for
+    updates: int | None = None
     learning_rate: float | None = None  # at the top of the schedule; None: the task's, see `sized`
     batch_size: int | None = None  # rows per update (the effective batch); None: see `sized`
     micro_batch_size: int | None = None  # rows at a time in memory; None: all of the batch
@@ -146,7 +150,8 @@ class Recipe:
     ) -> "Recipe":  # with `epochs`, `learning_rate` and `batch_size`
         """Fill what was left open:
 
-        batches of 8 to 32 rows, and enough epochs for so many updates, 3 to 60.
+        batches of 8 to 32 rows, and enough epochs for so many updates (the task's, or the recipe's
+        own if they are more), 3 to 60.
 
         Parameters
         ----------
@@ -166,7 +171,7 @@ class Recipe:
             math.log2(max(1, rows / LARGEST))
         )  # about 32 updates an epoch, where rows allow
         batch = self.batch_size or min(max(power, SMALLEST), LARGEST)
-        needed = math.ceil(updates / math.ceil(rows / batch))
+        needed = math.ceil(max(updates, self.updates or 0) / math.ceil(rows / batch))
         epochs = self.epochs or min(max(needed, FEWEST), MOST)
         rate = self.learning_rate or learning_rate
         return replace(self, epochs=epochs, learning_rate=rate, batch_size=batch)
@@ -232,6 +237,7 @@ def _counts(v): return v >= 1
 
 RULES = {
     "epochs": (_counts, "at least 1, or None"),
+    "updates": (_counts, "at least 1, or None"),
     "learning_rate": (lambda v: 0 < v < 10, "above 0, usually 1e-5 to 1e-3, or None"),
     "batch_size": (_counts, "at least 1, or None"),
     "micro_batch_size": (_counts, "at least 1, or None"),
@@ -285,6 +291,9 @@ RECIPES = {
     "article": Recipe(
         epochs=3, learning_rate=1e-5, batch_size=32, warmup=0.0, schedule="constant",
         max_grad_norm=None, keep_best=False),
+    "stable": Recipe(
+        updates=300, warmup=0.1, schedule="linear", max_grad_norm=1.0, dropout=None,
+        keep_best=False),
 }
 
 # %% ../../nbs/training/00_recipe.ipynb #14a1890a
