@@ -474,7 +474,6 @@ def test_a_run_of_every_kind(name, methods, tiny, tmp_path):
     tuner = FineTuner(case.task, case.folder(tiny), recipe, device="cpu").fit(case.rows)
     tuner.save(tmp_path / "run")
     loaded = FineTuner.load(tmp_path / "run", device="cpu")
-    assert same(loaded.model.state_dict(), tuner.model.state_dict())
     assert loaded.evaluate(case.rows).loss == pytest.approx(
         tuner.evaluate(case.rows).loss, rel=1e-5
     )
