@@ -15,11 +15,12 @@ import torch
 from torch import nn
 
 from ..batches.losses import full_precision
-from ..mistakes import shown, unfit
+from ..mistakes import checked, shown, unfit
 from ..task import TrainingError
 from ..training.recipe import Method
 
 # %% ../../nbs/methods/03_averaging.ipynb #0b921a82
+@checked
 def moving(
     model: nn.Module,  # under training
 ) -> dict[str, torch.Tensor]:  # name in the state dict -> the tensor itself, not a copy
@@ -40,6 +41,7 @@ def moving(
     state = model.state_dict().items()
     return {name: v for name, v in state if v.is_floating_point() and name not in frozen}
 
+@checked
 def take_in(
     mean: dict[str, torch.Tensor],  # name -> the mean so far; changed in place
     model: nn.Module,  # whose weights are the next sample
@@ -58,7 +60,7 @@ def take_in(
     """
     for name, now in moving(model).items():
         so_far = mean[name].to(now.device) if name in mean else full_precision(now).clone()
-        mean[name] = so_far.lerp_(full_precision(now), share)
+        mean[name] = so_far.lerp_(full_precision(now), float(share))
 
 # %% ../../nbs/methods/03_averaging.ipynb #314e0e0f
 class Averaging(Method):

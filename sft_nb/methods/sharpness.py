@@ -15,12 +15,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..mistakes import shown, unfit
+from ..mistakes import checked, shown, unfit
 from ..task import TrainingError
 from ..training.recipe import Method
 
 # %% ../../nbs/methods/05_sharpness.ipynb #e59f0414
 @contextmanager
+@checked
 def uphill(
     model: nn.Module,  # its parameters that learn have their gradient
     radius: float,  # how far, in the unit of the weights
@@ -38,7 +39,7 @@ def uphill(
     """
     learning = [p for p in model.parameters() if p.grad is not None]
     home = [(v, v.detach().clone()) for v in (*learning, *model.buffers())]
-    far = radius / (nn.utils.get_total_norm([p.grad for p in learning]) + 1e-12)
+    far = float(radius) / (nn.utils.get_total_norm([p.grad for p in learning]) + 1e-12)
     with torch.no_grad():
         for p in learning:
             p.add_(p.grad * far)
