@@ -7,7 +7,7 @@ and to measure how often two runs disagree.
 # %% auto #0
 __all__ = ['MEMBERS', 'Committee', 'Ensemble', 'fit_ensemble']
 
-# %% ../../nbs/methods/07b_ensemble.ipynb #4197d418
+# %% ../../nbs/methods/07b_ensemble.ipynb #932f0de4
 import json
 import math
 import re
@@ -33,7 +33,7 @@ from ..training.tuner import FineTuner
 if TYPE_CHECKING:
     from sft_nb.certification.certificate import Certificate
 
-# %% ../../nbs/methods/07b_ensemble.ipynb #37151660
+# %% ../../nbs/methods/07b_ensemble.ipynb #c88bc823
 def _log_mean(logs): return logs.logsumexp(0) - math.log(len(logs))  # of probabilities
 
 def _of_choices(logits): return _log_mean(logits.log_softmax(-1))
@@ -51,7 +51,7 @@ def _mean_for(task):
     raise TrainingError("An ensemble takes the mean of probabilities or of numbers, and "
                         f"{task.name} answers with something else.")
 
-# %% ../../nbs/methods/07b_ensemble.ipynb #177e5798
+# %% ../../nbs/methods/07b_ensemble.ipynb #d23c0e19
 class Committee(nn.Module):
     """Several networks that answer as one.
 
@@ -81,7 +81,7 @@ class Committee(nn.Module):
         logits = torch.stack([output.logits.float() for output in outputs])
         return SequenceClassifierOutput(logits=self.mean(logits))
 
-# %% ../../nbs/methods/07b_ensemble.ipynb #f1f2911e
+# %% ../../nbs/methods/07b_ensemble.ipynb #03d4d436
 def _eyes(processor):
     "How a tokenizer or an image processor reads, to compare."
     return processor.get_vocab() if hasattr(processor, "get_vocab") else processor.to_dict()
@@ -110,7 +110,7 @@ def _all_seen(tuners) -> dict[str, SeenRows]:
                  if rows != seen.get(role)}
     return seen
 
-# %% ../../nbs/methods/07b_ensemble.ipynb #f56a4130
+# %% ../../nbs/methods/07b_ensemble.ipynb #19cad025
 class Ensemble(FineTuner):
     """Several runs of one task that answer together: the mean of their probabilities or numbers.
 
@@ -244,7 +244,7 @@ class Ensemble(FineTuner):
             raise CheckpointError(f"{path} does not name an ensemble's members: save it again.")
         return cls([FineTuner.load(path.parent / name, device) for name in names])
 
-# %% ../../nbs/methods/07b_ensemble.ipynb #c2ab9eab
+# %% ../../nbs/methods/07b_ensemble.ipynb #898639d3
 @checked
 def fit_ensemble(
     tuner: FineTuner,  # whose task, checkpoint and recipe all members have; it is left as it was
@@ -276,10 +276,10 @@ def fit_ensemble(
         members.append(member)
     return Ensemble(members)
 
-# %% ../../nbs/methods/07b_ensemble.ipynb #e76a7d35
+# %% ../../nbs/methods/07b_ensemble.ipynb #564fc630
 def _apart(said, theirs):
     if isinstance(said, float): return float(np.std(theirs))
     return float(np.mean([other != said for other in theirs]))
 
-# %% ../../nbs/methods/07b_ensemble.ipynb #75d683bd
+# %% ../../nbs/methods/07b_ensemble.ipynb #05855cc6
 MEMBERS = "ensemble.json"  # names the members' folders

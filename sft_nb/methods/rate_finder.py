@@ -7,7 +7,7 @@ be trusted, and to know when a grid is worth its price.
 # %% auto #0
 __all__ = ['RULES', 'smoothed', 'FoundRate', 'find_rate']
 
-# %% ../../nbs/methods/07_rate_finder.ipynb #7f2a7895
+# %% ../../nbs/methods/07_rate_finder.ipynb #bfc6f33f
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from ..training.recipe import Recipe
 from ..training.run import Run
 from ..training.tuner import ONE_AT_A_TIME
 
-# %% ../../nbs/methods/07_rate_finder.ipynb #7a9d33b3
+# %% ../../nbs/methods/07_rate_finder.ipynb #63fce6e8
 @checked
 def smoothed(
     losses: list | np.ndarray,  # one per update
@@ -53,7 +53,7 @@ def smoothed(
     if not 0 < width < np.inf: raise DataError(f"width={width}: give a number above 0.")
     return gaussian_filter1d(np.asarray(losses, dtype=float), width, mode="nearest")
 
-# %% ../../nbs/methods/07_rate_finder.ipynb #22d40fa6
+# %% ../../nbs/methods/07_rate_finder.ipynb #4fd3e215
 def _tenth(rates, smooth): return rates[smooth.argmin()] / 10
 
 def _steepest(rates, smooth):
@@ -63,7 +63,7 @@ def _steepest(rates, smooth):
 
 RULES = {"tenth": _tenth, "steepest": _steepest}  # name -> f(rates, smoothed losses) -> a rate
 
-# %% ../../nbs/methods/07_rate_finder.ipynb #ba0785c1
+# %% ../../nbs/methods/07_rate_finder.ipynb #e90c6b4d
 @dataclass(frozen=True, eq=False, repr=False)
 class FoundRate:
     """What `find_rate` saw: a curve per seed, and the rate that each of them suggests.
@@ -147,7 +147,7 @@ class FoundRate:
         ax.set(xscale="log", xlabel="learning rate", ylabel="loss, smoothed", ylim=(0, top))
         return fig
 
-# %% ../../nbs/methods/07_rate_finder.ipynb #2a19bb70
+# %% ../../nbs/methods/07_rate_finder.ipynb #e59d41f6
 def _learning(run) -> Iterator:
     "Batches for ever: an epoch after the other."
     plan = run.plan
@@ -166,7 +166,7 @@ def _is_lost(losses, times=4.):
     means = np.convolve(losses, np.ones(5) / 5, "valid")
     return len(means) > 1 and means[-1] > times * means.min()
 
-# %% ../../nbs/methods/07_rate_finder.ipynb #50623b98
+# %% ../../nbs/methods/07_rate_finder.ipynb #d2133969
 def _curve(run, rates):
     "The loss before every update, until there is nothing left to see."
     top, losses = run.plan.learning_rate, []
@@ -194,7 +194,7 @@ def _one_seed(made, rates, seed):
     columns = {"seed": seed, "update": range(1, len(losses) + 1), "rate": rates[:len(losses)]}
     return pd.DataFrame(columns | {"loss": losses, "smooth": smoothed(losses)})
 
-# %% ../../nbs/methods/07_rate_finder.ipynb #067fd684
+# %% ../../nbs/methods/07_rate_finder.ipynb #96e5d91f
 @checked
 def find_rate(
     task: Task,  # a task with its columns
@@ -253,7 +253,7 @@ def _can_be(lowest, highest, counts, rule):
             raise DataError(f"{name}={given}: give {least} to 10,000.")
     if rule not in RULES: raise DataError(f"rule={rule!r}: give one of {', '.join(RULES)}.")
 
-# %% ../../nbs/methods/07_rate_finder.ipynb #6e4d5e11
+# %% ../../nbs/methods/07_rate_finder.ipynb #cbf8ae07
 def _at_the_edge(found):
     "Does a curve end where it is lowest, although nothing was lost?"
     ends = [c.smooth.argmin() == len(c) - 1 for _, c in found.table.groupby("seed")]

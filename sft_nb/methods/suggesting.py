@@ -7,7 +7,7 @@ where they end.
 # %% auto #0
 __all__ = ['FACTOR', 'LEAST', 'measured', 'Suggestion', 'suggest_recipe']
 
-# %% ../../nbs/methods/30_suggesting.ipynb #3e3cef96
+# %% ../../nbs/methods/30_suggesting.ipynb #40c42312
 import ast
 import math
 import tomllib
@@ -25,7 +25,7 @@ from ..training.gradient import pick_device
 from ..training.recipe import Recipe
 from ..words import how_many
 
-# %% ../../nbs/methods/30_suggesting.ipynb #7a54ff63
+# %% ../../nbs/methods/30_suggesting.ipynb #e30dd08b
 @cache
 def _situations():
     text = (files("sft_nb") / "measured.toml").read_text(encoding="utf-8")
@@ -35,7 +35,7 @@ def measured() -> pd.DataFrame:
     "A row per measured situation: task, training rows, way, changes of the recipe, what came."
     return _situations().copy()
 
-# %% ../../nbs/methods/30_suggesting.ipynb #1efe7d17
+# %% ../../nbs/methods/30_suggesting.ipynb #e46c3f6b
 FACTOR = 2.0  # sizes further away than this are another situation
 LEAST = 3  # runs; fewer are an anecdote
 
@@ -49,7 +49,7 @@ def _noise(one, other):
     spread = one.spread**2 / one.runs + other.spread**2 / other.runs
     return 2 * math.sqrt(spread)
 
-# %% ../../nbs/methods/30_suggesting.ipynb #723e489c
+# %% ../../nbs/methods/30_suggesting.ipynb #b69ea5e1
 def _choice(recipes, sign):
     "The best recipe, or the default where the best is better by no more than chance."
     ranked = sorted(recipes.itertuples(), key=lambda r: -sign * r.mean)
@@ -66,7 +66,7 @@ def _rung_first(near, chosen, sign):
     worse_by = sign * (chosen.mean - ranked[0].mean)
     return ranked[0] if worse_by <= _noise(chosen, ranked[0]) else None
 
-# %% ../../nbs/methods/30_suggesting.ipynb #035d83f9
+# %% ../../nbs/methods/30_suggesting.ipynb #4788b7f7
 def _made(changes):
     "A recipe with these changes, and the methods that nobody declares under this name."
     plain = {name: value for name, value in changes.items() if name != "methods"}
@@ -79,7 +79,7 @@ def _made(changes):
         else: unknown.append(text)
     return Recipe(**plain, methods=tuple(methods)), unknown
 
-# %% ../../nbs/methods/30_suggesting.ipynb #4480d027
+# %% ../../nbs/methods/30_suggesting.ipynb #a5ba6930
 @dataclass(frozen=True, eq=False, repr=False)
 class Suggestion:
     """A recipe, and what speaks for it.
@@ -105,7 +105,7 @@ class Suggestion:
         named = [f"{f}={v!r}" for f, v in zip(changes.field, changes.other, strict=True)]
         return f"Recipe({', '.join(named)})\n{self.reason}"
 
-# %% ../../nbs/methods/30_suggesting.ipynb #30445359
+# %% ../../nbs/methods/30_suggesting.ipynb #c05f9476
 def _figure(r): return f"{r.mean:.3f} ± {r.spread:.3f}"
 
 def _words(changes):
@@ -137,7 +137,7 @@ def _no_lead(chosen, near, sign):
 
 _NO_LEAD = "That is no clear lead over the answer without learning: look for more rows first."
 
-# %% ../../nbs/methods/30_suggesting.ipynb #8e536ed6
+# %% ../../nbs/methods/30_suggesting.ipynb #7f253a9d
 def _unmeasured(task, n, known, recipe):
     sizes = ", ".join(f"{size:,}" for size in sorted(known.rows.unique()))
     there = f"measured on {sizes} rows" if sizes else "not measured at all"

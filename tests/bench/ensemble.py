@@ -1,6 +1,6 @@
 """Ten seeds of the default recipe on 200 film reviews: writes results/ensemble.json.
 
-python tests/bench/ensemble.py [--draws 2] [--seeds 10]
+python tests/bench/ensemble.py [--draws 1] [--seeds 10]
 
 A run keeps its probability of "fresh" for each of the rows that it may be chosen by and each of
 those that it is judged by, so that the lesson can put any members together afterwards.
@@ -33,7 +33,7 @@ def one(draw, seed):
 
 def main():
     parser = command_line(__doc__)
-    parser.add_argument("--draws", type=int, default=2)
+    parser.add_argument("--draws", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=10)
     args = parser.parse_args()
     file = stored(OUT, {"runs": []})
