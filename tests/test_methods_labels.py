@@ -90,7 +90,7 @@ def test_the_blind_control_is_as_large(tuner, pool):
     assert sure.label.value_counts().max() <= 3
 
 
-@pytest.mark.parametrize("role", ["valid", "evaluate", "judge", "certify", "ladder"])
+@pytest.mark.parametrize("role", ["valid", "evaluate", "judge", "ladder"])
 def test_no_role_but_train_takes_guesses(tuner, pool, role, tiny):
     got = pseudo_label(tuner, pool, 0.)
     ways = {
@@ -99,10 +99,14 @@ def test_no_role_but_train_takes_guesses(tuner, pool, role, tiny):
         "judge": lambda: judge(tuner, got, Calibrate),
         "ladder": lambda: ladder(TextClassification(), texts(24), texts(12, 1), got,
                                  rungs=("majority",)),
-        "certify": lambda: tuner.certify(got, "accuracy >= 0.1"),
     }
     with pytest.raises(DataError, match="a model guessed"):
         ways[role]()
+
+
+def test_no_certificate_counts_guesses(tuner, pool):
+    verdict = repr(tuner.certify(pseudo_label(tuner, pool, 0.), "accuracy >= 0.1"))
+    assert "REFUSED" in verdict and "a model guessed" in verdict
 
 
 def test_a_mark_outlives_a_file(tuner, pool, tmp_path):
