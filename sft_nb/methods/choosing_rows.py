@@ -8,7 +8,7 @@ drawing them blindly.
 __all__ = ['MOST_CLUSTERS', 'SMALL', 'doubt', 'residuals', 'spread_out', 'typicality',
            'choose_rows']
 
-# %% ../../nbs/methods/12_choosing_rows.ipynb #75d8cc81
+# %% ../../nbs/methods/12_choosing_rows.ipynb #7fbb7896
 from functools import partial
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ from ..training.baselines import frozen_features
 from ..training.tuner import FineTuner
 from ..words import how_many
 
-# %% ../../nbs/methods/12_choosing_rows.ipynb #510f9113
+# %% ../../nbs/methods/12_choosing_rows.ipynb #e9d9f8f7
 @checked
 def doubt(
     probs: np.ndarray,  # n c: one distribution a row; with several labels, a yes for each
@@ -57,7 +57,7 @@ def _has_lines(*tables):
     if all(x.ndim == 2 and x.size for x in tables): return
     raise DataError("A table is needed, with a line of numbers for each row.")
 
-# %% ../../nbs/methods/12_choosing_rows.ipynb #963d6afd
+# %% ../../nbs/methods/12_choosing_rows.ipynb #6bdffba1
 @checked
 def residuals(
     probs: np.ndarray,  # n c
@@ -130,7 +130,7 @@ def _drawn(weights, chosen, rng):
     sums = weights.cumsum()
     return int(np.searchsorted(sums, rng.uniform() * sums[-1]).clip(max=len(sums) - 1))
 
-# %% ../../nbs/methods/12_choosing_rows.ipynb #e57aee60
+# %% ../../nbs/methods/12_choosing_rows.ipynb #6b98fdcb
 @checked
 def typicality(
     features: np.ndarray,  # n d: the points of one cluster
@@ -157,7 +157,7 @@ def typicality(
     with np.errstate(divide="ignore"):
         return 1 / apart.mean(1)
 
-# %% ../../nbs/methods/12_choosing_rows.ipynb #f0ed4a25
+# %% ../../nbs/methods/12_choosing_rows.ipynb #28dcd930
 MOST_CLUSTERS, SMALL = 500, 5  # beyond that many, fewer points a cluster; below so many, a fringe
 
 def _by_cluster(points, n, n_known, seed):
@@ -185,7 +185,7 @@ def _typical(features, known, n, seed):
             if order and len(chosen) < n: chosen.append(order.pop(0) - n_known)
     return np.array(chosen)
 
-# %% ../../nbs/methods/12_choosing_rows.ipynb #7038d935
+# %% ../../nbs/methods/12_choosing_rows.ipynb #1eda9385
 def _vectors(features, n, what):
     "n d finite numbers, or a sentence."
     features = np.asarray(features)
@@ -210,7 +210,7 @@ def _probabilities(tuner, rows):
                             'doubt to go by: choose by="typical" or by="random".')
     return np.array([list(answer.probs.values()) for answer in said])
 
-# %% ../../nbs/methods/12_choosing_rows.ipynb #e4199967
+# %% ../../nbs/methods/12_choosing_rows.ipynb #d19a8e90
 def _different(source, rows):
     "Positions of the rows, each different one once."
     if isinstance(source, FineTuner): names = question_hashes(rows, source.task.inputs())
@@ -240,7 +240,7 @@ def _labelled(source, known):
     if isinstance(source, FineTuner): return _features(source, known)
     return _vectors(known, len(known), "known")
 
-# %% ../../nbs/methods/12_choosing_rows.ipynb #8865abf7
+# %% ../../nbs/methods/12_choosing_rows.ipynb #617da510
 def _positions(by, n, seed, pool):
     "n positions in the pool, the one to ask first in front."
     rng = rng_for("choose", seed)

@@ -7,7 +7,7 @@ right, and to keep them out of every figure.
 # %% auto #0
 __all__ = ['surest', 'pseudo_label', 'guess_quality', 'with_guesses', 'SelfTrained', 'self_train']
 
-# %% ../../nbs/methods/11_pseudo_labels.ipynb #cbefc373
+# %% ../../nbs/methods/11_pseudo_labels.ipynb #6de180bb
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,7 +28,7 @@ from ..telling import warn
 from ..training.tuner import FineTuner
 from ..words import how_many
 
-# %% ../../nbs/methods/11_pseudo_labels.ipynb #6721d19c
+# %% ../../nbs/methods/11_pseudo_labels.ipynb #51286247
 @checked
 def surest(
     scores: np.ndarray,  # n: how sure a model is of each of its answers
@@ -72,7 +72,7 @@ def _sensible(above, per_class):
     if per_class is not None and per_class < 1:
         raise TrainingError(f"per_class={per_class}: at least 1, or None for no limit.")
 
-# %% ../../nbs/methods/11_pseudo_labels.ipynb #852f3579
+# %% ../../nbs/methods/11_pseudo_labels.ipynb #8e8d3b54
 def _answers(tuner, rows, batch_size):
     "The tuner's answers, which must come with a probability for each class."
     tuner._ready()
@@ -89,7 +89,7 @@ def _cell(task, value):
     "An answer as a cell of a table: several labels with the task's separator between."
     return task.separator.join(value) if isinstance(value, (list, tuple)) else value
 
-# %% ../../nbs/methods/11_pseudo_labels.ipynb #13d38c70
+# %% ../../nbs/methods/11_pseudo_labels.ipynb #88ca8402
 @checked
 def pseudo_label(
     tuner: FineTuner,  # after `fit`; a classifier
@@ -135,7 +135,7 @@ def pseudo_label(
     more = {task.targets()[0]: [cells[i] for i in kept], "guess_score": scores[kept]}
     return unlabelled.iloc[kept].assign(**more, **{GUESSED: True})
 
-# %% ../../nbs/methods/11_pseudo_labels.ipynb #2b59335a
+# %% ../../nbs/methods/11_pseudo_labels.ipynb #c2fcd0a4
 @checked
 def guess_quality(
     tuner: FineTuner,  # after `fit`; a classifier
@@ -193,7 +193,7 @@ def _quality(above, wrong, scores, units, delta):
     bound = risk_bound(means_by(wrong[kept], units[kept]), delta)
     return row | {"right": 1 - bound.mean, "at_least": 1 - bound.value}
 
-# %% ../../nbs/methods/11_pseudo_labels.ipynb #0fc097d7
+# %% ../../nbs/methods/11_pseudo_labels.ipynb #3674f6e1
 @checked
 def with_guesses(
     train: pd.DataFrame,  # rows with true labels
@@ -221,7 +221,7 @@ def with_guesses(
     kept = {name: getattr(known, name) for name in ("target", "group", "classes", "numbers")}
     return note_only(both, **kept)
 
-# %% ../../nbs/methods/11_pseudo_labels.ipynb #a13f68ee
+# %% ../../nbs/methods/11_pseudo_labels.ipynb #19015fd7
 def _apart(task, train, valid, unlabelled):
     "The rows to guess for: none that have labels, none that stand in valid, nor their groups."
     must_have_rows(unlabelled, "unlabelled")
@@ -248,7 +248,7 @@ def _groups_apart(group, valid, unlabelled):
         raise DataError(f"{how_many(len(both), 'group')} by {group} stand both in valid and among "
                         "the unlabelled rows. Take their rows out of one of them.")
 
-# %% ../../nbs/methods/11_pseudo_labels.ipynb #73585123
+# %% ../../nbs/methods/11_pseudo_labels.ipynb #b74e5cdd
 @dataclass
 class SelfTrained:
     """What rounds of self-training gave.
@@ -287,7 +287,7 @@ class SelfTrained:
         ax.set(xlabel="round", ylabel=f"{self.metric} on valid", xticks=at, xticklabels=names)
         return fig
 
-# %% ../../nbs/methods/11_pseudo_labels.ipynb #6f2dc949
+# %% ../../nbs/methods/11_pseudo_labels.ipynb #1b207050
 @checked
 def self_train(
     tuner: FineTuner,  # its task, checkpoint, recipe and device are used; it stays as it is
@@ -338,7 +338,7 @@ def _student(tuner, rows, valid):
     start = tuner.folder or tuner.checkpoint
     return FineTuner(tuner.task, start, tuner.recipe, device=tuner.device).fit(rows, valid)
 
-# %% ../../nbs/methods/11_pseudo_labels.ipynb #8c5d71ed
+# %% ../../nbs/methods/11_pseudo_labels.ipynb #1da90225
 def _figure(tuner):
     "The main figure on valid, of the epoch that was kept."
     metric = tuner.task.metric[0]
