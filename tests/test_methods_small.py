@@ -13,8 +13,8 @@ from conftest import alike
 from safetensors.numpy import load_file
 
 from sft_nb.all import (
-    DataError, FineTuner, ImageClassification, Lora, Recipe, SequenceLabelling, SFTError, TextClassification,
-    TextRegression, TrainingError, ladder,
+    DataError, FineTuner, ImageClassification, Lora, Recipe, SequenceLabelling, SFTError,
+    TextClassification, TextRegression, TrainingError, ladder,
 )
 from sft_nb.methods.distillation import Distil, FewerLayers, answered
 from sft_nb.methods.small_parts import BiasOnly, Ia3

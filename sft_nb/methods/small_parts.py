@@ -40,7 +40,8 @@ def _is_bias(name): return name.rpartition(".")[2] == "bias"
 BIASES_TIMES_FULL = 10  # the best learning rate, beside that of full fine-tuning
 
 # %% ../../nbs/methods/17_small_parts.ipynb #61503030
-KEYS_VALUES = "key,value,k_proj,v_proj,key_proj,value_proj,k_lin,v_lin,SelfAttention.k,SelfAttention.v"
+KEYS_VALUES = (
+    "key,value,k_proj,v_proj,key_proj,value_proj,k_lin,v_lin,SelfAttention.k,SelfAttention.v")
 INNER = "output.dense,down_proj,lin2,fc2,wo,mlp.c_proj"  # the second half of feed-forward parts
 
 @dataclass(frozen=True)
@@ -100,8 +101,9 @@ class Ia3(Method):
         inner = [n for n in linear if _called(n, self.inner) and not _ATTENTION.search(n)]
         if outer and inner: return outer, inner
         missing = "keys_values" if not outer else "inner"
+        names = getattr(self, missing)[:80]
         raise TrainingError(
-            f"{type(model).__name__} has no layers called {getattr(self, missing)[:80]}: name its own, "
+            f"{type(model).__name__} has no layers called {names}: name its own, "
             f"Ia3({missing}=…), with commas between. print(model) shows the names.")
 
     def finish(self, model: nn.Module) -> nn.Module:
