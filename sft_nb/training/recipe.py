@@ -225,7 +225,7 @@ class Recipe:
         table = pd.DataFrame(self.to_dict().items(), columns=["field", "value"])
         return table.to_html(index=False)
 
-    def pace(
+    def paced(
         self,
         own: dict,  # the task's
     ) -> dict:  # for `sized`

@@ -184,7 +184,7 @@ class Run:
         asked = self.recipe
         self.model, self.processor = self.task.build(
             self.checkpoint, fresh=asked.fresh, seed=asked.seed)
-        self.plan = asked.sized(len(self.train), **asked.pace(self.task.pace(self.model)))
+        self.plan = asked.sized(len(self.train), **asked.paced(self.task.pace(self.model)))
 
     def prepare(self) -> None:
         "Frozen layers, dropout, methods; then the encoded rows."
@@ -215,9 +215,8 @@ class Run:
         self.micro = plan.micro_batch_size or plan.batch_size
         if plan.packing: self.pack = packer(self.task, self.model, self.examples)
         if not plan.train_batchnorm: self.still = still_parts(self.model, self.examples)
-        watched = bool(plan.methods or plan.packing or plan.train_batchnorm)
-        self.quick = quicken(
-            self.model, self.examples, self.shortcuts, self.autocast, watched=watched)
+        self.quick = quicken(self.model, self.examples, self.shortcuts, self.autocast,
+                             watched=bool(plan.methods or plan.packing or plan.train_batchnorm))
         self.history.shortcuts = self.quick.to_dict()
         self.objective = task_objective(self.task, self.quick.forward)
         for method in plan.methods:
