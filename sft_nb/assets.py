@@ -357,7 +357,7 @@ def _carry(asset, cached, folder):
 @checked
 def export(
     folder: str | Path,  # where to; made if need be
-    names: list[str] | None = None,  # which assets; None: all of them (about 210 MB)
+    names: list[str] | None = None,  # which assets; None: all of them (about 230 MB)
     toml: str | Path | None = None,  # a registry of your own
 ) -> Path:  # the folder: set SFT_NB_HOME to it, on any computer
     """A folder with assets to carry into a room without network. Fetches what is not there yet.
@@ -367,7 +367,7 @@ def export(
     folder
         where to; made if need be
     names
-        which assets; None: all of them (about 210 MB)
+        which assets; None: all of them (about 230 MB)
     toml
         a registry of your own
 

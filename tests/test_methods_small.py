@@ -13,8 +13,8 @@ from conftest import alike
 from safetensors.numpy import load_file
 
 from sft_nb.all import (
-    DataError, FineTuner, ImageClassification, Lora, Recipe, SequenceLabelling, SFTError, TextClassification,
-    TextRegression, TrainingError, ladder,
+    DataError, FineTuner, ImageClassification, Lora, Recipe, SequenceLabelling, SFTError,
+    TextClassification, TextRegression, TrainingError, ladder,
 )
 from sft_nb.methods.distillation import Distil, FewerLayers, answered
 from sft_nb.methods.small_parts import BiasOnly, Ia3
@@ -290,7 +290,8 @@ def test_the_rung_is_climbed_if_named_and_else_fetches_nothing(tiny, reviews, mo
     (lambda: Distil("x", temperature=-1), "temperature=-1"),
 ])
 def test_settings_that_cannot_be(make, words):
-    with pytest.raises(TrainingError, match=words): make()
+    with pytest.raises(TrainingError, match=words):
+        make()
 
 
 def test_what_a_model_does_not_have(tiny, reviews):
@@ -303,4 +304,5 @@ def test_what_a_model_does_not_have(tiny, reviews):
     plain = SimpleNamespace(targets=lambda: ["a", "b"], name="toy")
     pretender = copy.copy(tuner_of(tiny("bert")))
     pretender.task = plain
-    with pytest.raises(DataError, match="one column"): answered(pretender, reviews)
+    with pytest.raises(DataError, match="one column"):
+        answered(pretender, reviews)

@@ -146,8 +146,8 @@ class Distil(Method):
     def load_state_dict(self, state: dict) -> None:
         "Raises TrainingError for another teacher than the run began with."
         if state == self.state_dict(): return
-        raise TrainingError("The run began with another teacher: resume with the same one, or start "
-                            "again without resume.")
+        raise TrainingError("The run began with another teacher. Resume with the same one, "
+                            "or start again without resume.")
 
 # %% ../../nbs/methods/18_distillation.ipynb #6f5e32a7
 def _reading(processor):

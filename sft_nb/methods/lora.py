@@ -88,8 +88,8 @@ def must_be(
 class Lora(Method):
     """Low-rank adaptation (Hu et al. 2021).
 
-    The weights stay, and a small product of two matrices learns beside each; a new head learns
-    whole.
+    The weights stay, and a small product of two matrices learns beside each.
+    A new head learns whole.
 
     Parameters
     ----------

@@ -230,6 +230,26 @@ class Recipe:
         table = pd.DataFrame(self.to_dict().items(), columns=["field", "value"])
         return table.to_html(index=False)
 
+    def paced(
+        self,
+        own: dict,  # the task's
+    ) -> dict:  # for `sized`
+        """What the task's pace becomes with these methods.
+
+        Parameters
+        ----------
+        own
+            the task's
+
+        Returns
+        -------
+        dict
+            for `sized`
+        """
+        for method in self.methods:
+            own = method.pace(own)
+        return own
+
 # %% ../../nbs/training/00_recipe.ipynb #2145db0c
 def _share(v): return 0 <= v <= 1
 def _positive(v): return 0 < v < math.inf

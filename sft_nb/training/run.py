@@ -36,7 +36,7 @@ from ..models.tokenizers import check_unknown
 from ..batches.packing import packer
 from ..batches.ranks import add_up, on_any_rank, share
 from .recipe import Method, Recipe, rate_factor
-from .seen import Past, SeenRows, earlier, past_of, seen_by, warn_of_doubles
+from .seen import Past, SeenRows, past_of, seen_by, warn_of_doubles
 from .selection import Position, learned_nothing, without_learning
 from ..speed.quicken import SHORTCUTS, Quick, quicken
 from ..chance import derive_seed
@@ -155,8 +155,7 @@ class Run:
             itself
         """
         self.past = past_of(self.checkpoint, self.recipe.fresh, self.inherited)
-        for method in self.recipe.methods:
-            self.past = replace(self.past, seen=earlier(self.past.seen, method.seen()))
+        self.past = self.past.beside(*(method.seen() for method in self.recipe.methods))
         self.learn()
         self.build()
         self.prepare()
@@ -185,10 +184,7 @@ class Run:
         asked = self.recipe
         self.model, self.processor = self.task.build(
             self.checkpoint, fresh=asked.fresh, seed=asked.seed)
-        pace = self.task.pace(self.model)
-        for method in asked.methods:
-            pace = method.pace(pace)
-        self.plan = asked.sized(len(self.train), **pace)
+        self.plan = asked.sized(len(self.train), **asked.paced(self.task.pace(self.model)))
 
     def prepare(self) -> None:
         "Frozen layers, dropout, methods; then the encoded rows."
@@ -219,9 +215,8 @@ class Run:
         self.micro = plan.micro_batch_size or plan.batch_size
         if plan.packing: self.pack = packer(self.task, self.model, self.examples)
         if not plan.train_batchnorm: self.still = still_parts(self.model, self.examples)
-        watched = bool(plan.methods or plan.packing or plan.train_batchnorm)
-        self.quick = quicken(
-            self.model, self.examples, self.shortcuts, self.autocast, watched=watched)
+        self.quick = quicken(self.model, self.examples, self.shortcuts, self.autocast,
+                             watched=bool(plan.methods or plan.packing or plan.train_batchnorm))
         self.history.shortcuts = self.quick.to_dict()
         self.objective = task_objective(self.task, self.quick.forward)
         for method in plan.methods:

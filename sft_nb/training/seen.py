@@ -329,6 +329,19 @@ class Past:
         known = (about(rows).group, self.group)
         return next((column for column in known if column and column in rows), None)
 
+    def beside(
+        self,
+        *runs: dict[str, SeenRows],  # what others have seen whose knowledge is brought along
+    ) -> "Past":
+        """The same past and theirs.
+
+        Parameters
+        ----------
+        *runs
+            what others have seen whose knowledge is brought along
+        """
+        return replace(self, seen=earlier(self.seen, *runs)) if any(runs) else self
+
 RANDOM = "random weights"  # the root of a run that threw the checkpoint's away
 
 def past_of(

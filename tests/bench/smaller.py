@@ -26,11 +26,11 @@ from sft_nb.training.watching import Listener
 OUT = RESULTS / "smaller.json"
 RECIPE = Recipe(epochs=2, batch_size=32, keep_best=False)
 GRIDS = {
-    "full": ((), (3e-5, 1e-4, 3e-4)),
-    "LoRA": ((Lora(),), (3e-4, 1e-3, 3e-3)),
-    "biases": ((BiasOnly(),), (3e-4, 1e-3, 3e-3, 1e-2)),
-    "(IA)³": ((Ia3(),), (1e-3, 3e-3, 1e-2, 3e-2)),
-    "static-256": ((), (1e-3, 3e-3, 1e-2, 3e-2)),
+    "full": ((), (3e-5, 1e-4, 3e-4, 1e-3)),
+    "LoRA": ((Lora(),), (3e-4, 1e-3, 3e-3, 1e-2)),
+    "biases": ((BiasOnly(),), (1e-3, 3e-3, 1e-2)),
+    "(IA)³": ((Ia3(),), (3e-3, 1e-2, 3e-2)),
+    "static-256": ((), (3e-3, 1e-2, 3e-2)),
 }
 
 
