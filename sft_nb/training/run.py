@@ -37,7 +37,8 @@ from ..batches.packing import packer
 from ..batches.ranks import add_up, on_any_rank, share
 from .recipe import Method, Recipe, rate_factor
 from .seen import Past, SeenRows, past_of, seen_by, warn_of_doubles
-from .selection import Position, learned_nothing, without_learning
+from .selection import (
+    Position, learned_nothing, only_answer, without_learning)
 from ..speed.quicken import SHORTCUTS, Quick, quicken
 from ..chance import derive_seed
 from ..task import CheckpointError, Task, TrainingError
@@ -143,8 +144,9 @@ class Run:
 
     @property
     def offers(self) -> bool:
-        "Has it moved the weights, so that there is something to take over?"
-        return self.under_way and self.position.step > 0
+        "Has it changed the weights, so that there is something to take over?"
+        p = self.position
+        return self.under_way and (p.begun or p.step > 0)
 
     def prepared(self) -> "Run":  # itself
         """Everything up to the first update. Raises DataError, TrainingError, CheckpointError.
@@ -370,11 +372,14 @@ class Run:
     def _validate(self):
         if self.valid is None: return {}
         with weights_of(self.model, self._averaged()):
-            result = judging.evaluate(self.task, self.model, self.processor, self.valid,
-                                      device=self.device, autocast=self.autocast)
+            result = self._judged()
             best = self.position.take_in(self.task, result)
             if best: self.best_weights = snapshot(self.model)
         return {"valid_loss": result.loss} | result.metrics
+
+    def _judged(self):
+        return judging.evaluate(self.task, self.model, self.processor, self.valid,
+                                device=self.device, autocast=self.autocast)
 
     def _averaged(self):
         "The weights that a method would rather be judged by, if one has some."
@@ -383,6 +388,34 @@ class Run:
 
     def _best_epoch(self):
         return self.position.choice(self.plan, broken=self.trouble is not None)
+
+    def begin(
+        self,
+        tell: Callable,  # (moment) tells the listeners
+    ) -> None:
+        """What the methods do before the first update, if it has not been done.
+
+        Parameters
+        ----------
+        tell
+            (moment) tells the listeners
+        """
+        if self.position.begun or self.position.step: return
+        self.model.eval()
+        own = [m for m in self.plan.methods if type(m).begin is not Method.begin]
+        for method in own:
+            method.begin(self.model, self.examples)
+        self.position.begun = bool(own)
+        if self.plan.epochs == 0: self._note_valid()
+        if own: tell("begun")
+
+    def _note_valid(self):
+        "The figures on valid of a run without epochs, as those of epoch 0."
+        if self.valid is None: return
+        result = self._judged()
+        self.position.answer = only_answer(result.predictions)
+        self.history.epochs.append({"epoch": 0, "valid_loss": result.loss} | result.metrics)
+        self.history.seconds.append(0.0)
 
     def go(
         self,
@@ -405,6 +438,7 @@ class Run:
             stack.enter_context(stop_between_updates(self))
             tell("start")
             self.under_way = True
+            self.begin(tell)
             while self._goes_on():
                 self.epoch(tell)
             self.position.kept = self._best_epoch() or self.position.epoch
@@ -431,7 +465,8 @@ class Run:
         "The kept epoch's metric on valid, the plainest baseline's, and a warning or None."
         if self.valid is None or not self.history.epochs: return {}
         metric = self.task.metric[0]
-        value = self.history.epochs[self.kept_epoch - 1].get(metric)
+        kept = self.history.epochs[max(0, self.kept_epoch - 1)]
+        value = kept.get(metric)
         plain = without_learning(self.task, self.train, self.valid)
         found = {"metric": metric, "value": value, "rows": len(self.valid)}
         found["without_learning"] = plain[1]

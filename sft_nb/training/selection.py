@@ -27,6 +27,8 @@ class Position:
 
     Parameters
     ----------
+    begun
+        have the methods done what comes before the first update?
     epoch
         finished epochs
     batch
@@ -56,6 +58,7 @@ class Position:
     stale
         epochs since the best
     """
+    begun: bool = False  # have the methods done what comes before the first update?
     epoch: int = 0  # finished epochs
     batch: int = 0  # finished updates in the epoch under way
     step: int = 0  # finished updates in all
@@ -250,9 +253,12 @@ def learned_nothing(
         what = f"is no better on valid than {PLAIN[plain[0]]}"
     else:
         what = f"answers {said[:60]} to every one of the {rows:,} valid rows"
-    return (f"The model {what}: it has not learned to tell rows apart. "
-            f"Try twice the epochs ({2 * plan.epochs}), three times the learning rate "
-            f"({3 * plan.learning_rate:g}), or more rows.")
+    return f"The model {what}: it has not learned to tell rows apart. Try {_advice(plan)}."
+
+def _advice(plan):
+    if plan.epochs == 0: return "some epochs after what the methods do first, or more rows"
+    return (f"twice the epochs ({2 * plan.epochs}), three times the learning rate "
+            f"({3 * plan.learning_rate:g}), or more rows")
 
 def _gained(value, plain, direction):
     if value is None or plain is None: return True
