@@ -119,7 +119,8 @@ def test_a_beginning_that_fails_leaves_the_tuner_alone(tiny, reviews, idle):
     tuner = tune(tiny, reviews, idle)
     before = tuner.model
     tuner.recipe = Recipe(epochs=0, methods=(Loud(3.0), Refuses()))
-    with pytest.raises(DataError, match="not these rows"): tuner.fit(reviews)
+    with pytest.raises(DataError, match="not these rows"):
+        tuner.fit(reviews)
     assert tuner.model is before and (before.classifier.weight == 2).all()
 
 

@@ -6,11 +6,12 @@ share of the most frequent answer.
 
 # %% auto #0
 __all__ = ['PLAIN', 'Position', 'only_answer', 'more_than_chance', 'without_learning',
-           'learned_nothing']
+           'learned_nothing', 'what_was_reached']
 
 # %% ../../nbs/training/03_selection.ipynb #fa9cf381
 import json, math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -263,3 +264,34 @@ def _advice(plan):
 def _gained(value, plain, direction):
     if value is None or plain is None: return True
     return value > plain if direction == "max" else value < plain
+
+# %% ../../nbs/training/03_selection.ipynb #79ee6144
+def what_was_reached(
+    run: Any,  # a `Run` at its end
+) -> dict:  # metric, value, rows, without_learning, warning; empty where there are no valid rows
+    """The kept epoch's metric on valid, the plainest baseline's, and a warning or None.
+
+    Parameters
+    ----------
+    run
+        a `Run` at its end
+
+    Returns
+    -------
+    dict
+        metric, value, rows, without_learning, warning; empty where there are no valid rows
+    """
+    if run.valid is None or not run.history.epochs: return {}
+    metric, kept = run.task.metric[0], max(1, run.kept_epoch)
+    value = run.history.epochs[kept - 1].get(metric)
+    plain = without_learning(run.task, run.train, run.valid)
+    found = {"metric": metric, "value": value, "rows": len(run.valid)}
+    found["without_learning"] = plain[1]
+    if plain[0]: found["plain"] = plain[0]
+    return found | {"warning": _warning(run, value, plain)}
+
+def _warning(run, value, plain):
+    if run.interrupted: return None
+    p = run.position
+    said = p.best_answer if p.kept == p.best_epoch else p.answer
+    return learned_nothing(run.task, run.plan, value, plain, said, len(run.valid))

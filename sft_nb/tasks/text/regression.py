@@ -208,7 +208,7 @@ class TextRegression(Texts):
         """
         if self.means is None: raise not_learned("unit")  # before anything is loaded
         head = named_outputs(self.targets()) | {"problem_type": "regression"}
-        model, processor = loading.load(checkpoint, "sequence-classification", **head, **options)
+        model, processor = self.load_head(checkpoint, **head, **options)
         self._unfold(model)
         return model, processor
 
@@ -330,7 +330,8 @@ class TextRegression(Texts):
         if in_weights: _affine(layer, spreads, means if in_bias else 0 * means)
         model.config.sft_nb_unit = left
         try:
-            yield self._reading(left)
+            with Texts.as_saved(self, model) as first:
+                yield f"{first} {self._reading(left)}".strip()
         finally:
             _put_back(before)
             del model.config.sft_nb_unit
