@@ -21,7 +21,6 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
 from ...batches import losses
-from ...models import loading
 from ...data.asset_tables import load_data
 from ...training.baselines import ridge_probe, ridge_words
 from ...data.cell_values import cell_number, column_numbers, is_duration
