@@ -89,7 +89,7 @@ def test_several_labels_are_one_against_the_rest(tiny):
 
 @pytest.mark.parametrize("columns", ["number", "number,other"])
 def test_numbers_are_ridge_regression(columns, tiny):
-    tuner = fitted(TextRegression(columns, pooling="mean"), tiny("bert"), NUMBERS,
+    tuner = fitted(TextRegression(number=columns, pooling="mean"), tiny("bert"), NUMBERS,
                    FitHead(strength=.5))
     x, y = what_is_read(tuner)
     theirs = Ridge(alpha=.25).fit(x, y)  # our pull is on half of the squares

@@ -8,7 +8,7 @@ weights towards zero and how hard, and to tell when nothing more is needed.
 __all__ = ['STRENGTHS', 'FOLDS', 'KINDS', 'last_layer', 'what_it_reads', 'Read', 'head_features',
            'least_loss', 'choose_strength', 'nearest_means', 'nearest_neighbours', 'FitHead']
 
-# %% ../../nbs/methods/08_heads.ipynb #d8b86352
+# %% ../../nbs/methods/08_heads.ipynb #dfcd43a0
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -27,7 +27,7 @@ from ..models.layers import evaluation_mode
 from ..task import Batch, Task, TrainingError
 from ..training.recipe import Method
 
-# %% ../../nbs/methods/08_heads.ipynb #49c32d00
+# %% ../../nbs/methods/08_heads.ipynb #e9d7f835
 _NO_HEAD = ("has no head of one linear layer whose answers are the model's: it cannot be fitted. "
             "Leave FitHead out; for a text, pooling=\"mean\" gives such a head.")
 
@@ -71,7 +71,7 @@ def what_it_reads(
     finally:
         hook.remove()
 
-# %% ../../nbs/methods/08_heads.ipynb #d69244c7
+# %% ../../nbs/methods/08_heads.ipynb #4719d3fe
 @dataclass
 class Read:
     """What the last layer reads of some rows, and what it should say.
@@ -144,7 +144,7 @@ def _must_be_the_answer(model, layer, heard, outputs):
         if torch.allclose(again, said, rtol=1e-3, atol=1e-4): return
     raise TrainingError(f"{type(model).__name__} {_NO_HEAD}")
 
-# %% ../../nbs/methods/08_heads.ipynb #1535278c
+# %% ../../nbs/methods/08_heads.ipynb #081bb5c8
 def _joined(parts):
     "Batches of one shape become one."
     by_shape = {}
@@ -159,7 +159,7 @@ def _as_one(parts):
     index = torch.cat([p.batch.index for p in parts])
     return Read(torch.cat([p.features for p in parts]), Batch({}, targets, index))
 
-# %% ../../nbs/methods/08_heads.ipynb #89cf6c32
+# %% ../../nbs/methods/08_heads.ipynb #f8948860
 def _loss(task, weight, bias, reads):
     "The task's own loss, summed over all rows."
     total = weight.new_zeros(())
@@ -219,7 +219,7 @@ def least_loss(
     best = minimize(cost, first, jac=True, method="L-BFGS-B", options=how)
     return layer(best.x)
 
-# %% ../../nbs/methods/08_heads.ipynb #63713ecd
+# %% ../../nbs/methods/08_heads.ipynb #590691fa
 STRENGTHS = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)  # where features have spread 1
 FOLDS = 5
 
@@ -277,7 +277,7 @@ def _classes(reads):
     if any(y.ndim != 1 or y.is_floating_point() for y in targets): return None
     return torch.cat(targets).cpu().numpy()
 
-# %% ../../nbs/methods/08_heads.ipynb #e056b162
+# %% ../../nbs/methods/08_heads.ipynb #49b4e38e
 @checked
 def nearest_means(
     features: torch.Tensor,  # n d
@@ -330,7 +330,7 @@ def _temperature(features, classes, means, counts):
     found = minimize_scalar(surprise, bounds=(middle - 7, middle + 7), method="bounded")
     return float(np.exp(found.x))
 
-# %% ../../nbs/methods/08_heads.ipynb #5fc7fb7b
+# %% ../../nbs/methods/08_heads.ipynb #dbb3fdb2
 @checked
 def nearest_neighbours(
     features: np.ndarray,  # n d: of rows with labels
@@ -362,7 +362,7 @@ def nearest_neighbours(
     if not isinstance(found, list): return found
     return np.stack([yes_no[:, -1] for yes_no in found], axis=1)
 
-# %% ../../nbs/methods/08_heads.ipynb #ae12a873
+# %% ../../nbs/methods/08_heads.ipynb #56cd8faf
 KINDS = ("logistic", "ridge", "prototypes")
 
 @dataclass
@@ -377,8 +377,8 @@ class FitHead(Method):
         "logistic" (least loss of a labels task), "ridge" (of numbers), "prototypes" (nearest mean
         of a class); None: logistic or ridge, as the task's answers are
     strength
-        how hard weights are pulled to zero: 1/C in scikit-learn, 2/C for two classes; alpha for
-        ridge. None: chosen by leaving out a fifth of the rows at a time
+        how hard weights are pulled to zero: 1/C in scikit-learn, 2/C for two classes, twice its
+        alpha for numbers. None: chosen by leaving out a fifth of the rows at a time
     temperature
         of prototypes; None: chosen
     seed
@@ -387,8 +387,8 @@ class FitHead(Method):
     # "logistic" (least loss of a labels task), "ridge" (of numbers), "prototypes" (nearest mean of
     # a class); None: logistic or ridge, as the task's answers are
     kind: str | None = None
-    # how hard weights are pulled to zero: 1/C in scikit-learn, 2/C for two classes; alpha for
-    # ridge. None: chosen by leaving out a fifth of the rows at a time
+    # how hard weights are pulled to zero: 1/C in scikit-learn, 2/C for two classes, twice its alpha
+    # for numbers. None: chosen by leaving out a fifth of the rows at a time
     strength: float | None = None
     temperature: float | None = None  # of prototypes; None: chosen
     seed: int = 0  # of the five parts
@@ -445,7 +445,7 @@ class FitHead(Method):
         self.found = {}
         return nearest_means(features, classes[asked], layer.out_features, self.temperature)
 
-# %% ../../nbs/methods/08_heads.ipynb #e6aeabd4
+# %% ../../nbs/methods/08_heads.ipynb #dfb158e3
 def _kind(asked, task, reads, layer):
     "The kind of head that suits the task's answers."
     try:

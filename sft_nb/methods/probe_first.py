@@ -7,11 +7,10 @@ it, and to avoid it.
 # %% auto #0
 __all__ = ['Movement']
 
-# %% ../../nbs/methods/09_probe_first.ipynb #eb67ab15
+# %% ../../nbs/methods/09_probe_first.ipynb #782a114e
 from typing import Any
 
 import pandas as pd
-import torch
 
 from ..batches.batching import Examples
 from .heads import last_layer, what_it_reads
@@ -20,7 +19,7 @@ from ..models.layers import evaluation_mode
 from ..task import DataError
 from ..training.watching import Listener
 
-# %% ../../nbs/methods/09_probe_first.ipynb #86544306
+# %% ../../nbs/methods/09_probe_first.ipynb #494609c7
 class Movement(Listener):
     """How far what the last layer reads of some rows moves from where it began, update by update.
 
