@@ -156,5 +156,7 @@ def test_rows_that_cannot_be(tiny):
     tags["tags"] = [["X" if len(w) > 4 else "Y" for w in ws] for ws in tags.words]
     with pytest.raises(TrainingError, match="no labels: leave it out"):
         tuned(tiny("bert"), Contrastive(), rows=tags, task=SequenceLabelling(scheme="plain"))
+    with pytest.raises(TrainingError, match="one vector per row"):
+        tuned(tiny("gpt2"), Contrastive(), task=TextClassification())
     with pytest.raises(TrainingError, match="at least two classes"):
         make_pairs(np.zeros(5, dtype=int))

@@ -7,7 +7,7 @@ body on them, and to say what that adds to a head alone.
 # %% auto #0
 __all__ = ['STRATEGIES', 'LISTED', 'make_pairs', 'cosine_loss', 'Contrastive', 'classes_of']
 
-# %% ../../nbs/methods/10_contrastive.ipynb #f4e16aec
+# %% ../../nbs/methods/10_contrastive.ipynb #c43d3de6
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -23,7 +23,7 @@ from ..task import TrainingError
 from ..training.gradient import pick_precision, train_mode
 from ..training.recipe import Method, rate_factor
 
-# %% ../../nbs/methods/10_contrastive.ipynb #b7a3c1b2
+# %% ../../nbs/methods/10_contrastive.ipynb #c10fd93f
 STRATEGIES = ("oversampling", "undersampling", "unique")
 LISTED = 2_000  # rows of which every pair is listed; of more rows, as many pairs are drawn
 
@@ -43,7 +43,7 @@ def _alike(classes, first, second):
     parts = zip(cut(first, 100_000), cut(second, 100_000), strict=True)
     return np.concatenate([(hot[a] & hot[b]).any(1) for a, b in parts])
 
-# %% ../../nbs/methods/10_contrastive.ipynb #93ff229f
+# %% ../../nbs/methods/10_contrastive.ipynb #1dd151f0
 @checked
 def make_pairs(
     classes: np.ndarray,  # n: class numbers, or 0/1 (n c) with several labels a row
@@ -104,7 +104,7 @@ def _in_turn(ones, zeros):
     both = np.stack([ones[:n], zeros[:n]], axis=1).ravel()
     return np.concatenate([both, ones[n:], zeros[n:]])
 
-# %% ../../nbs/methods/10_contrastive.ipynb #ef35c273
+# %% ../../nbs/methods/10_contrastive.ipynb #21c09d82
 @checked
 def cosine_loss(
     first: torch.Tensor,  # b d
@@ -130,7 +130,7 @@ def cosine_loss(
     cosine = nn.functional.cosine_similarity(first.float(), second.float())
     return (cosine - alike).square().mean()
 
-# %% ../../nbs/methods/10_contrastive.ipynb #b330f0f9
+# %% ../../nbs/methods/10_contrastive.ipynb #5ff3cb66
 @dataclass
 class Contrastive(Method):
     """Train the body on pairs of rows before the first update (Tunstall et al. 2022: SetFit).
@@ -200,6 +200,10 @@ class Contrastive(Method):
         cast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
         with torch_seed("contrastive", self.seed, step), cast, what_it_reads(layer) as heard:
             model(**rows.to(device).inputs)
+        if heard[0].ndim != 2:
+            raise TrainingError(f"Contrastive compares one vector per row, and the last layer of "
+                                f"{type(model).__name__} reads several: for a text, pooling=\"mean\" "
+                                "makes one of them.")
         first, second = heard[0].chunk(2)
         loss = cosine_loss(first, second, torch.as_tensor(alike, device=device).float())
         optimizer.zero_grad()
@@ -223,14 +227,15 @@ def _unfit(method, field):
     least = 2 if field.name == "pairs" else 1
     return "" if value >= least else f"{least} or more"
 
-# %% ../../nbs/methods/10_contrastive.ipynb #3799c61d
+# %% ../../nbs/methods/10_contrastive.ipynb #2ce117fa
 def _only_the_body_drops(model):
     "Dropout before the last layer would hide a part of what is compared."
     body = {id(m) for m in model.base_model.modules()}
     for m in model.modules():
         if id(m) not in body and isinstance(m, nn.Dropout): m.eval()
 
-# %% ../../nbs/methods/10_contrastive.ipynb #b4da719d
+# %% ../../nbs/methods/10_contrastive.ipynb #af619d81
+@checked
 def classes_of(
     examples: Examples,  # rows with targets
 ) -> np.ndarray:  # n class numbers, or 0/1 (n c) with several labels a row
@@ -246,7 +251,8 @@ def classes_of(
     np.ndarray
         n class numbers, or 0/1 (n c) with several labels a row
     """
-    found = [next(iter(examples.batch([i]).targets.values()), None) for i in range(len(examples))]
+    parts = [examples.batch(at) for at in cut(range(len(examples)), 64)]
+    found = [next(iter(part.targets.values()), None) for part in parts]
     task, first = examples.task, found[0]
     one_each = torch.is_tensor(first) and first.ndim == 1 and not first.is_floating_point()
     several = torch.is_tensor(first) and getattr(task, "multi_label", False)

@@ -8,7 +8,8 @@ weights towards zero and how hard, and to tell when nothing more is needed.
 __all__ = ['STRENGTHS', 'FOLDS', 'KINDS', 'last_layer', 'what_it_reads', 'Read', 'head_features',
            'least_loss', 'choose_strength', 'nearest_means', 'nearest_neighbours', 'FitHead']
 
-# %% ../../nbs/methods/08_heads.ipynb #dfcd43a0
+# %% ../../nbs/methods/08_heads.ipynb #8a47c536
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -27,10 +28,11 @@ from ..models.layers import evaluation_mode
 from ..task import Batch, Task, TrainingError
 from ..training.recipe import Method
 
-# %% ../../nbs/methods/08_heads.ipynb #e9d7f835
+# %% ../../nbs/methods/08_heads.ipynb #5c1b3a30
 _NO_HEAD = ("has no head of one linear layer whose answers are the model's: it cannot be fitted. "
             "Leave FitHead out; for a text, pooling=\"mean\" gives such a head.")
 
+@checked
 def last_layer(
     model: nn.Module,  # a transformers model with a head
 ) -> nn.Linear:
@@ -50,9 +52,10 @@ def last_layer(
     raise TrainingError(f"{type(model).__name__} {_NO_HEAD}")
 
 @contextmanager
+@checked
 def what_it_reads(
     layer: nn.Module,  # the last layer of a model
-):  # a list that gets its input in every pass inside the block
+) -> Iterator[list]:  # gets its input in every pass inside the block
     """Listen to what a layer reads.
 
     Parameters
@@ -62,7 +65,8 @@ def what_it_reads(
 
     Returns
     -------
-    a list that gets its input in every pass inside the block
+    Iterator[list]
+        gets its input in every pass inside the block
     """
     heard = []
     hook = layer.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0]))
@@ -71,7 +75,7 @@ def what_it_reads(
     finally:
         hook.remove()
 
-# %% ../../nbs/methods/08_heads.ipynb #4719d3fe
+# %% ../../nbs/methods/08_heads.ipynb #295463f3
 @dataclass
 class Read:
     """What the last layer reads of some rows, and what it should say.
@@ -101,7 +105,9 @@ class Read:
         """
         at = torch.as_tensor(at, device=self.features.device)
         targets = {name: y[at] for name, y in self.batch.targets.items()}
-        return Read(self.features[at], replace(self.batch, targets=targets))
+        index = self.batch.index
+        if len(index) == len(self): index = index[at]  # a row may have several windows
+        return Read(self.features[at], replace(self.batch, targets=targets, index=index))
 
 @checked
 def head_features(
@@ -144,9 +150,9 @@ def _must_be_the_answer(model, layer, heard, outputs):
         if torch.allclose(again, said, rtol=1e-3, atol=1e-4): return
     raise TrainingError(f"{type(model).__name__} {_NO_HEAD}")
 
-# %% ../../nbs/methods/08_heads.ipynb #081bb5c8
+# %% ../../nbs/methods/08_heads.ipynb #49778a58
 def _joined(parts):
-    "Batches of one shape become one."
+    "Batches of one shape become one, in the order of the table."
     by_shape = {}
     for part in parts:
         shapes = [tuple(y.shape[1:]) for y in part.batch.targets.values()]
@@ -157,9 +163,10 @@ def _as_one(parts):
     names = parts[0].batch.targets
     targets = {name: torch.cat([p.batch.targets[name] for p in parts]) for name in names}
     index = torch.cat([p.batch.index for p in parts])
-    return Read(torch.cat([p.features for p in parts]), Batch({}, targets, index))
+    whole = Read(torch.cat([p.features for p in parts]), Batch({}, targets, index))
+    return whole.some(index.argsort()) if len(index) == len(whole) else whole
 
-# %% ../../nbs/methods/08_heads.ipynb #f8948860
+# %% ../../nbs/methods/08_heads.ipynb #32370d81
 def _loss(task, weight, bias, reads):
     "The task's own loss, summed over all rows."
     total = weight.new_zeros(())
@@ -219,7 +226,7 @@ def least_loss(
     best = minimize(cost, first, jac=True, method="L-BFGS-B", options=how)
     return layer(best.x)
 
-# %% ../../nbs/methods/08_heads.ipynb #590691fa
+# %% ../../nbs/methods/08_heads.ipynb #6ca29abb
 STRENGTHS = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)  # where features have spread 1
 FOLDS = 5
 
@@ -277,7 +284,7 @@ def _classes(reads):
     if any(y.ndim != 1 or y.is_floating_point() for y in targets): return None
     return torch.cat(targets).cpu().numpy()
 
-# %% ../../nbs/methods/08_heads.ipynb #49b4e38e
+# %% ../../nbs/methods/08_heads.ipynb #ce91330e
 @checked
 def nearest_means(
     features: torch.Tensor,  # n d
@@ -330,7 +337,7 @@ def _temperature(features, classes, means, counts):
     found = minimize_scalar(surprise, bounds=(middle - 7, middle + 7), method="bounded")
     return float(np.exp(found.x))
 
-# %% ../../nbs/methods/08_heads.ipynb #dbb3fdb2
+# %% ../../nbs/methods/08_heads.ipynb #4c297359
 @checked
 def nearest_neighbours(
     features: np.ndarray,  # n d: of rows with labels
@@ -362,7 +369,7 @@ def nearest_neighbours(
     if not isinstance(found, list): return found
     return np.stack([yes_no[:, -1] for yes_no in found], axis=1)
 
-# %% ../../nbs/methods/08_heads.ipynb #56cd8faf
+# %% ../../nbs/methods/08_heads.ipynb #af3e77dc
 KINDS = ("logistic", "ridge", "prototypes")
 
 @dataclass
@@ -445,7 +452,7 @@ class FitHead(Method):
         self.found = {}
         return nearest_means(features, classes[asked], layer.out_features, self.temperature)
 
-# %% ../../nbs/methods/08_heads.ipynb #dfb158e3
+# %% ../../nbs/methods/08_heads.ipynb #5381b522
 def _kind(asked, task, reads, layer):
     "The kind of head that suits the task's answers."
     try:

@@ -3,7 +3,7 @@
 python tests/bench/contrastive.py [--splits 5] [--per-class 8,32]
 
 Film reviews. A split draws its labelled snippets from four fifths of the films, and both ways are
-judged on the same 600 snippets of the other films. "probe": FitHead on the frozen body.
+judged on the same 400 snippets of the other films. "probe": FitHead on the frozen body.
 "contrastive": Contrastive with its defaults, then FitHead.
 """
 from series import RESULTS, Spent, command_line, has, listed, machine, save, stored
@@ -22,7 +22,7 @@ WAYS = {
 }
 
 
-def drawn(per_class, split, asked=600):
+def drawn(per_class, split, asked=400):
     "Labelled rows of one split, and the rows to be answered, which are the same in all splits."
     rows = film_reviews()
     films = rng_for("contrastive films").permutation(sorted(rows.movie.unique()))
