@@ -7,7 +7,7 @@ body on them, and to say what that adds to a head alone.
 # %% auto #0
 __all__ = ['STRATEGIES', 'LISTED', 'make_pairs', 'cosine_loss', 'Contrastive', 'classes_of']
 
-# %% ../../nbs/methods/10_contrastive.ipynb #c43d3de6
+# %% ../../nbs/methods/10_contrastive.ipynb #340af89b
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -23,7 +23,7 @@ from ..task import TrainingError
 from ..training.gradient import pick_precision, train_mode
 from ..training.recipe import Method, rate_factor
 
-# %% ../../nbs/methods/10_contrastive.ipynb #c10fd93f
+# %% ../../nbs/methods/10_contrastive.ipynb #c4704fbd
 STRATEGIES = ("oversampling", "undersampling", "unique")
 LISTED = 2_000  # rows of which every pair is listed; of more rows, as many pairs are drawn
 
@@ -43,7 +43,7 @@ def _alike(classes, first, second):
     parts = zip(cut(first, 100_000), cut(second, 100_000), strict=True)
     return np.concatenate([(hot[a] & hot[b]).any(1) for a, b in parts])
 
-# %% ../../nbs/methods/10_contrastive.ipynb #1dd151f0
+# %% ../../nbs/methods/10_contrastive.ipynb #2c5756bc
 @checked
 def make_pairs(
     classes: np.ndarray,  # n: class numbers, or 0/1 (n c) with several labels a row
@@ -104,7 +104,7 @@ def _in_turn(ones, zeros):
     both = np.stack([ones[:n], zeros[:n]], axis=1).ravel()
     return np.concatenate([both, ones[n:], zeros[n:]])
 
-# %% ../../nbs/methods/10_contrastive.ipynb #21c09d82
+# %% ../../nbs/methods/10_contrastive.ipynb #838d3745
 @checked
 def cosine_loss(
     first: torch.Tensor,  # b d
@@ -130,7 +130,7 @@ def cosine_loss(
     cosine = nn.functional.cosine_similarity(first.float(), second.float())
     return (cosine - alike).square().mean()
 
-# %% ../../nbs/methods/10_contrastive.ipynb #5ff3cb66
+# %% ../../nbs/methods/10_contrastive.ipynb #1d356aca
 @dataclass
 class Contrastive(Method):
     """Train the body on pairs of rows before the first update (Tunstall et al. 2022: SetFit).
@@ -201,9 +201,9 @@ class Contrastive(Method):
         with torch_seed("contrastive", self.seed, step), cast, what_it_reads(layer) as heard:
             model(**rows.to(device).inputs)
         if heard[0].ndim != 2:
-            raise TrainingError(f"Contrastive compares one vector per row, and the last layer of "
-                                f"{type(model).__name__} reads several: for a text, pooling=\"mean\" "
-                                "makes one of them.")
+            raise TrainingError("Contrastive compares one vector per row, and the last layer of "
+                                f"{type(model).__name__} reads several: for a text, "
+                                'pooling="mean" makes one of them.')
         first, second = heard[0].chunk(2)
         loss = cosine_loss(first, second, torch.as_tensor(alike, device=device).float())
         optimizer.zero_grad()
@@ -227,14 +227,14 @@ def _unfit(method, field):
     least = 2 if field.name == "pairs" else 1
     return "" if value >= least else f"{least} or more"
 
-# %% ../../nbs/methods/10_contrastive.ipynb #2ce117fa
+# %% ../../nbs/methods/10_contrastive.ipynb #9ceccf61
 def _only_the_body_drops(model):
     "Dropout before the last layer would hide a part of what is compared."
     body = {id(m) for m in model.base_model.modules()}
     for m in model.modules():
         if id(m) not in body and isinstance(m, nn.Dropout): m.eval()
 
-# %% ../../nbs/methods/10_contrastive.ipynb #af619d81
+# %% ../../nbs/methods/10_contrastive.ipynb #bf862fd8
 @checked
 def classes_of(
     examples: Examples,  # rows with targets

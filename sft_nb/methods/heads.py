@@ -8,7 +8,7 @@ weights towards zero and how hard, and to tell when nothing more is needed.
 __all__ = ['STRENGTHS', 'FOLDS', 'KINDS', 'last_layer', 'what_it_reads', 'Read', 'head_features',
            'least_loss', 'choose_strength', 'nearest_means', 'nearest_neighbours', 'FitHead']
 
-# %% ../../nbs/methods/08_heads.ipynb #8a47c536
+# %% ../../nbs/methods/08_heads.ipynb #befb036f
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ from ..models.layers import evaluation_mode
 from ..task import Batch, Task, TrainingError
 from ..training.recipe import Method
 
-# %% ../../nbs/methods/08_heads.ipynb #5c1b3a30
+# %% ../../nbs/methods/08_heads.ipynb #9d3588bc
 _NO_HEAD = ("has no head of one linear layer whose answers are the model's: it cannot be fitted. "
             "Leave FitHead out; for a text, pooling=\"mean\" gives such a head.")
 
@@ -75,7 +75,7 @@ def what_it_reads(
     finally:
         hook.remove()
 
-# %% ../../nbs/methods/08_heads.ipynb #295463f3
+# %% ../../nbs/methods/08_heads.ipynb #74d94feb
 @dataclass
 class Read:
     """What the last layer reads of some rows, and what it should say.
@@ -150,7 +150,7 @@ def _must_be_the_answer(model, layer, heard, outputs):
         if torch.allclose(again, said, rtol=1e-3, atol=1e-4): return
     raise TrainingError(f"{type(model).__name__} {_NO_HEAD}")
 
-# %% ../../nbs/methods/08_heads.ipynb #49778a58
+# %% ../../nbs/methods/08_heads.ipynb #4a0d4bd1
 def _joined(parts):
     "Batches of one shape become one, in the order of the table."
     by_shape = {}
@@ -166,7 +166,7 @@ def _as_one(parts):
     whole = Read(torch.cat([p.features for p in parts]), Batch({}, targets, index))
     return whole.some(index.argsort()) if len(index) == len(whole) else whole
 
-# %% ../../nbs/methods/08_heads.ipynb #32370d81
+# %% ../../nbs/methods/08_heads.ipynb #30926601
 def _loss(task, weight, bias, reads):
     "The task's own loss, summed over all rows."
     total = weight.new_zeros(())
@@ -226,7 +226,7 @@ def least_loss(
     best = minimize(cost, first, jac=True, method="L-BFGS-B", options=how)
     return layer(best.x)
 
-# %% ../../nbs/methods/08_heads.ipynb #6ca29abb
+# %% ../../nbs/methods/08_heads.ipynb #a5603852
 STRENGTHS = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)  # where features have spread 1
 FOLDS = 5
 
@@ -284,7 +284,7 @@ def _classes(reads):
     if any(y.ndim != 1 or y.is_floating_point() for y in targets): return None
     return torch.cat(targets).cpu().numpy()
 
-# %% ../../nbs/methods/08_heads.ipynb #ce91330e
+# %% ../../nbs/methods/08_heads.ipynb #7979396b
 @checked
 def nearest_means(
     features: torch.Tensor,  # n d
@@ -337,7 +337,7 @@ def _temperature(features, classes, means, counts):
     found = minimize_scalar(surprise, bounds=(middle - 7, middle + 7), method="bounded")
     return float(np.exp(found.x))
 
-# %% ../../nbs/methods/08_heads.ipynb #4c297359
+# %% ../../nbs/methods/08_heads.ipynb #e6c9b2ae
 @checked
 def nearest_neighbours(
     features: np.ndarray,  # n d: of rows with labels
@@ -369,7 +369,7 @@ def nearest_neighbours(
     if not isinstance(found, list): return found
     return np.stack([yes_no[:, -1] for yes_no in found], axis=1)
 
-# %% ../../nbs/methods/08_heads.ipynb #af3e77dc
+# %% ../../nbs/methods/08_heads.ipynb #5f3f37dd
 KINDS = ("logistic", "ridge", "prototypes")
 
 @dataclass
@@ -452,7 +452,7 @@ class FitHead(Method):
         self.found = {}
         return nearest_means(features, classes[asked], layer.out_features, self.temperature)
 
-# %% ../../nbs/methods/08_heads.ipynb #5381b522
+# %% ../../nbs/methods/08_heads.ipynb #511f18ba
 def _kind(asked, task, reads, layer):
     "The kind of head that suits the task's answers."
     try:

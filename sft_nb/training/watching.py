@@ -218,7 +218,7 @@ class Curve(Lines):
 
     def start(self, run: Any) -> None:
         super().start(run)
-        self.handle = display(run.history.plot(), display_id=True)
+        if run.plan.epochs: self.handle = display(run.history.plot(), display_id=True)
         self.first = run.position.step
         self.last = self.began = time.perf_counter()
 
