@@ -8,7 +8,7 @@ weights towards zero and how hard, and to tell when nothing more is needed.
 __all__ = ['STRENGTHS', 'FOLDS', 'KINDS', 'last_layer', 'what_it_reads', 'Read', 'head_features',
            'least_loss', 'choose_strength', 'nearest_means', 'nearest_neighbours', 'FitHead']
 
-# %% ../../nbs/methods/08_heads.ipynb #befb036f
+# %% ../../nbs/methods/08_heads.ipynb #db2857a3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ from ..models.layers import evaluation_mode
 from ..task import Batch, Task, TrainingError
 from ..training.recipe import Method
 
-# %% ../../nbs/methods/08_heads.ipynb #9d3588bc
+# %% ../../nbs/methods/08_heads.ipynb #b90cfda3
 _NO_HEAD = ("has no head of one linear layer whose answers are the model's: it cannot be fitted. "
             "Leave FitHead out; for a text, pooling=\"mean\" gives such a head.")
 
@@ -75,7 +75,7 @@ def what_it_reads(
     finally:
         hook.remove()
 
-# %% ../../nbs/methods/08_heads.ipynb #74d94feb
+# %% ../../nbs/methods/08_heads.ipynb #e6ae2b88
 @dataclass
 class Read:
     """What the last layer reads of some rows, and what it should say.
@@ -150,7 +150,7 @@ def _must_be_the_answer(model, layer, heard, outputs):
         if torch.allclose(again, said, rtol=1e-3, atol=1e-4): return
     raise TrainingError(f"{type(model).__name__} {_NO_HEAD}")
 
-# %% ../../nbs/methods/08_heads.ipynb #4a0d4bd1
+# %% ../../nbs/methods/08_heads.ipynb #893cc841
 def _joined(parts):
     "Batches of one shape become one, in the order of the table."
     by_shape = {}
@@ -166,7 +166,7 @@ def _as_one(parts):
     whole = Read(torch.cat([p.features for p in parts]), Batch({}, targets, index))
     return whole.some(index.argsort()) if len(index) == len(whole) else whole
 
-# %% ../../nbs/methods/08_heads.ipynb #30926601
+# %% ../../nbs/methods/08_heads.ipynb #02d79f8e
 def _loss(task, weight, bias, reads):
     "The task's own loss, summed over all rows."
     total = weight.new_zeros(())
@@ -226,7 +226,7 @@ def least_loss(
     best = minimize(cost, first, jac=True, method="L-BFGS-B", options=how)
     return layer(best.x)
 
-# %% ../../nbs/methods/08_heads.ipynb #a5603852
+# %% ../../nbs/methods/08_heads.ipynb #9771780f
 STRENGTHS = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)  # where features have spread 1
 FOLDS = 5
 
@@ -284,7 +284,7 @@ def _classes(reads):
     if any(y.ndim != 1 or y.is_floating_point() for y in targets): return None
     return torch.cat(targets).cpu().numpy()
 
-# %% ../../nbs/methods/08_heads.ipynb #7979396b
+# %% ../../nbs/methods/08_heads.ipynb #ee413392
 @checked
 def nearest_means(
     features: torch.Tensor,  # n d
@@ -337,7 +337,7 @@ def _temperature(features, classes, means, counts):
     found = minimize_scalar(surprise, bounds=(middle - 7, middle + 7), method="bounded")
     return float(np.exp(found.x))
 
-# %% ../../nbs/methods/08_heads.ipynb #e6c9b2ae
+# %% ../../nbs/methods/08_heads.ipynb #40665842
 @checked
 def nearest_neighbours(
     features: np.ndarray,  # n d: of rows with labels
@@ -369,7 +369,7 @@ def nearest_neighbours(
     if not isinstance(found, list): return found
     return np.stack([yes_no[:, -1] for yes_no in found], axis=1)
 
-# %% ../../nbs/methods/08_heads.ipynb #5f3f37dd
+# %% ../../nbs/methods/08_heads.ipynb #d9004279
 KINDS = ("logistic", "ridge", "prototypes")
 
 @dataclass
@@ -452,7 +452,7 @@ class FitHead(Method):
         self.found = {}
         return nearest_means(features, classes[asked], layer.out_features, self.temperature)
 
-# %% ../../nbs/methods/08_heads.ipynb #511f18ba
+# %% ../../nbs/methods/08_heads.ipynb #a8f2282e
 def _kind(asked, task, reads, layer):
     "The kind of head that suits the task's answers."
     try:
