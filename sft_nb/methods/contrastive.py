@@ -7,7 +7,7 @@ body on them, and to say what that adds to a head alone.
 # %% auto #0
 __all__ = ['STRATEGIES', 'LISTED', 'make_pairs', 'cosine_loss', 'Contrastive', 'classes_of']
 
-# %% ../../nbs/methods/10_contrastive.ipynb #41a3d816
+# %% ../../nbs/methods/10_contrastive.ipynb #ff23c759
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -23,7 +23,7 @@ from ..task import TrainingError
 from ..training.gradient import pick_precision, train_mode
 from ..training.recipe import Method, rate_factor
 
-# %% ../../nbs/methods/10_contrastive.ipynb #9e2aa2b4
+# %% ../../nbs/methods/10_contrastive.ipynb #0aa1dc2a
 STRATEGIES = ("oversampling", "undersampling", "unique")
 LISTED = 2_000  # rows of which every pair is listed; of more rows, as many pairs are drawn
 
@@ -43,7 +43,7 @@ def _alike(classes, first, second):
     parts = zip(cut(first, 100_000), cut(second, 100_000), strict=True)
     return np.concatenate([(hot[a] & hot[b]).any(1) for a, b in parts])
 
-# %% ../../nbs/methods/10_contrastive.ipynb #a912c56f
+# %% ../../nbs/methods/10_contrastive.ipynb #4e8d86a3
 @checked
 def make_pairs(
     classes: np.ndarray,  # n: class numbers, or 0/1 (n c) with several labels a row
@@ -104,7 +104,7 @@ def _in_turn(ones, zeros):
     both = np.stack([ones[:n], zeros[:n]], axis=1).ravel()
     return np.concatenate([both, ones[n:], zeros[n:]])
 
-# %% ../../nbs/methods/10_contrastive.ipynb #58cbc55a
+# %% ../../nbs/methods/10_contrastive.ipynb #b35c36c2
 @checked
 def cosine_loss(
     first: torch.Tensor,  # b d
@@ -130,7 +130,7 @@ def cosine_loss(
     cosine = nn.functional.cosine_similarity(first.float(), second.float())
     return (cosine - alike).square().mean()
 
-# %% ../../nbs/methods/10_contrastive.ipynb #cdbba40e
+# %% ../../nbs/methods/10_contrastive.ipynb #e2c9808e
 @dataclass
 class Contrastive(Method):
     """Train the body on pairs of rows before the first update (Tunstall et al. 2022: SetFit).
@@ -228,14 +228,14 @@ def _unfit(method, field):
     least = 2 if field.name == "pairs" else 1
     return "" if value >= least else f"{least} or more"
 
-# %% ../../nbs/methods/10_contrastive.ipynb #b17f92b7
+# %% ../../nbs/methods/10_contrastive.ipynb #89f77f3c
 def _only_the_body_drops(model):
     "Dropout before the last layer would hide a part of what is compared."
     body = {id(m) for m in model.base_model.modules()}
     for m in model.modules():
         if id(m) not in body and isinstance(m, nn.Dropout): m.eval()
 
-# %% ../../nbs/methods/10_contrastive.ipynb #77dba8dd
+# %% ../../nbs/methods/10_contrastive.ipynb #a8acff89
 @checked
 def classes_of(
     examples: Examples,  # rows with targets
