@@ -425,6 +425,8 @@ class Checkpointer(Listener):
     def step(self, run: Any) -> None:
         if time.monotonic() - self.saved >= self.every: self.save(run)
 
+    def begun(self, run: Any) -> None: self.save(run)
+
     def epoch(self, run: Any) -> None: self.save(run)
 
     def pause(self, run: Any) -> None: self.save(run)

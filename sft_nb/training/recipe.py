@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
+from ..batches.batching import Examples
 from ..mistakes import checked, shown, unfit
 from ..task import Task, TrainingError
 
@@ -66,7 +67,8 @@ class Recipe:
     Parameters
     ----------
     epochs
-        passes over the training rows; None: enough of them, see `sized`
+        passes over the training rows; None: enough of them, see `sized`; 0: only what methods do
+        before the first update
     updates
         at least so many updates, where `epochs` is open; None: as many as the task asks for
     learning_rate
@@ -109,7 +111,9 @@ class Recipe:
     methods
         further `Method`s, applied in this order
     """
-    epochs: int | None = None  # passes over the training rows; None: enough of them, see `sized`
+    # passes over the training rows; None: enough of them, see `sized`; 0: only what methods do
+    # before the first update
+    epochs: int | None = None
     # at least so many updates, where `epochs` is open; None: as many as the task asks for
     updates: int | None = None
     learning_rate: float | None = None  # at the top of the schedule; None: the task's, see `sized`
@@ -139,7 +143,8 @@ class Recipe:
 
     def check(self) -> None:
         "Raise TrainingError, naming every field that cannot be."
-        wrong = _mistyped(self) or _against_the_rules(self) + _quarrels(self.methods)
+        wrong = _mistyped(self)
+        wrong = wrong or [*_against_the_rules(self), *_quarrels(self.methods), *_idle(self)]
         if wrong: raise TrainingError("This recipe cannot work. " + "; ".join(wrong) + ".")
 
     def sized(
@@ -172,7 +177,7 @@ class Recipe:
         )  # about 32 updates an epoch, where rows allow
         batch = self.batch_size or min(max(power, SMALLEST), LARGEST)
         needed = math.ceil(max(updates, self.updates or 0) / math.ceil(rows / batch))
-        epochs = self.epochs or min(max(needed, FEWEST), MOST)
+        epochs = min(max(needed, FEWEST), MOST) if self.epochs is None else self.epochs
         rate = self.learning_rate or learning_rate
         return replace(self, epochs=epochs, learning_rate=rate, batch_size=batch)
 
@@ -256,7 +261,7 @@ def _positive(v): return 0 < v < math.inf
 def _counts(v): return v >= 1
 
 RULES = {
-    "epochs": (_counts, "at least 1, or None"),
+    "epochs": (lambda v: v >= 0, "at least 1, or None"),
     "updates": (_counts, "at least 1, or None"),
     "learning_rate": (lambda v: 0 < v < 10, "above 0, usually 1e-5 to 1e-3, or None"),
     "batch_size": (_counts, "at least 1, or None"),
@@ -280,6 +285,13 @@ def _against_the_rules(recipe):
         value = getattr(recipe, name)
         if value is not None and not passes(value): wrong.append(f"{name}={value!r}: {rule}")
     return wrong
+
+def _idle(recipe):
+    "No epochs, and no method that does something before the first of them."
+    begins = any(type(m).begin is not Method.begin for m in recipe.methods)
+    if recipe.epochs != 0 or begins: return []
+    return ["epochs=0: at least 1, or None; 0 is for methods that do their work before the first "
+            "update, and here is none of them"]
 
 # %% ../../nbs/training/00_recipe.ipynb #a9071d2d
 def _quarrels(methods):
@@ -360,6 +372,23 @@ class Method:
         -------
         list[dict] | None
             for a torch optimiser; None: the usual groups
+        """
+
+    def begin(
+        self,
+        model: nn.Module,  # on its device, in evaluation mode; changed in place
+        examples: Examples,  # the training rows, encoded: with the task and the processor
+    ) -> None:
+        """Called once, when everything is ready and before the first update.
+
+        A run that is resumed has done it already.
+
+        Parameters
+        ----------
+        model
+            on its device, in evaluation mode; changed in place
+        examples
+            the training rows, encoded: with the task and the processor
         """
 
     def objective(

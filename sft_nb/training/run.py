@@ -28,8 +28,9 @@ from ..batches.frozen import still_parts
 from sft_nb.training.gradient import (
     clip_gradient, effective_gradient, make_optimizer, mean_loss, pick_precision, task_objective,
     train_mode)
-from .guards import (
-    must_be_the_same, snapshot, stop_between_updates, surroundings, unsound, weights_of)
+from sft_nb.training.guards import (
+    must_be_the_same, snapshot, stop_between_updates, surroundings, unsound, weights_of,
+    what_is_left)
 from ..mistakes import reason
 from ..models.layers import freeze, set_dropout
 from ..models.tokenizers import check_unknown
@@ -37,7 +38,7 @@ from ..batches.packing import packer
 from ..batches.ranks import add_up, on_any_rank, share
 from .recipe import Method, Recipe, rate_factor
 from .seen import Past, SeenRows, past_of, seen_by, warn_of_doubles
-from .selection import Position, learned_nothing, without_learning
+from .selection import Position, only_answer, what_was_reached
 from ..speed.quicken import SHORTCUTS, Quick, quicken
 from ..chance import derive_seed
 from ..task import CheckpointError, Task, TrainingError
@@ -143,8 +144,9 @@ class Run:
 
     @property
     def offers(self) -> bool:
-        "Has it moved the weights, so that there is something to take over?"
-        return self.under_way and self.position.step > 0
+        "Has it changed the weights, so that there is something to take over?"
+        p = self.position
+        return self.under_way and (p.begun or p.step > 0)
 
     def prepared(self) -> "Run":  # itself
         """Everything up to the first update. Raises DataError, TrainingError, CheckpointError.
@@ -312,17 +314,7 @@ class Run:
         raise TrainingError(
             f"{fault} at update {self.position.step + 1}, on training {name_rows(rows, 64)} "
             "(counting from 0; `tuner.trouble` holds them). "
-            f"Try a smaller learning rate, or look at these rows. {self._left()}")
-
-    def _left(self):
-        "Which weights a run that went wrong ends with."
-        if not self.offers: return "The tuner is what it was before this fit."
-        if self.best_weights is not None and self.plan.keep_best is not False:
-            return (f"The tuner holds the weights of epoch {self.position.best_epoch}, "
-                    "the best so far: they can be used and saved.")
-        sound = all(v.isfinite().all() for v in self.model.state_dict().values())
-        if sound: return "The tuner holds the weights before this update."
-        return "The weights so far are of no use."
+            f"Try a smaller learning rate, or look at these rows. {what_is_left(self)}")
 
     def epoch(
         self,
@@ -371,11 +363,14 @@ class Run:
     def _validate(self):
         if self.valid is None: return {}
         with weights_of(self.model, self._averaged()):
-            result = judging.evaluate(self.task, self.model, self.processor, self.valid,
-                                      device=self.device, autocast=self.autocast)
+            result = self._judged()
             best = self.position.take_in(self.task, result)
             if best: self.best_weights = snapshot(self.model)
         return {"valid_loss": result.loss} | result.metrics
+
+    def _judged(self):
+        return judging.evaluate(self.task, self.model, self.processor, self.valid,
+                                device=self.device, autocast=self.autocast)
 
     def _averaged(self):
         "The weights that a method would rather be judged by, if one has some."
@@ -384,6 +379,34 @@ class Run:
 
     def _best_epoch(self):
         return self.position.choice(self.plan, broken=self.trouble is not None)
+
+    def begin(
+        self,
+        tell: Callable,  # (moment) tells the listeners
+    ) -> None:
+        """What the methods do before the first update, if it has not been done.
+
+        Parameters
+        ----------
+        tell
+            (moment) tells the listeners
+        """
+        if self.position.begun or self.position.step: return
+        self.model.eval()
+        own = [m for m in self.plan.methods if type(m).begin is not Method.begin]
+        for method in own:
+            method.begin(self.model, self.examples)
+        self.position.begun = bool(own)
+        if self.plan.epochs == 0: self._note_valid()
+        if own: tell("begun")
+
+    def _note_valid(self):
+        "The figures on valid of a run without epochs, as those of epoch 0."
+        if self.valid is None: return
+        result = self._judged()
+        self.position.answer = only_answer(result.predictions)
+        self.history.epochs.append({"epoch": 0, "valid_loss": result.loss} | result.metrics)
+        self.history.seconds.append(0.0)
 
     def go(
         self,
@@ -406,10 +429,11 @@ class Run:
             stack.enter_context(stop_between_updates(self))
             tell("start")
             self.under_way = True
+            self.begin(tell)
             while self._goes_on():
                 self.epoch(tell)
             self.position.kept = self._best_epoch() or self.position.epoch
-            self.history.reached = self._reached()
+            self.history.reached = what_was_reached(self)
 
     def _goes_on(self):
         p, plan = self.position, self.plan
@@ -427,23 +451,6 @@ class Run:
         for method in reversed(self.plan.methods):
             self.model = method.finish(self.model)
         self.model.eval()
-
-    def _reached(self) -> dict:
-        "The kept epoch's metric on valid, the plainest baseline's, and a warning or None."
-        if self.valid is None or not self.history.epochs: return {}
-        metric = self.task.metric[0]
-        value = self.history.epochs[self.kept_epoch - 1].get(metric)
-        plain = without_learning(self.task, self.train, self.valid)
-        found = {"metric": metric, "value": value, "rows": len(self.valid)}
-        found["without_learning"] = plain[1]
-        if plain[0]: found["plain"] = plain[0]
-        return found | {"warning": self._warning(value, plain)}
-
-    def _warning(self, value, plain):
-        if self.interrupted: return None
-        p = self.position
-        said = p.best_answer if p.kept == p.best_epoch else p.answer
-        return learned_nothing(self.task, self.plan, value, plain, said, len(self.valid))
 
     def identity(self) -> dict:  # plain data
         """What makes it this run and no other.

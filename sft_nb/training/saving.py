@@ -106,6 +106,7 @@ def model_card(
 # %% ../../nbs/training/09_saving.ipynb #a9fa89e2
 def _kept(tuner):
     chosen = tuner.kept_epoch == tuner.position.best_epoch and tuner.plan.keep_best is not False
+    if not tuner.position.step: return "No epochs: the methods did all before the first update."
     if not chosen: return "The weights are those of the last epoch."
     metric = tuner.task.metric[0]
     return f"The weights are those of epoch {tuner.kept_epoch}, the best on valid by {metric}."
@@ -405,6 +406,7 @@ def _told(folder):
             raise CheckpointError(f"{folder} has format {told['format']}; "
                                   f"this version of sft_nb reads {FORMAT}.")
         recipe = {k: v for k, v in told["recipe"].items() if k != "methods"}
+        recipe["epochs"] = recipe["epochs"] or None  # 0 makes no sense without its methods
         read = {"recipe": Recipe(**recipe), "history": History(**told["history"]),
                 "position": Position(**told["position"]), "notes": Notes(**told["notes"])}
         return task_from_dict(told["task"]), told | read, read_seen(folder)

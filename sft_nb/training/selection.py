@@ -6,11 +6,12 @@ share of the most frequent answer.
 
 # %% auto #0
 __all__ = ['PLAIN', 'Position', 'only_answer', 'more_than_chance', 'without_learning',
-           'learned_nothing']
+           'learned_nothing', 'what_was_reached']
 
 # %% ../../nbs/training/03_selection.ipynb #fa9cf381
 import json, math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,8 @@ class Position:
 
     Parameters
     ----------
+    begun
+        have the methods done what comes before the first update?
     epoch
         finished epochs
     batch
@@ -56,6 +59,7 @@ class Position:
     stale
         epochs since the best
     """
+    begun: bool = False  # have the methods done what comes before the first update?
     epoch: int = 0  # finished epochs
     batch: int = 0  # finished updates in the epoch under way
     step: int = 0  # finished updates in all
@@ -250,10 +254,44 @@ def learned_nothing(
         what = f"is no better on valid than {PLAIN[plain[0]]}"
     else:
         what = f"answers {said[:60]} to every one of the {rows:,} valid rows"
-    return (f"The model {what}: it has not learned to tell rows apart. "
-            f"Try twice the epochs ({2 * plan.epochs}), three times the learning rate "
-            f"({3 * plan.learning_rate:g}), or more rows.")
+    return f"The model {what}: it has not learned to tell rows apart. Try {_advice(plan)}."
+
+def _advice(plan):
+    if plan.epochs == 0: return "some epochs after what the methods do first, or more rows"
+    return (f"twice the epochs ({2 * plan.epochs}), three times the learning rate "
+            f"({3 * plan.learning_rate:g}), or more rows")
 
 def _gained(value, plain, direction):
     if value is None or plain is None: return True
     return value > plain if direction == "max" else value < plain
+
+# %% ../../nbs/training/03_selection.ipynb #79ee6144
+def what_was_reached(
+    run: Any,  # a `Run` at its end
+) -> dict:  # metric, value, rows, without_learning, warning; empty where there are no valid rows
+    """The kept epoch's metric on valid, the plainest baseline's, and a warning or None.
+
+    Parameters
+    ----------
+    run
+        a `Run` at its end
+
+    Returns
+    -------
+    dict
+        metric, value, rows, without_learning, warning; empty where there are no valid rows
+    """
+    if run.valid is None or not run.history.epochs: return {}
+    metric, kept = run.task.metric[0], max(1, run.kept_epoch)
+    value = run.history.epochs[kept - 1].get(metric)
+    plain = without_learning(run.task, run.train, run.valid)
+    found = {"metric": metric, "value": value, "rows": len(run.valid)}
+    found["without_learning"] = plain[1]
+    if plain[0]: found["plain"] = plain[0]
+    return found | {"warning": _warning(run, value, plain)}
+
+def _warning(run, value, plain):
+    if run.interrupted: return None
+    p = run.position
+    said = p.best_answer if p.kept == p.best_epoch else p.answer
+    return learned_nothing(run.task, run.plan, value, plain, said, len(run.valid))

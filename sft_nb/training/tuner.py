@@ -128,7 +128,7 @@ class FineTuner:
         self.home: tuple[str, dict] | None = None  # where it was saved last, its weights' hashes
 
     def __repr__(self):
-        state = f"{len(self.history.epochs)} epochs" if self.model else "not trained yet"
+        state = f"{self.position.epoch} epochs" if self.model else "not trained yet"
         return f"FineTuner({self.task.name}, {self.checkpoint!r}: {state})"
 
     def fit(

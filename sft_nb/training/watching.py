@@ -90,7 +90,7 @@ class History:
         ax.plot(steps, [s["loss"] for s in self.steps], color=COLORS["train"], alpha=.25, lw=1)
         newest = self.epochs[-1] if self.epochs else {}
         ends = {s["epoch"]: s["step"] for s in self.steps}
-        xs, free = [ends[e["epoch"]] for e in self.epochs], .05 * top
+        xs, free = [ends.get(e["epoch"], 0) for e in self.epochs], .05 * top
         losses = sorted({"train_loss", "valid_loss"} & newest.keys(), key=lambda k: (newest[k], k))
         for key in losses:
             role = key.removesuffix("_loss")
@@ -115,6 +115,9 @@ class Listener:
     def start(self, _run: Any) -> None:
         "The model and optimiser exist; nothing has been trained."
 
+    def begun(self, _run: Any) -> None:
+        "After what the methods do before the first update, if one does something."
+
     def step(self, _run: Any) -> None:
         "After every update."
 
@@ -135,6 +138,9 @@ class Lines(Listener):
     def start(self, run: Any) -> None:
         self.write(_chosen(run))
 
+    def begun(self, run: Any) -> None:
+        if run.history.epochs: self.epoch(run)
+
     def epoch(self, run: Any) -> None:
         self.write(run.history.line())
 
@@ -148,6 +154,7 @@ class Lines(Listener):
 # %% ../../nbs/training/01_watching.ipynb #55bd3cea
 def _chosen(run):
     plan = run.plan
+    if plan.epochs == 0: return "No epochs: what the methods do before the first update is all"
     each = math.ceil(run.updates / plan.epochs)
     return (f"{plan.epochs} epochs of {each} updates, {plan.batch_size} rows each, "
             f"learning rate {plan.learning_rate:g}")
@@ -156,7 +163,8 @@ def _stopped(run):
     "Why it ended before its time; None: it did not."
     at, patience = run.position, run.plan.patience
     if run.interrupted:
-        weights = f"epoch {run.kept_epoch}" if at.best_epoch else "the last update"
+        last = "the last update" if at.step else "what the methods do before the first"
+        weights = f"epoch {run.kept_epoch}" if at.best_epoch else last
         return (f"Interrupted after {at.step} updates; the tuner can be used, "
                 f"with the weights of {weights}.")
     if at.epoch < run.plan.epochs and patience and at.stale >= patience:
@@ -210,7 +218,7 @@ class Curve(Lines):
 
     def start(self, run: Any) -> None:
         super().start(run)
-        self.handle = display(run.history.plot(), display_id=True)
+        if run.plan.epochs: self.handle = display(run.history.plot(), display_id=True)
         self.first = run.position.step
         self.last = self.began = time.perf_counter()
 

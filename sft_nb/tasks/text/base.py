@@ -9,6 +9,8 @@ write a task of your own in twenty lines.
 __all__ = ['TEXT_CHANGES', 'ByColumns', 'Texts', 'read_length', 'named_outputs', 'not_learned']
 
 # %% ../../../nbs/tasks/text/00_base.ipynb #49f8e5dd
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Any, Callable, ClassVar
@@ -21,7 +23,9 @@ from ...batches.batching import pad
 from ...data import checks
 from ...data.checks import check_columns, check_missing, check_text
 from ...data.columns import STEP, Stored, cells
-from ...mistakes import checked
+from ...mistakes import checked, shown
+from ...models.loading import load
+from ...models.pooling import load_with_mean, mean_of_tokens
 from ...task import Batch, DataError, Finding, Task, must_work
 
 # %% ../../../nbs/tasks/text/00_base.ipynb #521efff6
@@ -50,6 +54,9 @@ class Texts(ByColumns):
         column with a second text, read after the first
     max_length
         tokens; longer texts lose their end. None: what the model reads
+    pooling
+        what the head reads: "mean" of the last states, which suits sentence encoders; "checkpoint":
+        what the head of its architecture reads
     """
     suited: ClassVar[tuple[str, ...]] = ("text encoder", "text decoder")
     answer: ClassVar[str] = ""  # the field that names the column (or columns) of the answer
@@ -57,6 +64,9 @@ class Texts(ByColumns):
     _: KW_ONLY
     text_pair: str | None = None  # column with a second text, read after the first
     max_length: int | None = None  # tokens; longer texts lose their end. None: what the model reads
+    # what the head reads: "mean" of the last states, which suits sentence encoders; "checkpoint":
+    # what the head of its architecture reads
+    pooling: str = "checkpoint"
 
     def __post_init__(self):
         must_work(says for bad, says in self._rules() if bad)
@@ -74,6 +84,8 @@ class Texts(ByColumns):
         return [
             (len(set(columns)) < len(columns), f"{named}: {many} different columns"),
             (short, f"max_length={self.max_length}: at least 8 tokens, or None"),
+            (self.pooling not in ("checkpoint", "mean"),
+             f'pooling={shown(self.pooling)}: "checkpoint" or "mean"'),
         ]
 
     @checked
@@ -140,6 +152,33 @@ class Texts(ByColumns):
     def _targets(self, examples: list[dict]) -> dict:
         return {}  # name -> tensor; nothing for examples without targets
 
+    def load_head(
+        self,
+        checkpoint: str,  # an asset, a folder or a hub id
+        **options: Any,  # for `loading.load`: fresh, seed, configuration
+    ) -> tuple[Any, Any]:  # the model, in evaluation mode, and its tokenizer
+        """A checkpoint with a head on what `pooling` says.
+
+        Parameters
+        ----------
+        checkpoint
+            an asset, a folder or a hub id
+        **options
+            for `loading.load`: fresh, seed, configuration
+
+        Returns
+        -------
+        tuple[Any, Any]
+            the model, in evaluation mode, and its tokenizer
+        """
+        if self.pooling == "mean": return load_with_mean(checkpoint, **options)
+        return load(checkpoint, "sequence-classification", **options)
+
+    @contextmanager
+    def as_saved(self, model: Any) -> Iterator[str]:
+        "The model as it is; and, if it is one of ours, what others must import."
+        yield _OURS if self.pooling == "mean" else ""
+
     def joined(
         self,
         rows: pd.DataFrame,  # n rows with the input columns
@@ -166,9 +205,8 @@ class Texts(ByColumns):
         torch.Tensor
             b d
         """
-        hidden = model.base_model(**batch.inputs).last_hidden_state  # b t d
-        mask = batch.inputs["attention_mask"][..., None].to(hidden.dtype)
-        return (hidden * mask).sum(1) / mask.sum(1)
+        states = model.base_model(**batch.inputs).last_hidden_state  # b t d
+        return mean_of_tokens(states, batch.inputs["attention_mask"])
 
     def harmless(self) -> dict[str, Callable]:
         "Blanks, capitals, a full stop, a typo: in all texts of a row."
@@ -238,6 +276,10 @@ def not_learned(
     """
     return DataError(f"This task has no {what} yet: call `task.learn(training_rows)` first; "
                      "`fit` does.")
+
+# %% ../../../nbs/tasks/text/00_base.ipynb #7c53ac27
+_OURS = ("The head reads the mean of the last states, which is a model of ours: "
+         "`import sft_nb.models.pooling`, and then plain transformers loads the folder.")
 
 # %% ../../../nbs/tasks/text/00_base.ipynb #121952c0
 def _with_typo(text, rng):

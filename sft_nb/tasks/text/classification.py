@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from ...models import loading
 from ...data.asset_tables import load_data
 from ...training.baselines import bag_of_words
 from .labels import Labels
@@ -50,7 +49,7 @@ class TextClassification(Labels, Texts):
         **options
             for `loading.load`: fresh, seed, configuration
         """
-        return loading.load(checkpoint, "sequence-classification", **self.head_options(), **options)
+        return self.load_head(checkpoint, **self.head_options(), **options)
 
     def baselines(self) -> dict:
         "Majority, and TF-IDF with logistic regression tuned on valid."

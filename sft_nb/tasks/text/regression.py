@@ -21,7 +21,6 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
 from ...batches import losses
-from ...models import loading
 from ...data.asset_tables import load_data
 from ...training.baselines import ridge_probe, ridge_words
 from ...data.cell_values import cell_number, column_numbers, is_duration
@@ -208,7 +207,7 @@ class TextRegression(Texts):
         """
         if self.means is None: raise not_learned("unit")  # before anything is loaded
         head = named_outputs(self.targets()) | {"problem_type": "regression"}
-        model, processor = loading.load(checkpoint, "sequence-classification", **head, **options)
+        model, processor = self.load_head(checkpoint, **head, **options)
         self._unfold(model)
         return model, processor
 
@@ -330,7 +329,8 @@ class TextRegression(Texts):
         if in_weights: _affine(layer, spreads, means if in_bias else 0 * means)
         model.config.sft_nb_unit = left
         try:
-            yield self._reading(left)
+            with Texts.as_saved(self, model) as first:
+                yield f"{first} {self._reading(left)}".strip()
         finally:
             _put_back(before)
             del model.config.sft_nb_unit
