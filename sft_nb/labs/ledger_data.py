@@ -183,8 +183,9 @@ def mteb_draws(
 TOKENS = 256  # all-MiniLM-L6-v2 was trained with texts cut at so many
 
 def _unit_means(model, tokenizer, texts):
-    kept = {"truncation": True, "max_length": TOKENS, "padding": True, "return_tensors": "pt"}
-    batch = tokenizer(texts, **kept)
+    length = min(TOKENS, tokenizer.model_max_length)
+    cut = {"truncation": True, "max_length": length}
+    batch = tokenizer(texts, padding=True, return_tensors="pt", **cut)
     with torch.inference_mode():
         states = model(**batch).last_hidden_state  # b t d
     real = batch["attention_mask"][..., None].to(states.dtype)
