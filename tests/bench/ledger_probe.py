@@ -27,6 +27,7 @@ from sft_nb.labs.ledger_data import (
 
 OUT = RESULTS / "ledger_probe.jsonl"
 CELLS = published(Path(__file__).parents[2] / "nbs/labs/published.toml")
+COUNTED = {c.data for c in CELLS if c.method == "words, 1000 drawn"}
 SPLITS, WORDS_DRAWS = 10, 5
 PER_CLASS, MTEB_PER_CLASS = (8, 16, 32, 64), (8, 16)
 
@@ -152,10 +153,9 @@ def main():
     args = parser.parse_args()
     runs, skipped = done(), listed(args.skip)
     if "pages" not in skipped: pages(runs)
-    for name in listed(args.sets):
+    for name in reversed(listed(args.sets)):  # the largest set last
+        if "words" not in skipped and name in COUNTED: count_words(runs, name)
         if "probes" not in skipped: probes(runs, name)
-    for name in listed(args.sets):
-        if "words" not in skipped: count_words(runs, name)
 
 
 if __name__ == "__main__":
