@@ -256,11 +256,13 @@ def _clothes(paths):
     return pd.concat(tables, ignore_index=True)
 
 # %% ../../nbs/data/09_asset_tables.ipynb #635826b4
+class _Bunch(dict): "What scikit-learn keeps a data set in."
+
 class _TablesOnly(pickle.Unpickler):
     "Dictionaries, lists, texts and arrays."
     def find_class(self, module, name):
         known = {
-            "Bunch": dict, "ndarray": np.ndarray, "dtype": np.dtype,
+            "Bunch": _Bunch, "ndarray": np.ndarray, "dtype": np.dtype,
             "_reconstruct": np.empty(0).__reduce__()[0],  # what numpy makes arrays with
         }
         if name in known: return known[name]
