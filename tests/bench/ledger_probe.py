@@ -153,7 +153,8 @@ def main():
     args = parser.parse_args()
     runs, skipped = done(), listed(args.skip)
     if "pages" not in skipped: pages(runs)
-    for name in sorted(listed(args.sets), key=lambda name: name == "newsgroups"):  # the largest last
+    largest_last = sorted(listed(args.sets), key=lambda name: name == "newsgroups")
+    for name in largest_last:
         if "words" not in skipped and name in COUNTED: count_words(runs, name)
         if "probes" not in skipped: probes(runs, name)
 
