@@ -138,10 +138,10 @@ def draws_of(rows):
 def probes(runs, name):
     rows = measured(name)
     x, x_test = (sentence_vectors(part.text.tolist()) for part in (rows.train, rows.test))
-    labels, judged = rows.train.label.to_numpy(), rows.test.label.to_numpy()
+    labels, judged = rows.train.label, rows.test.label
     for method, budget, draw, at in draws_of(rows):
         def score(at=at):
-            got = probe(x[at], labels[at], x_test, judged)
+            got = probe(x[at], labels.iloc[at], x_test, judged)
             return 100 * got, {"n_train": len(at), "n_test": len(judged)}
         keep(runs, cell(name, method, budget, "accuracy", draw), score)
 
