@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from platformdirs import user_cache_dir
 
 from .files import flush, sha256
@@ -97,11 +97,11 @@ def _swap(new, old, folder):
     os.replace(new, folder)
     flush(folder.parent)
 
-def _place(asset, root, fill):
+def _place(asset, root, fill, wait=-1):
     "Make root/name by `fill(work)`, which fills work/new: whole or not at all, one at a time."
     folder, work = root / asset.name, root / f".{asset.name}.work"
     root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / f".{asset.name}.lock"):
+    with FileLock(root / f".{asset.name}.lock", timeout=wait):
         if _complete(asset, folder): return folder
         shutil.rmtree(work, ignore_errors=True)
         (work / "new").mkdir(parents=True)
@@ -265,15 +265,32 @@ def _unpack(asset, source, archive, work):
     except KeyError as e:
         raise _Failure("contents", e.args[0]) from e
 
+# %% ../nbs/09_assets.ipynb #29c97f62
+def _guest(other, source, archive, root):
+    "Unpack what else this file holds, unless somebody is at it; what goes wrong can wait."
+    def fill(work): _unpack(other, source, archive, work)
+    with suppress(_Failure, OSError, Timeout):
+        _place(other, root, fill, wait=0)
+
+def _guests(others, sha, archive, root):
+    "Every asset that is in the file with this hash, and not there yet."
+    for other in others:
+        inside = [s for s in other.sources if s.sha256 == sha]
+        if inside and not _complete(other, root / other.name):
+            _guest(other, inside[0], archive, root)
+
 # %% ../nbs/09_assets.ipynb #51563f86
-def _fetch(asset, work):
-    "Try the sources in order."
+def _fetch(asset, work, others=()):
+    "Try the sources in order. Of `others`, what lies in the same file is unpacked too."
     size = size_in_words(asset.sources[0].bytes)
     print(f"Fetching {asset.name}: {size} from the package index …", flush=True)
     failures = []
     for source in asset.sources:
         try:
-            return _unpack(asset, source, _download(source, work), work)
+            archive = _download(source, work)
+            _unpack(asset, source, archive, work)
+            rest = [a for a in others if a.name != asset.name]
+            return _guests(rest, source.sha256, archive, work.parent)
         except _Failure as e:
             failures.append(e.args)
     kinds, details = zip(*failures, strict=True)
@@ -304,7 +321,8 @@ def get(
     asset, root = info(name, toml), home()
     if _complete(asset, root / name): return root / name
     with _plainly(asset, root):
-        return _place(asset, root, lambda work: _fetch(asset, work))
+        others = registry(toml).values()
+        return _place(asset, root, lambda work: _fetch(asset, work, others))
 
 # %% ../nbs/09_assets.ipynb #67624007
 def _as_registered(path, member):
@@ -357,7 +375,7 @@ def _carry(asset, cached, folder):
 @checked
 def export(
     folder: str | Path,  # where to; made if need be
-    names: list[str] | None = None,  # which assets; None: all of them (about 230 MB)
+    names: list[str] | None = None,  # which assets; None: all of them (about 330 MB)
     toml: str | Path | None = None,  # a registry of your own
 ) -> Path:  # the folder: set SFT_NB_HOME to it, on any computer
     """A folder with assets to carry into a room without network. Fetches what is not there yet.
@@ -367,7 +385,7 @@ def export(
     folder
         where to; made if need be
     names
-        which assets; None: all of them (about 230 MB)
+        which assets; None: all of them (about 330 MB)
     toml
         a registry of your own
 

@@ -8,7 +8,7 @@ names any line that makes no sense.
 __all__ = ['Entry', 'read_gettext', 'load_data']
 
 # %% ../../nbs/data/09_asset_tables.ipynb #d3dbf544
-import ast, csv, re
+import ast, csv, gzip, io, pickle, re, zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -202,10 +202,95 @@ def _ratings(paths):
     columns = ["text", "rating", "spread", "raters", "source", "document"]
     return pd.concat(tables, ignore_index=True)[columns]
 
+# %% ../../nbs/data/09_asset_tables.ipynb #78542d64
+_ANSWERS = "description", "entity", "abbreviation", "human", "number", "location"
+_ASKED = 500  # questions of the test part, at the end of the file
+
+def _questions(paths):
+    "text, label (the kind of answer), part (train or test)."
+    rows = pd.read_csv(paths[0], keep_default_na=False)
+    train = np.arange(len(rows)) < len(rows) - _ASKED
+    labels = [_ANSWERS[i] for i in rows["label-coarse"]]
+    part = np.where(train, "train", "test")
+    return pd.DataFrame({"text": rows["text"], "label": labels, "part": part})
+
+# %% ../../nbs/data/09_asset_tables.ipynb #6eb1fe5c
+def _messages(paths):
+    "label (ham or spam) and text, which is put first."
+    as_is = {"quoting": csv.QUOTE_NONE, "keep_default_na": False, "encoding": "utf-8"}
+    rows = pd.read_csv(paths[0], sep="\t", names=["label", "text"], **as_is)
+    return rows[["text", "label"]]
+
+# %% ../../nbs/data/09_asset_tables.ipynb #75d0dc97
+def _decoded(data):
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+def _articles(paths):
+    "text (title, empty line, article), label (section), article (its file)."
+    rows = [(_decoded(p.read_bytes()), p.parent.name, f"{p.parent.name}/{p.stem}") for p in paths]
+    return pd.DataFrame(rows, columns=["text", "label", "article"])
+
+# %% ../../nbs/data/09_asset_tables.ipynb #cfe3aac8
+_CLOTHES = (
+    "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
+    "ankle boot",
+)
+
+def _idx(path):  # one byte a value
+    data = gzip.decompress(path.read_bytes())
+    axes = data[3]
+    shape = np.frombuffer(data, ">i4", axes, offset=4)
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * axes).reshape(shape)
+
+def _clothes(paths):
+    "image (28 28, uint8, 0 is background), label, part (train or test)."
+    files = {p.name.removesuffix("-ubyte.gz"): p for p in paths}
+    tables = []
+    for part, stem in ("train", "train"), ("test", "t10k"):
+        images, kinds = _idx(files[f"{stem}-images-idx3"]), _idx(files[f"{stem}-labels-idx1"])
+        labels = [_CLOTHES[k] for k in kinds]
+        tables.append(pd.DataFrame({"image": list(images), "label": labels, "part": part}))
+    return pd.concat(tables, ignore_index=True)
+
+# %% ../../nbs/data/09_asset_tables.ipynb #635826b4
+class _Bunch(dict): "What scikit-learn keeps a data set in."
+
+class _TablesOnly(pickle.Unpickler):
+    "Dictionaries, lists, texts and arrays."
+    def find_class(self, module, name):
+        known = {
+            "Bunch": _Bunch, "ndarray": np.ndarray, "dtype": np.dtype,
+            "_reconstruct": np.empty(0).__reduce__()[0],  # what numpy makes arrays with
+        }
+        if name in known: return known[name]
+        raise pickle.UnpicklingError(f"{module}.{name} is no part of a table")
+
+# %% ../../nbs/data/09_asset_tables.ipynb #c6ae1791
+def _posts(bunch, part, cuts):
+    texts = bunch["data"]
+    for cut in cuts:
+        texts = [cut(text) for text in texts]
+    labels = [bunch["target_names"][i] for i in bunch["target"]]
+    return pd.DataFrame({"text": texts, "label": labels, "part": part, "post": bunch["data"]})
+
+def _newsgroups(paths):
+    "text (without header, signature, quotes), label, part (train or test), post (all of it)."
+    from sklearn.datasets import _twenty_newsgroups as theirs
+    cuts = (
+        theirs.strip_newsgroup_header, theirs.strip_newsgroup_footer,
+        theirs.strip_newsgroup_quoting,
+    )
+    parts = _TablesOnly(io.BytesIO(zlib.decompress(paths[0].read_bytes()))).load()
+    return pd.concat([_posts(b, part, cuts) for part, b in parts.items()], ignore_index=True)
+
 # %% ../../nbs/data/09_asset_tables.ipynb #4d44bf89
 _READERS = {
     "reviews": _reviews, "conll": _conll, "digits": _digits, "gettext": _gettext,
-    "ratings": _ratings,
+    "ratings": _ratings, "questions": _questions, "messages": _messages,
+    "articles": _articles, "idx": _clothes, "newsgroups": _newsgroups,
 }
 
 @checked
@@ -217,7 +302,8 @@ def load_data(
 
     rotten-tomatoes: text, label, movie · tweets-ner: words, labels · rated-sentences: text, rating,
     spread, raters, source, document · mnist-5k: image, label · ui-strings: source, target, context,
-    language, part
+    language, part · trec-questions: text, label, part · newsgroups: text, label, part, post ·
+    sms-spam: text, label · bbc-news: text, label, article · fashion-mnist: image, label, part
 
     Parameters
     ----------
