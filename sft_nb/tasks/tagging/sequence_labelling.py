@@ -404,6 +404,10 @@ class SequenceLabelling(ByColumns):
             answers.append(self.answer(text, places, tags, probs))
         return answers
 
+    def serving(self) -> dict:
+        "The tags; that of a word is read off its first piece."
+        return {"kind": "tags", "labels": list(self.labels), "unread": UNSEEN}
+
     def metrics(
         self,
         predictions: list[Prediction],  # n answers

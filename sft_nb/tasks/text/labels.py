@@ -248,6 +248,11 @@ class Labels(Task):
         logits = outputs.logits
         return torch.stack([logits, torch.zeros_like(logits)], -1) if self.multi_label else logits
 
+    def serving(self) -> dict:
+        "The labels, and whether one or several of them are the answer."
+        kind = "several labels" if self.multi_label else "one label"
+        return {"kind": kind, "labels": list(self.labels)}
+
     def from_probs(
         self,
         probs: np.ndarray,  # n c
