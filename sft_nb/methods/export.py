@@ -67,9 +67,9 @@ def example_batch(
                         f"they are ({reason(why)}).")
 
 # %% ../../nbs/methods/21_export.ipynb #2f29bf5d
-_NOT = ("{} cannot be exported: its answers take more than the logits of one pass. What can: labels "
-        "and numbers for texts, labels for pictures, a tag per word. Save the run, and serve it "
-        "with `sft-nb predict`.")
+_NOT = ("{} cannot be exported: its answers take more than the logits of one pass. What can: "
+        "labels and numbers for texts, labels for pictures, a tag per word. Save the run, and "
+        "serve it with `sft-nb predict`.")
 FORMS = ("onnx", "onnx-int8")
 
 def _check(tuner, form):

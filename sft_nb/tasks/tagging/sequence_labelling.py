@@ -405,7 +405,8 @@ class SequenceLabelling(ByColumns):
         return answers
 
     def serving(self) -> dict:
-        "The tags; that of a word is read off its first piece."
+        "The tags; a word's is read off its first piece. Raises DataError before `learn`."
+        if not self.labels: raise not_learned("labels")
         return {"kind": "tags", "labels": list(self.labels), "unread": UNSEEN}
 
     def metrics(

@@ -249,7 +249,8 @@ class Labels(Task):
         return torch.stack([logits, torch.zeros_like(logits)], -1) if self.multi_label else logits
 
     def serving(self) -> dict:
-        "The labels, and whether one or several of them are the answer."
+        "The labels, and whether several may be the answer. Raises DataError before `learn`."
+        if not self.labels: raise not_learned("labels")
         kind = "several labels" if self.multi_label else "one label"
         return {"kind": kind, "labels": list(self.labels)}
 

@@ -268,7 +268,8 @@ class TextRegression(Texts):
         return [Prediction(self.named(row)) for row in y]
 
     def serving(self) -> dict:
-        "What the logits are multiplied by, what is added, and what the numbers are called."
+        "Scale and mean of the numbers, and what they are called. Raises DataError before `learn`."
+        if self.means is None: raise not_learned("unit")
         scale = {"multiply": list(self.spreads), "add": list(self.means)}
         return {"kind": "numbers", "labels": self.targets()} | scale
 
