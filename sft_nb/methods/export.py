@@ -23,9 +23,12 @@ from torch import nn
 
 from ..data.columns import records
 from .serving import SERVE, about_serving
-from ..mistakes import DataError, SFTError, TrainingError, checked, needed, reason, shown
-from ..models.served import Served
+from sft_nb.mistakes import (
+    CheckpointError, DataError, SFTError, TrainingError, checked, needed, reason, shown,
+)
+from ..models.served import ONNX, Served
 from ..task import Batch, Task
+from ..training.saving import may_replace
 from ..training.tuner import FineTuner
 
 # %% ../../nbs/methods/21_export.ipynb #bda6109e
@@ -36,6 +39,7 @@ def _items(several):
     for two in (words, (grey, grey)):
         yield [(item,) * several if several > 1 else item for item in two]
 
+@checked
 def example_batch(
     task: Task,  # that has learned
     processor: Any,  # of its model
@@ -184,6 +188,7 @@ def _written(model, inputs, first):
     raise why
 
 # %% ../../nbs/methods/21_export.ipynb #dda14ad8
+@checked
 def graph_of(
     tuner: FineTuner,  # with a model
 ) -> bytes:  # an ONNX file
@@ -215,6 +220,7 @@ def graph_of(
 # %% ../../nbs/methods/21_export.ipynb #81a3d9dd
 _SMALLER = ["MatMul", "Gemm", "Gather"]  # matrices, and tables that are looked up
 
+@checked
 def in_int8(
     graph: bytes,  # an ONNX file
 ) -> bytes:  # another
@@ -241,6 +247,7 @@ def in_int8(
             return small.read_bytes()
 
 # %% ../../nbs/methods/21_export.ipynb #17ed2016
+@checked
 def exported_run(
     tuner: FineTuner,  # with a model
     form: str = "onnx",  # one of FORMS
@@ -268,6 +275,17 @@ def exported_run(
     run.seen, run.notes = dict(tuner.seen), replace(tuner.notes)
     run.model, run.processor = Served(graph, deepcopy(tuner.model.config)), tuner.processor
     return run
+
+# %% ../../nbs/methods/21_export.ipynb #f8c43d60
+_WRITTEN = ONNX, "serving.json", "serve.py", "config.json", "README.md"
+
+def _check_place(tuner, folder, overwrite):
+    "Raise CheckpointError where something would be lost."
+    homes = [tuner.folder, tuner.home and Path(tuner.home[0])]
+    if any(home and home.resolve() == folder.resolve() for home in homes):
+        raise CheckpointError(f"{folder} is the folder of the run itself, whose weights would be "
+                              "lost. Give another one.")
+    may_replace(folder, _WRITTEN, overwrite)
 
 # %% ../../nbs/methods/21_export.ipynb #f81a6149
 _READING = {
@@ -302,6 +320,7 @@ def export_run(
     FineTuner
         the exported run, as it was read back
     """
+    _check_place(tuner, folder, overwrite)
     run = exported_run(tuner, "onnx-int8" if int8 and form == "onnx" else form)
     told = about_serving(run.task, run.processor, run.model.names)
     def beside(place):

@@ -35,7 +35,7 @@ def is_exported(
     return (folder / ONNX).is_file() and not any(folder.glob("*.safetensors"))
 
 # %% ../../nbs/models/00_served.ipynb #f7d0f787
-_SLOWER = ["SkipLayerNormFusion"]  # on processors: measured in tests/bench/export.py
+_SLOWER = ["SkipLayerNormFusion"]
 
 def _session(data):
     "What runs the graph, on as many threads as torch would use."
