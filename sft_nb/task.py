@@ -731,6 +731,16 @@ class Task:
         """
         yield ""
 
+    def serving(self) -> dict | None:  # JSON-ready, with "kind"; None: it cannot be exported
+        """How others read an answer off the logits of one pass: see `methods.export`.
+
+        Returns
+        -------
+        dict | None
+            JSON-ready, with "kind"; None: it cannot be exported
+        """
+        return None
+
 # %% ../nbs/02_task.ipynb #51e94fca
 def must_work(
     wrong: Iterable[str],  # a few words for every setting that cannot be meant

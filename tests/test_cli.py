@@ -112,6 +112,7 @@ def test_help_shows_the_columns_of_the_task(sft, monkeypatch):
         ["certify", "--help"], ["verify", "--help"], ["monitor", "--help"],
         ["assets", "--help"], ["demo", "--help"],
         ["promise", "--help"], ["export-certificate", "--help"], ["sign", "--help"],
+        ["export", "--help"],
     ],
 )
 def test_help(sft, argv):

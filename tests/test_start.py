@@ -44,7 +44,7 @@ def loaded(*argv, **environment):
     ["--version"], ["--help"], ["fine-tune", "--help"], ["evaluate", "--help"],
     ["predict", "--help"], ["certify", "--help"], ["verify", "--help"], ["chat", "--help"],
     ["promise", "--help"], ["promise", "--task", "text-classification", "--help"],
-    ["export-certificate", "--help"], ["sign", "--help"],
+    ["export", "--help"], ["export-certificate", "--help"], ["sign", "--help"],
     ["demo", "--help"], ["assets", "--help"], ["assets", "get", "--help"], ["recipe", "--help"],
     ["recipe", "show", "--help"],
     *(["fine-tune", "--task", point.name, "--help"] for point in own_points(TASKS)),

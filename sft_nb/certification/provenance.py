@@ -49,7 +49,7 @@ def data_hash(
 
 # %% ../../nbs/certification/05_provenance.ipynb #6ad18415
 _DECIDE = (
-    "*.safetensors", "*.safetensors.index.json", "*config.json", "*tokenizer*", "vocab*",
+    "*.safetensors", "*.safetensors.index.json", "*.onnx", "*config.json", "*tokenizer*", "vocab*",
     "merges.txt", "*_map.json", "added_tokens.json", "*.spm", "*.model", "*.jinja",
     "chat_template*", "*.py", "*.bin",
 )

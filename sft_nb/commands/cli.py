@@ -1,5 +1,5 @@
 """Here is everything that a script or a teacher's makefile needs, in words that you can type:
-fine-tune, evaluate, predict, chat, promise, certify, verify, revoke, monitor,
+fine-tune, evaluate, predict, chat, promise, certify, verify, revoke, monitor, export,
 export-certificate, sign, recipe, assets, demo.
 """
 
@@ -34,6 +34,7 @@ COMMANDS = {
     "promise": "publishing:promise",
     "certify": "certifying:certify",
     "verify": "certifying:verify",
+    "export": "exporting:export",
     "export-certificate": "publishing:export_certificate",
     "sign": "publishing:sign",
     "revoke": "certifying:revoke",

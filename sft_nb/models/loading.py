@@ -33,6 +33,7 @@ from huggingface_hub.utils import logging as hub_logging
 
 from .. import assets, register
 from ..mistakes import MissingError, checked, needed, reason, shown
+from .served import Served, is_exported, served
 from .static import offer_static
 from .strangers import check_tokenizer, described
 from .tokenizers import match_tokenizer
@@ -328,8 +329,8 @@ def load(
         if origin != "hub": check_tokenizer(path)
         with quiet(), torch_seed("weights", seed):
             processor = processor(path)
-            model = _fresh(cls, cfg) if fresh else _pretrained(cls, path, cfg, config)
-        match_tokenizer(model, processor, path)
+            model = _network(cls, path, cfg, config, fresh)
+        if not isinstance(model, Served): match_tokenizer(model, processor, path)
     padding = getattr(processor, "pad_token_id", None)
     if padding is not None and model.config.pad_token_id is None:
         model.config.pad_token_id = padding
@@ -373,6 +374,10 @@ def _memory():
         return float("inf")  # Windows does not say
 
 # %% ../../nbs/models/01_loading.ipynb #43a55d0a
+def _network(cls, path, cfg, changed, fresh):
+    if fresh: return _fresh(cls, cfg)
+    return served(path, cfg) if is_exported(path) else _pretrained(cls, path, cfg, changed)
+
 def _fresh(cls, cfg):
     if not hasattr(cls, "from_config"): return cls(cfg)
     return cls.from_config(cfg, trust_remote_code=False)
@@ -449,7 +454,7 @@ def save_weights(
         an existing folder
     """
     with quiet():
-        if isinstance(model, PreTrainedModel): model.save_pretrained(folder)
+        if isinstance(model, (PreTrainedModel, Served)): model.save_pretrained(folder)
         else: save_model(model, str(Path(folder) / "model.safetensors"))
         _forget_last_call(processor)
         if processor is not None: processor.save_pretrained(folder)
@@ -469,7 +474,7 @@ def load_weights(
     folder
         what `save_weights` wrote
     """
-    if isinstance(model, PreTrainedModel): return
+    if isinstance(model, (PreTrainedModel, Served)): return
     try:
         load_model(model, str(Path(folder) / "model.safetensors"))
     except Exception as e:

@@ -28,9 +28,9 @@ from ..batches.frozen import still_parts
 from sft_nb.training.gradient import (
     clip_gradient, effective_gradient, make_optimizer, mean_loss, pick_precision, task_objective,
     train_mode)
-from sft_nb.training.guards import (
-    must_be_the_same, snapshot, stop_between_updates, surroundings, unsound, weights_of,
-    what_is_left)
+from .guards import (
+    must_be_the_same, must_learn, snapshot, stop_between_updates, surroundings, unsound,
+    weights_of, what_is_left)
 from ..mistakes import reason
 from ..models.layers import freeze, set_dropout
 from ..models.tokenizers import check_unknown
@@ -186,6 +186,7 @@ class Run:
         asked = self.recipe
         self.model, self.processor = self.task.build(
             self.checkpoint, fresh=asked.fresh, seed=asked.seed)
+        must_learn(self.model, self.checkpoint)
         self.plan = asked.sized(len(self.train), **asked.paced(self.task.pace(self.model)))
 
     def prepare(self) -> None:

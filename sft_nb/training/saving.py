@@ -24,6 +24,7 @@ from sft_nb.training.checkpoints import (
 )
 from ..files import flush, sha256, write_file
 from ..mistakes import reason
+from ..models.served import ONNX, is_exported
 from ..models.loading import load_weights, not_finite, save_weights
 from ..finding import task_from_dict
 from ..task import CheckpointError, TrainingError
@@ -302,7 +303,7 @@ def write_json(
     write_file(path, json.dumps(content, indent=1, ensure_ascii=False))
 
 def _weights(files):
-    return {name: h for name, h in files.items() if name.endswith(".safetensors")}
+    return {name: h for name, h in files.items() if name.endswith((".safetensors", ".onnx"))}
 
 def _nothing_lost(tuner, folder, files):
     "Is the finished run there the one that this tuner saved, or the same to the bit?"
@@ -379,7 +380,7 @@ def read_run(
     finish_save(folder)
     _finished_run(folder)
     task, told, seen = _told(folder)
-    if not any(folder.glob("*.safetensors")):
+    if not any(folder.glob("*.safetensors")) and not _whole_graph(folder, told):
         raise CheckpointError(
             f"{folder} holds no weights: model.safetensors is missing, and no other kind of file "
             "is opened. Copy the folder again, or save the run again.")
@@ -390,6 +391,13 @@ def read_run(
             f"{new[0]!r}. Copy the folder again, or save the run again.")
     load_weights(model, folder)
     return task, model, processor, told, seen
+
+def _whole_graph(folder, told):
+    "Is it an exported run? Raises CheckpointError if its file is not the one that was written."
+    if not is_exported(folder): return False
+    if told["files"].get(ONNX) == sha256(folder / ONNX): return True
+    raise CheckpointError(f"{folder / ONNX} is not the file that was exported: it is damaged, or "
+                          "was changed since. Copy the folder again, or export the run again.")
 
 def _finished_run(folder):
     if (folder / "sft_nb.json").is_file(): return

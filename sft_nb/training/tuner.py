@@ -317,6 +317,37 @@ class FineTuner:
         self._ready()
         return save_run(self, Path(folder).expanduser(), overwrite, beside, forget)
 
+    @checked
+    def export(
+        self,
+        folder: str | Path,  # made if needed
+        form: str = "onnx",  # "onnx": as it is; "onnx-int8": its matrices and word table in 8 bits
+        int8: bool = False,  # another way to write "onnx-int8"
+        overwrite: bool = False,  # replace a finished run in the folder
+    ) -> "FineTuner":  # the exported run, read back: it answers, and cannot be trained
+        """Write a folder that answers without torch: see `methods.export`.
+        Raises TrainingError for a task that one pass of a network does not answer, CheckpointError.
+
+        Parameters
+        ----------
+        folder
+            made if needed
+        form
+            "onnx": as it is; "onnx-int8": its matrices and word table in 8 bits
+        int8
+            another way to write "onnx-int8"
+        overwrite
+            replace a finished run in the folder
+
+        Returns
+        -------
+        FineTuner
+            the exported run, read back: it answers, and cannot be trained
+        """
+        from sft_nb.methods.export import export_run
+        self._ready()
+        return export_run(self, Path(folder).expanduser(), form, int8, overwrite)
+
     @classmethod
     @checked
     def load(

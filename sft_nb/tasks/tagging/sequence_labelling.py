@@ -408,6 +408,11 @@ class SequenceLabelling(ByColumns):
             answers.append(self.answer(text, places, tags, probs))
         return answers
 
+    def serving(self) -> dict:
+        "The tags; a word's is read off its first piece. Raises DataError before `learn`."
+        if not self.labels: raise not_learned("labels")
+        return {"kind": "tags", "labels": list(self.labels), "unread": UNSEEN}
+
     def metrics(
         self,
         predictions: list[Prediction],  # n answers

@@ -248,6 +248,12 @@ class Labels(Task):
         logits = outputs.logits
         return torch.stack([logits, torch.zeros_like(logits)], -1) if self.multi_label else logits
 
+    def serving(self) -> dict:
+        "The labels, and whether several may be the answer. Raises DataError before `learn`."
+        if not self.labels: raise not_learned("labels")
+        kind = "several labels" if self.multi_label else "one label"
+        return {"kind": kind, "labels": list(self.labels)}
+
     def from_probs(
         self,
         probs: np.ndarray,  # n c

@@ -266,6 +266,12 @@ class TextRegression(Texts):
         """
         return [Prediction(self.named(row)) for row in y]
 
+    def serving(self) -> dict:
+        "Scale and mean of the numbers, and what they are called. Raises DataError before `learn`."
+        if self.means is None: raise not_learned("unit")
+        scale = {"multiply": list(self.spreads), "add": list(self.means)}
+        return {"kind": "numbers", "labels": self.targets()} | scale
+
     def _pairs(self, predictions, targets):
         "Target column -> (numbers that were said, right numbers), NaN where one is missing."
         values = [p.value if isinstance(p, Prediction) else p for p in predictions]
@@ -443,8 +449,9 @@ REACH = 2.0  # training spreads: an error this large scores 0
 # %% ../../../nbs/tasks/text/03_regression.ipynb #07f655e2
 def _last_layer(model, k):
     "The linear layer of the head that makes the k outputs, and its name; (None, None) if none."
-    body = {id(m) for m in model.base_model.modules()} if model.base_model is not model else set()
     linear = [(n, m) for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)]
+    if not linear: return None, None
+    body = {id(m) for m in model.base_model.modules()} if model.base_model is not model else set()
     found = [(n, m) for n, m in linear if m.out_features == k and id(m) not in body]
     return found[-1] if found else (None, None)
 
