@@ -7,7 +7,7 @@ from lost knowledge, and to try four ways to lose less.
 # %% auto #0
 __all__ = ['cka', 'Forgetting', 'forgetting', 'text_losses', 'text_forgetting', 'rehearsed']
 
-# %% ../../nbs/methods/16_forgetting.ipynb #8149657e
+# %% ../../nbs/methods/16_forgetting.ipynb #ff79fa61
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from ..training.seen import seen_rows
 from ..training.tuner import FineTuner
 from ..words import how_many
 
-# %% ../../nbs/methods/16_forgetting.ipynb #c042dada
+# %% ../../nbs/methods/16_forgetting.ipynb #0652dd9b
 def _only_among(answers, names):
     "The likeliest of some labels."
     if names is None: return None
@@ -43,7 +43,7 @@ def _scores_of(task, rows, answers):
     pairs = zip(answers, records(rows), strict=True)
     return np.array([task.score(answer, task.target(row)) for answer, row in pairs], float)
 
-# %% ../../nbs/methods/16_forgetting.ipynb #94ab357a
+# %% ../../nbs/methods/16_forgetting.ipynb #974b8954
 def _centred_product(k, m):
     "Unbiased HSIC of two Gram matrices with zeros on their diagonals (Song et al. 2012)."
     n = len(k)
@@ -86,7 +86,7 @@ def cka(
     sizes = _centred_product(k, k) * _centred_product(m, m)
     return float(_centred_product(k, m) / np.sqrt(sizes)) if sizes > 0 else 0.
 
-# %% ../../nbs/methods/16_forgetting.ipynb #71210a45
+# %% ../../nbs/methods/16_forgetting.ipynb #bd429f69
 @dataclass(frozen=True)
 class Forgetting:
     """What a later run has kept of an earlier one, on rows of the earlier task; below 0 is lost.
@@ -117,7 +117,7 @@ class Forgetting:
         if self.probe: lines.append(f"a new head: {self.probe}")
         return "\n".join(lines)
 
-# %% ../../nbs/methods/16_forgetting.ipynb #dd38aa31
+# %% ../../nbs/methods/16_forgetting.ipynb #9ec48a75
 def _must_be_new(runs, rows, group):
     "Rows that one of the runs has learned cannot tell what it has forgotten."
     first = runs["earlier"]
@@ -142,7 +142,7 @@ def _later_model(before, after):
     body_within(model, like).load_state_dict(later.state_dict(), strict=False)
     return model, "the earlier run's"
 
-# %% ../../nbs/methods/16_forgetting.ipynb #8d2a9aae
+# %% ../../nbs/methods/16_forgetting.ipynb #8d3ec9b5
 class _Look:
     "One model, looked at with the rows of the earlier task."
     def __init__(self, before, model, rows):
@@ -160,7 +160,7 @@ class _Look:
         pairs = [(self.features(part), part) for part in (train, valid)]
         return self.task.probe(*pairs, self.features())
 
-# %% ../../nbs/methods/16_forgetting.ipynb #fb4b4989
+# %% ../../nbs/methods/16_forgetting.ipynb #6ccf80ef
 @checked
 def forgetting(
     before: FineTuner | str | Path,  # the earlier run, or its folder
@@ -231,7 +231,7 @@ def _alike(task, looks):
     x, y = (f if isinstance(f, np.ndarray) else np.concatenate(f) for f in found)
     return cka(x, y)
 
-# %% ../../nbs/methods/16_forgetting.ipynb #f8c0fde9
+# %% ../../nbs/methods/16_forgetting.ipynb #92c4a872
 @checked
 def text_losses(
     tuner: FineTuner,  # of a language model
@@ -299,7 +299,7 @@ def text_forgetting(
     losses = [text_losses(tuner, texts) for tuner in (after, before)]
     return compare(*losses, delta=delta)
 
-# %% ../../nbs/methods/16_forgetting.ipynb #b0db74a9
+# %% ../../nbs/methods/16_forgetting.ipynb #41759be2
 @checked
 def rehearsed(
     new: pd.DataFrame,  # rows to learn now

@@ -7,7 +7,7 @@ the three scores that do it, and to say how far such a ranking can be trusted.
 # %% auto #0
 __all__ = ['logme', 'h_score', 'leep', 'layer_features', 'rank_layers', 'rank_checkpoints']
 
-# %% ../../nbs/methods/15_transfer_scores.ipynb #915ef338
+# %% ../../nbs/methods/15_transfer_scores.ipynb #09795441
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ from ..task import Task, TrainingError
 from ..training.baselines import frozen_features
 from ..training.gradient import pick_device
 
-# %% ../../nbs/methods/15_transfer_scores.ipynb #a1da7104
+# %% ../../nbs/methods/15_transfer_scores.ipynb #d442f16c
 class _Evidence:
     "What n targets say for features, as a function of the one number t = alpha / beta."
     def __init__(self, x):
@@ -56,7 +56,7 @@ class _Evidence:
                                options={"xatol": 1e-9})
         return max(found[k], -float(fine.fun))
 
-# %% ../../nbs/methods/15_transfer_scores.ipynb #5e440063
+# %% ../../nbs/methods/15_transfer_scores.ipynb #39d6033e
 def _vectors(features, n):
     "Features as they must be: n d, finite."
     x = np.asarray(features, float)
@@ -75,7 +75,7 @@ def _classes(labels):
         raise DataError(f"All labels are {shown(names[0])}: a score needs at least two classes.")
     return codes, len(names)
 
-# %% ../../nbs/methods/15_transfer_scores.ipynb #babcb3c6
+# %% ../../nbs/methods/15_transfer_scores.ipynb #d003144c
 def _numbers(labels):
     "n k, finite."
     try:
@@ -123,7 +123,7 @@ def logme(
     evidence = _Evidence(x)
     return float(np.mean([evidence.best(column) for column in y.T]) / len(x))
 
-# %% ../../nbs/methods/15_transfer_scores.ipynb #761c68bb
+# %% ../../nbs/methods/15_transfer_scores.ipynb #fb165f81
 @checked
 def h_score(
     features: np.ndarray,  # n d
@@ -161,7 +161,7 @@ def h_score(
         around = np.cov(x.T, bias=True).reshape(x.shape[1], -1)
     return float((1 - share) * np.trace(np.linalg.pinv(around, hermitian=True) @ between))
 
-# %% ../../nbs/methods/15_transfer_scores.ipynb #5200f5f6
+# %% ../../nbs/methods/15_transfer_scores.ipynb #43813749
 @checked
 def leep(
     source_probabilities: np.ndarray,  # n z: what a trained head says to the rows, over its classes
@@ -193,7 +193,7 @@ def leep(
     dictionary = together / np.maximum(together.sum(0), 1e-300)  # of y, given z
     return float(np.log((theta @ dictionary.T)[np.arange(len(theta)), codes]).mean())
 
-# %% ../../nbs/methods/15_transfer_scores.ipynb #2ad2da9b
+# %% ../../nbs/methods/15_transfer_scores.ipynb #7a4f6434
 _NO_LAYERS = ("{} does not hand out the states of its layers: rank checkpoints instead, with "
               "rank_checkpoints.")
 
@@ -233,7 +233,7 @@ def _layers_of(model) -> Iterator[_Layers]:
     finally:
         del body.forward  # the class's own comes back
 
-# %% ../../nbs/methods/15_transfer_scores.ipynb #03b830fa
+# %% ../../nbs/methods/15_transfer_scores.ipynb #65ee6908
 @checked
 def layer_features(
     task: Task,  # that has learned
@@ -279,7 +279,7 @@ def _must_be_the_last(ours, true, model):
     if np.allclose(ours[0], true[0], atol=1e-3): return
     raise TrainingError(_NO_LAYERS.format(type(model).__name__))
 
-# %% ../../nbs/methods/15_transfer_scores.ipynb #c458037c
+# %% ../../nbs/methods/15_transfer_scores.ipynb #2168ea2b
 def _question(task, rows, features):
     "Vectors (n d), their labels, and whether these are numbers."
     if task.per_token:
@@ -306,7 +306,7 @@ def _scores(x, labels, numbers):
     found = {"logme": logme(x, labels, numbers)}
     return found if numbers else found | {"h_score": h_score(x, labels)}
 
-# %% ../../nbs/methods/15_transfer_scores.ipynb #dab42bfb
+# %% ../../nbs/methods/15_transfer_scores.ipynb #3ff2aaa5
 def _table(found, name):
     table = pd.DataFrame(found).set_index(name)
     return table.sort_values("logme", ascending=False, kind="stable")
