@@ -8,9 +8,10 @@ __all__ = ['load_data', 'Ladder', 'ladder', 'suggest_checkpoint', 'suggest_loss'
            'Batch', 'CheckpointError', 'DataError', 'Finding', 'Prediction', 'SFTError', 'Task',
            'TrainingError', 'learned', 'ImageClassification', 'InstructionTuning',
            'ObjectDetection', 'SequenceLabelling', 'TextClassification', 'TextRegression',
-           'Translation', 'RECIPES', 'FineTuner', 'History', 'Listener', 'Lora', 'Method', 'RDrop',
-           'Recipe', 'SlowBody', 'Talk', 'Calibrate', 'Certificate', 'Certify', 'judge',
-           'over_seeds', 'rows_needed', 'verify']
+           'Translation', 'RECIPES', 'FineTuner', 'History', 'Listener', 'Method', 'Recipe',
+           'BiasOnly', 'Contrastive', 'Distil', 'Ema', 'FewerLayers', 'FitHead', 'FreshTop', 'Ia3',
+           'LabelSmoothing', 'Lora', 'RDrop', 'Sam', 'SlowBody', 'Swa', 'Talk', 'Calibrate',
+           'Certificate', 'Certify', 'judge', 'over_seeds', 'rows_needed', 'verify']
 
 # %% ../nbs/package/01_all.ipynb #b6de9e1e
 from typing import TYPE_CHECKING, Any
@@ -29,8 +30,16 @@ if TYPE_CHECKING:
     from sft_nb.evaluation.difference import Difference, paired_bootstrap
     from sft_nb.evaluation.judging import Evaluation
     from sft_nb.methods.agreement import RDrop
+    from sft_nb.methods.averaging import Ema, Swa
+    from sft_nb.methods.contrastive import Contrastive
+    from sft_nb.methods.distillation import Distil, FewerLayers
+    from sft_nb.methods.fresh_top import FreshTop
+    from sft_nb.methods.heads import FitHead
     from sft_nb.methods.lora import Lora
     from sft_nb.methods.rates import SlowBody
+    from sft_nb.methods.sharpness import Sam
+    from sft_nb.methods.small_parts import BiasOnly, Ia3
+    from sft_nb.methods.smoothing import LabelSmoothing
     from sft_nb.mistakes import AssetError, CheckpointError, DataError, SFTError, TrainingError
     from sft_nb.models.choosing import suggest_checkpoint, suggest_loss
     from sft_nb.task import Batch, Finding, Prediction, Task, learned
@@ -56,7 +65,9 @@ _all_ = [
     "Batch", "CheckpointError", "DataError", "Finding", "Prediction", "SFTError", "Task",
     "TrainingError", "learned", "ImageClassification", "InstructionTuning", "ObjectDetection",
     "SequenceLabelling", "TextClassification", "TextRegression", "Translation", "RECIPES",
-    "FineTuner", "History", "Listener", "Lora", "Method", "RDrop", "Recipe", "SlowBody",
+    "FineTuner", "History", "Listener", "Method", "Recipe",
+    "BiasOnly", "Contrastive", "Distil", "Ema", "FewerLayers", "FitHead", "FreshTop", "Ia3",
+    "LabelSmoothing", "Lora", "RDrop", "Sam", "SlowBody", "Swa",
     "Talk", "Calibrate", "Certificate", "Certify", "judge", "over_seeds", "rows_needed",
     "verify",
 ]

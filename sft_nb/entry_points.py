@@ -28,6 +28,16 @@ OWN = {
         "lora": "lora:Lora",
         "slow-body": "rates:SlowBody",
         "r-drop": "agreement:RDrop",
+        "ema": "averaging:Ema",
+        "swa": "averaging:Swa",
+        "label-smoothing": "smoothing:LabelSmoothing",
+        "sam": "sharpness:Sam",
+        "fresh-top": "fresh_top:FreshTop",
+        "fit-head": "heads:FitHead",
+        "contrastive": "contrastive:Contrastive",
+        "bias-only": "small_parts:BiasOnly",
+        "ia3": "small_parts:Ia3",
+        "fewer-layers": "distillation:FewerLayers",
     },
 }  # group -> name -> module:Class, below the group's folder
 

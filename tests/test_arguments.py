@@ -16,8 +16,9 @@ from tiny_models import SENTENCES
 
 from sft_nb import all as public
 from sft_nb.all import (
-    Batch, Calibrate, Certificate, Certify, FineTuner, Finding, Lora, Prediction, RDrop,
-    Recipe, SFTError, SlowBody, TextClassification, folds, judge, ladder, load_data,
+    Batch, BiasOnly, Calibrate, Certificate, Certify, Contrastive, Distil, Ema, FewerLayers,
+    FineTuner, Finding, FitHead, FreshTop, Ia3, LabelSmoothing, Lora, Prediction, RDrop,
+    Recipe, SFTError, Sam, SlowBody, Swa, TextClassification, folds, judge, ladder, load_data,
     over_seeds, paired_bootstrap, read_table, rows_needed, split, suggest_checkpoint,
     suggest_loss, verify,
 )
@@ -86,8 +87,13 @@ def fields_of(cls):
     }
 
 
-MADE = {c.__name__: (c, fields_of(c)) for c in (*ALL, Recipe, Lora, RDrop, SlowBody)}
+METHODS = (
+    BiasOnly, Contrastive, Ema, FewerLayers, FitHead, FreshTop, Ia3, LabelSmoothing, Lora, RDrop,
+    Sam, SlowBody, Swa,
+)
+MADE = {c.__name__: (c, fields_of(c)) for c in (*ALL, Recipe, *METHODS)}
 MADE |= {
+    "Distil": (Distil, dict(teacher="run", temperature=2.0, share=0.5)),
     "Prediction": (Prediction, dict(value="a", score=0.5, probs={"a": 0.5})),
     "Finding": (Finding, dict(level="warning", message="a", rows=(1,))),
     "Certificate": (Certificate, dict(body={}, tuner=None)),

@@ -137,7 +137,9 @@ FOLDED = re.compile(r"<details>\s*<summary>(?!Hint|Answers<)")
 
 
 def answers_of(path):
-    "The notebook with a lesson's worked answers."
+    "The notebook with a lesson's worked answers: the one that it links, or its folder's."
+    link = re.search(r"\(\S*\banswers/(\w+)\.ipynb", "\n".join(sources(path, "markdown")))
+    if link: return f"answers/{link[1]}"
     folder = Path(path).parent.as_posix().removeprefix("tasks/").removeprefix(".")
     return f"answers/{STATIONS.get(folder, folder)}"
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LABS', 'lab_of', 'parser', 'main']
 
-# %% ../../nbs/labs/99___main__.ipynb #adc79ef2
+# %% ../../nbs/labs/99___main__.ipynb #2868a028
 import argparse
 from importlib import import_module
 from pathlib import Path
@@ -13,9 +13,10 @@ from pathlib import Path
 from .running import Lab, finished, missing, repeat
 from ..mistakes import SFTError
 
-# %% ../../nbs/labs/99___main__.ipynb #3b75fe8f
+# %% ../../nbs/labs/99___main__.ipynb #5d09fba5
 LABS = (
-    "stability", "pretraining", "lora_rate",
+    "stability", "few_labels", "transfer", "cost", "probe_first", "pretraining", "lora_rate",
+    "ledger",
 )  # in their order; each has a module of its own with a LAB
 
 def lab_of(
@@ -48,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--say", action="store_true", help="no run: only what the stored runs say")
     return made
 
-# %% ../../nbs/labs/99___main__.ipynb #ea013042
+# %% ../../nbs/labs/99___main__.ipynb #2512bbe5
 def _say(lab, runs):
     "The plan, and what came of it so far."
     print(lab)
@@ -81,5 +82,5 @@ def main(
         return 2
     return 0
 
-# %% ../../nbs/labs/99___main__.ipynb #31740850
+# %% ../../nbs/labs/99___main__.ipynb #48b59b34
 if __name__ == "__main__": raise SystemExit(main())

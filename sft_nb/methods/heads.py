@@ -402,7 +402,8 @@ class FitHead(Method):
 
     def __post_init__(self):
         wrong = [f"kind={shown(self.kind)}: one of {', '.join(KINDS)}, or None"]
-        wrong = [] if self.kind in (None, *KINDS) else wrong
+        known = self.kind is None or isinstance(self.kind, str) and self.kind in KINDS
+        wrong = [] if known else wrong
         for name in ("strength", "temperature"):
             value = getattr(self, name)
             fits = value is None or (not unfit(value, float) and value > 0)

@@ -53,14 +53,16 @@ class Ia3(Method):
     Parameters
     ----------
     keys_values
-        layers whose outputs are stretched: names with commas between
+        layers whose outputs are stretched: names with commas between; None: those of KEYS_VALUES
     inner
-        layers whose inputs are stretched; those inside attention are left out
+        layers whose inputs are stretched, but those inside attention; None: those of INNER
     """
-    keys_values: str = KEYS_VALUES  # layers whose outputs are stretched: names with commas between
-    inner: str = INNER  # layers whose inputs are stretched; those inside attention are left out
+    # layers whose outputs are stretched: names with commas between; None: those of KEYS_VALUES
+    keys_values: str | None = None
+    # layers whose inputs are stretched, but those inside attention; None: those of INNER
+    inner: str | None = None
 
-    def __post_init__(self): must_be(self, keys_values=str.strip, inner=str.strip)
+    def __post_init__(self): must_be(self, keys_values=_some, inner=_some)
 
     def prepare(self, model: nn.Module) -> nn.Module:
         "Put the factors in. Raises TrainingError where there is no such layer."
@@ -97,18 +99,20 @@ class Ia3(Method):
         """
         new = set(new_layers(model))
         linear = [n for n, m in model.named_modules() if isinstance(m, nn.Linear) and n not in new]
-        outer = [n for n in linear if _called(n, self.keys_values)]
-        inner = [n for n in linear if _called(n, self.inner) and not _ATTENTION.search(n)]
+        names = {"keys_values": self.keys_values or KEYS_VALUES, "inner": self.inner or INNER}
+        outer = [n for n in linear if _called(n, names["keys_values"])]
+        inner = [n for n in linear if _called(n, names["inner"]) and not _ATTENTION.search(n)]
         if outer and inner: return outer, inner
         missing = "keys_values" if not outer else "inner"
-        names = getattr(self, missing)[:80]
         raise TrainingError(
-            f"{type(model).__name__} has no layers called {names}: name its own, "
+            f"{type(model).__name__} has no layers called {names[missing][:80]}: name its own, "
             f"Ia3({missing}=…), with commas between. print(model) shows the names.")
 
     def finish(self, model: nn.Module) -> nn.Module:
         "Multiply the factors into the weights: a model like any other."
         return take_out(model, "ia3_l")
+
+def _some(names): return names is None or names.strip()
 
 FACTORS_TIMES_FULL = 30  # the best learning rate, beside that of full fine-tuning
 
