@@ -9,7 +9,7 @@ config = ConfigParser(delimiters=["="])
 config.read(here / "settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 
-PORTIONS = ("tagging", "detection", "writing", "lora", "certify")  # of the package itself
+PORTIONS = ("tagging", "detection", "writing", "lora", "certify", "export")  # of the package itself
 OTHERS = ("dev", "docs", "course")
 
 

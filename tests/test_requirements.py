@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 SETTINGS = ConfigParser(delimiters=["="])
 SETTINGS.read(ROOT / "settings.ini", encoding="utf-8")
-PORTIONS = ("tagging", "detection", "writing", "lora", "certify")
+PORTIONS = ("tagging", "detection", "writing", "lora", "certify", "export")
 
 
 def wanted(name):  # distribution -> requirement
