@@ -32,7 +32,7 @@ from .guards import (
     must_be_the_same, snapshot, stop_between_updates, surroundings, unsound, weights_of)
 from ..mistakes import reason
 from ..models.layers import freeze, set_dropout
-from ..models.served import Served
+from ..models.served import must_learn
 from ..models.tokenizers import check_unknown
 from ..batches.packing import packer
 from ..batches.ranks import add_up, on_any_rank, share
@@ -184,10 +184,7 @@ class Run:
         asked = self.recipe
         self.model, self.processor = self.task.build(
             self.checkpoint, fresh=asked.fresh, seed=asked.seed)
-        if isinstance(self.model, Served):
-            raise TrainingError(
-                f"{self.checkpoint} holds an exported model, which answers and cannot learn. Train "
-                "the run that it was made from, and export it again.")
+        must_learn(self.model, self.checkpoint)
         self.plan = asked.sized(len(self.train), **self.task.pace(self.model))
 
     def prepare(self) -> None:
