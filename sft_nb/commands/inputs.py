@@ -21,7 +21,19 @@ def reader(
     delimiter: str | None = None,  # between cells; "tab" is one
     **more: Any,  # for `task.read`
 ) -> Callable:
-    "`task.read` with what was given, and nothing else."
+    """`task.read` with what was given, and nothing else.
+
+    Parameters
+    ----------
+    task
+        that reads the table
+    encoding
+        of a text file
+    delimiter
+        between cells; "tab" is one
+    **more
+        for `task.read`
+    """
     cells = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
     how = {"encoding": encoding, "delimiter": cells}
     return functools.partial(task.read, **{k: v for k, v in how.items() if v is not None}, **more)
@@ -30,7 +42,15 @@ def say_json(
     on: bool,  # was --json given?
     what: dict,  # plain data
 ) -> None:
-    "The last line of a command's output, for a script."
+    """The last line of a command's output, for a script.
+
+    Parameters
+    ----------
+    on
+        was --json given?
+    what
+        plain data
+    """
     if on: print(json.dumps(what, ensure_ascii=False))
 
 # %% ../../nbs/commands/02_inputs.ipynb #08176214
@@ -38,7 +58,15 @@ def outside_run(
     out: Path,  # folder of a run, which is written
     **inputs: Any,  # option -> what is read, or None
 ) -> None:
-    "Raise DataError if something that is read lies in the folder that is written."
+    """Raise DataError if something that is read lies in the folder that is written.
+
+    Parameters
+    ----------
+    out
+        folder of a run, which is written
+    **inputs
+        option -> what is read, or None
+    """
     home = out.expanduser().resolve()
     if not home.is_dir(): return
     for option, path in inputs.items():
@@ -61,7 +89,21 @@ def may_write(
     what: str,  # what such a file is called
     **inputs: Any,  # option -> what is read, or None
 ) -> None:
-    "Raise DataError if `out` is something that is read, or a file that we did not write."
+    """Raise DataError if `out` is something that is read, or a file that we did not write.
+
+    Parameters
+    ----------
+    option
+        as it is called in the message
+    out
+        the file to write
+    ours
+        f(path): is this a file that the command itself wrote?
+    what
+        what such a file is called
+    **inputs
+        option -> what is read, or None
+    """
     for name, path in inputs.items():
         if path is not None and _same_file(out, path):
             raise DataError(f"{option} {out} is {name}, which is read. Give another name.")

@@ -31,7 +31,15 @@ def table_in_html(
     df: pd.DataFrame,  # may hold what a stranger wrote
     **how: Any,  # for `DataFrame.to_html`
 ) -> Markup:
-    "A table for a page; pandas escapes what is in it."
+    """A table for a page; pandas escapes what is in it.
+
+    Parameters
+    ----------
+    df
+        may hold what a stranger wrote
+    **how
+        for `DataFrame.to_html`
+    """
     return Markup(df.to_html(escape=True, float_format="{:.3f}".format, max_rows=30, **how))
 
 def _facts(tuner):
@@ -120,6 +128,22 @@ def report_page(
     result: Evaluation | None = None,  # on valid; with a ladder, on the ladder's rows
     climb: Ladder | None = None,  # the baselines on the same rows
 ) -> str:  # HTML that needs nothing else
-    "What was done, learning curve, figures, a picture and the most confident mistakes on one page."
+    """What was done, learning curve, figures, a picture and the most confident mistakes on one
+    page.
+
+    Parameters
+    ----------
+    tuner
+        after `fit`
+    result
+        on valid; with a ladder, on the ladder's rows
+    climb
+        the baselines on the same rows
+
+    Returns
+    -------
+    str
+        HTML that needs nothing else
+    """
     title = tuner.notes.title or f"A run of {tuner.task.name}"
     return str(in_html(_PAGE, title=title, sections=_report_sections(tuner, result, climb)))

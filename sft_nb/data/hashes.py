@@ -27,6 +27,18 @@ def row_hashes(
     """A fingerprint of each row's content.
 
     It is the same in every process, row order, index, file type and dtype.
+
+    Parameters
+    ----------
+    rows
+        the table
+    columns
+        those that count; their order matters, their names do not
+
+    Returns
+    -------
+    list[str]
+        per row 32 hexadecimal digits (16 bytes of SHA-256)
     """
     report(check_columns(rows, columns))
     return list(each_hash(rows, columns))
@@ -39,7 +51,15 @@ def each_hash(
     rows: pd.DataFrame,  # the table
     columns: list[str],  # columns that are there
 ) -> Iterator[str]:
-    "The same as `row_hashes`, one by one and without a look at the names."
+    """The same as `row_hashes`, one by one and without a look at the names.
+
+    Parameters
+    ----------
+    rows
+        the table
+    columns
+        columns that are there
+    """
     return _each_hash(rows, columns, plain_content)
 
 def _each_hash(rows, columns, content):
@@ -71,6 +91,11 @@ def plain_characters(
     """A text without capitals, accents, invisible signs, wide letters and doubled blanks.
 
     For comparing texts, not for reading them.
+
+    Parameters
+    ----------
+    text
+        as somebody typed it
     """
     folded = unicodedata.normalize("NFKD", text).casefold()
     return " ".join(unicodedata.normalize("NFKD", folded).translate(_BARE).split())
@@ -87,7 +112,20 @@ def question_hashes(
     rows: pd.DataFrame,  # the table
     columns: list[str],  # of the question
 ) -> list[str]:  # per row 32 hexadecimal digits
-    "As `row_hashes`, but texts that differ only in what is easily dressed up are the same."
+    """As `row_hashes`, but texts that differ only in what is easily dressed up are the same.
+
+    Parameters
+    ----------
+    rows
+        the table
+    columns
+        of the question
+
+    Returns
+    -------
+    list[str]
+        per row 32 hexadecimal digits
+    """
     report(check_columns(rows, columns))
     return list(_each_hash(rows, columns, lambda cell: _plain_inside(plain_content(cell))))
 
@@ -109,7 +147,22 @@ def check_duplicates(
     inputs: list[str],  # columns of the question; where one is not there, nothing is found
     outputs: list[str] = (),  # columns of the answer
 ) -> list[Finding]:  # warnings: a question is repeated, or has different answers
-    "Is a question there twice, and was it answered alike?"
+    """Is a question there twice, and was it answered alike?
+
+    Parameters
+    ----------
+    rows
+        the table
+    inputs
+        columns of the question; where one is not there, nothing is found
+    outputs
+        columns of the answer
+
+    Returns
+    -------
+    list[Finding]
+        warnings: a question is repeated, or has different answers
+    """
     if check_columns(rows, [*inputs, *outputs]): return []
     asked = pd.Series(row_hashes(rows, inputs))
     answers = pd.Series(row_hashes(rows, list(outputs))) if outputs else asked

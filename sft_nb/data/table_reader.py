@@ -331,6 +331,20 @@ def read_table(
 
     In CSV and TSV every cell is text, and an empty cell is missing. `about(rows)` of the table has
     `remarks` where something was noticed, and `twice` for names of several columns.
+
+    Parameters
+    ----------
+    source
+        a path (.csv, .tsv, .jsonl, .json, .parquet), a DataFrame or a list of dicts
+    encoding
+        of a text file; None: utf-8. A byte order mark is always allowed
+    delimiter
+        between cells of a .csv or .tsv file; None: "," or tab
+
+    Returns
+    -------
+    pd.DataFrame
+        a copy with index 0 … n-1
     """
     rows, where = _loaded(source, encoding, delimiter)
     facts = about(rows)

@@ -77,7 +77,17 @@ def way_out(
     said: str,  # its value as Python writes it
     typed: str,  # its value as it is typed on a command line
 ) -> str:
-    "How to give an option, in Python and on the command line."
+    """How to give an option, in Python and on the command line.
+
+    Parameters
+    ----------
+    option
+        its name, such as "encoding"
+    said
+        its value as Python writes it
+    typed
+        its value as it is typed on a command line
+    """
     return f"task.read(path, {option}={said}), or --{option} {typed} on the command line"
 
 def _undecoded(path, encoding, error, line):  # what to say of a piece that is not in this encoding
@@ -96,7 +106,22 @@ def open_text(
     encoding: str,  # such as "utf-8"
     newline: str | None,  # as `open` takes it
 ) -> Iterator[IO]:  # gives the open file
-    "A text file, looked through, without a byte order mark. Raises DataError if it is no text."
+    """A text file, looked through, without a byte order mark. Raises DataError if it is no text.
+
+    Parameters
+    ----------
+    path
+        of a file that is there
+    encoding
+        such as "utf-8"
+    newline
+        as `open` takes it
+
+    Returns
+    -------
+    Iterator[IO]
+        gives the open file
+    """
     _look_through(path, encoding)
     with path.open(encoding=encoding, newline=newline) as file:
         if file.read(1) != "\ufeff": file.seek(0)
@@ -106,7 +131,13 @@ def open_text(
 def expand_home(
     path: str | Path,  # as it was typed
 ) -> Path:
-    "A path with the home folder instead of `~`."
+    """A path with the home folder instead of `~`.
+
+    Parameters
+    ----------
+    path
+        as it was typed
+    """
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -115,7 +146,18 @@ def expand_home(
 def file_mode(
     path: Path,  # of anything
 ) -> int | None:  # as the module `stat` reads it; None if there is nothing
-    "What kind of file it is. Raises DataError if that cannot be seen."
+    """What kind of file it is. Raises DataError if that cannot be seen.
+
+    Parameters
+    ----------
+    path
+        of anything
+
+    Returns
+    -------
+    int | None
+        as the module `stat` reads it; None if there is nothing
+    """
     name = short(str(path))
     try:
         return path.stat().st_mode
@@ -174,7 +216,16 @@ def find_file(
     path: str | Path,  # as it was typed
     known: Iterable[str],  # endings of files that can be read
 ) -> Path:
-    "The path of a file that can be opened. Raises DataError, with what to do, if it leads to none."
+    """The path of a file that can be opened. Raises DataError, with what to do, if it leads to
+    none.
+
+    Parameters
+    ----------
+    path
+        as it was typed
+    known
+        endings of files that can be read
+    """
     path = expand_home(path)
     mode = file_mode(path)
     complaint = _not_there(path) if mode is None else _no_table(path, mode, known)

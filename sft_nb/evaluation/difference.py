@@ -19,7 +19,25 @@ from ..words import name_rows
 # %% ../../nbs/evaluation/02_difference.ipynb #3b847620
 @dataclass(frozen=True, repr=False, eq=False)
 class Difference:
-    "How much better one system is than another, and the limits within which we are sure of it."
+    """How much better one system is than another, and the limits within which we are sure of it.
+
+    Parameters
+    ----------
+    value
+        metric of ours minus metric of theirs, on all rows
+    low
+        lower end of the interval
+    high
+        upper end
+    confidence
+        share of such intervals that hold the true difference, in (0, 1)
+    draws
+        the difference on every draw
+    rows
+        how many rows were judged
+    units
+        how many things were drawn: groups, or rows where there are none
+    """
     value: float  # metric of ours minus metric of theirs, on all rows
     low: float  # lower end of the interval
     high: float  # upper end
@@ -40,7 +58,15 @@ def group_rows(
     n: int,  # rows
     groups: list | np.ndarray | None,  # n names; None: every row is a group of its own
 ) -> list[np.ndarray]:
-    "Row numbers (arrays) of every group, in the order in which the groups appear."
+    """Row numbers (arrays) of every group, in the order in which the groups appear.
+
+    Parameters
+    ----------
+    n
+        rows
+    groups
+        n names; None: every row is a group of its own
+    """
     if groups is None: return list(np.arange(n)[:, None])
     if len(groups) != n:
         raise DataError(f"{n} rows, but {len(groups)} groups: give one group per row.")
@@ -96,6 +122,30 @@ def paired_bootstrap(
     """How much two systems differ on the same rows (Efron, 1979; percentile interval).
 
     Raises DataError for lists that do not fit, or a metric that some draw leaves undefined.
+
+    Parameters
+    ----------
+    metric
+        (predictions, targets) -> float, for any choice of rows; larger need not be better
+    ours
+        n predictions of one system: a list, or an array n …
+    theirs
+        n predictions of the other system, for the same rows
+    targets
+        n right answers
+    groups
+        n names; whole groups are drawn. None: rows are drawn, as if they were independent
+    draws
+        how often to draw
+    seed
+        the same seed draws the same rows
+    confidence
+        of the interval, in (0, 1)
+
+    Returns
+    -------
+    Difference
+        metric(ours) minus metric(theirs), with a percentile interval
     """
     n, lengths = len(targets), {"ours": len(ours), "theirs": len(theirs)}
     _unless(set(lengths.values()) == {n}, "lengths", **lengths, n=n)

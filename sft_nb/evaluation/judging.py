@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np, pandas as pd, torch
-from fastcore.basics import patch
 
 from ..batches.batching import Examples
 from ..batches.ranks import gathered, over_ranks, share
@@ -34,7 +33,13 @@ from ..words import name_rows
 def tensors_in(
     x: Any,  # a tensor, or lists and dictionaries of them
 ) -> Iterator[torch.Tensor]:
-    "All tensors inside what a model returned."
+    """All tensors inside what a model returned.
+
+    Parameters
+    ----------
+    x
+        a tensor, or lists and dictionaries of them
+    """
     parts = x.values() if isinstance(x, dict) else x
     if torch.is_tensor(x): yield x
     elif isinstance(x, (dict, list, tuple)):
@@ -106,6 +111,30 @@ def predict(
     """An answer for every row.
 
     Raises DataError for an empty table, TrainingError if the model answers NaN.
+
+    Parameters
+    ----------
+    task
+        says how rows are encoded and answers read
+    model
+        on `device`; comes back in the mode it had
+    processor
+        the tokenizer or image processor that belongs to the model
+    rows
+        n rows with the task's input columns; target columns are ignored
+    batch_size
+        rows a batch; changes the speed and not the answers
+    device
+        where the model is
+    autocast
+        makes a context manager for every batch, e.g. lambda: torch.autocast("cpu", torch.bfloat16)
+    progress
+        called after every batch with (rows done, rows in all)
+
+    Returns
+    -------
+    list[Prediction]
+        n answers, in the order of `rows`
     """
     must_have_rows(rows, "the table")
     report(check_columns(rows, task.inputs()))
@@ -122,7 +151,25 @@ def _without_targets(task, rows):
 # %% ../../nbs/evaluation/01_judging.ipynb #0939a096
 @dataclass(repr=False, eq=False)
 class Evaluation:
-    "A model's answers to n rows beside the right ones, and what follows from the comparison."
+    """A model's answers to n rows beside the right ones, and what follows from the comparison.
+
+    Parameters
+    ----------
+    task
+        knows how to score an answer
+    rows
+        n rows
+    predictions
+        n answers, in the order of the rows
+    targets
+        n right answers, in the terms of `Prediction.value`
+    loss
+        the sum of `losses`
+    losses
+        every loss term, divided once over all rows
+    metrics
+        figures for the whole set, by name
+    """
     task: Task  # knows how to score an answer
     rows: pd.DataFrame  # n rows
     predictions: list[Prediction]  # n answers, in the order of the rows
@@ -135,6 +182,129 @@ class Evaluation:
     def n(self) -> int:
         "How many rows were judged."
         return len(self.rows)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The rows, with target, prediction, score (confidence) and right (`task.score`).
+
+        A data column with one of these names gets `_in_rows`.
+        """
+        index, score = self.rows.index, self.task.score
+        right = [score(p, t) for p, t in zip(self.predictions, self.targets, strict=True)]
+        answers = pd.DataFrame({
+            "target": pd.Series(self.targets, index),
+            "prediction": pd.Series([p.value for p in self.predictions], index),
+            "score": pd.Series([p.score for p in self.predictions], index, dtype=float),
+            "right": pd.Series(right, index, dtype=float),
+        })
+        known = _without_targets(self.task, self.rows)
+        return pd.concat([beside(known, answers), answers], axis=1)
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        "The tables that the task adds to a report, by name."
+        return self.task.report_tables(self.predictions, self.targets)
+
+    def plot(self) -> Any:  # a matplotlib Figure; None if the task has no picture
+        """The task's picture of the result.
+
+        Returns
+        -------
+        Any
+            a matplotlib Figure; None if the task has no picture
+        """
+        return self.task.plot(self.predictions, self.targets)
+
+    def __repr__(self):
+        figures = _figures(self)
+        width = max(map(len, figures))
+        lines = [f"  {k:<{width}}  {v:.4f}" for k, v in figures.items()]
+        return "\n".join([f"Evaluation of {self.n:,} rows", *lines])
+
+    def _repr_html_(self):
+        figures = pd.DataFrame([_figures(self)], index=[""])
+        parts = [f"<p><b>Evaluation of {self.n:,} rows</b></p>", _html(figures)]
+        for name, table in self.tables.items():
+            parts += [f"<p>{escape(str(name))}</p>", _html(table)]
+        return "".join(parts)
+
+    @checked
+    def mistakes(
+        self,
+        n: int = 10,  # how many rows at most
+    ) -> pd.DataFrame:  # rows of `table` that are not fully right, most confident first
+        """The answers that were wrong, beginning with those of which the model was surest.
+
+        Among equally sure ones (a task may have no confidence at all), those furthest off come
+        first.
+
+        Parameters
+        ----------
+        n
+            how many rows at most
+
+        Returns
+        -------
+        pd.DataFrame
+            rows of `table` that are not fully right, most confident first
+        """
+        table = self.table
+        wrong = table[table["right"] < 1]
+        return wrong.sort_values(["score", "right"], ascending=[False, True]).head(n)
+
+    def to_dict(self) -> dict:  # {"n": …, "loss": …, "metrics": {…}}, ready for JSON
+        """The figures as plain data; undefined metrics are None.
+
+        Returns
+        -------
+        dict
+            {"n": …, "loss": …, "metrics": {…}}, ready for JSON
+        """
+        metrics = {k: v if np.isfinite(v) else None for k, v in self.metrics.items()}
+        return {"n": self.n, "loss": self.loss, "metrics": metrics}
+
+    def _writers(self):  # file -> f(path)
+        writers = {
+            "metrics.json": partial(_write_json, self.to_dict()),
+            "predictions.csv": partial(_write_csv, self.table.map(plain_cell), index_label="row"),
+        }
+        for name, table in self.tables.items():
+            plain = re.sub(r"[^\w-]+", "_", name)
+            writers[f"table_{plain}.csv"] = partial(_write_csv, table)
+        fig = self.plot()
+        return writers if fig is None else writers | {"plot.svg": partial(_write_picture, fig)}
+
+    @checked
+    def save(
+        self,
+        folder: str | Path,  # made if it is not there; files of the same names are replaced
+    ) -> Path:  # the folder
+        """Write metrics.json, predictions.csv, a CSV for each table, and plot.svg if it has a
+        picture.
+
+        Raises DataError if files of these names are there and are not an evaluation.
+
+        Parameters
+        ----------
+        folder
+            made if it is not there; files of the same names are replaced
+
+        Returns
+        -------
+        Path
+            the folder
+        """
+        folder = Path(folder).expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        writers = self._writers()
+        there = sorted(name for name in writers if (folder / name).exists())
+        if there and not _is_evaluation(folder):
+            held = f"{folder} already holds {', '.join(there[:3])}"
+            raise DataError(f"{held}, but no evaluation of ours. Give another folder.")
+        for name, write in writers.items():
+            with replacing(folder / name) as new:
+                write(new)
+        return folder
 
 # %% ../../nbs/evaluation/01_judging.ipynb #e8885b0f
 @checked
@@ -152,6 +322,25 @@ def evaluate(
     """Answer every row and judge.
 
     Raises DataError for rows that cannot be used, TrainingError if answers or loss are not finite.
+
+    Parameters
+    ----------
+    task
+        says how rows are encoded, answers read and scored
+    model
+        on `device`; comes back in the mode it had
+    processor
+        the tokenizer or image processor that belongs to the model
+    rows
+        n rows with the task's input and target columns
+    batch_size
+        rows a batch; changes the speed and not the result
+    device
+        where the model is
+    autocast
+        makes a context manager for every batch, e.g. lambda: torch.autocast("cpu", torch.bfloat16)
+    progress
+        called after every batch with (rows done, rows in all)
     """
     usable(task, rows, "evaluation", "For answers alone, ask `predict`.")
     how = dict(judge=True, autocast=autocast, progress=progress)
@@ -172,7 +361,15 @@ def beside(
     rows: pd.DataFrame,  # the data
     names: Iterable[str],  # of the columns that will be put beside it
 ) -> pd.DataFrame:
-    "The data, with `_in_rows` added to a column of such a name, as often as needed."
+    """The data, with `_in_rows` added to a column of such a name, as often as needed.
+
+    Parameters
+    ----------
+    rows
+        the data
+    names
+        of the columns that will be put beside it
+    """
     taken, renamed = {*rows.columns, *names}, {}
     for column in [name for name in names if name in rows]:
         renamed[column] = f"{column}_in_rows"
@@ -181,89 +378,36 @@ def beside(
         taken.add(renamed[column])
     return rows.rename(columns=renamed)
 
-# %% ../../nbs/evaluation/01_judging.ipynb #8d539ea8
-@patch(as_prop=True)
-def table(self: Evaluation) -> pd.DataFrame:
-    """The rows, with target, prediction, score (confidence) and right (`task.score`).
-
-    A data column with one of these names gets `_in_rows`.
-    """
-    index, score = self.rows.index, self.task.score
-    right = [score(p, t) for p, t in zip(self.predictions, self.targets, strict=True)]
-    answers = pd.DataFrame({
-        "target": pd.Series(self.targets, index),
-        "prediction": pd.Series([p.value for p in self.predictions], index),
-        "score": pd.Series([p.score for p in self.predictions], index, dtype=float),
-        "right": pd.Series(right, index, dtype=float),
-    })
-    known = _without_targets(self.task, self.rows)
-    return pd.concat([beside(known, answers), answers], axis=1)
-
-@patch(as_prop=True)
-def tables(self: Evaluation) -> dict[str, pd.DataFrame]:
-    "The tables that the task adds to a report, by name."
-    return self.task.report_tables(self.predictions, self.targets)
-
-@patch
-def plot(self: Evaluation) -> Any:  # a matplotlib Figure; None if the task has no picture
-    "The task's picture of the result."
-    return self.task.plot(self.predictions, self.targets)
-
 # %% ../../nbs/evaluation/01_judging.ipynb #c3609193
 def _figures(ev):
     terms = ev.losses if len(ev.losses) > 1 else {}
     return {"loss": ev.loss, **terms, **ev.metrics}
 
-@patch
-def __repr__(self: Evaluation):
-    figures = _figures(self)
-    width = max(map(len, figures))
-    lines = [f"  {k:<{width}}  {v:.4f}" for k, v in figures.items()]
-    return "\n".join([f"Evaluation of {self.n:,} rows", *lines])
-
 def _html(table):
     how = dict(na_rep="–", max_rows=20, max_cols=20, float_format="{:.3f}".format)
     return table.to_html(escape=True, **how)
-
-@patch
-def _repr_html_(self: Evaluation):
-    figures = pd.DataFrame([_figures(self)], index=[""])
-    parts = [f"<p><b>Evaluation of {self.n:,} rows</b></p>", _html(figures)]
-    for name, table in self.tables.items():
-        parts += [f"<p>{escape(str(name))}</p>", _html(table)]
-    return "".join(parts)
-
-# %% ../../nbs/evaluation/01_judging.ipynb #8f42fbaf
-@patch
-@checked
-def mistakes(
-    self: Evaluation,
-    n: int = 10,  # how many rows at most
-) -> pd.DataFrame:  # rows of `table` that are not fully right, most confident first
-    """The answers that were wrong, beginning with those of which the model was surest.
-
-    Among equally sure ones (a task may have no confidence at all), those furthest off come first.
-    """
-    table = self.table
-    wrong = table[table["right"] < 1]
-    return wrong.sort_values(["score", "right"], ascending=[False, True]).head(n)
 
 # %% ../../nbs/evaluation/01_judging.ipynb #ccaf73d7
 def plain_cell(
     value: Any,  # one cell of a table of answers
 ) -> Any:  # text, or the value itself
-    "Lists and dictionaries as JSON, for a cell of a CSV file."
+    """Lists and dictionaries as JSON, for a cell of a CSV file.
+
+    Parameters
+    ----------
+    value
+        one cell of a table of answers
+
+    Returns
+    -------
+    Any
+        text, or the value itself
+    """
     if isinstance(value, (set, frozenset)): value = sorted(value, key=str)
     if isinstance(value, np.ndarray) and value.ndim > 1:  # a picture
         return f"array {' × '.join(map(str, value.shape))}"
     if not isinstance(value, (list, tuple, dict)): return value
     return json.dumps(value, ensure_ascii=False, default=str)
-
-@patch
-def to_dict(self: Evaluation) -> dict:  # {"n": …, "loss": …, "metrics": {…}}, ready for JSON
-    "The figures as plain data; undefined metrics are None."
-    metrics = {k: v if np.isfinite(v) else None for k, v in self.metrics.items()}
-    return {"n": self.n, "loss": self.loss, "metrics": metrics}
 
 # %% ../../nbs/evaluation/01_judging.ipynb #543a565d
 def _write_json(figures, path):
@@ -277,18 +421,6 @@ def _write_picture(fig, path):
     with rc_context({"svg.hashsalt": "sft_nb"}):
         fig.savefig(path, metadata={"Date": None})
 
-@patch
-def _writers(self: Evaluation):  # file -> f(path)
-    writers = {
-        "metrics.json": partial(_write_json, self.to_dict()),
-        "predictions.csv": partial(_write_csv, self.table.map(plain_cell), index_label="row"),
-    }
-    for name, table in self.tables.items():
-        plain = re.sub(r"[^\w-]+", "_", name)
-        writers[f"table_{plain}.csv"] = partial(_write_csv, table)
-    fig = self.plot()
-    return writers if fig is None else writers | {"plot.svg": partial(_write_picture, fig)}
-
 # %% ../../nbs/evaluation/01_judging.ipynb #818b3ee1
 def _is_evaluation(folder):
     "Are its figures those of an evaluation?"
@@ -297,25 +429,3 @@ def _is_evaluation(folder):
         return set(figures) == {"n", "loss", "metrics"}
     except (OSError, ValueError, TypeError):
         return False
-
-@patch
-@checked
-def save(
-    self: Evaluation,
-    folder: str | Path,  # made if it is not there; files of the same names are replaced
-) -> Path:  # the folder
-    """Write metrics.json, predictions.csv, a CSV for each table, and plot.svg if it has a picture.
-
-    Raises DataError if files of these names are there and are not an evaluation.
-    """
-    folder = Path(folder).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
-    writers = self._writers()
-    there = sorted(name for name in writers if (folder / name).exists())
-    if there and not _is_evaluation(folder):
-        held = f"{folder} already holds {', '.join(there[:3])}"
-        raise DataError(f"{held}, but no evaluation of ours. Give another folder.")
-    for name, write in writers.items():
-        with replacing(folder / name) as new:
-            write(new)
-    return folder

@@ -26,7 +26,17 @@ from ..training.recipe import Recipe
 # %% ../../nbs/labs/00e_ways.ipynb #08918884
 @dataclass(frozen=True)
 class Way:
-    "A recipe, and what it starts from."
+    """A recipe, and what it starts from.
+
+    Parameters
+    ----------
+    recipe
+        the whole of what is done
+    checkpoint
+        where it begins
+    task
+        changes of the set's task
+    """
     recipe: Recipe  # the whole of what is done
     checkpoint: str = "minilm"  # where it begins
     task: dict = field(default_factory=lambda: {"pooling": "mean"})  # changes of the set's task
@@ -62,7 +72,17 @@ def counted_words(
     task: Task,  # knows their columns
     seed: int,  # of the cross-validation
 ) -> CountedWords:
-    "Its strength is chosen by cross-validation on the labelled rows."
+    """Its strength is chosen by cross-validation on the labelled rows.
+
+    Parameters
+    ----------
+    train
+        labelled rows
+    task
+        knows their columns
+    seed
+        of the cross-validation
+    """
     label = task.targets()[0]
     fewest = int(train[label].value_counts().min())
     words = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
@@ -82,7 +102,28 @@ def learned(
     part: str = "judged",  # or "valid"
     **changes,  # of the way's recipe
 ) -> dict:  # the metric, all answers
-    "Learn in a way from labelled rows, and answer a part of the set."
+    """Learn in a way from labelled rows, and answer a part of the set.
+
+    Parameters
+    ----------
+    way
+        of WAYS, or "words"
+    rows
+        the set
+    train
+        labelled rows
+    seed
+        of head, pairs, order and dropout
+    part
+        or "valid"
+    **changes
+        of the way's recipe
+
+    Returns
+    -------
+    dict
+        the metric, all answers
+    """
     if way == "words":
         texts = getattr(rows, part)[rows.task.text].tolist()
         answers = counted_words(train, rows.task, seed).answers(texts)

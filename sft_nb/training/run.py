@@ -29,14 +29,11 @@ from sft_nb.training.gradient import (
     clip_gradient, effective_gradient, make_optimizer, mean_loss, pick_precision, task_objective,
     train_mode)
 from .guards import (
-    must_be_the_same, must_learn, snapshot, stop_between_updates, surroundings, unsound,
+    must_be_the_same, snapshot, stop_between_updates, surroundings, unsound,
     weights_of, what_is_left)
 from ..mistakes import reason
 from ..models.layers import freeze, set_dropout
-<<<<<<< HEAD
-=======
 from ..models.served import must_learn
->>>>>>> l_export
 from ..models.tokenizers import check_unknown
 from ..batches.packing import packer
 from ..batches.ranks import add_up, on_any_rank, share
@@ -191,11 +188,7 @@ class Run:
         self.model, self.processor = self.task.build(
             self.checkpoint, fresh=asked.fresh, seed=asked.seed)
         must_learn(self.model, self.checkpoint)
-<<<<<<< HEAD
         self.plan = asked.sized(len(self.train), **asked.paced(self.task.pace(self.model)))
-=======
-        self.plan = asked.sized(len(self.train), **self.task.pace(self.model))
->>>>>>> l_export
 
     def prepare(self) -> None:
         "Frozen layers, dropout, methods; then the encoded rows."
