@@ -873,7 +873,7 @@ def tuner(tiny, **recipe): return FineTuner(TextClassification(), tiny("bert"), 
 PYTHON = {
     "unknown field of a recipe": (
         lambda tiny, run: RECIPES["default"].but(epoch=3),
-        ["A recipe has no epoch", "Its fields: epochs, learning_rate"],
+        ["A recipe has no epoch", "Its fields: epochs, updates, learning_rate"],
     ),
     "dropout above one": (
         lambda tiny, run: Recipe(dropout=1.5),
@@ -1084,7 +1084,7 @@ PYTHON = {
         lambda tiny, run: ladder(
             TextClassification(), ROWS, ROWS, ROWS, tiny("bert"), FAST, rungs=("tfdif",)
         ),
-        ["No rung is called 'tfdif'", "majority, tfidf, frozen"],
+        ["No rung is called 'tfdif'", "majority, tfidf, static, frozen"],
     ),
     "numbers of nobody": (
         lambda tiny, run: TextRegression(number="stars").build(str(tiny("bert"))),
