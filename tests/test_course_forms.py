@@ -129,7 +129,7 @@ def test_prose_before_the_exercises_counts(left):
 
 
 def test_what_a_linked_lesson_says_counts(left, tmp_path):
-    saved(tmp_path, code("f()", "0.7731"), name="x/b.ipynb")
+    saved(tmp_path, code("f()", "0.77313"), name="x/b.ipynb")
     assert left("It reaches 0.77, as [b](x/b.ipynb#c) found.") == []
     assert left("It reaches 0.77, as [b](x/c.ipynb) found.") == ["0.77"]
     assert left("## x/b\n\nIt reaches 0.77.", name="answers/x.ipynb") == []
@@ -137,12 +137,12 @@ def test_what_a_linked_lesson_says_counts(left, tmp_path):
 
 
 def test_a_number_is_told_with_its_place(tmp_path):
-    path = saved(tmp_path, prose("Here it is 0.7731, then."), name="b.ipynb")
+    path = saved(tmp_path, prose("Here it is 0.77313, then."), name="b.ipynb")
     found, idle = prose_numbers.findings([path], {("b", "0.5"), ("*", "7"), ("c", "1")})
-    assert found == [("b", 0, "0.7731", "Here it is 0.7731, then.")]
+    assert found == [("b", 0, "0.77313", "Here it is 0.77313, then.")]
     assert idle == [("*", "7"), ("b", "0.5")]
-    assert prose_numbers.findings([path], {("b", "0.7731")}) == ([], [])
-    assert prose_numbers.findings([path], {("*", "0.7731")}) == ([], [])
+    assert prose_numbers.findings([path], {("b", "0.77313")}) == ([], [])
+    assert prose_numbers.findings([path], {("*", "0.77313")}) == ([], [])
 
 
 def test_an_accepted_number_has_a_reason(tmp_path):

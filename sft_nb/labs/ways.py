@@ -7,12 +7,13 @@ __all__ = ['FROZEN', 'TRAINED', 'WAYS', 'Way', 'CountedWords', 'counted_words', 
 
 # %% ../../nbs/labs/00e_ways.ipynb #a9559eaf
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pandas as pd
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 
 from .judging import fitted, judged
 from .rows import Rows
@@ -54,17 +55,33 @@ WAYS = {
 }  # name -> how; "words" needs no network
 
 # %% ../../nbs/labs/00e_ways.ipynb #1c533f69
+@dataclass(frozen=True)
 class CountedWords:
-    "TF-IDF and logistic regression, fitted."
-    def __init__(self, model): self.model = model
+    """TF-IDF and logistic regression, fitted.
+
+    Parameters
+    ----------
+    model
+        words to counts to classes
+    """
+    model: Pipeline  # words to counts to classes
 
     @property
     def size(self) -> int:
         "Bytes of its weights; the list of words is not counted."
         return self.model[-1].coef_.nbytes
 
-    def answers(self, texts: list) -> list[Prediction]:
-        "A label for every text."
+    def answers(
+        self,
+        texts: list,  # n texts
+    ) -> list[Prediction]:
+        """A label for every text.
+
+        Parameters
+        ----------
+        texts
+            n texts
+        """
         return [Prediction(name) for name in self.model.predict(texts)]
 
 def counted_words(
@@ -100,7 +117,7 @@ def learned(
     train: pd.DataFrame,  # labelled rows
     seed: int,  # of head, pairs, order and dropout
     part: str = "judged",  # or "valid"
-    **changes,  # of the way's recipe
+    **changes: Any,  # of the way's recipe
 ) -> dict:  # the metric, all answers
     """Learn in a way from labelled rows, and answer a part of the set.
 

@@ -91,8 +91,7 @@ class Averaging(Method):
 
     def finish(self, model: nn.Module) -> nn.Module:
         "The model has the mean by now: give the memory back."
-        self.forget()
-        return model
+        return self.prepare(model)
 
     def state_dict(self) -> dict:
         "The mean, and how much is in it."

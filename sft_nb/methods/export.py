@@ -236,8 +236,8 @@ def in_int8(
     bytes
         another
     """
-    import onnx
     with needed("export", "Export"), _in_silence():
+        import onnx
         from onnxruntime.quantization import QuantType, quantize_dynamic
         with TemporaryDirectory() as folder:
             small = Path(folder) / "small.onnx"

@@ -11,6 +11,7 @@ __all__ = ['SERVE', 'about_serving']
 from typing import Any
 
 from ..mistakes import checked
+from ..models.tokenizers import read_length
 from ..task import Task
 
 # %% ../../nbs/methods/20_serving.ipynb #ef0fa217
@@ -84,10 +85,6 @@ if __name__ == "__main__":
 '''
 
 # %% ../../nbs/methods/20_serving.ipynb #955980a9
-def _read_length(processor, limit):
-    own = processor.model_max_length if processor.model_max_length < 10**6 else 512
-    return min(own, limit or own)
-
 def _glue(processor):
     "What goes before a word, after the first, for it to be read as in a text."
     plain = {"add_special_tokens": False}
@@ -121,6 +118,6 @@ def about_serving(
     words = told["kind"] == "tags"
     return told | {
         "script": True, "texts": len(task.inputs()),
-        "max_length": _read_length(processor, getattr(task, "max_length", None)),
+        "max_length": read_length(processor, getattr(task, "max_length", None)),
         "pad": processor.pad_token, "pad_id": processor.pad_token_id,
         "glue": _glue(processor) if words else ""}

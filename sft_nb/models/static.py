@@ -7,8 +7,9 @@ other checkpoint.
 
 # %% auto #0
 __all__ = ['ANY_LENGTH', 'STATIC', 'mean_of_tokens', 'StaticConfig', 'StaticPreTrainedModel',
-           'StaticEncoder', 'StaticForSequenceClassification', 'StaticForTokenClassification',
-           'offer_static', 'bare_tokenizer', 'save_static', 'convert_table']
+           'StaticEncoder', 'StaticWithHead', 'StaticForSequenceClassification',
+           'StaticForTokenClassification', 'offer_static', 'bare_tokenizer', 'save_static',
+           'convert_table']
 
 # %% ../../nbs/models/00_static.ipynb #5cfc93b7
 import json
@@ -97,26 +98,22 @@ class StaticEncoder(StaticPreTrainedModel):
         return BaseModelOutputWithPooling(last_hidden_state=x, pooler_output=mean)
 
 # %% ../../nbs/models/00_static.ipynb #15540ca4
-class StaticForSequenceClassification(StaticPreTrainedModel):
-    "One output per class, from the mean."
+class StaticWithHead(StaticPreTrainedModel):
+    "A table, and a linear layer on what it says."
     def __init__(self, config: Any):
         super().__init__(config)
         self.static = StaticEncoder(config)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
 
+class StaticForSequenceClassification(StaticWithHead):
+    "One output per class, from the mean."
     def forward(self, input_ids: Any, attention_mask: Any = None, **kwargs: Any) -> Any:
         mean = self.static(input_ids, attention_mask).pooler_output
         return SequenceClassifierOutput(logits=self.classifier(mean))
 
-class StaticForTokenClassification(StaticPreTrainedModel):
+class StaticForTokenClassification(StaticWithHead):
     "One output per class, from each token by itself."
-    def __init__(self, config: Any):
-        super().__init__(config)
-        self.static = StaticEncoder(config)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-        self.post_init()
-
     def forward(self, input_ids: Any, attention_mask: Any = None, **kwargs: Any) -> Any:
         vectors = self.static(input_ids, attention_mask).last_hidden_state
         return TokenClassifierOutput(logits=self.classifier(vectors))

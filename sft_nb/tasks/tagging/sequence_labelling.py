@@ -41,7 +41,8 @@ from .checks import check_tagged
 from .baselines import most_frequent_tag, tag_dictionary, tuned_classifier
 from .baselines import word_features
 from .reading import check_settings, names_of_tags, tagged_rows
-from ..text.base import ByColumns, named_outputs, not_learned, read_length
+from ...models.tokenizers import read_length
+from ..text.base import ByColumns, named_outputs, not_learned
 from .word_pieces import about_windows, answers_of_words, in_windows
 from .word_pieces import marks_around, room_for_text, unread_words
 from .word_pieces import vectors_of_words, windows_of, word_pieces
