@@ -184,10 +184,9 @@ class Run:
 
     def build(self) -> None:
         "Model and processor from the checkpoint, and the recipe's sizes."
-        asked = self.recipe
-        self.model, self.processor = self.task.build(
-            self.checkpoint, fresh=asked.fresh, seed=asked.seed)
-        must_learn(self.model, self.checkpoint)
+        start, asked = self.checkpoint, self.recipe
+        self.model, self.processor = self.task.build(start, fresh=asked.fresh, seed=asked.seed)
+        must_learn(self.model, start)
         self.plan = asked.sized(len(self.train), **asked.paced(self.task.pace(self.model)))
 
     def prepare(self) -> None:
