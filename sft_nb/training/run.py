@@ -146,8 +146,7 @@ class Run:
     @property
     def offers(self) -> bool:
         "Has it changed the weights, so that there is something to take over?"
-        p = self.position
-        return self.under_way and (p.begun or p.step > 0)
+        return self.under_way and (self.position.begun or self.position.step > 0)
 
     def prepared(self) -> "Run":  # itself
         """Everything up to the first update. Raises DataError, TrainingError, CheckpointError.
@@ -365,8 +364,7 @@ class Run:
         if self.valid is None: return {}
         with weights_of(self.model, self._averaged()):
             result = self._judged()
-            best = self.position.take_in(self.task, result)
-            if best: self.best_weights = snapshot(self.model)
+            if self.position.take_in(self.task, result): self.best_weights = snapshot(self.model)
         return {"valid_loss": result.loss} | result.metrics
 
     def _judged(self):
