@@ -87,11 +87,10 @@ def test_every_field_of_a_recipe_has_an_option(sft, wide):
 @pytest.mark.parametrize("method", [point.name for point in own_points(METHODS)])
 def test_every_setting_of_a_method_has_an_option(method, sft, wide):
     told = shown(sft, "fine-tune", "--method", method)
-    own = method_settings(method)
-    assert own
-    for setting in own:
+    for setting in method_settings(method):
         assert flag(prefix(method) + setting.name) in told
-        assert setting.comment[:40].replace("`", "") in told
+        comment, _, _ = setting.comment[:40].partition("None")  # the terminal says "none"
+        assert comment.replace("`", "") in told
 
 
 def test_help_shows_groups_defaults_and_an_example(sft, wide):
@@ -268,7 +267,7 @@ def completed(*words, shell="bash"):
     (["fine-tune", "--epo"], ["--epochs"]),
     (["fine-tune", "--task", "text-c"], ["text-classification"]),
     (["fine-tune", "--task", "text-regression", "--num"], ["--number"]),
-    (["fine-tune", "--method", "l"], ["lora"]),
+    (["fine-tune", "--method", "lo"], ["lora"]),
     (["fine-tune", "--method", "lora", "--lora-r"], ["--lora-rank"]),
     (["fine-tune", "--recipe", "a"], ["article"]),
     (["fine-tune", "--recipe", "s"], ["stable"]),
