@@ -132,6 +132,15 @@ def test_a_part_that_cannot_be(tmp_path, part):
         repeat(LABS["stability"], tmp_path / "x.jsonl", part)
 
 
+def test_a_folder_that_cannot_be_is_told_before_the_first_run(tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    ran = []
+    lab = Lab("none", "?", "", "", lambda runs: [{"k": 1}], lambda k: ran.append(k) or {}, list)
+    with pytest.raises(DataError, match="cannot be stored"):
+        repeat(lab, tmp_path / "taken" / "none.jsonl")
+    assert not ran
+
+
 # --- comparing -----------------------------------------------------------------------------------
 
 def test_a_paired_interval_is_scipys():

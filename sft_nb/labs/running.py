@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..mistakes import checked
+from ..mistakes import checked, reason
 from ..task import DataError
 
 # %% ../../nbs/labs/00a_running.ipynb #bef6e76e
@@ -203,12 +203,22 @@ def repeat(
     if not 1 <= mine <= every:
         raise DataError(f"part={part}: the first number goes from 1 to the second.")
     file, end = Path(file), time.monotonic() + (seconds or float("inf"))
+    _must_be_writable(file)
     while True:
         left = missing(lab, finished(file))
         left = [s for s in left if _number(s) % every == mine - 1]
         if not left or time.monotonic() >= end: return left
         _append(file, _one(lab, left[0]))
         tell(f"{lab.name}: {left[0]}, {len(left) - 1} to go")
+
+def _must_be_writable(file):
+    "Before the first run, and not after it."
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.open("a").close()
+    except OSError as e:
+        raise DataError(
+            f"The runs cannot be stored in {file} ({reason(e)}). Give another folder.") from e
 
 def _one(lab, settings):
     start = time.process_time()
