@@ -219,10 +219,12 @@ def _messages(paths):
     "label (ham or spam) and text, which is put first."
     as_is = {"quoting": csv.QUOTE_NONE, "keep_default_na": False, "encoding": "utf-8"}
     rows = pd.read_csv(paths[0], sep="\t", names=["label", "text"], **as_is)
+    if set(rows["label"]) != {"ham", "spam"}: raise ValueError("a label that is neither")
     return rows[["text", "label"]]
 
 # %% ../../nbs/data/09_asset_tables.ipynb #75d0dc97
 def _decoded(data):
+    if b"\0" in data: raise ValueError("a NUL in a text")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:

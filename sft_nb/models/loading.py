@@ -88,12 +88,14 @@ def missing_body_keys(
     return sorted(k for k in missing if k.startswith(prefix) and not _BETWEEN.search(k))
 
 # %% ../../nbs/models/01_loading.ipynb #72e2ced1
+_DAMAGED = UnpicklingError, SafetensorError, RuntimeError, ValueError, KeyError, EOFError
+
 def _convert(convert, name, folder, new):
     "Have `convert(folder, new)` write its folder. Raises CheckpointError for damaged files."
     try:
         with quiet():
             convert(folder, new)
-    except (UnpicklingError, RuntimeError, ValueError, KeyError, EOFError) as e:
+    except _DAMAGED as e:
         raise CheckpointError(
             f"{name} in {folder} cannot be read ({type(e).__name__}): its files are damaged. "
             "Delete the folder, and get it again.") from e
