@@ -61,7 +61,7 @@ def tuned(
 def wanted(
     runs: list,  # finished ones
 ) -> list[dict]:  # settings
-    """Every way at every budget, draw after draw; then tuned full fine-tuning.
+    """Pilots; tuned full fine-tuning; then every way on every draw, small budgets first.
 
     Parameters
     ----------
@@ -73,10 +73,11 @@ def wanted(
     list[dict]
         settings
     """
-    main = [_settings(way, budget, draw) for draw, budget, way in product(DRAWS, BUDGETS, NAMES)]
     done = [run["settings"] for run in runs]
-    if any(settings not in done for settings in pilots()): return pilots() + main
-    return main + [_settings("full", 8, draw, "judged", *tuned(runs)) for draw in DRAWS]
+    if any(settings not in done for settings in pilots()): return pilots()
+    best = [_settings("full", 8, draw, "judged", *tuned(runs)) for draw in DRAWS]
+    main = [_settings(way, budget, draw) for budget, draw, way in product(BUDGETS, DRAWS, NAMES)]
+    return best + main
 
 def run(
     way: str,  # of NAMES
