@@ -56,6 +56,16 @@ def test_a_lab_can_be_carried_out_to_its_end(name):
 
 
 @pytest.mark.parametrize("name", LABS)
+def test_every_part_of_a_rule_is_judged(name):
+    lab = LABS[name]
+    verdicts = lab.verdicts(carried_out(lab))
+    parts = {part for part in ("(1)", "(2)", "(3)", "(4)", "(5)") if part in lab.rule}
+    assert verdicts and parts <= {v.part[:3] for v in verdicts}
+    assert all(v.found and isinstance(v.holds, bool) for v in verdicts)
+    assert {v.part for v in verdicts} == set(comparing.judged_rule(verdicts)["part of the rule"])
+
+
+@pytest.mark.parametrize("name", LABS)
 def test_a_lab_says_beforehand_what_it_expects(name):
     lab = LABS[name]
     assert lab.name == name and lab.question.endswith("?")

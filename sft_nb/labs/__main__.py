@@ -55,7 +55,10 @@ def _say(lab, runs):
     print(lab)
     left = missing(lab, runs)
     print(f"{len(runs)} runs are stored, {len(left)} are missing.")
-    if runs and not left: print("\n".join(lab.sentences(runs)))
+    if left: return
+    print("\n".join(lab.sentences(runs)))
+    for v in lab.verdicts(runs):
+        print(f"{'as predicted' if v.holds else 'not as predicted'}: {v.part}. Came: {v.found}")
 
 def main(
     words: list[str] | None = None,  # of the command line; None: those of this process

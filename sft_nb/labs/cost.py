@@ -6,7 +6,7 @@ of learning are never worth their price.
 
 # %% auto #0
 __all__ = ['LABELS', 'SEEDS', 'LAYERS', 'NETWORKS', 'FORMS', 'PREDICTION', 'RULE', 'LAB', 'wanted',
-           'seconds_of', 'run', 'bills', 'frontier', 'gain', 'sentences']
+           'seconds_of', 'run', 'bills', 'frontier', 'accuracies', 'sentences', 'verdicts']
 
 # %% ../../nbs/labs/04_cost.ipynb #ea075400
 import tempfile, time
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .comparing import Interval, compared, paired
+from .comparing import Verdict, compared, gain, verdict
 from .judging import answered, judged
 from .rows import rows_of
 from .running import Lab, table
@@ -188,24 +188,22 @@ def frontier(
         best = max(best, row.accuracy)
     return out
 
-def gain(
+def accuracies(
     runs: list,  # finished ones
-    ours: str,  # a form
-    theirs: str,  # another one
-) -> Interval:
-    """Ours minus theirs, paired over the draws.
+) -> pd.DataFrame:  # a row per draw, a column per form
+    """On the judged reviews.
 
     Parameters
     ----------
     runs
         finished ones
-    ours
-        a form
-    theirs
-        another one
+
+    Returns
+    -------
+    pd.DataFrame
+        a row per draw, a column per form
     """
-    wide = table(runs).pivot(index="seed", columns="form", values="accuracy")
-    return paired(wide[ours].tolist(), wide[theirs].tolist())
+    return table(runs).pivot(index="seed", columns="form", values="accuracy")
 
 def sentences(
     runs: list,  # finished ones
@@ -221,8 +219,40 @@ def sentences(
     out = [f"By {bill}, the frontier is: {', '.join(frontier(found, bill))}."
            for bill in ("train", "answer", "megabytes")]
     others = [form for form in FORMS if form != "full"]
-    return out + [compared("full", form, gain(runs, "full", form), runs="draws")
+    each = accuracies(runs)
+    return out + [compared("full", form, gain(each, "full", form), runs="draws")
                   for form in others]
 
+def _share(part, value, least=0.0, most=float("inf")):
+    return Verdict(part, f"{value:.3g}", bool(least <= value <= most))
+
+def verdicts(
+    runs: list,  # finished ones
+) -> list[Verdict]:
+    """The parts of the rule.
+
+    Parameters
+    ----------
+    runs
+        finished ones
+    """
+    found, each = bills(runs), accuracies(runs)
+    train, answer = found.train / found.train["full"], found.answer
+    def lost(part, form, low=-1.0, high=1.0):
+        words = f"{part} full − {form}: mean {'below 2' if low < 0 else 'above 5'}"
+        return verdict(words, gain(each, "full", form), low, high, whole=False)
+    small, eight, cheap = ("lora", "bias only"), "distilled, int8", ("words", "static")
+    return [
+        *[lost("(1)", form, high=.02) for form in small],
+        *[_share(f"(1) {form}: training above 0.6 of full's", train[form], .6)
+          for form in small],
+        lost("(2)", eight, high=.02),
+        _share(f"(2) {eight}: answering at most 1/3 of plain MiniLM", answer[eight], most=1 / 3),
+        lost("(3)", "probe", low=.05),
+        _share("(3) probe: training at most 1/10 of full's", train["probe"], most=.1),
+        *[lost("(4)", form, low=.05) for form in cheap],
+        *[_share(f"(4) {form}: answering at most 1/50", answer[form], most=1 / 50)
+          for form in cheap]]
+
 LAB = Lab("cost", "What does quality cost, in training, answering and memory?",
-          PREDICTION, RULE, wanted, run, sentences)
+          PREDICTION, RULE, wanted, run, sentences, verdicts)

@@ -6,14 +6,14 @@ much it is better.
 
 # %% auto #0
 __all__ = ['BUDGETS', 'DRAWS', 'NAMES', 'PILOTS', 'GRID', 'CHOSEN', 'PREDICTION', 'RULE', 'PAIRS',
-           'LAB', 'pilots', 'tuned', 'wanted', 'run', 'figures', 'gain', 'sentences']
+           'LAB', 'pilots', 'tuned', 'wanted', 'run', 'figures', 'at', 'sentences', 'verdicts']
 
 # %% ../../nbs/labs/02_few_labels.ipynb #83fc38e7
 from itertools import product
 
 import pandas as pd
 
-from .comparing import Interval, compared, paired
+from .comparing import Interval, Verdict, compared, gain, verdict
 from .rows import rows_of
 from .running import Lab, table
 from .ways import learned
@@ -141,18 +141,18 @@ def figures(
     found.loc[found.rate.notna(), "way"] = "full, tuned"
     return found.pivot(index="draw", columns=["way", "budget"], values="accuracy")
 
-def gain(
-    runs: list,  # finished ones
+def at(
+    found: pd.DataFrame,  # from `figures`
     ours: str,  # a way
     theirs: str,  # another one
     budget: int,  # labels of each class
 ) -> Interval:
-    """Ours minus theirs, paired over the draws of the labels.
+    """Ours minus theirs at one budget, paired over the draws of the labels.
 
     Parameters
     ----------
-    runs
-        finished ones
+    found
+        from `figures`
     ours
         a way
     theirs
@@ -160,8 +160,7 @@ def gain(
     budget
         labels of each class
     """
-    found = figures(runs)
-    return paired(found[ours, budget].tolist(), found[theirs, budget].tolist())
+    return gain(found, (ours, budget), (theirs, budget))
 
 PAIRS = ("contrastive", "probe"), ("full", "contrastive"), ("lora", "full"), ("scratch", "words")
 
@@ -175,10 +174,35 @@ def sentences(
     runs
         finished ones
     """
-    first = compared(CHOSEN, "full, tuned", gain(runs, CHOSEN, "full, tuned", 8), runs="draws")
-    return [f"8 of each class: {first}"] + [
-        f"{budget} of each class: " + compared(*pair, gain(runs, *pair, budget), runs="draws")
-        for pair in PAIRS for budget in BUDGETS]
+    found = figures(runs)
+    def said(*pair, n): return compared(*pair, at(found, *pair, n), runs="draws")
+    first = [f"8 of each class: {said(CHOSEN, 'full, tuned', n=8)}"]
+    return first + [f"{n} of each class: {said(*pair, n=n)}" for pair in PAIRS for n in BUDGETS]
+
+def verdicts(
+    runs: list,  # finished ones
+) -> list[Verdict]:
+    """The parts of the rule.
+
+    Parameters
+    ----------
+    runs
+        finished ones
+    """
+    found = figures(runs)
+    first, later = (at(found, CHOSEN, "probe", n) for n in (8, 64))
+    scratch = [at(found, "scratch", "words", n) for n in BUDGETS]
+    return [
+        verdict("(1) contrastive − full, tuned, at 8: above 0",
+                at(found, CHOSEN, "full, tuned", 8), 0),
+        verdict("(2) contrastive − probe, at 8: above 0", first, 0),
+        verdict("(2) its mean at 64 is smaller than at 8", later, high=first.value, whole=False),
+        *[verdict(f"(3) full − contrastive, at {n}: mean above −1",
+                  at(found, "full", CHOSEN, n), -.01, whole=False) for n in (128, 512)],
+        *[verdict(f"(4) lora − full, at {n}: mean from −2 to 2",
+                  at(found, "lora", "full", n), -.02, .02, whole=False) for n in (64, 128, 512)],
+        Verdict("(5) scratch − words: nowhere above 0",
+                "; ".join(i.words() for i in scratch), all(i.beside(0) < 1 for i in scratch))]
 
 LAB = Lab("few_labels", "Which way of learning is best with few labels, and by how much?",
-          PREDICTION, RULE, wanted, run, sentences)
+          PREDICTION, RULE, wanted, run, sentences, verdicts)

@@ -6,14 +6,14 @@ others have measured too, and to add a row of your own.
 
 # %% auto #0
 __all__ = ['BUDGETS', 'DRAWS', 'NAMES', 'PREDICTION', 'RULE', 'LAB', 'wanted', 'run', 'figures',
-           'gain', 'sentences']
+           'sentences', 'verdicts']
 
 # %% ../../nbs/labs/08_ledger.ipynb #bd97cefa
 from itertools import product
 
 import pandas as pd
 
-from .comparing import Interval, compared, paired
+from .comparing import Verdict, compared, gain, verdict
 from .ledger_data import LEDGER
 from .rows import rows_of
 from .running import Lab, table
@@ -94,28 +94,11 @@ def figures(
         index=["set", "budget"], columns="way", values="accuracy", aggfunc="mean")
     return found[list(NAMES)]
 
-def gain(
-    runs: list,  # finished ones
-    ours: str,  # a way
-    theirs: str,  # another one
-    budget: int,  # labels of each class
-) -> Interval:
-    """Ours minus theirs over all sets and draws: twelve pairs.
-
-    Parameters
-    ----------
-    runs
-        finished ones
-    ours
-        a way
-    theirs
-        another one
-    budget
-        labels of each class
-    """
+def _lead(runs, ours, theirs, budget):
+    "Ours minus theirs over all sets and draws: twelve pairs."
     found = table(runs).query("budget == @budget")
     wide = found.pivot(index=["set", "draw"], columns="way", values="accuracy")
-    return paired(wide[ours].tolist(), wide[theirs].tolist())
+    return gain(wide, ours, theirs)
 
 def sentences(
     runs: list,  # finished ones
@@ -133,8 +116,31 @@ def sentences(
     pairs = ("full", "probe"), ("contrastive", "probe"), ("lora", "full")
     return first + [
         f"All sets, {budget} of each class: "
-        + compared(*pair, gain(runs, *pair, budget), runs="pairs")
+        + compared(*pair, _lead(runs, *pair, budget), runs="pairs")
         for pair in pairs for budget in BUDGETS]
 
+def verdicts(
+    runs: list,  # finished ones
+) -> list[Verdict]:
+    """The parts of the rule.
+
+    Parameters
+    ----------
+    runs
+        finished ones
+    """
+    found = figures(runs)
+    best = found.idxmax(axis=1)
+    frozen = {n: [best[name, n] for name in LEDGER] for n in (4, 8)}
+    behind = {name: found.loc[name, 64].max() - found.loc[(name, 64), "words"] for name in LEDGER}
+    near = [name for name, points in behind.items() if points < .05]
+    return [
+        *[Verdict(f"(1) at {n}: probe or contrastive is best on each set", ", ".join(ways),
+                  set(ways) <= {"probe", "contrastive"}) for n, ways in frozen.items()],
+        verdict("(2) full − probe at 4: below 0", _lead(runs, "full", "probe", 4), high=0),
+        verdict("(2) full − probe at 64: above 0", _lead(runs, "full", "probe", 64), 0),
+        Verdict("(3) words are near the best on SMS spam alone, at 64",
+                ", ".join(near) or "nowhere", near == ["sms-spam"])]
+
 LAB = Lab("ledger", "What does each way reach, on sets that others have measured?",
-          PREDICTION, RULE, wanted, run, sentences)
+          PREDICTION, RULE, wanted, run, sentences, verdicts)

@@ -6,7 +6,7 @@ measurement, not from advice for large ones.
 
 # %% auto #0
 __all__ = ['LABELS', 'RATES', 'ARMS', 'PLAN', 'PREDICTION', 'RULE', 'LAB', 'wanted', 'run', 'grid',
-           'best_rate', 'rate_ratio', 'sentences']
+           'best_rate', 'rate_ratio', 'sentences', 'verdicts']
 
 # %% ../../nbs/labs/07_lora_rate.ipynb #8e807f9f
 from itertools import product
@@ -14,7 +14,9 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from .comparing import Interval, compared, mean_interval, paired
+from sft_nb.labs.comparing import (
+    Interval, Verdict, compared, mean_interval, paired, verdict,
+)
 from .judging import fitted
 from .rows import rows_of
 from .running import Lab, table
@@ -196,5 +198,31 @@ def sentences(
         f"minilm: rank 64 wants {ranks} times the rate of rank 1.",
         "minilm: " + compared("rank 8 on all layers", "attention only", paired(every, some))]
 
+def _factor(part, found, low, high, whole=False):
+    seen = (found.low, found.high) if whole else (found.value, found.value)
+    return Verdict(part, found.words(1), bool(low < seen[0] and seen[1] < high))
+
+def verdicts(
+    runs: list,  # finished ones
+) -> list[Verdict]:
+    """The parts of the rule.
+
+    Parameters
+    ----------
+    runs
+        finished ones
+    """
+    ratio = {name: rate_ratio(runs, name, "rank 8", "full") for name in PLAN}
+    ranks = rate_ratio(runs, "minilm", "rank 64", "rank 1")
+    def lead(checkpoint, *arms): return paired(*(_at_best(runs, checkpoint, a) for a in arms))
+    return [
+        _factor("(1) minilm: rank 8's rate over full's, 3 to 30", ratio["minilm"], 3, 30, True),
+        _factor("(1) smollm2: the same, its mean", ratio["smollm2"], 3, 30),
+        _factor("(2) rank 64's rate over rank 1's: mean from 1/2 to 2", ranks, 1 / 2, 2),
+        *[verdict(f"(3) {name}: rank 8 − full: mean above −2", lead(name, "rank 8", "full"),
+                  -.02, whole=False) for name in PLAN],
+        verdict("(4) all layers − attention only: above 0",
+                lead("minilm", "rank 8", list(ARMS)[-1]), 0)]
+
 LAB = Lab("lora_rate", "Which learning rate and which rank does LoRA want on small models?",
-          PREDICTION, RULE, wanted, run, sentences)
+          PREDICTION, RULE, wanted, run, sentences, verdicts)

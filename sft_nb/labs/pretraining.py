@@ -6,14 +6,14 @@ and why the two differ.
 
 # %% auto #0
 __all__ = ['SETS', 'LABELS', 'SEEDS', 'PILOTS', 'RATES', 'STARTS', 'PREDICTION', 'RULE', 'LAB',
-           'pilots', 'wanted', 'run', 'figures', 'sentences', 'without_learning']
+           'pilots', 'wanted', 'run', 'figures', 'sentences', 'verdicts', 'without_learning']
 
 # %% ../../nbs/labs/06_pretraining.ipynb #6f2164af
 from itertools import product
 
 import pandas as pd
 
-from .comparing import compared, paired
+from .comparing import Verdict, compared, gain, verdict
 from .judging import fitted, plain_figure
 from .rows import rows_of
 from .running import Lab, table
@@ -133,19 +133,37 @@ def sentences(
     """
     found, out = figures(runs), []
     for name in SETS:
-        few = found[name, "pretrained", 100].tolist()
-        many = found[name, "from scratch", 1600].tolist()
-        ours, theirs = "pretrained with 100 labels", "from scratch with 1,600"
-        out.append(f"{name}: " + compared(ours, theirs, paired(few, many), runs="draws"))
-        for n in LABELS:
-            pair = [found[name, start, n].tolist() for start in STARTS]
-            words = f"pretrained with {n:,} labels", f"from scratch with {n:,}"
-            out.append(f"{name}: " + compared(*words, paired(*pair), runs="draws"))
+        for few, many in ((100, 1600), *zip(LABELS, LABELS, strict=True)):
+            words = f"pretrained with {few:,} labels", f"from scratch with {many:,}"
+            out.append(f"{name}: " + compared(*words, _worth(found, name, few, many), runs="draws"))
     return out
+
+def _worth(found, name, few, many):
+    "Pretrained with few labels minus from scratch with many."
+    return gain(found, (name, "pretrained", few), (name, "from scratch", many))
+
+def verdicts(
+    runs: list,  # finished ones
+) -> list[Verdict]:
+    """The parts of the rule.
+
+    Parameters
+    ----------
+    runs
+        finished ones
+    """
+    found = figures(runs)
+    return [
+        verdict("reviews: pretrained with 100 − scratch with 1,600: above 0",
+                _worth(found, "reviews", 100, 1600), 0),
+        verdict("digits: pretrained − scratch with 100: above 0",
+                _worth(found, "digits", 100, 100), 0),
+        verdict("digits: pretrained − scratch with 1,600: below 2",
+                _worth(found, "digits", 1600, 1600), high=.02)]
 
 def without_learning() -> dict:
     "Accuracy of the most frequent class, of every set."
     return {name: plain_figure(rows_of(name)) for name in SETS}
 
 LAB = Lab("pretraining", "How many labels does pretraining save, for texts and for pictures?",
-          PREDICTION, RULE, wanted, run, sentences)
+          PREDICTION, RULE, wanted, run, sentences, verdicts)

@@ -6,7 +6,7 @@ ground.
 
 # %% auto #0
 __all__ = ['LABELS', 'DRAWS', 'NAMES', 'PREDICTION', 'RULE', 'PLACES', 'LAB', 'wanted', 'abroad',
-           'run', 'gain', 'means', 'sentences']
+           'run', 'figures', 'at', 'means', 'sentences', 'verdicts']
 
 # %% ../../nbs/labs/05_probe_first.ipynb #f9bb710e
 from dataclasses import replace
@@ -15,7 +15,7 @@ from itertools import product
 
 import pandas as pd
 
-from .comparing import Interval, compared, paired
+from .comparing import Interval, Verdict, compared, gain, verdict
 from .judging import answered
 from .rows import Rows, rows_of
 from .running import Lab, table
@@ -88,8 +88,26 @@ RULE = (
 # %% ../../nbs/labs/05_probe_first.ipynb #0a8401f9
 PLACES = {"at home": "accuracy", "abroad": "accuracy abroad"}  # place -> column
 
-def gain(
+def figures(
     runs: list,  # finished ones
+) -> pd.DataFrame:  # a row per draw; columns place, way, labels
+    """Accuracies at home and abroad.
+
+    Parameters
+    ----------
+    runs
+        finished ones
+
+    Returns
+    -------
+    pd.DataFrame
+        a row per draw; columns place, way, labels
+    """
+    wide = table(runs).pivot(index="draw", columns=["way", "labels"], values=[*PLACES.values()])
+    return wide.rename(columns={column: place for place, column in PLACES.items()})
+
+def at(
+    found: pd.DataFrame,  # from `figures`
     ours: str,  # a way
     theirs: str,  # another one
     labels: int,  # reviews
@@ -99,8 +117,8 @@ def gain(
 
     Parameters
     ----------
-    runs
-        finished ones
+    found
+        from `figures`
     ours
         a way
     theirs
@@ -110,9 +128,7 @@ def gain(
     place
         of PLACES
     """
-    found = table(runs).query("labels == @labels")
-    wide = found.pivot(index="draw", columns="way", values=PLACES[place])
-    return paired(wide[ours].tolist(), wide[theirs].tolist())
+    return gain(found, (place, ours, labels), (place, theirs, labels))
 
 def means(
     runs: list,  # finished ones
@@ -143,9 +159,33 @@ def sentences(
         finished ones
     """
     pairs = ("probe first", "full"), ("full", "probe"), ("probe first", "probe")
+    found = figures(runs)
     return [f"{n} labels, {place}: "
-            + compared(*pair, gain(runs, *pair, n, place), runs="draws")
+            + compared(*pair, at(found, *pair, n, place), runs="draws")
             for n in LABELS for place in PLACES for pair in pairs]
 
+def verdicts(
+    runs: list,  # finished ones
+) -> list[Verdict]:
+    """The parts of the rule.
+
+    Parameters
+    ----------
+    runs
+        finished ones
+    """
+    found = figures(runs)
+    abroad_few = found["abroad"].xs(100, axis=1, level="labels").mean()
+    said = ", ".join(f"{name} {100 * value:.1f}" for name, value in abroad_few.items())
+    return [
+        verdict("(1) home, 400: probe first − full: mean from −1 to 1",
+                at(found, "probe first", "full", 400, "at home"), -.01, .01, whole=False),
+        verdict("(1) home, 400: full − probe: above 0",
+                at(found, "full", "probe", 400, "at home"), 0),
+        verdict("(2) abroad, 100: probe first − full: above 0",
+                at(found, "probe first", "full", 100, "abroad"), 0),
+        Verdict("(3) abroad, 100: probe has the highest mean", said,
+                abroad_few.idxmax() == "probe")]
+
 LAB = Lab("probe_first", "Does fitting the head first help, at home and on other ground?",
-          PREDICTION, RULE, wanted, run, sentences)
+          PREDICTION, RULE, wanted, run, sentences, verdicts)

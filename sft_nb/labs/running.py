@@ -39,6 +39,8 @@ class Lab:
         (**settings) -> what came of it: plain numbers and texts
     sentences
         finished runs -> what they say, a sentence each
+    verdicts
+        finished runs -> the rule's parts, each a `Verdict`
     """
     name: str  # one word: of its file, and on the command line
     question: str  # what one would like to know
@@ -47,6 +49,7 @@ class Lab:
     wanted: Callable  # finished runs -> settings (plain dictionaries) of the runs to do next
     run: Callable  # (**settings) -> what came of it: plain numbers and texts
     sentences: Callable  # finished runs -> what they say, a sentence each
+    verdicts: Callable = lambda runs: []  # finished runs -> the rule's parts, each a `Verdict`
 
     def __repr__(self):
         return (f"{self.name}. {self.question}\nWe expected: {self.prediction}\n"

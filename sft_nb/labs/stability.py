@@ -6,17 +6,18 @@ show.
 
 # %% auto #0
 __all__ = ['LABELS', 'SEEDS', 'PILOTS', 'RATES', 'TOO_FAST', 'ARTICLE', 'STABLE', 'ARMS',
-           'PREDICTION', 'RULE', 'LAB', 'pilots', 'chosen_rates', 'wanted', 'run', 'main_runs',
-           'summary', 'sentences']
+           'PREDICTION', 'RULE', 'SAME', 'LAB', 'pilots', 'chosen_rates', 'wanted', 'run',
+           'main_runs', 'summary', 'sentences', 'verdicts']
 
 # %% ../../nbs/labs/01_stability.ipynb #6040c83f
 from functools import cache
 
 import pandas as pd
+from scipy import stats
 
 from ..certification.bounds import exact_bound
 from sft_nb.labs.comparing import (
-    churn, churn_difference, compared, paired, spread_ratio,
+    Verdict, churn, churn_difference, compared, paired, spread_ratio, verdict,
 )
 from .judging import fitted, plain_figure
 from .rows import rows_of
@@ -241,6 +242,51 @@ def sentences(
     return [sentence for name, arms in ARMS.items() for arm in arms if arm != "stable"
             for sentence in _against(runs, name, arm)]
 
+def _means(runs, arm):
+    of = main_runs(runs, "reviews")
+    return paired(of["stable"].figure.tolist(), of[arm].figure.tolist())
+
+def _agreement(runs, name, arm):
+    of = main_runs(runs, name)
+    return churn_difference(of["stable"].answers.tolist(), of[arm].answers.tolist())
+
+def _failures(runs):
+    "Failed runs at chosen rates on reviews; then the induced ones, of both recipes."
+    usual, induced = summary(runs, "reviews"), summary(runs, "reviews", TOO_FAST)
+    ours, theirs = (int(induced.failed[a]) for a in ("stable", "article, same seconds"))
+    n = len(SEEDS)
+    counts = [[theirs, n - theirs], [ours, n - ours]]
+    p = stats.fisher_exact(counts, alternative="greater").pvalue
+    said = f"{theirs} against {ours} of {n}, p = {p:.3f}"
+    failed = int(usual.failed.drop("article as printed").sum())
+    return [
+        Verdict("(4) no failed run at chosen rates", f"{failed}", failed == 0),
+        Verdict("(4) induced: the article's fails more often", said, bool(p < .05))]
+
+SAME = "article, same seconds"
+
+def verdicts(
+    runs: list,  # finished ones
+) -> list[Verdict]:
+    """The parts of the rule; (3) once for every set.
+
+    Parameters
+    ----------
+    runs
+        finished ones
+    """
+    steps = "article, same steps"
+    return [
+        verdict("(1) stable − article as printed: above 5", _means(runs, "article as printed"),
+                .05),
+        verdict("(2) stable − article, same seconds: mean from −2 to 2", _means(runs, SAME),
+                -.02, .02, whole=False),
+        verdict("(3) churn, reviews, same steps: below 0", _agreement(runs, "reviews", steps),
+                high=0),
+        *[verdict(f"(3) churn, {name}, same seconds: below 0", _agreement(runs, name, SAME),
+                  high=0) for name in ARMS],
+        *_failures(runs)]
+
 LAB = Lab(
     "stability", "Is the article's recipe more or less stable than the recommended one?",
-    PREDICTION, RULE, wanted, run, sentences)
+    PREDICTION, RULE, wanted, run, sentences, verdicts)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LABELS', 'DRAWS', 'SOURCE_ROWS', 'STARTS', 'PLAN', 'PREDICTION', 'RULE', 'PAIRS', 'LAB',
-           'wanted', 'run', 'figures', 'gain', 'sentences']
+           'wanted', 'run', 'figures', 'at', 'sentences', 'verdicts']
 
 # %% ../../nbs/labs/03_transfer.ipynb #079984d7
 import tempfile
@@ -13,7 +13,7 @@ from itertools import product
 
 import pandas as pd
 
-from .comparing import Interval, compared, paired
+from .comparing import Interval, Verdict, compared, gain, verdict
 from .judging import fitted
 from .rows import Rows, rows_of
 from .running import Lab, table
@@ -110,8 +110,8 @@ def figures(
     """
     return table(runs).pivot(index="draw", columns=["start", "labels"], values="accuracy")
 
-def gain(
-    runs: list,  # finished ones
+def at(
+    found: pd.DataFrame,  # from `figures`
     ours: str,  # a start
     theirs: str,  # another one
     labels: int,  # of the target
@@ -120,8 +120,8 @@ def gain(
 
     Parameters
     ----------
-    runs
-        finished ones
+    found
+        from `figures`
     ours
         a start
     theirs
@@ -129,8 +129,7 @@ def gain(
     labels
         of the target
     """
-    found = figures(runs)
-    return paired(found[ours, labels].tolist(), found[theirs, labels].tolist())
+    return gain(found, (ours, labels), (theirs, labels))
 
 PAIRS = (
     ("related", "no source"), ("shuffled", "no source"), ("unrelated", "no source"),
@@ -146,8 +145,35 @@ def sentences(
     runs
         finished ones
     """
-    return [f"{n} labels: " + compared(*pair, gain(runs, *pair, n), runs="draws")
+    found = figures(runs)
+    return [f"{n} labels: " + compared(*pair, at(found, *pair, n), runs="draws")
             for pair in PAIRS for n in LABELS]
 
+def verdicts(
+    runs: list,  # finished ones
+) -> list[Verdict]:
+    """The parts of the rule.
+
+    Parameters
+    ----------
+    runs
+        finished ones
+    """
+    found = figures(runs)
+    related = {n: at(found, "related", "no source", n) for n in LABELS}
+    mixed = [at(found, "shuffled", "no source", n) for n in LABELS]
+    return [
+        *[verdict(f"(1) related − no source, {n} labels: above 0", related[n], 0)
+          for n in (20, 100)],
+        verdict("(1) its mean at 500 is smaller than at 20", related[500],
+                high=related[20].value, whole=False),
+        Verdict("(2) shuffled − no source: nowhere above 0", "; ".join(i.words() for i in mixed),
+                all(i.beside(0) < 1 for i in mixed)),
+        *[verdict(f"(3) unrelated − no source, {n} labels: mean from −2 to 2",
+                  at(found, "unrelated", "no source", n), -.02, .02, whole=False)
+          for n in LABELS],
+        verdict("(4) related − shuffled, 20 labels: above 0",
+                at(found, "related", "shuffled", 20), 0)]
+
 LAB = Lab("transfer", "Does a related task help, and is it the task that helps?",
-          PREDICTION, RULE, wanted, run, sentences)
+          PREDICTION, RULE, wanted, run, sentences, verdicts)
