@@ -92,7 +92,7 @@ from sft_nb.labs.running import Lab, repeat
 def run(k):
     time.sleep(.2)
     return {"square": k * k}
-lab = Lab("squares", "?", "", "", lambda runs: [{"k": k} for k in range(12)], run, list)
+lab = Lab("squares", "?", "", "", lambda runs: [{"k": k} for k in range(12)], run, list, list)
 repeat(lab, sys.argv[1], (int(sys.argv[2]), int(sys.argv[3])))
 '''
 
@@ -130,7 +130,7 @@ def test_a_run_that_breaks_is_no_line(tmp_path):
     def run(k):
         if k == 2: raise RuntimeError("out of luck")
         return {"k squared": k * k}
-    lab = Lab("luck", "?", "", "", lambda runs: [{"k": k} for k in range(4)], run, list)
+    lab = Lab("luck", "?", "", "", lambda runs: [{"k": k} for k in range(4)], run, list, list)
     with pytest.raises(RuntimeError):
         repeat(lab, tmp_path / "luck.jsonl", tell=lambda line: None)
     assert len(finished(tmp_path / "luck.jsonl")) == 2
@@ -145,7 +145,8 @@ def test_a_part_that_cannot_be(tmp_path, part):
 def test_a_folder_that_cannot_be_is_told_before_the_first_run(tmp_path):
     (tmp_path / "taken").write_text("a file")
     ran = []
-    lab = Lab("none", "?", "", "", lambda runs: [{"k": 1}], lambda k: ran.append(k) or {}, list)
+    lab = Lab("none", "?", "", "", lambda runs: [{"k": 1}],
+              lambda k: ran.append(k) or {}, list, list)
     with pytest.raises(DataError, match="cannot be stored"):
         repeat(lab, tmp_path / "taken" / "none.jsonl")
     assert not ran

@@ -40,7 +40,7 @@ class Lab:
     sentences
         finished runs -> what they say, a sentence each
     verdicts
-        finished runs -> the rule's parts, each a `Verdict`
+        finished runs -> the parts of the rule, judged
     """
     name: str  # one word: of its file, and on the command line
     question: str  # what one would like to know
@@ -49,7 +49,7 @@ class Lab:
     wanted: Callable  # finished runs -> settings (plain dictionaries) of the runs to do next
     run: Callable  # (**settings) -> what came of it: plain numbers and texts
     sentences: Callable  # finished runs -> what they say, a sentence each
-    verdicts: Callable = lambda runs: []  # finished runs -> the rule's parts, each a `Verdict`
+    verdicts: Callable  # finished runs -> the parts of the rule, judged
 
     def __repr__(self):
         return (f"{self.name}. {self.question}\nWe expected: {self.prediction}\n"
