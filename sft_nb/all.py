@@ -10,7 +10,9 @@ __all__ = ['load_data', 'Ladder', 'ladder', 'suggest_checkpoint', 'suggest_loss'
            'ObjectDetection', 'SequenceLabelling', 'TextClassification', 'TextRegression',
            'Translation', 'RECIPES', 'FineTuner', 'History', 'Listener', 'Method', 'Recipe',
            'BiasOnly', 'Contrastive', 'Distil', 'Ema', 'FewerLayers', 'FitHead', 'FreshTop', 'Ia3',
-           'LabelSmoothing', 'Lora', 'RDrop', 'Sam', 'SlowBody', 'Swa', 'Talk', 'Calibrate',
+           'LabelSmoothing', 'Lora', 'RDrop', 'Sam', 'SlowBody', 'Swa', 'choose_rows', 'find_rate',
+           'fit_ensemble', 'forgetting', 'labels_for', 'learning_curve', 'rank_checkpoints',
+           'rank_layers', 'self_train', 'suggest_recipe', 'through', 'Talk', 'Calibrate',
            'Certificate', 'Certify', 'judge', 'over_seeds', 'rows_needed', 'verify']
 
 # %% ../nbs/package/01_all.ipynb #b6de9e1e
@@ -31,15 +33,24 @@ if TYPE_CHECKING:
     from sft_nb.evaluation.judging import Evaluation
     from sft_nb.methods.agreement import RDrop
     from sft_nb.methods.averaging import Ema, Swa
+    from sft_nb.methods.choosing_rows import choose_rows
     from sft_nb.methods.contrastive import Contrastive
     from sft_nb.methods.distillation import Distil, FewerLayers
+    from sft_nb.methods.ensemble import fit_ensemble
+    from sft_nb.methods.forgetting import forgetting
     from sft_nb.methods.fresh_top import FreshTop
     from sft_nb.methods.heads import FitHead
+    from sft_nb.methods.intermediate import through
+    from sft_nb.methods.learning_curves import labels_for, learning_curve
     from sft_nb.methods.lora import Lora
+    from sft_nb.methods.pseudo_labels import self_train
+    from sft_nb.methods.rate_finder import find_rate
     from sft_nb.methods.rates import SlowBody
     from sft_nb.methods.sharpness import Sam
     from sft_nb.methods.small_parts import BiasOnly, Ia3
     from sft_nb.methods.smoothing import LabelSmoothing
+    from sft_nb.methods.suggesting import suggest_recipe
+    from sft_nb.methods.transfer_scores import rank_checkpoints, rank_layers
     from sft_nb.mistakes import AssetError, CheckpointError, DataError, SFTError, TrainingError
     from sft_nb.models.choosing import suggest_checkpoint, suggest_loss
     from sft_nb.task import Batch, Finding, Prediction, Task, learned
@@ -68,6 +79,8 @@ _all_ = [
     "FineTuner", "History", "Listener", "Method", "Recipe",
     "BiasOnly", "Contrastive", "Distil", "Ema", "FewerLayers", "FitHead", "FreshTop", "Ia3",
     "LabelSmoothing", "Lora", "RDrop", "Sam", "SlowBody", "Swa",
+    "choose_rows", "find_rate", "fit_ensemble", "forgetting", "labels_for", "learning_curve",
+    "rank_checkpoints", "rank_layers", "self_train", "suggest_recipe", "through",
     "Talk", "Calibrate", "Certificate", "Certify", "judge", "over_seeds", "rows_needed",
     "verify",
 ]
