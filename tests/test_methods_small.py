@@ -306,3 +306,17 @@ def test_what_a_model_does_not_have(tiny, reviews):
     pretender.task = plain
     with pytest.raises(DataError, match="one column"):
         answered(pretender, reviews)
+
+
+# --- going on ---
+
+@pytest.mark.parametrize("again", [(), (Lora(rank=2),)])
+def test_a_loaded_run_says_that_it_goes_on_without_its_methods(
+        again, tiny, reviews, tmp_path, caplog):
+    folder = tuner_of(tiny("bert"), Lora(rank=2), epochs=1).fit(reviews).save(tmp_path / "run")
+    tuner = FineTuner.load(folder, device="cpu")
+    assert "without" not in caplog.text  # whoever only asks it is not told
+    tuner.recipe = tuner.recipe.but(methods=again)
+    tuner.fit(reviews)
+    said = "trained with Lora(rank=2" in caplog.text and "goes on without" in caplog.text
+    assert said == (not again)

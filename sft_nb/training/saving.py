@@ -415,7 +415,9 @@ def _told(folder):
                                   f"this version of sft_nb reads {FORMAT}.")
         recipe = {k: v for k, v in told["recipe"].items() if k != "methods"}
         recipe["epochs"] = recipe["epochs"] or None  # 0 makes no sense without its methods
-        read = {"recipe": Recipe(**recipe), "history": History(**told["history"]),
+        methods = [str(name) for name in told["recipe"].get("methods", [])]
+        read = {"recipe": Recipe(**recipe), "methods": methods,
+                "history": History(**told["history"]),
                 "position": Position(**told["position"]), "notes": Notes(**told["notes"])}
         return task_from_dict(told["task"]), told | read, read_seen(folder)
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as e:

@@ -30,6 +30,7 @@ from .seen import SeenRows
 from .selection import Position
 from ..speed.quicken import SHORTCUTS
 from ..data.table_reader import TABLE_READERS
+from ..telling import warn
 from ..task import DataError, Prediction, Task, TrainingError
 from .watching import History, Lines, Listener, watcher
 
@@ -125,6 +126,7 @@ class FineTuner:
         self.interrupted = False  # was the last fit asked to stop?
         self.trouble: pd.DataFrame | None = None  # the rows at which the last fit went wrong
         self.folder: Path | None = None  # where it was loaded from, until the next `fit`
+        self.learned_with: list[str] = []  # the methods of the run that was loaded
         self.home: tuple[str, dict] | None = None  # where it was saved last, its weights' hashes
 
     def __repr__(self):
@@ -159,6 +161,7 @@ class FineTuner:
         """
         with one_voice(), ONE_AT_A_TIME:
             watching = self._listeners(resume, listeners)
+            if self.folder and not self.recipe.methods: _say_what_is_left_out(self)
             start = str(self.folder or self.checkpoint)  # a loaded run goes on from its own weights
             known = self.seen if self.folder else {}  # the run that it goes on from
             run = Run(
@@ -375,6 +378,7 @@ class FineTuner:
         tuner.notes = about["notes"]
         tuner.seen = seen
         tuner.folder = folder.resolve()  # another `fit` goes on from these weights
+        tuner.learned_with = about["methods"]
         return tuner
 
     @checked
@@ -482,6 +486,14 @@ class FineTuner:
         figures = trial.history.epochs[-1].items()
         left_out = ("epoch", "step", "train_loss")
         return {"learning_rate": rate} | {k: v for k, v in figures if k not in left_out}
+
+# %% ../../nbs/training/06_tuner.ipynb #fede9c32
+def _say_what_is_left_out(tuner):
+    "A loaded run knows its methods' names and settings; the methods themselves are not stored."
+    if not tuner.learned_with: return
+    warn(f"The run in {tuner.folder.name} was trained with {', '.join(tuner.learned_with)}, and "
+         "goes on without. To use them again, set tuner.recipe = tuner.recipe.but(methods=(…,)) "
+         "before fit.")
 
 # %% ../../nbs/training/06_tuner.ipynb #6effbcd6
 def _answerable(items, task):
