@@ -18,9 +18,10 @@ from sft_nb import all as public
 from sft_nb.all import (
     Batch, BiasOnly, Calibrate, Certificate, Certify, Contrastive, Distil, Ema, FewerLayers,
     FineTuner, Finding, FitHead, FreshTop, Ia3, LabelSmoothing, Lora, Prediction, RDrop,
-    Recipe, SFTError, Sam, SlowBody, Swa, TextClassification, folds, judge, ladder, load_data,
-    over_seeds, paired_bootstrap, read_table, rows_needed, split, suggest_checkpoint,
-    suggest_loss, verify,
+    Recipe, SFTError, Sam, SlowBody, Swa, TextClassification, choose_rows, find_rate,
+    fit_ensemble, folds, forgetting, judge, labels_for, ladder, learning_curve, load_data,
+    over_seeds, paired_bootstrap, rank_checkpoints, rank_layers, read_table, rows_needed,
+    self_train, split, suggest_checkpoint, suggest_loss, suggest_recipe, through, verify,
 )
 from sft_nb.certification.selective import abstain_above
 from sft_nb.tasks.table import ALL
@@ -161,7 +162,10 @@ def things(tiny, run, tmp_path_factory):
     return SimpleNamespace(
         folder=folder, rows=rows, data=data, tuner=tuner, certificate=certificate, fresh=fresh,
         bert=str(tiny("bert")), evaluation=tuner.evaluate(data.valid),
-        calibrate=judge(twin, data.certify, Calibrate),
+        calibrate=judge(twin, data.certify, Calibrate), features=rng.normal(size=(20, 4)),
+        curve=learning_curve(
+            TextClassification(), data.train, data.valid, (8, 16, 24, 32), 2,
+            lambda train, valid: 1 - 1 / len(train)),
     )
 
 
@@ -203,6 +207,18 @@ QUICK = {  # name -> things -> (what is called, right arguments)
     "rows_needed": lambda t: (
         rows_needed,
         dict(claim="accuracy >= 0.8", expected=0.9, confidence=0.95, binary=True),
+    ),
+    "choose_rows": lambda t: (
+        choose_rows,
+        dict(
+            source=t.features, unlabelled=t.rows.head(20), n=3, by="typical", seed=0,
+            known=t.features[:2], several=False,
+        ),
+    ),
+    "labels_for": lambda t: (labels_for, dict(curve=t.curve, accuracy=0.9, error=None, share=0.8)),
+    "suggest_recipe": lambda t: (
+        suggest_recipe,
+        dict(task=TextClassification(), rows=t.rows, device="cpu"),
     ),
     "Recipe.but": lambda t: (Recipe().but, fields_of(Recipe)),
     "Recipe.diff": lambda t: (Recipe().diff, dict(other=Recipe())),
@@ -282,6 +298,55 @@ HEAVY = {
             task=TextClassification(), train=t.data.train, valid=t.data.valid,
             rows=t.data.valid, checkpoint=t.bert, recipe=ONCE, rungs=("majority",),
             device="cpu", tell=lambda *a: None,
+        ),
+    ),
+    "find_rate": lambda t: (
+        find_rate,
+        dict(
+            task=TextClassification(), checkpoint=t.bert, rows=t.data.train.head(16), recipe=ONCE,
+            seeds=1, lowest=1e-5, highest=1e-2, updates=10, rule="tenth", device="cpu",
+        ),
+    ),
+    "fit_ensemble": lambda t: (
+        fit_ensemble,
+        dict(tuner=t.fresh(), train=t.data.train.head(8), valid=None, seeds=2),
+    ),
+    "self_train": lambda t: (
+        self_train,
+        dict(
+            tuner=t.fresh(), train=t.data.train.head(8), valid=t.data.valid,
+            unlabelled=t.data.certify[["text"]].head(8), rounds=1, above=0.5, per_class=None,
+            take="surest",
+        ),
+    ),
+    "learning_curve": lambda t: (
+        learning_curve,
+        dict(
+            task=TextClassification(), train=t.data.train, valid=t.data.valid,
+            sizes=(8, 16, 24, 32), repeats=2, fit=t.fresh(), checkpoint=None, seed=0,
+        ),
+    ),
+    "through": lambda t: (
+        through,
+        dict(
+            task=TextClassification(), checkpoint=t.bert,
+            source=(TextClassification(), t.data.train.head(8)), out=t.folder / "source",
+            recipe=ONCE, device="cpu", overwrite=True,
+        ),
+    ),
+    "rank_layers": lambda t: (
+        rank_layers,
+        dict(task=TextClassification(), checkpoint=t.bert, rows=t.rows.head(40), device="cpu"),
+    ),
+    "rank_checkpoints": lambda t: (
+        rank_checkpoints,
+        dict(task=TextClassification(), names=[t.bert], rows=t.rows.head(40), device="cpu"),
+    ),
+    "forgetting": lambda t: (
+        forgetting,
+        dict(
+            before=t.tuner, after=t.folder / "run", rows=t.data.valid, group=None, among=None,
+            probe=None, delta=0.1,
         ),
     ),
     "FineTuner.fit": lambda t: (
