@@ -115,6 +115,7 @@ def paired(
         raise DataError(f"{len(ours)} runs and {len(theirs)}: pairs need as many of both.")
     return mean_interval(np.asarray(ours, float) - np.asarray(theirs, float), confidence)
 
+@checked
 def gain(
     found: pd.DataFrame,  # a row per draw or seed, a column per way
     ours: str | tuple,  # a column
@@ -134,6 +135,10 @@ def gain(
     confidence
         of the interval
     """
+    known = ", ".join(map(str, found))
+    for column in (ours, theirs):
+        if column not in found:
+            raise DataError(f"No column is called {column!r}: there are {known}.")
     both = found[[ours, theirs]].dropna()
     return paired(both[ours].tolist(), both[theirs].tolist(), confidence)
 
