@@ -26,8 +26,9 @@ from ..data.hashes import row_hashes
 from ..words import name_rows
 from ..batches.frozen import still_parts
 from sft_nb.training.gradient import (
-    clip_gradient, effective_gradient, make_optimizer, mean_loss, pick_precision, task_objective,
+    clip_gradient, effective_gradient, make_optimizer, mean_loss, task_objective,
     train_mode)
+from .choosing import choose_precision
 from .guards import (
     must_be_the_same, snapshot, stop_between_updates, surroundings, unsound,
     weights_of, what_is_left)
@@ -89,6 +90,8 @@ class Run:
         puts several examples into a row
     still
         parts that stay in evaluation mode
+    precision
+        "fp32" or "bf16": the recipe's, or what is faster here
     quick
         the shortcuts that fit this model
     objective
@@ -127,6 +130,7 @@ class Run:
     micro: int = 1  # rows at a time in memory
     pack: Callable | None = None  # puts several examples into a row
     still: list[nn.Module] = field(default_factory=list)  # parts that stay in evaluation mode
+    precision: str | None = None  # "fp32" or "bf16": the recipe's, or what is faster here
     quick: Quick | None = None  # the shortcuts that fit this model
     objective: Callable | None = None  # (model, batch) -> named sums, outputs
     optimizer: torch.optim.Optimizer | None = None
@@ -217,9 +221,10 @@ class Run:
         self.micro = plan.micro_batch_size or plan.batch_size
         if plan.packing: self.pack = packer(self.task, self.model, self.examples)
         if not plan.train_batchnorm: self.still = still_parts(self.model, self.examples)
+        chosen = self._choose()
         self.quick = quicken(self.model, self.examples, self.shortcuts, self.autocast,
                              watched=bool(plan.methods or plan.packing or plan.train_batchnorm))
-        self.history.shortcuts = self.quick.to_dict()
+        self.history.shortcuts = self.quick.to_dict() | {"chosen": chosen}
         self.objective = task_objective(self.task, self.quick.forward)
         for method in plan.methods:
             method.planned(self.updates, plan.epochs, self.examples)
@@ -227,9 +232,17 @@ class Run:
         self.optimizer = make_optimizer(plan, self.model)
         self.quick.follow(self.optimizer)
 
+    def _choose(self):
+        "Settle the precision; gives what was chosen by a trial, and what the trial said."
+        if self.precision is not None: return {"precision": self.precision}  # as it was put away
+        self.precision = self.plan.precision
+        if self.precision != "auto": return {}
+        self.precision, shares = choose_precision(self.task, self.model, self.examples)
+        return {"precision": self.precision} | ({"time": shares} if shares else {})
+
     def autocast(self) -> AbstractContextManager:
-        "The recipe's precision, for a forward pass."
-        if pick_precision(self.plan.precision, self.device) == "fp32": return nullcontext()
+        "The run's precision, for a forward pass."
+        if self.precision == "fp32": return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
     def update(
@@ -461,7 +474,7 @@ class Run:
         """
         return {"recipe": self.plan.to_dict(), "checkpoint": self.checkpoint,
                 "task": self.task.to_dict(), "rows": self.fingerprint | self.past.fingerprint,
-                "surroundings": surroundings(self.device, self.recipe.precision)}
+                "surroundings": surroundings(self.device, self.precision)}
 
     def state_dict(self) -> dict:  # tensors and plain values
         """Everything that a resumed run needs.
@@ -490,11 +503,19 @@ class Run:
             what `state_dict` gave
         """
         try:
+            self._go_on_as(state["surroundings"])
             must_be_the_same(state, self.identity())
             self._put_back(state)
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as e:
             raise CheckpointError(f"The checkpoint does not fit this model ({reason(e)}). "
                                   "Start again without resume.") from e
+
+    def _go_on_as(self, then):
+        "Choose what the run that was put away had chosen."
+        if self.recipe.precision != "auto" or then["precision"] == self.precision: return
+        self.quick.undo()
+        self.precision = then["precision"]
+        self.make_plan()
 
     def _put_back(self, state):
         self.model.load_state_dict(state["model"])

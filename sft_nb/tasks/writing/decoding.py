@@ -29,6 +29,7 @@ from ...data.table_facts import about
 from ...figures import COLORS, new_figure
 from ...mistakes import MissingError
 from ...models.loading import quiet
+from ...speed.answers import at_answers
 from ...task import Batch, CheckpointError, DataError, Finding, Prediction, SFTError, Task
 from ...task import must_work
 from ..tagging.formats import place_of
@@ -118,11 +119,13 @@ class Generating(Task):
 
     def loss(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
         "Summed cross-entropy of the answers' tokens."
-        return {"loss": losses.cross_entropy(outputs.logits, batch.targets["labels"])}
+        labels = batch.targets["labels"]
+        asked = at_answers(outputs.logits, labels)
+        return {"loss": losses.cross_entropy(asked, labels[labels != -100])}
 
     def distribution(self, outputs: Any, batch: Batch) -> torch.Tensor:
         "Logits of the vocabulary, for each token of the answers."
-        return outputs.logits[batch.targets["labels"] != -100]
+        return at_answers(outputs.logits, batch.targets["labels"])
 
     def encode_all(self, rows: pd.DataFrame, processor: Any) -> list[dict]:
         "All rows; one that cannot be read is reported with its file and line."
