@@ -201,7 +201,7 @@ def with_trl(tuned):
         from datasets import Dataset
         from trl import SFTConfig, SFTTrainer
         task, model, examples = plain(name, n)
-        rows = [{"input_ids": e["input_ids"], "completion_mask": asked(e)} for e in examples.plain]
+        rows = [{"input_ids": e["input_ids"], "labels": asked(e)} for e in examples.plain]
         with tempfile.TemporaryDirectory() as folder:
             config = arguments(
                 folder, name, tuned, SFTConfig, max_length=None, gradient_checkpointing=False,
@@ -217,8 +217,8 @@ def with_trl(tuned):
 
 
 def asked(example):
-    "Our labels stand where the next token is predicted, TRL's mask at that token."
-    return [0, *(int(label != -100) for label in example["labels"][:-1])]
+    "Our labels stand where the next token is predicted, TRL's at that token."
+    return [-100, *example["labels"][:-1]]
 
 
 # --- ways to predict ---
