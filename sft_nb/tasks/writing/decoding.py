@@ -29,7 +29,7 @@ from ...data.table_facts import about
 from ...figures import COLORS, new_figure
 from ...mistakes import MissingError
 from ...models.loading import quiet
-from ...speed.answers import at_answers
+from ...speed.answers import at_answers, token_loss
 from ...task import Batch, CheckpointError, DataError, Finding, Prediction, SFTError, Task
 from ...task import must_work
 from ..tagging.formats import place_of
@@ -119,9 +119,7 @@ class Generating(Task):
 
     def loss(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
         "Summed cross-entropy of the answers' tokens."
-        labels = batch.targets["labels"]
-        asked = at_answers(outputs.logits, labels)
-        return {"loss": losses.cross_entropy(asked, labels[labels != -100])}
+        return {"loss": token_loss(outputs.logits, batch.targets["labels"])}
 
     def distribution(self, outputs: Any, batch: Batch) -> torch.Tensor:
         "Logits of the vocabulary, for each token of the answers."
