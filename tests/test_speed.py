@@ -435,7 +435,8 @@ def test_a_saved_run_tells_its_shortcuts(wide, rows, tmp_path):
     tuner = tuner_with(("dice", "rows"), wide, RECIPE.but(epochs=1)).fit(rows)
     saved = json.loads((tuner.save(tmp_path / "run") / "sft_nb.json").read_text(encoding="utf-8"))
     quick = tuner.run.quick
-    assert saved["history"]["shortcuts"] == {"used": quick.used, "skipped": quick.skipped}
+    told = {"used": quick.used, "skipped": quick.skipped, "chosen": {}}  # fp32 was asked for
+    assert saved["history"]["shortcuts"] == told
     assert FineTuner.load(tmp_path / "run").history.shortcuts == tuner.history.shortcuts
 
 
