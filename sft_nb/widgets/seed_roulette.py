@@ -8,11 +8,10 @@ often it names the other one.
 __all__ = ['MOST', 'GUESS', 'recipes', 'data_roulette', 'describe_roulette', 'plot_roulette',
            'explore_roulette']
 
-# %% ../../nbs/widgets/05_seed_roulette.ipynb #3606f816
+# %% ../../nbs/widgets/05_seed_roulette.ipynb #2c9c36c3
 from itertools import combinations
 from math import comb, sqrt
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from ..figures import COLORS, new_figure
@@ -25,7 +24,7 @@ def recipes() -> list[str]:
     "The recipes of which ten runs are stored."
     return list(_runs())
 
-# %% ../../nbs/widgets/05_seed_roulette.ipynb #dc428e71
+# %% ../../nbs/widgets/05_seed_roulette.ipynb #d8aa95d7
 MOST = 10  # runs of each recipe
 
 def _beats(differences, n):
@@ -34,13 +33,15 @@ def _beats(differences, n):
     return sum((s > 0) + (s == 0) / 2 for s in sums) / comb(len(differences), n)
 
 def _interval(differences):
-    "Limits of the mean, with 95 % confidence; one difference has none."
-    n = len(differences)
-    if n < 2: return None, None
-    half = stored("seed_roulette")["t"][str(n)] * np.std(differences, ddof=1) / sqrt(n)
-    return float(np.mean(differences) - half), float(np.mean(differences) + half)
+    "Mean and its limits in points, with 95 % confidence, from thousandths; one has no limits."
+    n, total = len(differences), sum(differences)
+    mean = total / n / 10
+    if n < 2: return mean, None, None
+    variance = (n * sum(d * d for d in differences) - total**2) / (n * (n - 1))
+    half = stored("seed_roulette")["t"][str(n)] * sqrt(variance / n) / 10
+    return mean, mean - half, mean + half
 
-# %% ../../nbs/widgets/05_seed_roulette.ipynb #96ac85bf
+# %% ../../nbs/widgets/05_seed_roulette.ipynb #bca692dd
 def data_roulette(
     a: str = "all weights",  # a recipe, one of `recipes()`
     b: str = "LoRA",  # another one
@@ -72,12 +73,11 @@ def data_roulette(
     must_be_one("spin", spin, tuple(range(len(orders))))
     drawn = orders[spin][:seeds]
     differences = [x - y for x, y in zip(runs[a], runs[b], strict=True)]  # thousandths
-    seen = [differences[k] / 10 for k in drawn]  # points
-    low, high = _interval(seen)
+    mean, low, high = _interval([differences[k] for k in drawn])
     return {
         "a": [x / 10 for x in runs[a]], "b": [x / 10 for x in runs[b]], "drawn": drawn,
-        "difference": float(np.mean(seen)), "low": low, "high": high,
-        "all": sum(differences) / 10 / MOST, "beats": _beats(differences, seeds)}
+        "difference": mean, "low": low, "high": high,
+        "all": sum(differences) / MOST / 10, "beats": _beats(differences, seeds)}
 
 # %% ../../nbs/widgets/05_seed_roulette.ipynb #7410eac6
 _SAID = {1: "which is wholly above 0", -1: "which is wholly below 0", 0: "which holds 0"}
