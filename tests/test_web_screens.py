@@ -14,7 +14,7 @@ OUT = ROOT / "tests" / "out"
 sys.path.insert(0, str(ROOT / "tools"))
 from web_screens import MOST, SCREENS, TAUGHT, build, embed, told  # noqa: E402
 
-CSP = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'"
+CSP = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:"
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name}</title>
 <meta http-equiv="Content-Security-Policy" content="{csp}">
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
