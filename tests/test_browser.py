@@ -187,7 +187,7 @@ def write(folder, name, *cells):
 CONTROLS = ".widget-hslider .noUi-handle, .widget-dropdown select, .widget-checkbox input"
 KEYS = {  # presses that belong together; JupyterLab takes arrows for itself while a list is closed
     "SELECT": ("Space ArrowDown Enter", "Space ArrowUp Enter"),
-    "INPUT": ("Space",), "DIV": ("End", "Home")}
+    "INPUT": ("Space",), "DIV": ("Home", "End")}
 CONTRAST = """e => {
   const parts = c => c.match(/[\\d.]+/g).map(Number)
   const light = ([r, g, b]) => [r, g, b].map(v => v / 255)

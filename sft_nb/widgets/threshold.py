@@ -1,4 +1,4 @@
-"""You will be able to say what an accuracy of 82 % is worth where one review in ten is fresh, and
+"""You will be able to say what an accuracy is worth where one review in ten is fresh, and
 for how many rows a promise about errors holds.
 """
 

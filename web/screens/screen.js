@@ -134,7 +134,8 @@ export async function mount(place) {
   ])
   const controls = Object.fromEntries(told.controls.map(one => [one.name, control(one)]))
   const words = tag("p", { role: "status", "aria-live": "polite", id: `screen-${++numbered}` })
-  const paper = put(document.createElement("div"), "svg", {
+  const frame = tag("div", { class: "picture" })
+  const paper = put(frame, "svg", {
     viewBox: `0 0 ${screen.size.join(" ")}`, role: "img", "aria-describedby": words.id,
     "aria-label": told.title,
   })
@@ -152,7 +153,7 @@ export async function mount(place) {
   }
 
   const rows = Object.values(controls).map(one => one.row)
-  const body = tag("div", { class: "body" }, tag("div", { class: "controls" }, ...rows), paper, words)
+  const body = tag("div", { class: "body" }, tag("div", { class: "controls" }, ...rows), frame, words)
   for (const one of Object.values(controls)) one.input.addEventListener("input", draw)
   body.hidden = Boolean(told.guess)
   const guess = told.guess ? [question(told.guess, () => { body.hidden = false })] : []
