@@ -67,14 +67,14 @@ def data_box(
         "path": {"left": places, "iou": _measured(iou, moved), "giou": _measured(giou, moved)},
     }
 
-# %% ../../nbs/widgets/11_boxes.ipynb #564a9027
+# %% ../../nbs/widgets/11_boxes.ipynb #dc8dc91b
 def _arrow(ax, box, pull, aside, color):
     "A line from the middle of the box, of the same length for every pull that is not zero."
     length = np.hypot(*pull)
     if length < 1e-12: return
     way = np.array(pull) / length
     middle = np.array([box[0] + box[2], box[1] + box[3]]) / 2
-    start = middle + aside * np.array([-way[1], way[0]])  # so that two arrows do not hide each other
+    start = middle + aside * np.array([-way[1], way[0]])  # beside the other arrow
     how = {"arrowstyle": "-|>", "color": color, "lw": 2, "mutation_scale": 14}
     ax.annotate("", start + 24 * way, start, arrowprops=how)
 
@@ -210,7 +210,7 @@ def data_answers(
         "kept": kept, "found": found, "precision": precision.tolist(), "recall": recall.tolist(),
         "heights": heights, "ap": float(np.mean(heights))}
 
-# %% ../../nbs/widgets/11_boxes.ipynb #1912ea3f
+# %% ../../nbs/widgets/11_boxes.ipynb #36f2212a
 def plot_answers(
     score: float,  # answers below it are dropped
     overlap: float,  # IoU above which two answers are taken for one
@@ -264,7 +264,8 @@ def describe_answers(
     wrong = len(found["kept"]) - right
     return (
         f"{len(found['kept'])} of {len(ANSWERS)} answers are left: {right} find one of the "
-        f"{len(OBJECTS)} objects, {how_many(wrong, 'false alarm')}. Average precision {found['ap']:.2f}.")
+        f"{len(OBJECTS)} objects, {how_many(wrong, 'false alarm')}. "
+        f"Average precision {found['ap']:.2f}.")
 
 def explore_answers() -> Screen:
     "The two thresholds of a detector."
