@@ -3,8 +3,8 @@
 python tools/shipped.py            write the files
 python tools/shipped.py --check    exits with 1 if one is not up to date
 
-results/widgets/NAME.json becomes sft_nb/widgets/runs/NAME.json, without blanks and without the
-machine; nbs/questions/**.toml become one file, sft_nb/widgets/runs/questions.json.
+results/widgets/NAME.json becomes sft_nb/widgets/stored/NAME.json, without blanks and without the
+machine; nbs/questions/**.toml become one file, sft_nb/widgets/stored/questions.json.
 """
 import json
 import sys
@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-OUT = ROOT / "sft_nb" / "widgets" / "runs"
+OUT = ROOT / "sft_nb" / "widgets" / "stored"
 LARGEST = 200_000  # bytes of a file
 
 
