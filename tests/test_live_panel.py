@@ -74,7 +74,7 @@ def test_a_pause_really_holds(bert):
     assert panel.run.position.step == 3 and panel.state == "paused" and panel.thread.is_alive()
     now = panel.run.model.state_dict()
     assert all((weights[k] == now[k]).all() for k in weights)
-    assert "Paused after update 3." in panel.log[-1]
+    assert "Paused after update 3." in panel.lines[-1]
     panel.resume()
     ended(panel)
     assert panel.tuner.history.steps[-1]["step"] == 12 and panel.state == "finished"
@@ -188,7 +188,7 @@ def test_an_error_in_the_thread_is_told_and_frees_the_place(bert):
     panel = LivePanel(tuner_of(bert))
     fit_with(panel, Breaks())
     ended(panel)
-    assert panel.log[-1].startswith("ZeroDivisionError") and "<b>" not in panel.words.value
+    assert panel.lines[-1].startswith("ZeroDivisionError") and "<b>" not in panel.words.value
     assert ended(LivePanel(tuner_of(bert)).fit(ROWS)).state == "finished"
 
 
@@ -201,5 +201,5 @@ def test_a_finished_panel_can_fit_again(bert):
 def test_the_curve_is_drawn_and_words_are_there_without_a_kernel(bert):
     panel = ended(LivePanel(tuner_of(bert)).fit(ROWS))
     assert "data:image/png" in panel.picture.value
-    assert panel.log[-1] in panel._repr_mimebundle_()["text/plain"]
+    assert panel.lines[-1] in panel._repr_mimebundle_()["text/plain"]
     assert threading.active_count() < 20

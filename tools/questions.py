@@ -1,6 +1,7 @@
 """Write each lesson's questions, nbs/questions/**.toml, into the lesson.
 
-python tools/questions.py [FILE …]    write `## What have you understood?`, choices, folded answers
+python tools/questions.py [FILE …]    write `## What have you understood?`, choices, folded answers,
+                                      and behind them the same as a quiz
 python tools/questions.py --check     exits with 1 if a lesson does not say what its file says
 
 A file holds 8 to 12 questions:
@@ -109,8 +110,24 @@ def cell_text(data, file):
     return "\n\n".join([MARK.format(file), HEADING, "\n\n---\n\n".join(parts)])
 
 
+QUIZ = "from sft_nb.widgets.quizzes import quiz"  # the first line of the cell behind the questions
+NO_KERNEL = "With a running kernel, the questions above answer back here: run this cell."
+
+
+def quiz_cell(file):
+    "The same questions as a quiz, for whoever has a kernel."
+    name = Path(file).with_suffix("").as_posix()
+    said = {"data": {"text/plain": [NO_KERNEL]}, "execution_count": None, "metadata": {},
+            "output_type": "execute_result"}
+    cell = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [said],
+            "id": hashlib.sha256(f"quiz {file}".encode()).hexdigest()[:8], "source": []}
+    lessons.set_source(cell, f'{QUIZ}\nquiz("{name}", above=True)')
+    return cell
+
+
 def is_ours(cell):
-    return lessons.is_prose(cell) and lessons.source(cell).startswith("<!-- questions:")
+    source = lessons.source(cell)
+    return source.startswith(("<!-- questions:", QUIZ))
 
 
 def place(cells):
@@ -131,7 +148,7 @@ def written(book, data, file):
     cell = {"cell_type": "markdown", "id": name, "metadata": {}, "source": []}
     lessons.set_source(cell, cell_text(data, file))
     at = place(cells)
-    return book | {"cells": [*cells[:at], cell, *cells[at:]]}
+    return book | {"cells": [*cells[:at], cell, quiz_cell(file), *cells[at:]]}
 
 
 # --- all of them ---------------------------------------------------------------------------------

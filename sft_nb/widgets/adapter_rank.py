@@ -7,7 +7,7 @@ what a low rank cannot do.
 # %% auto #0
 __all__ = ['SIZE', 'STARTS', 'data_adapter', 'plot_adapter', 'describe_adapter', 'explore_adapter']
 
-# %% ../../nbs/widgets/13_adapter_rank.ipynb #0de81b1c
+# %% ../../nbs/widgets/13_adapter_rank.ipynb #adb01048
 from functools import cache
 from typing import Any
 
@@ -15,8 +15,7 @@ import numpy as np
 
 from ..chance import rng_for
 from ..figures import COLORS, new_figure
-from .screens import Guess, Screen, choice, slider
-from .stored import one_of, within
+from .screens import Guess, Screen, choice, must_be_one, must_lie, slider
 
 # %% ../../nbs/widgets/13_adapter_rank.ipynb #3b7bd793
 SIZE = 24
@@ -58,7 +57,7 @@ def _after_one_step(A, B, scale, rate=.5):
     down_A, down_B = scale * B.T @ off, scale * off @ A.T
     return scale * (B - rate * down_B) @ (A - rate * down_A)
 
-# %% ../../nbs/widgets/13_adapter_rank.ipynb #167a0f60
+# %% ../../nbs/widgets/13_adapter_rank.ipynb #584dcfca
 def data_adapter(
     rank: int,  # rows of A, columns of B
     alpha: float,  # the product counts alpha / rank
@@ -80,9 +79,9 @@ def data_adapter(
     dict
         shares and singular values, the product now and after a step, the output's change
     """
-    within("rank", rank, 1, SIZE)
-    within("alpha", alpha, 1, 64)
-    one_of("start", start, list(STARTS))
+    must_lie("rank", rank, 1, SIZE)
+    must_lie("alpha", alpha, 1, 64)
+    must_be_one("start", start, list(STARTS))
     weights, wanted, reads = _matrices()
     A, B, frozen = _start(rank, alpha, start)
     now = alpha / rank * B @ A

@@ -8,7 +8,7 @@ of a detector do to its average precision.
 __all__ = ['TRUTH', 'OBJECTS', 'ANSWERS', 'data_box', 'plot_box', 'describe_box', 'explore_box',
            'data_answers', 'plot_answers', 'describe_answers', 'explore_answers']
 
-# %% ../../nbs/widgets/11_boxes.ipynb #7f3ae803
+# %% ../../nbs/widgets/11_boxes.ipynb #edc758d7
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,7 @@ import torch
 
 from ..figures import COLORS, new_figure
 from ..tasks.detection.boxes import box_patches, giou, iou, nms
-from .screens import Guess, Screen, slider
-from .stored import within
+from .screens import Guess, Screen, must_lie, slider
 from ..words import how_many
 
 # %% ../../nbs/widgets/11_boxes.ipynb #eba58e14
@@ -35,7 +34,7 @@ def _measured(measure, boxes):
     boxes = torch.tensor(boxes, dtype=torch.float64)
     return [measure(b[None], t[None]).item() for b, t in zip(boxes, truths, strict=True)]
 
-# %% ../../nbs/widgets/11_boxes.ipynb #363035ad
+# %% ../../nbs/widgets/11_boxes.ipynb #abae0817
 def data_box(
     left: int,  # of the box, pixels
     top: int,
@@ -54,10 +53,10 @@ def data_box(
     dict
         box, iou, giou, pull (of each), path: both measures for every place of the left side
     """
-    within("left", left, 0, 120)
-    within("top", top, 0, 80)
-    within("width", width, 10, 80)
-    within("height", height, 10, 80)
+    must_lie("left", left, 0, 120)
+    must_lie("top", top, 0, 80)
+    must_lie("width", width, 10, 80)
+    must_lie("height", height, 10, 80)
     box = [left, top, left + width, top + height]
     places = list(range(0, 121, 2))
     moved = [[x, top, x + width, top + height] for x in places]
@@ -181,7 +180,7 @@ def _matches(kept):
         found.append(None if best is None else free.pop(best))
     return found
 
-# %% ../../nbs/widgets/11_boxes.ipynb #0572e5fc
+# %% ../../nbs/widgets/11_boxes.ipynb #9df4b565
 def data_answers(
     score: float,  # answers below it are dropped
     overlap: float,  # IoU above which two answers are taken for one
@@ -200,7 +199,9 @@ def data_answers(
     dict
         kept, found (object or None), precision, recall, heights (of 101 recalls), ap
     """
-    kept = _kept(within("score", score, 0., .95), within("overlap", overlap, .1, 1.))
+    must_lie("score", score, 0, .95)
+    must_lie("overlap", overlap, .1, 1)
+    kept = _kept(score, overlap)
     found = _matches(kept)
     right = np.array([k is not None for k in found], dtype=float).cumsum()
     precision, recall = right / np.arange(1, len(kept) + 1), right / len(OBJECTS)

@@ -46,7 +46,7 @@ class _Follows(Lines):
         super().end(run)
         self.panel.show(run, now=True)
 
-# %% ../../nbs/widgets/16_live_panel.ipynb #7ba817b7
+# %% ../../nbs/widgets/16_live_panel.ipynb #95c8b5d0
 _BUSY = threading.Lock()  # held by the panel whose run is under way
 
 class LivePanel(widgets.VBox):
@@ -74,7 +74,7 @@ class LivePanel(widgets.VBox):
             continuous_update=False, readout_format=".1e", **SHAPE)
         self.rate.observe(lambda change: self.learn_at(change["new"]), names="value")
         self.picture = widgets.HTML(layout=widgets.Layout(height="320px"))
-        self.words, self.log = widgets.HTML(), []
+        self.words, self.lines = widgets.HTML(), []
         buttons = widgets.HBox([self.pause_button, self.resume_button, self.stop_button])
         super().__init__([buttons, self.rate, self.picture, self.words])
         self.say("Nothing has been started: call fit(train, valid).")
@@ -82,7 +82,7 @@ class LivePanel(widgets.VBox):
     def _repr_mimebundle_(self, **kwargs):
         "Without a kernel: what it says."
         bundle = super()._repr_mimebundle_(**kwargs)
-        return bundle | {"text/plain": "\n".join(self.log[-3:])}
+        return bundle | {"text/plain": "\n".join(self.lines[-3:])}
 
     def fit(
         self,
@@ -208,8 +208,8 @@ class LivePanel(widgets.VBox):
         line: str,
     ) -> None:
         "Show a line, the newest of all."
-        self.log.append(line)
-        self.words.value = "".join(map(spoken, self.log[-1:]))
+        self.lines.append(line)
+        self.words.value = "".join(map(spoken, self.lines[-1:]))
 
     def show(
         self,

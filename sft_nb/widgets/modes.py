@@ -7,7 +7,7 @@ hang on chance or on their neighbours.
 # %% auto #0
 __all__ = ['MODES', 'data_modes', 'plot_modes', 'describe_modes', 'explore_modes']
 
-# %% ../../nbs/widgets/10_modes.ipynb #e85c2f1e
+# %% ../../nbs/widgets/10_modes.ipynb #b0988a26
 from functools import cache
 from typing import Any
 
@@ -17,8 +17,7 @@ from torch import nn
 
 from ..chance import rng_for, torch_seed
 from ..figures import COLORS, new_figure
-from .screens import Guess, Screen, choice, slider
-from .stored import one_of, within
+from .screens import Guess, Screen, choice, must_be_one, must_lie, slider
 
 # %% ../../nbs/widgets/10_modes.ipynb #d7b80a97
 MODES = ["training", "evaluation"]
@@ -37,7 +36,7 @@ def _batch(i):
     rows[0] = [1.5, -.5]
     return torch.tensor(rows, dtype=torch.float32)
 
-# %% ../../nbs/widgets/10_modes.ipynb #4afe88ee
+# %% ../../nbs/widgets/10_modes.ipynb #ba1c0c5b
 @cache
 def _asked(mode, dropout, repeats):
     net = _network(dropout).train(mode == "training")
@@ -71,9 +70,9 @@ def data_modes(
     dict
         answers, remembered, means: one of each per repeat; spread of the answers
     """
-    one_of("mode", mode, MODES)
-    within("dropout", dropout, 0., .9)
-    within("repeats", repeats, 1, 200)
+    must_be_one("mode", mode, MODES)
+    must_lie("dropout", dropout, 0., .9)
+    must_lie("repeats", repeats, 1, 200)
     answers, remembered, means = _asked(mode, float(dropout), int(repeats))
     return {
         "answers": list(answers), "remembered": list(remembered), "means": list(means),

@@ -8,7 +8,7 @@ of a batch is not the gradient of the batch.
 __all__ = ['SIZES', 'STEPS', 'WINDOWS', 'AVERAGES', 'data_batches', 'plot_batches',
            'describe_batches', 'explore_batches']
 
-# %% ../../nbs/widgets/12_packing.ipynb #e0b90c5a
+# %% ../../nbs/widgets/12_packing.ipynb #d4f2d288
 from functools import cache
 from typing import Any
 
@@ -17,16 +17,15 @@ import numpy as np
 from ..batches.batching import cut, length_windows, order, padding_share
 from ..chance import rng_for
 from ..figures import COLORS, new_figure
-from .screens import Guess, Screen, choice
-from .stored import one_of, stored_runs
+from .screens import Guess, Screen, choice, must_be_one, stored
 from ..words import how_many
 
-# %% ../../nbs/widgets/12_packing.ipynb #b78fdd69
+# %% ../../nbs/widgets/12_packing.ipynb #9335fb9d
 SIZES, STEPS, WINDOWS = [8, 16, 32, 64], [1, 2, 4, 8], [0, 1, 4, 16]
 AVERAGES = {"tokens": "sum over all tokens, divided once", "means": "mean of the pieces' means"}
 
 @cache
-def _lengths(): return np.array(stored_runs("packing")["lengths"])
+def _lengths(): return np.array(stored("packing")["lengths"])
 
 def _pieces(batch, steps, window):
     "For every batch, its pieces: lists of positions of rows."
@@ -57,7 +56,7 @@ def _gradient(pieces, average):
     if average == "tokens": return sums.sum(0) / counts.sum()
     return (sums / counts[:, None]).mean(0)
 
-# %% ../../nbs/widgets/12_packing.ipynb #b6debf1b
+# %% ../../nbs/widgets/12_packing.ipynb #94187d81
 def data_batches(
     batch: int,  # rows of an update
     steps: int,  # pieces that a batch is cut into
@@ -84,7 +83,7 @@ def data_batches(
     """
     for name, value, known in (("batch", batch, SIZES), ("steps", steps, STEPS),
                                ("window", window, WINDOWS), ("average", average, list(AVERAGES))):
-        one_of(name, value, known)
+        must_be_one(name, value, known)
     cuts = _pieces(batch, steps, window)
     exact = [_gradient([np.concatenate(pieces)], "tokens") for pieces in cuts]
     found = [_gradient(pieces, average) for pieces in cuts]
@@ -94,7 +93,7 @@ def data_batches(
         "pads": float(padding_share(every, _lengths())), "difference": float(np.mean(off)),
         "first": [_lengths()[piece].tolist() for piece in cuts[0]]}
 
-# %% ../../nbs/widgets/12_packing.ipynb #ed8aae0c
+# %% ../../nbs/widgets/12_packing.ipynb #33dba28d
 def plot_batches(
     batch: int,  # rows of an update
     steps: int,  # pieces that a batch is cut into
@@ -165,22 +164,23 @@ def describe_batches(
     found = data_batches(batch, steps, window, average)
     exact = found["difference"] < 1e-9
     same = "is that of the whole batch" if exact else f"is off by {found['difference']:.1%}"
-    way = f"sorted by length within {_within(window)}" if window else "in random order"
+    way = f"sorted by length must_lie {_within(window)}" if window else "in random order"
     return (
-        f"Batches of {batch} in {how_many(steps, 'piece')}, {way}: {found['pads']:.1%} of cells are "
-        f"pads. Averaged as {AVERAGES[average]}, the gradient {same}.")
+        f"Batches of {batch} in {how_many(steps, 'piece')}, {way}: "
+        f"{found['pads']:.1%} of cells are pads. Averaged as {AVERAGES[average]}, "
+        f"the gradient {same}.")
 
 def explore_batches() -> Screen:
     "Batch, pieces, sorting and averaging."
     replies = {
         "It comes nearer to the whole batch": "Rows in order give pieces of unlike lengths.",
         "It goes further away": "One piece has the short rows and another the long ones.",
-        "It does not change": "It would not, if every piece had equally many tokens; sorted rows have not.",
+        "It does not change": "It would not, if every piece had equally many tokens.",
     }
     asked = "A mean of means. You sort the rows of each batch by length. What of the gradient?"
     controls = {
         "batch": choice("batch, rows", SIZES, 32), "steps": choice("pieces", STEPS, 4),
-        "window": choice("sorted within", [(_within(k), k) for k in WINDOWS]),
+        "window": choice("sorted must_lie", [(_within(k), k) for k in WINDOWS]),
         "average": choice("average", [(text, key) for key, text in AVERAGES.items()], "means")}
     return Screen(plot_batches, describe_batches, controls,
                   guess=Guess(asked, replies, "It goes further away"))

@@ -7,14 +7,13 @@ right tags of a hundred may find no entity at all.
 # %% auto #0
 __all__ = ['WAYS', 'WHO', 'data_pieces', 'plot_pieces', 'describe_pieces', 'explore_pieces']
 
-# %% ../../nbs/widgets/06_pieces.ipynb #beaef1d9
+# %% ../../nbs/widgets/06_pieces.ipynb #d941a898
 from typing import Any
 
 from ..figures import COLORS, new_figure
 from ..tasks.tagging.entity_figures import entity_f1
 from ..tasks.tagging.schemes import tag_parts
-from .screens import Guess, Screen, choice, slider
-from .stored import one_of, stored_runs, within
+from .screens import Guess, Screen, choice, must_be_one, must_lie, slider, stored
 
 # %% ../../nbs/widgets/06_pieces.ipynb #4f4016c0
 WAYS = {"first": "the first piece", "all": "all pieces", "none": "only words of one piece"}
@@ -37,7 +36,7 @@ def _laid(tweet, way):
     return [[piece, _asked(tag, k, len(pieces), way)]
             for pieces, tag in words for k, piece in enumerate(pieces)]
 
-# %% ../../nbs/widgets/06_pieces.ipynb #7bfd32c8
+# %% ../../nbs/widgets/06_pieces.ipynb #5d677732
 def data_pieces(
     tweet: int,  # which of the stored ones, from 0
     way: str,  # which pieces learn: a key of WAYS
@@ -59,10 +58,10 @@ def data_pieces(
     dict
         laid, words, tags, said; right and f1 here, figures (of all), learned (f1 by way)
     """
-    runs = stored_runs("pieces")
-    within("tweet", tweet, 0, len(runs["tweets"]) - 1)
-    one_of("way", way, list(WAYS))
-    one_of("who", who, list(WHO))
+    runs = stored("pieces")
+    must_lie("tweet", tweet, 0, len(runs["tweets"]) - 1)
+    must_be_one("way", way, list(WAYS))
+    must_be_one("who", who, list(WHO))
     chosen = runs["tweets"][tweet]
     tags, said = chosen["tags"], chosen["said"][who]
     right = [a == b for a, b in zip(tags, said, strict=True)]
@@ -71,7 +70,7 @@ def data_pieces(
         "accuracy": sum(right) / len(right), "f1": entity_f1([said], [tags]),
         "figures": runs["figures"], "learned": runs["learned"][way]["f1"]}
 
-# %% ../../nbs/widgets/06_pieces.ipynb #17ed7c3e
+# %% ../../nbs/widgets/06_pieces.ipynb #ef643a5a
 def _short(tag): return tag if tag is None or tag == "O" else tag.replace("-", "-\n", 1)
 
 def _width(piece, tag):
@@ -174,7 +173,7 @@ def explore_pieces() -> Screen:
         "About 95 %": "Nearly all words are in no entity, and it is right about each of them.",
     }
     asked = 'What share of tags has a model right that answers "no entity" for every word?'
-    tweets = len(stored_runs("pieces")["tweets"])
+    tweets = len(stored("pieces")["tweets"])
     controls = {
         "tweet": slider("tweet", 0, tweets - 1, 0),
         "way": choice("which pieces learn", [(text, way) for way, text in WAYS.items()]),
