@@ -36,7 +36,7 @@ setup(
         "Programming Language :: Python :: 3",
     ],
     packages=find_packages(include=["sft_nb", "sft_nb.*"]),
-    package_data={"sft_nb": ["*.toml", "widgets/stored/*.json", "py.typed"]},
+    package_data={"sft_nb": ["*.toml", "py.typed"]},
     include_package_data=True,
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),

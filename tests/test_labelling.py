@@ -1,8 +1,6 @@
-"""Labelling: nothing is lost, nothing is run, and every key does one thing. Quizzes and what the
-screens bring along in files.
+"""Labelling: nothing is lost, nothing is run, and every key does one thing. Quizzes answer back.
 """
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +14,6 @@ from sft_nb.widgets.labelling import Labeller
 from sft_nb.widgets.quizzes import quiz, quizzes
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tools"))
-import shipped  # noqa: E402
-
 HOSTILE = '<img src=x onerror="alert(1)"><script>alert(2)</script>'
 ROWS = pd.DataFrame({"text": ["one", HOSTILE, "three", "four"], "film": [1, 2, 3, 4]})
 PROBS = np.array([[.9, .1], [.5, .5], [.6, .4], [.99, .01]])
@@ -128,7 +123,7 @@ def test_without_a_kernel_it_says_how_far_it_is():
     assert labelling.SKIPPED in labelling.HOW.values()
 
 
-# --- quizzes, stored runs ------------------------------------------------------------------------
+# --- quizzes ------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("lesson", quizzes())
 def test_every_choice_of_every_quiz_answers_back(lesson):
@@ -140,16 +135,7 @@ def test_every_choice_of_every_quiz_answers_back(lesson):
     assert "<script" not in shown._repr_mimebundle_()["text/plain"]
 
 
-def test_the_package_has_what_was_written_last():
-    shipped.main(["--check"])
-
-
 def test_all_lessons_with_questions_have_a_quiz():
     folder = ROOT / "nbs" / "questions"
     found = sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.toml"))
     assert quizzes() == found
-
-
-def test_stored_files_are_small():
-    sizes = {p.name: p.stat().st_size for p in shipped.OUT.glob("*.json")}
-    assert sizes and max(sizes.values()) <= shipped.LARGEST

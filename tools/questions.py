@@ -1,7 +1,8 @@
 """Write each lesson's questions, nbs/questions/**.toml, into the lesson.
 
 python tools/questions.py [FILE …]    write `## What have you understood?`, choices, folded answers,
-                                      and behind them the same as a quiz
+                                      and behind them the same as a quiz; all of them also
+                                      go into results/widgets/questions.json
 python tools/questions.py --check     exits with 1 if a lesson does not say what its file says
 
 A file holds 8 to 12 questions:
@@ -14,6 +15,7 @@ A file holds 8 to 12 questions:
     why = "…"       # every choice has its own explanation
 """
 import hashlib
+import json
 import re
 import sys
 import tomllib
@@ -172,6 +174,25 @@ def checked(file):
     return data
 
 
+def all_questions(folder=FOLDER):
+    "What the package brings along: lesson -> questions, as one text."
+    names = [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.toml")]
+    found = {name: checked(folder / f"{name}.toml")["question"] for name in sorted(names)}
+    return json.dumps(found, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
+def bring_along(words, folder=FOLDER):
+    "Write that file, or say that it is not up to date."
+    file = folder.parents[1] / "results" / "widgets" / "questions.json"
+    text = all_questions(folder)
+    if file.exists() and file.read_text(encoding="utf-8") == text:
+        return
+    if "--check" in words:
+        raise SystemExit(f"{file.name} is not up to date. Run python tools/questions.py")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+
+
 def main(words, folder=FOLDER):
     named = [Path(word) for word in words if not word.startswith("--")]
     stale = []
@@ -186,6 +207,8 @@ def main(words, folder=FOLDER):
     if stale:
         raise SystemExit(f"Not what their files ask: {', '.join(stale)}. "
                          "Run python tools/questions.py")
+    if not named:
+        bring_along(words, folder)
 
 
 if __name__ == "__main__":
