@@ -253,7 +253,7 @@ class Guess(widgets.VBox):
     ):
         if right not in choices:
             raise SFTError(f"The right answer {right!r} is none of the choices: {list(choices)}.")
-        self.replies, self.right = choices, right
+        self.asks, self.replies, self.right = question, choices, right
         self.asked = widgets.RadioButtons(
             options=list(choices), value=None, layout=widgets.Layout(width="auto"))
         self.reply = widgets.HTML()
