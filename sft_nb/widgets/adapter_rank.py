@@ -57,11 +57,11 @@ def _after_one_step(A, B, scale, rate=.5):
     down_A, down_B = scale * B.T @ off, scale * off @ A.T
     return scale * (B - rate * down_B) @ (A - rate * down_A)
 
-# %% ../../nbs/widgets/13_adapter_rank.ipynb #584dcfca
+# %% ../../nbs/widgets/13_adapter_rank.ipynb #fc6d053e
 def data_adapter(
-    rank: int,  # rows of A, columns of B
-    alpha: float,  # the product counts alpha / rank
-    start: str,  # first values: a key of STARTS
+    rank: int = 4,  # rows of A, columns of B
+    alpha: float = 8,  # the product counts alpha / rank
+    start: str = "zero",  # first values: a key of STARTS
 ) -> dict:  # shares and singular values, the product now and after a step, the output's change
     """What an adapter can reach, and what it does before and after its first update.
 
@@ -94,7 +94,7 @@ def data_adapter(
         "values1": np.linalg.svd(moved, compute_uv=False).tolist(),
         "output": float(np.linalg.norm(after - before) / np.linalg.norm(before))}
 
-# %% ../../nbs/widgets/13_adapter_rank.ipynb #5f62f160
+# %% ../../nbs/widgets/13_adapter_rank.ipynb #dd0ecbbc
 def _heat(ax, matrix, title):
     matrix = np.array(matrix)
     ax.imshow(matrix, cmap="RdBu_r", vmin=-.5, vmax=.5)
@@ -102,9 +102,9 @@ def _heat(ax, matrix, title):
     ax.set_title(title, fontsize=9)
 
 def plot_adapter(
-    rank: int,  # rows of A, columns of B
-    alpha: float,  # the product counts alpha / rank
-    start: str,  # first values: a key of STARTS
+    rank: int = 4,  # rows of A, columns of B
+    alpha: float = 8,  # the product counts alpha / rank
+    start: str = "zero",  # first values: a key of STARTS
 ) -> Any:  # a matplotlib Figure
     """Singular values; the change that the model sees at step 0 and after the first update.
 
@@ -135,9 +135,9 @@ def plot_adapter(
     return fig
 
 def describe_adapter(
-    rank: int,  # rows of A, columns of B
-    alpha: float,  # the product counts alpha / rank
-    start: str,  # first values: a key of STARTS
+    rank: int = 4,  # rows of A, columns of B
+    alpha: float = 8,  # the product counts alpha / rank
+    start: str = "zero",  # first values: a key of STARTS
 ) -> str:
     """What the rank can keep, what step 0 changes, and how large the first step is.
 

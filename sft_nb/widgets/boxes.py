@@ -34,12 +34,12 @@ def _measured(measure, boxes):
     boxes = torch.tensor(boxes, dtype=torch.float64)
     return [measure(b[None], t[None]).item() for b, t in zip(boxes, truths, strict=True)]
 
-# %% ../../nbs/widgets/11_boxes.ipynb #abae0817
+# %% ../../nbs/widgets/11_boxes.ipynb #ff8fdaa7
 def data_box(
-    left: int,  # of the box, pixels
-    top: int,
-    width: int,
-    height: int,
+    left: int = 0,  # of the box, pixels
+    top: int = 0,
+    width: int = 30,
+    height: int = 30,
 ) -> dict:  # box, iou, giou, pull (of each), path: both measures for every place of the left side
     """What IoU and GIoU say about one box, and which way they would move it.
 
@@ -66,7 +66,7 @@ def data_box(
         "path": {"left": places, "iou": _measured(iou, moved), "giou": _measured(giou, moved)},
     }
 
-# %% ../../nbs/widgets/11_boxes.ipynb #dc8dc91b
+# %% ../../nbs/widgets/11_boxes.ipynb #e97b2f05
 def _arrow(ax, box, pull, aside, color):
     "A line from the middle of the box, of the same length for every pull that is not zero."
     length = np.hypot(*pull)
@@ -82,10 +82,10 @@ def _picture_axes(ax, title):
     ax.spines[["top", "right"]].set_visible(True)
 
 def plot_box(
-    left: int,  # of the box, pixels
-    top: int,
-    width: int,
-    height: int,
+    left: int = 0,  # of the box, pixels
+    top: int = 0,
+    width: int = 30,
+    height: int = 30,
 ) -> Any:  # a matplotlib Figure
     """Left: the box and its pulls. Right: both measures on the way from left to right.
 
@@ -119,10 +119,10 @@ def plot_box(
     return fig
 
 def describe_box(
-    left: int,  # of the box, pixels
-    top: int,
-    width: int,
-    height: int,
+    left: int = 0,  # of the box, pixels
+    top: int = 0,
+    width: int = 30,
+    height: int = 30,
 ) -> str:
     """The measures and their pulls in a sentence.
 
@@ -180,10 +180,10 @@ def _matches(kept):
         found.append(None if best is None else free.pop(best))
     return found
 
-# %% ../../nbs/widgets/11_boxes.ipynb #9df4b565
+# %% ../../nbs/widgets/11_boxes.ipynb #c75d5feb
 def data_answers(
-    score: float,  # answers below it are dropped
-    overlap: float,  # IoU above which two answers are taken for one
+    score: float = 0.,  # answers below it are dropped
+    overlap: float = .5,  # IoU above which two answers are taken for one
 ) -> dict:  # kept, found (object or None), precision, recall, heights (of 101 recalls), ap
     """Which answers are left, which are right, and the average precision at IoU 0.5.
 
@@ -211,10 +211,10 @@ def data_answers(
         "kept": kept, "found": found, "precision": precision.tolist(), "recall": recall.tolist(),
         "heights": heights, "ap": float(np.mean(heights))}
 
-# %% ../../nbs/widgets/11_boxes.ipynb #36f2212a
+# %% ../../nbs/widgets/11_boxes.ipynb #ed0d48a7
 def plot_answers(
-    score: float,  # answers below it are dropped
-    overlap: float,  # IoU above which two answers are taken for one
+    score: float = 0.,  # answers below it are dropped
+    overlap: float = .5,  # IoU above which two answers are taken for one
 ) -> Any:  # a matplotlib Figure
     """Left: the answers that are left, with false alarms in grey. Right: precision and recall.
 
@@ -248,8 +248,8 @@ def plot_answers(
     return fig
 
 def describe_answers(
-    score: float,  # answers below it are dropped
-    overlap: float,  # IoU above which two answers are taken for one
+    score: float = 0.,  # answers below it are dropped
+    overlap: float = .5,  # IoU above which two answers are taken for one
 ) -> str:
     """What is left, and how good it is, in a sentence.
 

@@ -36,7 +36,7 @@ def _batch(i):
     rows[0] = [1.5, -.5]
     return torch.tensor(rows, dtype=torch.float32)
 
-# %% ../../nbs/widgets/10_modes.ipynb #ba1c0c5b
+# %% ../../nbs/widgets/10_modes.ipynb #67b38ccc
 @cache
 def _asked(mode, dropout, repeats):
     net = _network(dropout).train(mode == "training")
@@ -50,9 +50,9 @@ def _asked(mode, dropout, repeats):
     return answers, remembered, means
 
 def data_modes(
-    mode: str,  # "training" or "evaluation"
-    dropout: float,  # share of the hidden units that are set to zero in training
-    repeats: int,  # how often the same question is asked, each time in another batch
+    mode: str = "training",  # "training" or "evaluation"
+    dropout: float = 0.,  # share of the hidden units that are set to zero in training
+    repeats: int = 50,  # how often the same question is asked, each time in another batch
 ) -> dict:  # answers, remembered, means: one of each per repeat; spread of the answers
     """Answers to one question, and what BatchNorm makes of the batches.
 
@@ -78,11 +78,11 @@ def data_modes(
         "answers": list(answers), "remembered": list(remembered), "means": list(means),
         "spread": float(np.ptp(answers)), "different": len({round(a, 6) for a in answers})}
 
-# %% ../../nbs/widgets/10_modes.ipynb #3750270e
+# %% ../../nbs/widgets/10_modes.ipynb #86c8fbaa
 def plot_modes(
-    mode: str,  # "training" or "evaluation"
-    dropout: float,  # share of the hidden units that are set to zero in training
-    repeats: int,  # how often the same question is asked
+    mode: str = "training",  # "training" or "evaluation"
+    dropout: float = 0.,  # share of the hidden units that are set to zero in training
+    repeats: int = 50,  # how often the same question is asked
 ) -> Any:  # a matplotlib Figure
     """Left: all answers. Right: the mean that BatchNorm remembers, beside those of the batches.
 
@@ -112,9 +112,9 @@ def plot_modes(
     return fig
 
 def describe_modes(
-    mode: str,  # "training" or "evaluation"
-    dropout: float,  # share of the hidden units that are set to zero in training
-    repeats: int,  # how often the same question is asked
+    mode: str = "training",  # "training" or "evaluation"
+    dropout: float = 0.,  # share of the hidden units that are set to zero in training
+    repeats: int = 50,  # how often the same question is asked
 ) -> str:
     """How many answers there were, and what BatchNorm has learned from being asked.
 

@@ -56,12 +56,12 @@ def _gradient(pieces, average):
     if average == "tokens": return sums.sum(0) / counts.sum()
     return (sums / counts[:, None]).mean(0)
 
-# %% ../../nbs/widgets/12_packing.ipynb #94187d81
+# %% ../../nbs/widgets/12_packing.ipynb #52c12478
 def data_batches(
-    batch: int,  # rows of an update
-    steps: int,  # pieces that a batch is cut into
-    window: int,  # batches in which rows are sorted by length; 0: no sorting
-    average: str,  # a key of AVERAGES
+    batch: int = 32,  # rows of an update
+    steps: int = 4,  # pieces that a batch is cut into
+    window: int = 0,  # batches in which rows are sorted by length; 0: no sorting
+    average: str = "means",  # a key of AVERAGES
 ) -> dict:  # pads (share of cells), difference (relative, mean over batches), first (lengths)
     """What is wasted, and how far the gradient is from that of the whole batch.
 
@@ -93,12 +93,12 @@ def data_batches(
         "pads": float(padding_share(every, _lengths())), "difference": float(np.mean(off)),
         "first": [_lengths()[piece].tolist() for piece in cuts[0]]}
 
-# %% ../../nbs/widgets/12_packing.ipynb #33dba28d
+# %% ../../nbs/widgets/12_packing.ipynb #bbe4727c
 def plot_batches(
-    batch: int,  # rows of an update
-    steps: int,  # pieces that a batch is cut into
-    window: int,  # batches in which rows are sorted by length; 0: no sorting
-    average: str,  # a key of AVERAGES
+    batch: int = 32,  # rows of an update
+    steps: int = 4,  # pieces that a batch is cut into
+    window: int = 0,  # batches in which rows are sorted by length; 0: no sorting
+    average: str = "means",  # a key of AVERAGES
 ) -> Any:  # a matplotlib Figure
     """Left: the first batch, tokens in blue and pads in grey. Right: both figures.
 
@@ -143,10 +143,10 @@ def _within(window):
     return "1 batch" if window == 1 else f"{window} batches"
 
 def describe_batches(
-    batch: int,  # rows of an update
-    steps: int,  # pieces that a batch is cut into
-    window: int,  # batches in which rows are sorted by length; 0: no sorting
-    average: str,  # a key of AVERAGES
+    batch: int = 32,  # rows of an update
+    steps: int = 4,  # pieces that a batch is cut into
+    window: int = 0,  # batches in which rows are sorted by length; 0: no sorting
+    average: str = "means",  # a key of AVERAGES
 ) -> str:
     """Both figures in a sentence.
 

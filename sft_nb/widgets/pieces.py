@@ -36,11 +36,11 @@ def _laid(tweet, way):
     return [[piece, _asked(tag, k, len(pieces), way)]
             for pieces, tag in words for k, piece in enumerate(pieces)]
 
-# %% ../../nbs/widgets/06_pieces.ipynb #5d677732
+# %% ../../nbs/widgets/06_pieces.ipynb #d7898396
 def data_pieces(
-    tweet: int,  # which of the stored ones, from 0
-    way: str,  # which pieces learn: a key of WAYS
-    who: str,  # who answers: a key of WHO
+    tweet: int = 0,  # which of the stored ones, from 0
+    way: str = "first",  # which pieces learn: a key of WAYS
+    who: str = "majority",  # who answers: a key of WHO
 ) -> dict:  # laid, words, tags, said; right and f1 here, figures (of all), learned (f1 by way)
     """A tweet's pieces with what they learn, an answer to it, and two figures.
 
@@ -70,7 +70,7 @@ def data_pieces(
         "accuracy": sum(right) / len(right), "f1": entity_f1([said], [tags]),
         "figures": runs["figures"], "learned": runs["learned"][way]["f1"]}
 
-# %% ../../nbs/widgets/06_pieces.ipynb #ef643a5a
+# %% ../../nbs/widgets/06_pieces.ipynb #fd08c1a8
 def _short(tag): return tag if tag is None or tag == "O" else tag.replace("-", "-\n", 1)
 
 def _width(piece, tag):
@@ -109,9 +109,9 @@ def _draw_figures(ax, found, who):
     ax.set_title("grey: share of right tags, blue: entity F1", fontsize=9)
 
 def plot_pieces(
-    tweet: int,  # which of the stored ones, from 0
-    way: str,  # which pieces learn: a key of WAYS
-    who: str,  # who answers: a key of WHO
+    tweet: int = 0,  # which of the stored ones, from 0
+    way: str = "first",  # which pieces learn: a key of WAYS
+    who: str = "majority",  # who answers: a key of WHO
 ) -> Any:  # a matplotlib Figure
     """Above: pieces and what they learn. Below: both figures of everybody, on all tweets.
 
@@ -141,9 +141,9 @@ def plot_pieces(
     return fig
 
 def describe_pieces(
-    tweet: int,  # which of the stored ones, from 0
-    way: str,  # which pieces learn: a key of WAYS
-    who: str,  # who answers: a key of WHO
+    tweet: int = 0,  # which of the stored ones, from 0
+    way: str = "first",  # which pieces learn: a key of WAYS
+    who: str = "majority",  # who answers: a key of WHO
 ) -> str:
     """How many pieces learn, and the two figures.
 

@@ -1,65 +1,42 @@
-"""Training losses at seven learning rates. Writes results/widgets/rates.json.
+"""What a finder said, and what runs with fixed rates reached. Writes results/widgets/rates.json.
 
-python tests/bench/widgets_rates.py [--seeds 2]
+python tests/bench/widgets_rates.py
 
-MiniLM on 200 film reviews, 30 updates of 8 rows each, with the default schedule: the training loss
-of every update. Beside them stand what results/rate_finder.json and results/ensemble.json have on
-the same rows: the finder's curves, and the accuracy on 1,000 reviews of other films after a whole
-run. What is already in the file is skipped.
+Nothing is trained: results/rate_finder.json and results/ensemble.json hold the finder's curves on
+200 film reviews, and the accuracy of runs of 100 updates on the same rows, judged on 1,000 reviews
+of other films.
 """
-from itertools import product
 from statistics import mean
 
-from few_reviews import few_reviews
-from series import RESULTS, command_line, has, machine, save, stored
-
-from sft_nb.tasks.text.classification import TextClassification
-from sft_nb.training.recipe import Recipe
-from sft_nb.training.tuner import FineTuner
+from series import RESULTS, command_line, machine, save, stored
 
 OUT = RESULTS / "widgets" / "rates.json"
-RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 
 
 def finder():
-    "The finder's curves: a rate and a smoothed loss per update and seed."
+    "Seed -> the finder's curve: the rate and the loss, plain and smoothed, of every update."
     table = stored(RESULTS / "rate_finder.json", {})["curves"][0]["table"]
-    keep = zip(table["seed"], table["rate"], table["smooth"], strict=True)
+    columns = (table[key] for key in ("seed", "rate", "loss", "smooth"))
     curves = {}
-    for seed, rate, loss in keep:
-        curves.setdefault(str(seed), []).append([float(f"{rate:.4g}"), loss])
+    for seed, rate, loss, smooth in zip(*columns, strict=True):
+        curves.setdefault(str(seed), []).append([float(f"{rate:.4g}"), loss, smooth])
     return curves
 
 
 def whole_runs():
-    "Rate, seed and accuracy of runs of 100 updates on the same rows."
+    "Rate, seed and accuracy of each run."
     runs = stored(RESULTS / "rate_finder.json", {})["runs"]
     found = [[r["rate"], r["seed"], r["judged"]] for r in runs if r["draw"] == 0]
     for r in stored(RESULTS / "ensemble.json", {})["runs"]:  # a probability for each review
         pairs = zip(r["judged"], r["judged truth"], strict=True)
         right = [(p > .5) == (truth == "1") for p, truth in pairs]
-        if r["draw"] == 0: found.append([1e-4, r["seed"], mean(right)])
-    return found
-
-
-def losses(rate, seed):
-    train = few_reviews(0)[0].head(120)
-    recipe = Recipe(seed=seed, learning_rate=rate, batch_size=8, epochs=2)
-    steps = FineTuner(TextClassification(), "minilm", recipe).fit(train).history.steps
-    return [round(step["loss"], 4) for step in steps]
+        if r["draw"] == 0: found.append([1e-4, r["seed"], round(mean(right), 4)])
+    return sorted(found)
 
 
 def main():
-    parser = command_line(__doc__)
-    parser.add_argument("--seeds", type=int, default=2)
-    args = parser.parse_args()
-    start = {"finder": finder(), "whole": whole_runs(), "machine": machine(), "runs": []}
-    for seed, rate in product(range(args.seeds), RATES):
-        file = stored(OUT, start)
-        if has(file["runs"], seed=seed, rate=rate): continue
-        file["runs"].append({"seed": seed, "rate": rate, "losses": losses(rate, seed)})
-        save(file, OUT)
-        print(seed, rate, file["runs"][-1]["losses"][-1], flush=True)
+    command_line(__doc__).parse_args()
+    save({"finder": finder(), "whole": whole_runs(), "machine": machine()}, OUT)
 
 
 if __name__ == "__main__":
