@@ -87,6 +87,16 @@ def test_a_second_sitting_goes_on_and_a_changed_table_finds_its_answers(tmp_path
     assert turned.progress.value == 2
 
 
+def test_a_skipped_row_is_asked_again_in_the_next_sitting(tmp_path):
+    file = tmp_path / "labels.json"
+    first = Labeller(ROWS, NAMES, file=file)
+    first.skip()
+    first.unsure()
+    assert first.progress.value == 1
+    again = Labeller(ROWS, NAMES, file=file)
+    assert asked(again) == "one" and again.progress.value == 1
+
+
 def test_back_changes_an_answer(tmp_path):
     file = tmp_path / "labels.json"
     labeller = Labeller(ROWS, NAMES, file=file)

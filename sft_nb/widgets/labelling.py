@@ -68,7 +68,7 @@ def _stored(file, known):
                         f"none of {', '.join(known)}. Give its classes, or another file.")
     return answers
 
-# %% ../../nbs/widgets/15_labelling.ipynb #a0f4cf23
+# %% ../../nbs/widgets/15_labelling.ipynb #62a106c5
 class Labeller(widgets.VBox):
     """Asks for the label of one row after the other, and writes every answer down.
 
@@ -101,13 +101,17 @@ class Labeller(widgets.VBox):
         self.hashes = [str(h) for h in question_hashes(self.rows, [text])]
         self.answers = _stored(self.file, self.classes)
         self.order = asking_order(len(rows), probs)
-        self.at = next((i for i in range(len(self.order)) if not self._answer(i)), len(self.order))
+        self.at = next((i for i in range(len(rows)) if not self._settled(i)), len(rows))
         self._build()
         self.show()
 
     def _answer(self, i):
         "Of the row that is asked as number i."
         return self.answers.get(self.hashes[self.order[i]])
+
+    def _settled(self, i):
+        "Has it been answered? Who skips a row is asked again in the next sitting."
+        return (self._answer(i) or {"how": SKIPPED})["how"] != SKIPPED
 
     def _build(self):
         self.shown, self.words = widgets.HTML(), widgets.HTML()
@@ -128,7 +132,7 @@ class Labeller(widgets.VBox):
 
     def show(self) -> None:
         "The text of now, or that all is done."
-        done = sum(h in self.answers for h in self.hashes)
+        done = sum(map(self._settled, range(len(self.order))))
         self.progress.value = done
         if self.at >= len(self.order):
             self.shown.value = "<p>That was the last row.</p>"
@@ -200,7 +204,7 @@ class Labeller(widgets.VBox):
 
     def _repr_mimebundle_(self, **kwargs):
         "Without a kernel: how far it is."
-        done = sum(h in self.answers for h in self.hashes)
+        done = sum(map(self._settled, range(len(self.order))))
         bundle = widgets.VBox._repr_mimebundle_(self, **kwargs)
         return bundle | {"text/plain": f"Labelling needs a running kernel. {done} of "
                                        f"{len(self.order)} rows have been answered."}
