@@ -71,7 +71,7 @@ def data_rates(
         "said": told[rule], "near": near, "accuracy": mean(_reached()[near]),
         "reached": {f"{rate:g}": each for rate, each in _reached().items()}}
 
-# %% ../../nbs/widgets/08_rates.ipynb #b5c92258
+# %% ../../nbs/widgets/08_rates.ipynb #3b4a32ed
 def plot_rates(
     seed: int = 0,  # of the finder's curve
     until: float = 1e-1,  # the finder has come so far: one of RATES
@@ -136,13 +136,13 @@ def describe_rates(
 def explore_rates() -> Screen:
     "A finder's curve as it grows, and how it is read."
     replies = {
-        "At the lowest point": "There the loss is about to rise: a few updates more, and it does.",
-        "About a tenth of that": "Far enough from where it breaks, and still quick.",
-        "As low as possible": "Nothing breaks there, and in a hundred updates little is learned.",
+        "At the lowest point": "It stands at the edge: at the next fixed rate nothing is learned.",
+        "Below it, above a tenth of it": "On the steep part, and far enough from the edge.",
+        "Far below a tenth of it": "Nothing breaks there, and too little is learned.",
     }
-    asked = "The finder's loss is lowest at some rate. Where is a good rate to train with?"
+    asked = "The finder's loss is lowest at some rate. Where is the best of the fixed rates?"
     controls = {
         "seed": slider("seed", 0, 4, 0), "until": steps("the finder has come to", RATES, 1e-1),
         "rule": choice("read by the rule", [*RULES, "lowest"])}
     return Screen(plot_rates, describe_rates, controls,
-                  guess=Guess(asked, replies, "About a tenth of that"))
+                  guess=Guess(asked, replies, "Below it, above a tenth of it"))
