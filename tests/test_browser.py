@@ -150,8 +150,9 @@ class Opened:
     def change(self, keys):
         "Press keys, one after the other, until the sentence is another one."
         before = self.sentence()
-        for key in keys:
-            self.page.keyboard.press(key)
+        for together in keys:
+            for key in together.split():
+                self.page.keyboard.press(key)
             try:
                 self.page.wait_for_function(
                     "old => [...document.querySelectorAll('[role=alert]')].at(-1).innerText != old",
@@ -184,7 +185,9 @@ def write(folder, name, *cells):
 
 
 CONTROLS = ".widget-hslider .noUi-handle, .widget-dropdown select, .widget-checkbox input"
-KEYS = {"SELECT": ("ArrowDown", "ArrowUp"), "INPUT": ("Space",), "DIV": ("End", "Home")}
+KEYS = {  # presses that belong together; JupyterLab takes arrows for itself while a list is closed
+    "SELECT": ("Space ArrowDown Enter", "Space ArrowUp Enter"),
+    "INPUT": ("Space",), "DIV": ("End", "Home")}
 CONTRAST = """e => {
   const parts = c => c.match(/[\\d.]+/g).map(Number)
   const light = ([r, g, b]) => [r, g, b].map(v => v / 255)

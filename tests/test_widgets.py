@@ -57,7 +57,7 @@ def opened(module, name):
     return made
 
 
-def values(control, most=9):
+def values(control, most=6):
     "What a control can be moved to: all of it, or some of a long range with both ends."
     if isinstance(control, widgets.Checkbox): return [False, True]
     if hasattr(control, "options"):
@@ -119,14 +119,6 @@ def test_a_picture_is_the_same_twice_and_stays_closed(module, name):
     assert plt.get_fignums() == []
 
 
-@each
-def test_the_ends_of_every_control_can_be_drawn(module, name):
-    plot = part(module, "plot", name)
-    for setting, control in screen(module, name).controls.items():
-        for value in (values(control)[0], values(control)[-1]):
-            png(plot(**started(module, name) | {setting: value}))
-
-
 def impossible(control):
     "Values that no one can set with the control."
     if hasattr(control, "options") or isinstance(control, widgets.Checkbox): return ["no such", 99]
@@ -166,7 +158,7 @@ def test_moving_a_control_says_and_draws_something_else(module, name):
     made = opened(module, name)
     for setting, control in made.controls.items():
         seen = set()
-        for value in values(control):
+        for value in values(control, most=2):  # an error in a picture at either end comes out here
             control.value = value
             seen.add((made.words.value, made.picture.value))
         control.value = started(module, name)[setting]

@@ -11,6 +11,7 @@ A page shows what Python would: tests/test_web_screens.py compares them, number 
 import json
 import shutil
 import sys
+from functools import cache
 from html import escape
 from pathlib import Path
 
@@ -68,6 +69,7 @@ def described(name, control):
     return told | {"kind": "slider", "min": control.min, "max": control.max, "step": control.step}
 
 
+@cache
 def told(name):
     "All that a page needs to know of a screen."
     screen = screen_of(name)

@@ -8,8 +8,7 @@ what share of the loss they are.
 __all__ = ['SHIFTS', 'KINDS', 'WIDE', 'GUESS', 'talks', 'data_label_mask', 'describe_label_mask',
            'plot_label_mask', 'explore_label_mask']
 
-# %% ../../nbs/widgets/03_label_mask.ipynb #116defa5
-import numpy as np
+# %% ../../nbs/widgets/03_label_mask.ipynb #903dc92a
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
