@@ -286,6 +286,23 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = group["top_lr"] * factor
 
+    def change_rate(
+        self,
+        factor: float,  # of every group's rate, from the next update on
+    ) -> None:
+        """Learn faster or slower from here on; the history notes it. Raises TrainingError.
+
+        Parameters
+        ----------
+        factor
+            of every group's rate, from the next update on
+        """
+        if not 0 < factor < math.inf:
+            raise TrainingError(f"factor={factor}: the rate is multiplied by a number above 0.")
+        for group in self.optimizer.param_groups:
+            group["top_lr"] *= factor
+        self.history.changes.append({"step": self.position.step, "factor": factor})
+
     def _gradient(self, pieces):
         key = (self.plan.seed, self.position.step)
         return effective_gradient(
@@ -527,4 +544,6 @@ class Run:
         self.position = Position(**state["position"])
         here = {"shortcuts": self.history.shortcuts}  # of this process
         self.history = History(**json.loads(state["history"]) | here)
+        for group in self.optimizer.param_groups:
+            group["top_lr"] *= math.prod(change["factor"] for change in self.history.changes)
         self.micro = state["micro"]
