@@ -11,6 +11,7 @@ __all__ = ['SHORTCUTS', 'RaggedBlocks', 'Quick', 'quicken']
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,6 +20,7 @@ from ..batches.batching import Examples
 from .dropout import FastDropout
 from ..evaluation.judging import tensors_in
 from ..batches.frozen import LeftOut, frozen_states, plain_forward
+from ..batches.shards import held
 from ..models.layers import blocks, evaluation_mode
 from .ragged import Ragged, fewer_pieces, first_attention, offer_ragged
 from ..task import CheckpointError
@@ -188,6 +190,42 @@ class Quick:
         """
         if self.layer is not None: optimizer.register_step_post_hook(self.layer.decay)
 
+    @property
+    def touched(self) -> torch.Tensor | None:
+        "The rows of the table of words that are trained; None: all."
+        return None if self.layer is None else self.layer.touched
+
+    def rows_of(
+        self,
+        moment: Any,  # of a parameter, as an optimiser kept it
+        parameter: torch.Tensor,  # which one
+        touched: torch.Tensor | None,  # the rows of the table of words that were trained then
+    ) -> Any:
+        """Of the table of words: the rows that are trained now. Anything else stays as it is.
+
+        Parameters
+        ----------
+        moment
+            of a parameter, as an optimiser kept it
+        parameter
+            which one
+        touched
+            the rows of the table of words that were trained then
+        """
+        table = self._table()
+        ours = table is not None and parameter is table.weight
+        if not ours or moment.ndim != 2: return moment
+        if touched is not None:
+            whole = moment.new_zeros(table.num_embeddings, moment.shape[1])
+            moment = whole.index_copy_(0, touched.to(moment.device), moment)
+        return moment if self.layer is None else moment[self.touched.to(moment.device)]
+
+    def _table(self):
+        try:
+            return self.model.get_input_embeddings()
+        except (AttributeError, NotImplementedError):
+            return None
+
     def undo(self) -> None:
         "Give the model back as it was, with its new weights."
         while self._back:
@@ -278,10 +316,12 @@ SHORTCUTS = ("states", "dice", "rows", "tokens", "first")
 
 _UNASKED = "it was not asked for"
 _WATCHED = "something looks at all parameters or rows: a method, packing, or BatchNorm in training"
+_SHARED = "every rank holds a share of the parameters only"
 _CARD = "torch has kernels of its own on this kind of device"
 
-def _excluded(use, cpu, watched):
+def _excluded(use, cpu, watched, shared):
     "Shortcuts that need no trial, and why."
+    if shared: return {name: _SHARED for name in SHORTCUTS}
     unasked = {name: _UNASKED for name in SHORTCUTS if name not in use}
     seen = {name: _WATCHED for name in ("states", "rows") if watched}
     there = {name: _CARD for name in ("dice", "tokens", "first") if not cpu}
@@ -319,7 +359,7 @@ def quicken(
     """
     fewer_pieces()
     quick, cpu = Quick(model), next(model.parameters()).device.type == "cpu"
-    quick.skipped = _excluded(use, cpu, watched)
+    quick.skipped = _excluded(use, cpu, watched, held(model).in_lockstep)
     quick._apply("states", quick._states, examples, autocast)
     quick._apply("dice", quick._dice)
     quick._apply("rows", quick._rows, examples)
