@@ -268,9 +268,13 @@ def _lists_in(module):
         if has and isinstance(part, nn.ModuleList): yield part
         elif has: yield from _lists_in(part)
 
-def _tables_in(model):
-    "The tables of words, of places, of kinds."
-    return [m for m in model.modules() if type(m) is nn.Embedding]
+def _table_in(model):
+    "The table of words, if the model has an ordinary one."
+    try:
+        table = model.get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        return []
+    return [table] if type(table) is nn.Embedding else []
 
 def units(
     model: nn.Module,  # any model
@@ -287,7 +291,7 @@ def units(
     list[nn.Module]
         the model itself is the last one
     """
-    parts = [*(block for blocks in _lists_in(model) for block in blocks), *_tables_in(model)]
+    parts = [*_table_in(model), *(block for blocks in _lists_in(model) for block in blocks)]
     seen = {}
     for name, p in model.named_parameters(remove_duplicate=False):
         seen.setdefault(id(p), []).append(name)
