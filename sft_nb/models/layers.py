@@ -190,8 +190,9 @@ def compute_twice(
     if not getattr(model, "supports_gradient_checkpointing", False):
         raise TrainingError(f"{type(model).__name__} cannot compute its blocks twice: leave "
                             "gradient_checkpointing out, and take a smaller micro_batch_size.")
-    if on: model.gradient_checkpointing_enable({"use_reentrant": False})
-    else: model.gradient_checkpointing_disable()
+    kind = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"
+    switch = getattr(model, f"{kind}_checkpointing_{'enable' if on else 'disable'}")
+    switch({"use_reentrant": False}) if on else switch()
     return model
 
 # %% ../../nbs/models/02_layers.ipynb #971c2c3d
