@@ -263,7 +263,7 @@ def read_checkpoint(
             raise CheckpointError(f"{folder} has checkpoint format {manifest['format']}; "
                                   f"this version of sft_nb reads {FORMAT}.")
         hashes = manifest["sha256"]
-        for name in ("state.json", FIRST, *hashes):
+        for name in dict.fromkeys(("state.json", FIRST, *hashes)):
             if sha256(folder / inside(name)) != hashes[name]:
                 raise CheckpointError(f"{folder / name} is damaged: its SHA-256 is not the one "
                                       "in the manifest.")
