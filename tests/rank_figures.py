@@ -37,7 +37,8 @@ def figures(out, checkpoint):
     found = told(tuner)
     proof = tuner.certify(new_rows(), "accuracy >= 0.05", ledger=out / "ledger.json")
     proof.save(out / "proof.json")
-    found["proof"] = [proof.verdict, proof.body["findings"][0]["value"], proof.body["ledger"]["k"]]
+    first = proof.body["findings"][0]
+    found["proof"] = [proof.verdict, first["observed"], first["bound"], proof.body["ledger"]["k"]]
     again = FineTuner.load(tuner.save(out / "run"))
     found["again"] = told(again)
     found["held"] = [type(held(t.model)).__name__ for t in (tuner, again)]

@@ -4,7 +4,6 @@ the same weights, figures and gradients as one process, and checkpoints that any
 can go on from.
 """
 import json
-import os
 import shutil
 
 import pytest
@@ -148,13 +147,9 @@ def test_a_lost_share_is_noticed(together, tmp_path, shared_by, tiny):
 @pytest.fixture(scope="module")
 def said_alone(tiny, tmp_path_factory):
     out = tmp_path_factory.mktemp("figures")
-    home = os.environ.get("SFT_NB_HOME")
-    os.environ["SFT_NB_HOME"] = str(out / "home")
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SFT_NB_HOME", str(out / "home"))
         return figures(out, tiny("bert"))
-    finally:
-        if home is None: del os.environ["SFT_NB_HOME"]
-        else: os.environ["SFT_NB_HOME"] = home
 
 
 @pytest.mark.parametrize("way", ["copies", "shares"])
