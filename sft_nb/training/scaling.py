@@ -93,7 +93,7 @@ def plot_growth(
 
 # %% ../../nbs/training/07_scaling.ipynb #a3bfa747
 # bytes for each parameter of a block: the weights of two, a gradient, and what they travel in
-ON_THE_WAY = 20
+ON_THE_WAY = 16
 
 def rank_bytes(
     parameters: float,  # of the whole model
