@@ -21,7 +21,8 @@ from torch import nn
 
 import sft_nb
 from .gradient import pick_precision
-from ..batches.ranks import ranks
+from ..batches.ranks import on_any_rank, ranks
+from ..batches.shards import own_part, to_hold
 from ..task import TrainingError
 from ..telling import warn
 
@@ -135,8 +136,8 @@ def what_is_left(
     if run.best_weights is not None and run.plan.keep_best is not False:
         return (f"The tuner holds the weights of epoch {run.position.best_epoch}, "
                 "the best so far: they can be used and saved.")
-    sound = all(v.isfinite().all() for v in run.model.state_dict().values())
-    if sound: return "The tuner holds the weights before this update."
+    broken = any(not own_part(v).isfinite().all() for v in run.model.state_dict().values())
+    if not on_any_rank(broken): return "The tuner holds the weights before this update."
     return "The weights so far are of no use."
 
 # %% ../../nbs/training/04_guards.ipynb #775c3277
@@ -182,7 +183,7 @@ def surroundings(
         "device": name,
         "precision": pick_precision(precision, device),
         "threads": str(torch.get_num_threads()),
-        "ranks": str(ranks().num_processes)}
+        "ranks": f"{ranks().num_processes}{to_hold().told}"}
 
 # %% ../../nbs/training/04_guards.ipynb #5f5484a7
 def must_be_the_same(
