@@ -8,9 +8,14 @@ conf.py       Sphinx's settings; extension.py adds formulas, neighbours and link
 check.py      lost links and remote files in what was built
 """
 import sys
+from configparser import ConfigParser
 from pathlib import Path
 
 TOOLS = Path(__file__).parents[1]
 ROOT = TOOLS.parent
 if str(TOOLS) not in sys.path:  # behind the others: `site` is also a module of Python's own
     sys.path.append(str(TOOLS))
+
+_settings = ConfigParser(delimiters=["="])
+_settings.read(ROOT / "settings.ini", encoding="utf-8")
+SETTINGS = _settings["DEFAULT"]

@@ -5,15 +5,15 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import course
 import lessons
 from sphinx.cmd.build import build_main
 
-from . import ROOT, api, cards, pages
+from . import ROOT, SETTINGS, api, cards, pages
 from .check import findings
 from .stage import staged
 
 HERE = Path(__file__).parent
-GIT_URL = "https://github.com/sft-nb/sft_nb"
 
 
 def public_names(reference):
@@ -34,11 +34,12 @@ def front_page(text, known, reference, means, seeds):
     book = json.loads(text)
     picture, trees = pages.front_matter(known, reference)
     picture = picture.replace("@told@", cards.told(means)).replace("@seeds@", str(seeds))
-    k = pages.title_cell(book)
-    for at, name, more in ((len(book["cells"]), "order", trees), (k + 1, "picture", picture)):
-        cell = {"cell_type": "markdown", "id": name, "metadata": {}, "source": more}
-        book["cells"].insert(at, cell)
-    return json.dumps(book, ensure_ascii=False)
+    kept = book["cells"]
+    k = next(k for k, cell in enumerate(kept) if course.is_title(cell))
+    title, rest = course.parted(kept[k])
+    picture, trees = course.prose("picture", picture), course.prose("order", trees)
+    cells = [*kept[:k], title, picture, *rest, *kept[k + 1:], trees]
+    return json.dumps(book | {"cells": cells}, ensure_ascii=False)
 
 
 def stage(folder, known, reference):
@@ -47,7 +48,7 @@ def stage(folder, known, reference):
     anchors = {name for book in books.values() for name in book.anchors}
     means, seeds = cards.ladder(ROOT / "results")
     for path, book in books.items():
-        text = staged(book, anchors, public, GIT_URL)
+        text = staged(book, anchors, public, SETTINGS["git_url"])
         if book.front:
             text = front_page(text, known, reference, means, seeds)
         write(folder / f"{path}.ipynb", text)

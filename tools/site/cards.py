@@ -1,4 +1,4 @@
-"""Pictures made by matplotlib: previews of links ("social cards"), and the one on the front page."""
+"""Pictures by matplotlib: previews of links ("social cards"), and the one on the front page."""
 import json
 import textwrap
 from pathlib import Path

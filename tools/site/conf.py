@@ -1,19 +1,10 @@
 """Sphinx's settings. The sources are staged by tools/site, see __main__.py."""
-import configparser
-import sys
-from pathlib import Path
+from tools.site import SETTINGS
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-
-_file = configparser.ConfigParser(delimiters=["="])
-_file.read(ROOT / "settings.ini", encoding="utf-8")
-_said = _file["DEFAULT"]
-
-project = _said["title"]
-author = _said["author"]
-copyright = _said["copyright"]
-version = release = _said["version"]
+project = SETTINGS["title"]
+author = SETTINGS["author"]
+copyright = SETTINGS["copyright"]
+version = release = SETTINGS["version"]
 language = "en"
 
 extensions = ["myst_nb", "tools.site.extension"]
@@ -26,6 +17,8 @@ html_js_files = [("versions.js", {"defer": "defer"})]
 nb_execution_mode = "off"
 nb_render_markdown_format = "myst"
 nb_merge_streams = True
+nb_code_prompt_show = "Show the {type}"
+nb_code_prompt_hide = "Hide the {type}"
 nb_ipywidgets_js = {}  # nothing is fetched from elsewhere
 myst_enable_extensions = ["dollarmath", "attrs_block", "fieldlist", "colon_fence"]
 myst_heading_anchors = 6
@@ -40,7 +33,7 @@ toc_object_entries_show_parents = "hide"
 
 html_theme = "pydata_sphinx_theme"
 html_title = project
-html_baseurl = f"{_said['doc_host']}{_said['doc_baseurl']}/"
+html_baseurl = f"{SETTINGS['doc_host']}{SETTINGS['doc_baseurl']}/"
 html_copy_source = False
 html_show_sourcelink = False
 html_sidebars = {"**": ["course.html"], "search": [], "genindex": []}
@@ -57,6 +50,6 @@ html_theme_options = {
 }
 html_context = {
     "default_mode": "auto",
-    "git_url": _said["git_url"],
-    "description": _said["description"],
+    "git_url": SETTINGS["git_url"],
+    "description": SETTINGS["description"],
 }

@@ -35,7 +35,8 @@ def inline(self, node):
 def block(self, node):
     from docutils.nodes import SkipNode
     made = mathml(node.astext(), "block")
-    self.body.append(f'<div class="math" tabindex="0" role="group" aria-label="formula">{made}</div>')
+    around = 'class="math" tabindex="0" role="group" aria-label="formula"'  # it may scroll
+    self.body.append(f"<div {around}>{made}</div>")
     raise SkipNode
 
 

@@ -4,7 +4,6 @@ from itertools import groupby
 from pathlib import Path
 
 import course
-import lessons
 
 from .stage import Book
 
@@ -151,8 +150,3 @@ def made(known, reference):
     pages["answers/index"] = answers_page(known)
     pages["teachers"] = teachers_page(known)
     return pages
-
-
-def title_cell(book):
-    "Where the title of a notebook stands."
-    return next(k for k, cell in enumerate(book["cells"]) if lessons.source(cell)[:2] == "# ")

@@ -49,7 +49,8 @@ def defined(text):
             found.append(node.name)
         elif isinstance(node, (ast.Assign, ast.AnnAssign)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            found += [name.id for t in targets for name in ast.walk(t) if isinstance(name, ast.Name)]
+            inside = [name for target in targets for name in ast.walk(target)]
+            found += [name.id for name in inside if isinstance(name, ast.Name)]
     return [name for name in dict.fromkeys(found) if not re.search(r"(^|\.)_", name)]
 
 

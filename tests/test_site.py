@@ -1,0 +1,454 @@
+"""The site: complete, without lost links, without a remote file, small, readable everywhere.
+
+Built once per session. SFT_NB_SITE=FOLDER takes a site that is built already.
+"""
+import importlib
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+from browsers import open_browser, served
+from bs4 import BeautifulSoup
+from filelock import FileLock
+
+sys.path.append(str(Path(__file__).parents[1]))
+from tools.site import ROOT, api, check, stage
+from tools.site.pages import Course
+
+pytestmark = pytest.mark.timeout(1800)  # the first test waits for the build
+KNOWN = Course(ROOT / "nbs")
+LESSONS = [lesson.path for lesson in KNOWN.lessons]
+BUDGET = 1_500_000  # bytes of a page without its pictures
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+TYPICAL = (
+    "index.html", "first_model.html", "batches/00_losses.html", "course/tasks.html",
+    "tasks/images/02_changes.html", "answers/certification.html", "api/training/tuner.html",
+    "teachers.html",
+)
+
+
+def build(folder):
+    "Build the site, as one does by hand."
+    command = [sys.executable, "-m", "tools.site", "--out", folder, "--jobs", "2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert not done.returncode, f"{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    "The folder of the built site; whichever process asks first builds it for all."
+    if ready := os.environ.get("SFT_NB_SITE"):
+        return Path(ready).resolve()
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder, done = root / "site", root / "site.done"
+    with FileLock(root / "site.lock"):
+        if not done.exists():
+            build(folder)
+            done.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def address(site):
+    with served(site) as where:
+        yield where
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with open_browser() as one:
+        yield one
+
+
+@cache
+def soup(path):
+    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+
+
+def html(site):
+    return sorted(site.rglob("*.html"))
+
+
+# --- the check itself ----------------------------------------------------------------------------
+
+FAULTS = {
+    '<a href="no.html">x</a>': "leads nowhere",
+    '<a href="#no">x</a>': "leads nowhere",
+    '<a href="other.html#no">x</a>': "leads nowhere",
+    '<img src="no.png">': "is not there",
+    '<script src="https://cdn.example/x.js"></script>': "fetched from elsewhere",
+    '<img src="//cdn.example/x.png">': "fetched from elsewhere",
+    '<link rel="stylesheet" href="https://cdn.example/x.css">': "fetched from elsewhere",
+    "<style>@font-face { src: url(https://cdn.example/x.woff) }</style>": "fetched from elsewhere",
+    '<p style="background: url(http://cdn.example/x.png)">x</p>': "fetched from elsewhere",
+}
+FINE = (
+    '<a href="https://example.org/">x</a>', '<a href="other.html#there">x</a>', '<a href="#">x</a>',
+    '<link rel="canonical" href="https://example.org/">', '<img src="data:image/png;base64,AA">',
+)
+
+
+@pytest.mark.parametrize("text", FAULTS)
+def test_a_fault_would_be_found(text, tmp_path):
+    (tmp_path / "other.html").write_text('<p id="there">', encoding="utf-8")
+    (tmp_path / "page.html").write_text(text, encoding="utf-8")
+    found = check.findings(tmp_path)
+    assert len(found) == 1 and FAULTS[text] in found[0]
+
+
+@pytest.mark.parametrize("text", FINE)
+def test_what_is_fine_is_no_fault(text, tmp_path):
+    (tmp_path / "other.html").write_text('<p id="there">', encoding="utf-8")
+    (tmp_path / "page.html").write_text(text, encoding="utf-8")
+    assert not check.findings(tmp_path)
+
+
+def test_a_style_sheet_that_fetches_would_be_found(tmp_path):
+    (tmp_path / "x.css").write_text('@import "https://cdn.example/x.css";', encoding="utf-8")
+    assert "fetched from elsewhere" in check.findings(tmp_path)[0]
+
+
+# --- staging -------------------------------------------------------------------------------------
+
+def cell(text, **more):
+    return {"cell_type": "code", "metadata": {}, "outputs": [], "source": text} | more
+
+
+def test_directives_become_tags_and_alt_texts():
+    made = stage.code(cell("#| export\n#| fig-alt: A bar: 3 of 4.\nplot()"), front=False)
+    assert made["source"] == "plot()"
+    assert made["metadata"]["mystnb"] == {"image": {"alt": "A bar: 3 of 4."}}
+    assert stage.code(cell("#| echo: false\nplot()"), False)["metadata"]["tags"] == ["remove-input"]
+    assert stage.code(cell("#| hide\nplot()"), True)["metadata"]["tags"] == ["remove-cell"]
+    assert stage.code(cell("#| hide\nplot()"), False)["metadata"]["tags"] == []
+
+
+def test_a_widget_is_shown_as_its_text():
+    output = {"output_type": "display_data", "data": {stage.WIDGET: {}, "text/plain": "a slider"}}
+    made = stage.code(cell("explore()", outputs=[output]), front=False)
+    assert made["outputs"][0]["data"] == {"text/plain": "a slider"}
+
+
+def test_names_that_a_cell_defines():
+    text = "@patch\ndef fit(self: Tuner): ...\nclass A: ...\nX, _y = 1, 2\ndef _no(): ..."
+    assert stage.defined(f"{text}\nZ: int = 3") == ["Tuner.fit", "A", "X", "Z"]
+
+
+# --- what was built ------------------------------------------------------------------------------
+
+def test_no_link_is_lost_and_nothing_is_fetched_from_elsewhere(site):
+    assert not check.findings(site)
+
+
+def test_every_notebook_has_a_page(site):
+    assert not [path for path in KNOWN.books if not (site / f"{path}.html").is_file()]
+
+
+def test_pages_are_small(site):
+    sizes = {path.relative_to(site).as_posix(): path.stat().st_size for path in html(site)}
+    assert len(sizes) > 400
+    assert not {name: size for name, size in sizes.items() if size > BUDGET}
+
+
+def test_the_order_is_that_of_the_course(site):
+    path, walked = site / f"{LESSONS[0]}.html", []
+    while len(walked) <= len(LESSONS):
+        walked.append(path.relative_to(site).with_suffix("").as_posix())
+        after = soup(path).select_one("a.right-next")
+        if not after: break
+        following = (path.parent / after["href"]).resolve()
+        assert soup(following).select_one("a.left-prev"), following
+        path = following
+    assert walked == LESSONS
+
+
+def test_the_side_bar_has_the_parts_and_their_hours(site):
+    bar = soup(site / f"{LESSONS[1]}.html").select_one("nav.sft-course")
+    names = [a.text for a in bar.select(":scope > ul > li > a")]
+    assert names == [part.name for part in KNOWN.parts]
+    assert [s.text for s in bar.select(".sft-hours")] == [part.hours for part in KNOWN.parts]
+    assert bar.select_one("[aria-current=page]").text == KNOWN.lessons[1].name
+
+
+@pytest.mark.parametrize("path", LESSONS)
+def test_a_lesson_can_be_opened_downloaded_and_edited(site, path):
+    page = site / f"{path}.html"
+    links = {a.text.split()[-1]: a["href"] for a in soup(page).select(".sft-notebook a")}
+    assert set(links) == {"Colab", "Binder", "Download", "Edit"}
+    assert links["Colab"].startswith("https://colab.research.google.com/github/")
+    assert links["Colab"].endswith(f"/blob/main/nbs/{path}.ipynb")
+    assert links["Binder"].endswith(f"labpath=nbs%2F{path.replace('/', '%2F')}.ipynb")
+    assert links["Edit"].endswith(f"/edit/main/nbs/{path}.ipynb")
+    there = (page.parent / links["Download"]).resolve()
+    assert there.read_bytes() == (ROOT / "nbs" / f"{path}.ipynb").read_bytes()
+
+
+def test_no_directive_is_shown(site):
+    shown = [
+        (path.name, pre.text[:60]) for path in html(site)
+        for pre in soup(path).select(".cell_input pre") if re.search(r"^#\|", pre.text, re.M)
+    ]
+    assert not shown
+
+
+def test_folded_cells_are_folded(site):
+    "As many as the notebook has; `#| hide` is not on the front page."
+    for path in ("data/04_checks", "first_model", "training/06_tuner"):
+        marks = [c["metadata"].get("jupyter", {}) for c in KNOWN.books[path].content["cells"]]
+        wanted = sum(bool(set(m) & {"source_hidden", "outputs_hidden"}) for m in marks)
+        found = soup(site / f"{path}.html").select(".cell details.hide")
+        assert wanted and len(found) == wanted, path
+    assert "tempfile.mkdtemp" not in (site / "index.html").read_text(encoding="utf-8")
+
+
+def test_every_picture_has_a_text(site):
+    silent = [
+        (path.relative_to(site).as_posix(), img["src"]) for path in html(site)
+        for img in soup(path).select("article img")
+        if len(img.get("alt", "")) < 10 or "_images" in img["alt"]
+    ]
+    assert not silent
+
+
+def test_formulas_are_mathml(site):
+    losses = soup(site / "batches" / "00_losses.html")
+    assert len(losses.select("math")) > 10
+    for path in html(site):
+        for formula in soup(path).select("math"):
+            assert "\\" not in formula.text, (path, formula["alttext"])
+
+
+def test_the_front_page_has_a_picture_the_commands_and_the_tasks(site):
+    front = soup(site / "index.html").select_one("article")
+    assert front.select_one("figure img")["alt"].startswith("Accuracy on reviews")
+    commands = [pre.text.strip() for pre in front.select("pre")]
+    assert 'pip install -c constraints.txt . && sft-nb demo' in commands
+    assert 'pip install -c constraints.txt -e ".[dev]" && pytest' in commands
+    assert any("object detection" in table.text for table in front.select("table"))
+    assert {a["href"] for a in front.select("a")} >= {f"{path}.html" for path in LESSONS}
+
+
+def test_previews_of_links(site):
+    "Open Graph's tags; each lesson has a picture of its own."
+    for path in (*LESSONS[:3], "glossary"):
+        tags = soup(site / f"{path}.html").select("[property]")
+        said = {tag["property"]: tag["content"] for tag in tags}
+        assert said["og:title"] and said["og:description"]
+        name = said["og:image"].partition("/cards/")[2]
+        assert name == (f"{path}.png" if path in LESSONS else "index.png")
+        assert (site / "cards" / name).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_versions_are_named_relative_to_the_site(site):
+    listed = json.loads((site / "_static" / "switcher.json").read_text(encoding="utf-8"))
+    import sft_nb
+    assert sft_nb.__version__ in [entry["version"] for entry in listed]
+    assert not [entry for entry in listed if ":" in entry["url"] or entry["url"].startswith("/")]
+
+
+def test_search_knows_words(site):
+    "Each word leads to the lesson that is about it."
+    text = (site / "searchindex.js").read_text(encoding="utf-8")
+    index = json.loads(text.removeprefix("Search.setIndex(").rstrip().removesuffix(")"))
+    about = {"leak": "data/08_leaks", "ledger": "certification/05_provenance",
+             "dropout": "speed/00_dropout"}
+    for word, page in about.items():
+        where = index["terms"][word]
+        pages = {index["docnames"][k] for k in ([where] if isinstance(where, int) else where)}
+        assert page in pages, word
+
+
+# --- the reference -------------------------------------------------------------------------------
+
+REFERENCE = api.read_reference(ROOT / "sft_nb")
+MODULES = {module.name: module for module in REFERENCE}
+HOMES = {book.module: path for path, book in KNOWN.books.items() if book.module}
+
+
+def section(site, module, name):
+    "What the reference says of a name."
+    page = soup(site / f"{MODULES[module].page}.html")
+    head = page.find(id=f"{module}.{name}")
+    assert head, f"{module}.{name} is not in the reference"
+    return head
+
+
+def told(head):
+    "The parameters that a section explains."
+    fields = head.parent.find("dl", class_="field-list")
+    own = head.find_next_sibling("dd") or head.parent.find("dd")
+    fields = own.find("dl", class_="field-list", recursive=False) if own else None
+    return {strong.text for strong in fields.select("strong")} if fields else set()
+
+
+def from_elsewhere(thing, name, module):
+    "Is a method's question asked by a class of another library, which documents it?"
+    owner, _, method = name.partition(".")
+    above = inspect.getmro(getattr(module, owner))[1:-1] if method else ()
+    return any(method in vars(base) for base in above)
+
+
+def documented(module):
+    "(name, thing) of the functions, classes and methods that a module defines itself."
+    for name in module.__all__:
+        thing = getattr(module, name)
+        if getattr(thing, "__module__", "") != module.__name__ or name[0] == "_": continue
+        if inspect.isfunction(thing) or inspect.isclass(thing):
+            yield name, thing
+        for method, f in vars(thing).items() if inspect.isclass(thing) else ():
+            f = getattr(f, "__func__", f)
+            if method[0] != "_" and inspect.isfunction(f) and f.__module__.startswith("sft_nb"):
+                yield f"{name}.{method}", f
+
+
+def asked(thing):
+    "The parameters that have to be explained."
+    every = inspect.signature(thing).parameters.values()
+    return {p.name for p in every if p.name not in ("self", "cls") and p.kind is not p.VAR_KEYWORD}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_public_name_is_explained(site, name):
+    module, lacking = importlib.import_module(name), {}
+    for said, thing in documented(module):
+        head = section(site, name, said)
+        if inspect.isfunction(thing) and not from_elsewhere(thing, said, module):
+            lacking[said] = asked(thing) - told(head)
+    assert not {said: names for said, names in lacking.items() if names}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_reference_leads_to_the_lesson_and_back(site, name):
+    page = site / f"{MODULES[name].page}.html"
+    for entry in REFERENCE[MODULES[name]]:
+        body = section(site, name, entry.name).parent
+        link = body.select_one(".sft-lesson a")
+        assert link, entry.name
+        path, _, anchor = link["href"].partition("#")
+        lesson = (page.parent / path).resolve()
+        assert lesson == site / f"{HOMES[name]}.html"
+        assert soup(lesson).find(id=anchor), entry.name
+        back = {a["href"].partition("#")[2] for a in soup(lesson).select(".sft-api a")}
+        assert f"{name}.{entry.name}" in back
+
+
+# --- in a browser --------------------------------------------------------------------------------
+
+def opened(browser, address, page, size=DESK, scheme="light"):
+    context = browser.new_context(viewport=size, color_scheme=scheme)
+    tab = context.new_page()
+    tab.goto(f"{address}/{page}")
+    return tab
+
+
+def test_a_reader_goes_from_lesson_to_lesson(browser, address):
+    tab, faults = opened(browser, address, "index.html"), []
+    tab.on("pageerror", lambda e: faults.append(str(e)))
+    tab.get_by_role("link", name="your first fine-tuned model").first.click()
+    tab.wait_for_url("**/first_model.html")
+    tab.locator("a.right-next").click()
+    tab.wait_for_url(f"**/{LESSONS[1]}.html")
+    tab.get_by_role("navigation", name="Sections").get_by_role("link", name="Glossary").click()
+    tab.wait_for_url("**/glossary.html")
+    tab.context.close()
+    assert not faults
+
+
+def test_a_reader_finds_a_word(browser, address):
+    tab = opened(browser, address, f"{LESSONS[3]}.html")
+    tab.keyboard.press("Control+k")
+    tab.locator("#pst-search-dialog input[name=q]").fill("near duplicates")
+    tab.keyboard.press("Enter")
+    tab.wait_for_url("**/search.html?q=near+duplicates*")
+    found = tab.locator("#search-results li a", has_text="Leaks").first
+    found.click()
+    tab.wait_for_url("**/data/08_leaks.html*")
+    tab.context.close()
+
+
+def test_a_folded_cell_opens(browser, address):
+    tab = opened(browser, address, "data/04_checks.html")
+    folded = tab.locator(".cell details.hide").first
+    inside = folded.locator("pre").first
+    assert not inside.is_visible()
+    folded.locator("summary").focus()
+    tab.keyboard.press("Enter")
+    inside.wait_for(state="visible")
+    tab.context.close()
+
+
+def test_the_versions_are_offered(browser, address):
+    tab = opened(browser, address, "data/04_checks.html")
+    choice = tab.locator("header .sft-versions select")
+    choice.wait_for(state="visible")
+    assert choice.input_value() == f"{address}/"
+    tab.context.close()
+
+
+@pytest.mark.parametrize("page", TYPICAL)
+def test_a_phone_does_not_scroll_sideways(browser, address, page):
+    tab = opened(browser, address, page, PHONE)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    tab.context.close()
+
+
+LIGHT = """() => {
+    const [r, g, b] = getComputedStyle(document.body).backgroundColor.match(/[0-9.]+/g);
+    return (+r + +g + +b) / 3;
+}"""
+
+
+@pytest.mark.parametrize(("scheme", "low", "high"), [("light", 200, 255), ("dark", 0, 60)])
+def test_light_and_dark(browser, address, scheme, low, high):
+    tab = opened(browser, address, "index.html", scheme=scheme)
+    assert tab.evaluate("document.documentElement.dataset.theme") == scheme
+    assert low <= tab.evaluate(LIGHT) <= high
+    tab.context.close()
+
+
+def grave(tab):
+    "What axe calls serious or critical: (rule, where)."
+    from axe_playwright_python.sync_playwright import Axe
+    found = Axe().run(tab).response["violations"]
+    return [
+        (v["id"], node["target"], node["html"][:160]) for v in found
+        if v["impact"] in ("serious", "critical") for node in v["nodes"][:3]
+    ]
+
+
+def axe_on(browser, address, pages):
+    "What axe finds on pages, in the light and in the dark."
+    found = {}
+    for scheme in ("light", "dark"):
+        tab = opened(browser, address, pages[0], scheme=scheme)
+        for page in pages:
+            tab.goto(f"{address}/{page}")
+            found[page, scheme] = grave(tab)
+        tab.context.close()
+    return {where: faults for where, faults in found.items() if faults}
+
+
+def test_axe_would_find_a_fault(browser):
+    tab = browser.new_page()
+    tab.set_content("<html lang='en'><title>x</title><main><img src='x.png'></main></html>")
+    assert "image-alt" in [rule for rule, *_ in grave(tab)]
+    tab.close()
+
+
+@pytest.mark.parametrize("page", TYPICAL)
+def test_typical_pages_without_barriers(browser, address, page):
+    assert not axe_on(browser, address, [page])
+
+
+@pytest.mark.slow
+def test_all_pages_without_barriers(browser, address, site):
+    pages = [path.relative_to(site).as_posix() for path in html(site)]
+    assert not axe_on(browser, address, pages)
