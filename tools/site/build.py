@@ -79,18 +79,27 @@ def complete(out, source, known):
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(known.nbs / f"{path}.ipynb", to)
     shutil.copytree(source / "cards", out / "cards")
-    for left in (".buildinfo", "objects.inv"):
+    for left in (".buildinfo", "objects.inv", "_static/webpack-macros.html"):
         (out / left).unlink(missing_ok=True)
+    shutil.rmtree(out / "_sources", ignore_errors=True)
     (out / ".nojekyll").touch()
 
 
-def sphinx(source, out, trees, jobs):
+def sphinx(source, out, trees, jobs, page):
     "Run Sphinx; its exit code. A warning is an error."
     words = ["-b", "html", "-q", "-W", "--keep-going", "-j", str(jobs), "-c", str(HERE)]
+    if page:
+        words += ["-A", "try_page=1"]
     return build_main([*words, "-d", str(trees), str(source), str(out)])
 
 
-def build(out, jobs=1):
+def add_page(out):
+    "Put the page that fine-tunes beside the others."
+    from tools import web
+    web.build(out / "try")
+
+
+def build(out, jobs=1, page=False):
     "Build the site into an empty folder; sentences about what is wrong with it."
     os.environ.setdefault("MPLBACKEND", "agg")
     out, known = Path(out).resolve(), pages.Course(lessons.NBS)
@@ -99,7 +108,9 @@ def build(out, jobs=1):
         source = Path(folder).resolve() / "source"
         stage(source, known, reference)
         draw_cards(source / "cards", known)
-        if sphinx(source, out, Path(folder) / "trees", jobs):
+        if sphinx(source, out, Path(folder) / "trees", jobs, page):
             return ["Sphinx found faults: they stand above."]
         complete(out, source, known)
+    if page:
+        add_page(out)
     return findings(out)

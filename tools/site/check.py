@@ -1,4 +1,5 @@
 """Lost links and remote files in built pages."""
+import os
 import re
 from functools import cache
 from html.parser import HTMLParser
@@ -43,6 +44,15 @@ def in_css(text): return ["".join(found) for found in IN_CSS.findall(text)]
 
 
 @cache
+def file(folder, address):
+    "The file at an address, or None."
+    target = Path(os.path.normpath(folder / address))
+    if target.is_dir():
+        target /= "index.html"
+    return target if target.is_file() else None
+
+
+@cache
 def read(path): return Page(path.read_text(encoding="utf-8"))
 
 
@@ -51,10 +61,8 @@ def lost(page, link):
     parts = urlsplit(link)
     if parts.scheme or parts.netloc:
         return False
-    target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
-    if target.is_dir():
-        target /= "index.html"
-    if not target.is_file():
+    target = file(page.parent, unquote(parts.path)) if parts.path else page
+    if target is None:
         return True
     anchor = unquote(parts.fragment)
     return bool(anchor) and target.suffix == ".html" and anchor not in read(target).anchors
@@ -70,6 +78,7 @@ def findings(out):
     "Sentences about lost links and remote files of the pages in a folder."
     out, said = Path(out).resolve(), []
     read.cache_clear()
+    file.cache_clear()
     for path in sorted(out.rglob("*.html")):
         name, page = path.relative_to(out).as_posix(), read(path)
         said += [f"{name}: {link} leads nowhere." for link in page.links if lost(path, link)]

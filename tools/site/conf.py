@@ -20,6 +20,7 @@ nb_merge_streams = True
 nb_code_prompt_show = "Show the {type}"
 nb_code_prompt_hide = "Hide the {type}"
 nb_ipywidgets_js = {}  # nothing is fetched from elsewhere
+suppress_warnings = ["misc.highlighting_failure"]  # "…" in code stands for what is left out
 myst_enable_extensions = ["dollarmath", "attrs_block", "fieldlist", "colon_fence"]
 myst_heading_anchors = 6
 myst_heading_slug_func = "tools.site.stage.slug"
