@@ -2,7 +2,7 @@
 
 Writes results/site.json.
 
-python tests/bench/site.py [--heaviest 12]
+python tests/bench/site.py [--heaviest 12] [--keep FOLDER]
 
 The phone: a screen of 390 × 844, slow 4G (150 ms, 1.6 Mbit/s down, 0.75 Mbit/s up), a processor
 that is four times slower, and an empty cache. It opens the front page, and the heaviest pages by
@@ -80,9 +80,9 @@ def phone(folder, heaviest):
     return sorted(found, key=lambda one: -one["seconds"]["whole"])
 
 
-def main(heaviest):
+def main(heaviest, keep):
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary).resolve() / "site"
+        folder = (keep or Path(temporary) / "site").resolve()
         seconds = build(folder)
         pages = list(folder.rglob("*.html"))
         largest = max(pages, key=lambda page: page.stat().st_size)
@@ -103,4 +103,5 @@ def main(heaviest):
 if __name__ == "__main__":
     parser = command_line(__doc__)
     parser.add_argument("--heaviest", type=int, default=12, help="pages to open on the phone")
+    parser.add_argument("--keep", type=Path, help="build it here, and leave it")
     main(**vars(parser.parse_args()))

@@ -37,6 +37,7 @@ html_title = project
 html_baseurl = f"{SETTINGS['doc_host']}{SETTINGS['doc_baseurl']}/"
 html_copy_source = False
 html_show_sourcelink = False
+html_domain_indices = False
 html_sidebars = {"**": ["course.html"], "search": [], "genindex": []}
 html_theme_options = {
     "navbar_center": ["sections.html"],

@@ -131,13 +131,22 @@ def shown(output):
     return output | {"data": data} if "data" in output else output
 
 
+def picture_text(cell, kept):
+    "What is said of a cell's pictures: its `fig-alt`, or at least the line that drew them."
+    if alt := ALT.search(lessons.source(cell)):
+        return alt[1].strip()
+    lines = [line.strip() for line in kept.splitlines()] or ["a cell without code"]
+    if fits := [line for line in lines if ".fit(" in line]:
+        return f"Curves of a training run, drawn by {fits[0]}"
+    return f"Picture drawn by {lines[-1]}"
+
+
 def code(cell, front):
     "A cell of code without its directives."
-    text, metadata = lessons.source(cell), dict(cell["metadata"])
-    if alt := ALT.search(text):
-        metadata["mystnb"] = {"image": {"alt": alt[1].strip()}}
+    kept, metadata = DIRECTIVES.sub("", lessons.source(cell)).strip("\n"), dict(cell["metadata"])
+    if any("image/png" in output.get("data", {}) for output in cell["outputs"]):
+        metadata["mystnb"] = {"image": {"alt": picture_text(cell, kept)}}
     metadata["tags"] = [*metadata.get("tags", ()), *tags(cell, front)]
-    kept = DIRECTIVES.sub("", text).strip("\n")
     outputs = [shown(output) for output in cell["outputs"]]
     return cell | {"source": kept, "metadata": metadata, "outputs": outputs}
 
