@@ -27,7 +27,6 @@ myst_heading_slug_func = "tools.site.stage.slug"
 myst_ref_domains = ["std", "py"]  # where a link may lead; the others are searched in vain
 myst_update_mathjax = False
 html_math_renderer = "mathml"
-python_maximum_signature_line_length = 80
 add_module_names = False
 python_use_unqualified_type_names = True
 toc_object_entries_show_parents = "hide"
