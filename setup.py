@@ -12,7 +12,7 @@ config.read(here / "settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 
 PORTIONS = ("tagging", "detection", "writing", "lora", "certify", "export")  # of the package itself
-OTHERS = ("dev", "docs", "course")
+OTHERS = ("dev", "site", "course")
 
 
 def wanted(name):
@@ -34,7 +34,7 @@ class WithResults(build_py):
 
 extras = {name: wanted(name) for name in (*PORTIONS, *OTHERS)}
 extras["all"] = [requirement for name in PORTIONS for requirement in wanted(name)]
-extras["dev"] += extras["all"]
+extras["dev"] += extras["all"] + extras["site"]
 
 setup(
     name=cfg["lib_name"], version=cfg["version"], description=cfg["description"],

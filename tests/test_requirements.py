@@ -91,7 +91,8 @@ def test_the_constraints_are_in_step():
     exact = {
         canonicalize_name(name): version for name, version in (line.split("==") for line in lines)
     }
-    for known in (HEART, *PORTION.values(), wanted("dev_requirements")):
+    needed = wanted("dev_requirements"), wanted("site_requirements")
+    for known in (HEART, *PORTION.values(), *needed):
         for name, requirement in known.items():
             assert requirement.specifier.contains(exact[name]), requirement
 
@@ -106,6 +107,7 @@ def test_all_is_the_sum_and_dev_holds_it():
     extras = json.loads(found.stdout)
     portions = {r for name in PORTIONS for r in extras[name]}
     assert set(extras["all"]) == portions and portions < set(extras["dev"])
+    assert extras["site"] and set(extras["site"]) < set(extras["dev"])
     assert {*PORTIONS, "all", "dev"} <= set(extras)
 
 

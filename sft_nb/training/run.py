@@ -80,6 +80,8 @@ class Run:
         role -> a number of all its rows
     model
         build, prepare
+    processor
+        what encodes rows for the model
     plan
         the recipe with what it left open filled in
     examples
@@ -98,8 +100,12 @@ class Run:
         the shortcuts that fit this model
     objective
         (model, batch) -> named sums, outputs
+    optimizer
+        changes the weights
     history
         train
+    position
+        how far it has come
     best_weights
         of the best epoch so far, on the CPU
     under_way
@@ -124,7 +130,7 @@ class Run:
     fingerprint: dict[str, int] = field(default_factory=dict)  # role -> a number of all its rows
     # build, prepare
     model: nn.Module | None = None
-    processor: Any = None
+    processor: Any = None  # what encodes rows for the model
     plan: Recipe = Recipe()  # the recipe with what it left open filled in
     examples: Examples | None = None  # the encoded training rows
     # plan
@@ -135,10 +141,10 @@ class Run:
     precision: str | None = None  # "fp32" or "bf16": the recipe's, or what is faster here
     quick: Quick | None = None  # the shortcuts that fit this model
     objective: Callable | None = None  # (model, batch) -> named sums, outputs
-    optimizer: torch.optim.Optimizer | None = None
+    optimizer: torch.optim.Optimizer | None = None  # changes the weights
     # train
     history: History = field(default_factory=History)
-    position: Position = field(default_factory=Position)
+    position: Position = field(default_factory=Position)  # how far it has come
     best_weights: dict | None = None  # of the best epoch so far, on the CPU
     under_way: bool = False  # has every listener let it start?
     interrupted: bool = False  # was it asked to stop?
