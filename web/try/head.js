@@ -3,7 +3,7 @@
 // class, whose last entry is the bias.
 
 export const STRENGTH = 0.3; // half of it times the sum of all squared weights is added to the loss
-const SMALLEST = 1e-8; // stop when no pull changes by more
+const SMALLEST = 1e-8; // stop when no pull lacks more
 const STEPS = 20_000; // at most
 
 const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
@@ -16,25 +16,47 @@ export function softmax(scores) {
   return raised.map((x) => x / total);
 }
 
-// Every example pulls each class towards itself or away: its share of 1 that was not said yet,
-// less a little of the pull it has already. The weights are the examples, times their pulls.
+// What each example's pull lacks: its share of 1 that was not said yet, less a little of the pull
+// that it has. alike[r][j]: the product of two examples; pulls[r][c].
+function missing(alike, classes, pulls, strength) {
+  return alike.map((row, r) => {
+    const scores = pulls[r].map((_, c) => {
+      let score = 0;
+      for (let j = 0; j < row.length; j++) score += row[j] * pulls[j][c];
+      return score;
+    });
+    const own = classes[r];
+    return softmax(scores).map((p, c) => (c === own ? 1 : 0) - p - strength * pulls[r][c]);
+  });
+}
+
+// a + factor * b, for tables.
+const plus = (a, factor, b) => a.map((row, r) => row.map((x, c) => x + factor * b[r][c]));
+
+// Every example pulls the scores of the classes until nothing is missing. Gradient steps with
+// Nesterov's momentum: look a little ahead, and step from there.
+function pullsOf(alike, classes, count, strength) {
+  const sums = alike.map((row) => row.reduce((sum, x) => sum + Math.abs(x), 0));
+  const step = 1 / (strength + Math.max(...sums) / 2);
+  const slow = Math.sqrt(step * strength);
+  let pulls = alike.map(() => Array(count).fill(0));
+  let ahead = pulls;
+  for (let i = 0; i < STEPS; i++) {
+    const lack = missing(alike, classes, ahead, strength);
+    if (Math.max(...lack.flat().map(Math.abs)) < SMALLEST) break;
+    const next = plus(ahead, step, lack);
+    const swing = next.map((row, r) => row.map((x, c) => x - pulls[r][c]));
+    ahead = plus(next, (1 - slow) / (1 + slow), swing);
+    pulls = next;
+  }
+  return ahead;
+}
+
+// The weights are the examples, times their pulls.
 export function fitHead(vectors, classes, count, strength = STRENGTH) {
   const rows = vectors.map(withOne);
   const alike = rows.map((a) => rows.map((b) => dot(a, b)));
-  const sums = alike.map((row) => row.reduce((sum, x) => sum + Math.abs(x), 0));
-  const step = 1 / (strength + Math.max(...sums) / 2);
-  const pulls = rows.map(() => Array(count).fill(0));
-  for (let i = 0; i < STEPS; i++) {
-    const said = alike.map((row) => softmax(pulls[0].map((_, c) =>
-      row.reduce((sum, x, j) => sum + x * pulls[j][c], 0))));
-    let largest = 0;
-    said.forEach((p, r) => p.forEach((share, c) => {
-      const missing = (classes[r] === c ? 1 : 0) - share - strength * pulls[r][c];
-      pulls[r][c] += step * missing;
-      largest = Math.max(largest, Math.abs(missing));
-    }));
-    if (largest < SMALLEST) break;
-  }
+  const pulls = pullsOf(alike, classes, count, strength);
   return pulls[0].map((_, c) => rows[0].map((_, d) =>
     rows.reduce((sum, row, r) => sum + row[d] * pulls[r][c], 0)));
 }

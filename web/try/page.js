@@ -106,7 +106,7 @@ async function load() {
   say("Loading the model …");
   try {
     await ask("load");
-    at("load").hidden = true;
+    at("load").parentElement.hidden = true;
     say("The model is here. You can switch the network off now.");
   } catch (error) {
     loading = null;

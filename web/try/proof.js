@@ -32,10 +32,10 @@ export function certificate(right, n, classes, delta = 0.05) {
   const bound = lowerBound(right, n, delta);
   const guess = 1 / classes;
   const enough = bound > guess
-    ? `Guessing would be right in ${percent(guess)}, so something was learned.`
-    : `Guessing would be right in ${percent(guess)}, and even that is not excluded.`;
-  return `Proven with ${percent(1 - delta)} confidence: at least ${atMost(bound)} right, and no ` +
-    `more than that, from ${right} right of ${n} left-out examples. ${enough} The bound takes ` +
-    `the ${n} answers for independent trials; they share their examples, so even this is a ` +
-    "little bold.";
+    ? "so something was learned"
+    : "so they do not even prove that anything was learned";
+  return `${right} of ${n} left-out examples were answered right. With ${percent(1 - delta)} ` +
+    `confidence that proves no more than this: at least ${atMost(bound)} of such sentences are ` +
+    `answered right. Guessing would be right in ${percent(guess)}, ${enough}. And the bound takes ` +
+    `the ${n} answers for independent trials. They share their examples, so it is a little bold.`;
 }

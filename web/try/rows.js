@@ -1,7 +1,7 @@
 // From what was typed to examples, or to sentences that say what is wrong.
 
 export const MOST_EXAMPLES = 16; // of a class
-export const MOST_CLASSES = 5;
+export const MOST_CLASSES = 4;
 
 const squeeze = (text) => text.replace(/\s+/gu, " ").trim();
 export const short = (text) => {
