@@ -87,18 +87,19 @@ def vectors(
         found.append(mean / np.linalg.norm(mean))
     return np.stack(found)
 
-# %% ../../nbs/widgets/90_page.ipynb #cdcc5ce7
+# %% ../../nbs/widgets/90_page.ipynb #ec5fdd67
 STRENGTH = .3  # λ
 
-def _one(x): return np.column_stack([x, np.ones(len(x))])
+def _one(x): return np.concatenate([x, np.ones([*x.shape[:-1], 1])], axis=-1)
 
 def _pulls(alike, wanted, strength, steps=20_000):
     "Gradient steps with Nesterov's momentum: look a little ahead, and step from there."
-    step = 1 / (strength + np.abs(alike).sum(1).max() / 2)
+    steepest = strength + np.abs(alike).sum(-1).max(-1) / 2
+    step = (1 / steepest)[..., None, None]
     slow = np.sqrt(step * strength)
-    pulls = ahead = np.zeros_like(wanted)
+    pulls = ahead = np.zeros([*alike.shape[:-1], wanted.shape[-1]])
     for _ in range(steps):
-        missing = wanted - softmax(alike @ ahead, axis=1) - strength * ahead
+        missing = wanted - softmax(alike @ ahead, axis=-1) - strength * ahead
         if np.abs(missing).max() < 1e-8: break
         before, pulls = pulls, ahead + step * missing
         ahead = pulls + (1 - slow) / (1 + slow) * (pulls - before)
@@ -106,16 +107,16 @@ def _pulls(alike, wanted, strength, steps=20_000):
 
 @checked
 def fit_head(
-    x: np.ndarray,  # b d
+    x: np.ndarray,  # … b d; with axes in front, a head for each table
     classes: np.ndarray,  # b, from 0
     strength: float = STRENGTH,  # λ, above 0
-) -> np.ndarray:  # k d+1: the weights of each class, its bias last
+) -> np.ndarray:  # … k d+1: the weights of each class, its bias last
     """The head with the least loss, from 0 on. Raises DataError for a class without an example.
 
     Parameters
     ----------
     x
-        b d
+        … b d; with axes in front, a head for each table
     classes
         b, from 0
     strength
@@ -124,32 +125,32 @@ def fit_head(
     Returns
     -------
     np.ndarray
-        k d+1: the weights of each class, its bias last
+        … k d+1: the weights of each class, its bias last
     """
     rows, wanted = _one(x), np.eye(max(classes) + 1)[classes]
     if (wanted.sum(0) == 0).any(): raise DataError("A class has no example: give it one.")
-    return (rows.T @ _pulls(rows @ rows.T, wanted, strength)).T
+    return _pulls(rows @ rows.mT, wanted, strength).mT @ rows
 
 @checked
 def probabilities(
-    head: np.ndarray,  # k d+1, from `fit_head`
-    x: np.ndarray,  # b d
-) -> np.ndarray:  # b k
+    head: np.ndarray,  # … k d+1, from `fit_head`
+    x: np.ndarray,  # … b d
+) -> np.ndarray:  # … b k
     """What a head says.
 
     Parameters
     ----------
     head
-        k d+1, from `fit_head`
+        … k d+1, from `fit_head`
     x
-        b d
+        … b d
 
     Returns
     -------
     np.ndarray
-        b k
+        … b k
     """
-    return softmax(_one(x) @ head.T, axis=1)
+    return softmax(_one(x) @ head.mT, axis=-1)
 
 # %% ../../nbs/widgets/90_page.ipynb #f9a50bf1
 def _places(classes): return [np.flatnonzero(classes == c) for c in range(max(classes) + 1)]

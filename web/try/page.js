@@ -169,7 +169,17 @@ async function decide(event) {
   }
 }
 
-at("load").addEventListener("click", () => model().catch(() => {}));
+// The button goes when its work is done; whoever stood on it goes on to the examples.
+async function loadFirst() {
+  try {
+    await model();
+  } catch {
+    return; // it was told
+  }
+  if (document.activeElement === document.body) at("examples").focus();
+}
+
+at("load").addEventListener("click", loadFirst);
 at("films").addEventListener("click", () => fill(SETS.films));
 at("mail").addEventListener("click", () => fill(SETS.mail));
 at("train").addEventListener("click", train);
