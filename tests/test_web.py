@@ -93,7 +93,7 @@ def decide(page, text):
 
 
 class Visit:
-    "A page with its model, after which the network was cut; all that it asked for and complained of."
+    "A page with its model, what it asked for after the network was cut, and its complaints."
     def __init__(self, browser, address):
         self.asked, self.complaints = [], []
         self.context = browser.new_context(viewport=DESK)
@@ -149,11 +149,15 @@ def odd_texts():
     "What tokenizers trip over."
     long = "antidisestablishmentarianism" * 5
     kinds = [
-        "", "   ", "\t\n\r", "a\x00b\x07c\x0bd\x85e", "zero\u200bwidth\u200d\ufeff", "naïve Ünïcödé",
+        "", "   ", "\t\n\r", "a\x00b\x07c\x0bd\x85e", "zero\u200bwidth\u200d\ufeff",
+        "naïve Ünïcödé",
         "e\u0301 n\u0303", "ΣΊΣΥΦΟΣ ΑΣ", "İstanbul DİYARBAKIR", "Straße ẞ ß", "ﬁne ﬂow",
         "中文和English混合", "日本語のテキスト、です。", "한국어 문장", "नमस्ते दुनिया", "สวัสดีชาวโลก",
-        "שָׁלוֹם", "السَّلامُ", "👍🏽 👨‍👩‍👧 🇳🇴 🤷", "𝔉𝔯𝔞𝔨𝔱𝔲𝔯 ＦＵＬＬ", "3.14 $5 €7 1,000", "don't can't o'clock",
-        "a-b_c/d\\e|f", "[CLS] in [MASK] a [SEP]text", "[UNK][PAD]", "[cls] [Sep", "x" * 100, "x" * 101,
+        "שָׁלוֹם", "السَّلامُ", "👍🏽 👨‍👩‍👧 🇳🇴 🤷",
+        "𝔉𝔯𝔞𝔨𝔱𝔲𝔯 ＦＵＬＬ", "3.14 $5 €7 1,000", 
+        "don't can't o'clock",
+        "a-b_c/d\\e|f", "[CLS] in [MASK] a [SEP]text", "[UNK][PAD]", "[cls] [Sep",
+        "x" * 100, "x" * 101,
         long, "a" * 99 + "é", "é" * 101, "word " * 300, "“quoted” – dash — … ·", "½ ² ™ © ®",
         "a\u00a0b\u2003c\u3000d\u2028e", "\ud7ff\ue000\uf8ff\ufffd", "Ａｂｃ１２３", "ǅ ǆ Ǆ", "ﷺ",
         "don\u2019t \u201cstop\u201d", "C++ C# .NET", "http://a.b/c?d=e&f=g#h", "\u0345\u0301alone",
@@ -278,13 +282,13 @@ def test_after_loading_nothing_is_asked_for_and_nothing_goes_wrong(visit):
 def test_the_policy_binds_the_page_and_its_worker(page, tmp_path):
     """A fetch from another place is refused before it is made."""
     (tmp_path / "file.txt").write_text("here")
-    asked = []
-    page.context.on("request", lambda request: asked.append(request.url))
     with served(tmp_path) as elsewhere:
-        try_it = """(address) => fetch(address, { mode: "no-cors" }).then(() => "came", () => "no")"""
+        try_it = """(address) =>
+            fetch(address, { mode: "no-cors" }).then(() => "came", () => "no")"""
         assert page.context.request.get(f"{elsewhere}/file.txt").text() == "here"
         assert page.evaluate(try_it, f"{elsewhere}/file.txt") == "no"
-        assert [worker.evaluate(try_it, f"{elsewhere}/file.txt") for worker in page.workers] == ["no"]
+        [worker] = page.workers
+        assert worker.evaluate(try_it, f"{elsewhere}/file.txt") == "no"
     policy = page.locator("meta[http-equiv='Content-Security-Policy']").get_attribute("content")
     assert "default-src 'none'" in policy and "unsafe-inline" not in policy
     assert "'unsafe-eval'" not in policy
@@ -299,7 +303,8 @@ def test_no_file_names_another_place():
 def test_markup_in_an_example_is_shown_and_not_run(visit):
     page = visit.page
     assert page.get_by_role("rowheader", name=TRAP).count() == 1
-    assert page.locator("main img, main b").count() == 0 and page.title() == "A page that fine-tunes"
+    assert page.locator("main img, main b").count() == 0
+    assert page.title() == "A page that fine-tunes"
 
 
 # --- mistakes are told in sentences ---
@@ -337,7 +342,8 @@ def test_mistakes_are_sentences(page, case):
 def test_a_model_that_is_not_there_is_a_sentence(page):
     page.route("**/model.onnx", lambda route: route.fulfill(status=404))
     page.get_by_role("button", name="Load the model").click()
-    page.get_by_text("could not be loaded: model/model.onnx is not there (404). Try again").wait_for()
+    told = "could not be loaded: model/model.onnx is not there (404). Try again"
+    page.get_by_text(told).wait_for()
     assert page.get_by_role("button", name="Load the model").is_enabled()
 
 
@@ -361,10 +367,11 @@ def test_what_has_changed_since_training_is_told(visit):
     assert page.locator("#stale").is_hidden()
     button(page, "Fill in: mail to a shop, three classes").click()
     area = page.get_by_label("Examples, one a line").nth(2)
-    area.fill("word " * 200 + "\nThe lid is broken.\nThe lid is broken.\n\u200b\u200b!\u200b\n\u00ad\u200b")
+    broken = "word " * 200 + "\nThe lid is broken.\nThe lid is broken."
+    area.fill(f"{broken}\n\u200b!\u200b\n\u00ad\u200b")
     button(page, "Train").click()
     page.get_by_text("has nothing that the model can read: delete it.").wait_for()
-    area.fill("word " * 200 + "\nThe lid is broken.\nThe lid is broken.")
+    area.fill(broken)
     train(page)
     told = page.locator("#remarks").inner_text()
     assert "“defect” has a sentence more than once; it counts once." in told
