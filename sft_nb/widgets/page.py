@@ -44,9 +44,14 @@ def network() -> Any:  # an onnxruntime.InferenceSession
 
 @checked
 def pieces_of(
-    texts: list[str],
+    texts: list[str],  # of any length; what is too long is cut
 ) -> list[Any]:  # an Encoding each, with `ids` and `tokens`
     """What the network reads of each text.
+
+    Parameters
+    ----------
+    texts
+        of any length; what is too long is cut
 
     Returns
     -------
@@ -61,13 +66,15 @@ def pieces_of(
 # %% ../../nbs/widgets/90_page.ipynb #0c142159
 @checked
 def vectors(
-    texts: list[str],
+    texts: list[str],  # read one by one
     session: Any = None,  # from `network`; None: a new one
 ) -> np.ndarray:  # b d, rows of length 1
     """The mean of the last states of a text's pieces, at length 1.
 
     Parameters
     ----------
+    texts
+        read one by one
     session
         from `network`; None: a new one
 
@@ -190,7 +197,7 @@ def left_out(
 def draws(
     classes: np.ndarray,  # b, from 0
     times: int = 20,  # how many draws
-    seed: int = 1,
+    seed: int = 1,  # the page has 1
 ) -> np.ndarray:  # times b: positions, class by class
     """Other draws of the same size from each class, with replacement; the same in any language.
 
@@ -200,6 +207,8 @@ def draws(
         b, from 0
     times
         how many draws
+    seed
+        the page has 1
 
     Returns
     -------
