@@ -292,6 +292,8 @@ def units(
         the model itself is the last one
     """
     parts = [*_table_in(model), *(block for blocks in _lists_in(model) for block in blocks)]
+    body = getattr(model, "base_model", model)  # some ask it alone
+    if body is not model: parts.append(body)
     seen = {}
     for name, p in model.named_parameters(remove_duplicate=False):
         seen.setdefault(id(p), []).append(name)

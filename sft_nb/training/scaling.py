@@ -401,7 +401,7 @@ def _write_first(fitting, folder, devices):
     if not len(fitting):
         raise SFTError("No way fits, so there is nothing to write: take adapters, a smaller "
                        "model, or more devices.")
-    way, n = fitting.index[0], fitting.devices.iloc[0]
+    way, n = fitting.index[0], int(fitting.devices.iloc[0])
     write_setup(folder, min(n, devices), math.ceil(n / devices), way.startswith("sharded"))
 
 # %% ../../nbs/training/07_scaling.ipynb #49199e68
