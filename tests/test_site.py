@@ -323,7 +323,7 @@ def documented(module):
 
 
 def own_constructor(thing):
-    "Is a class made by arguments that this package names?"
+    "Is a class made by arguments that it names?"
     return dataclasses.is_dataclass(thing) or "__init__" in vars(thing)
 
 
@@ -332,7 +332,8 @@ def asked(thing, name, module):
     if inspect.isclass(thing) and not own_constructor(thing) or overrides(name, module):
         return set()
     left_out = {"self", "cls", "config"}  # a model's configuration is transformers' own
-    every = inspect.signature(thing).parameters.values()
+    made = thing.__init__ if inspect.isclass(thing) else thing
+    every = inspect.signature(made).parameters.values()
     named = {p.name for p in every if p.kind is not p.VAR_KEYWORD} - left_out
     return {name for name in named if name[0] != "_"}
 

@@ -144,14 +144,15 @@ def record(node, classes):
 
 
 def constructor(node, source, classes):
-    "(signature, names) of what makes an object of a class."
-    for part in node.body:
-        if isinstance(part, FUNCTION) and part.name == "__init__":
-            taken = arguments(part, method=True)
-            return f"({ast.unparse(taken)})", parameters(taken)
-    if hover.is_record(node):
-        found = record(node, classes)
-        return f"({', '.join(found.values())})", [name for name in found if name != "_"]
+    "(signature, names) of what makes an object of a class, its own or that of a class above it."
+    for one in lineage(node, classes):
+        for part in one.body:
+            if isinstance(part, FUNCTION) and part.name == "__init__":
+                taken = arguments(part, method=True)
+                return f"({ast.unparse(taken)})", parameters(taken)
+        if hover.is_record(one):
+            found = record(one, classes)
+            return f"({', '.join(found.values())})", [name for name in found if name != "_"]
     return "", []
 
 
