@@ -10,7 +10,7 @@ from test_generation import TALKS
 from sft_nb.methods.lora import Lora
 from sft_nb.tasks.text.classification import TextClassification
 from sft_nb.tasks.writing.instruction_tuning import InstructionTuning
-from sft_nb.training import run as runs
+from sft_nb.training import choosing
 from sft_nb.training.recipe import Recipe
 from sft_nb.training.run import Run
 from sft_nb.training.tuner import FineTuner
@@ -91,7 +91,7 @@ AUTO = Recipe(epochs=3, learning_rate=1e-3, batch_size=4, keep_best=False)
 def chooses(monkeypatch, precision):
     "A trial that ends in this way, wherever it is held."
     found = precision, {precision: 0.5, "other": 1.0}
-    monkeypatch.setattr(runs, "choose_precision", lambda *_: found)
+    monkeypatch.setattr(choosing, "choose_precision", lambda *_: found)
 
 
 class Stop(Listener):
@@ -128,12 +128,11 @@ def test_a_resumed_run_goes_on_in_the_precision_that_it_began_with(
 
 def test_a_precision_by_name_is_not_tried(tiny, reviews, monkeypatch):
     def never(*_): raise AssertionError("no trial was asked for")
-    monkeypatch.setattr(runs, "choose_precision", never)
+    monkeypatch.setattr(choosing, "choose_precision", never)
     fit(tiny, reviews, recipe=AUTO.but(precision="fp32"))
 
 
 def test_a_trial_changes_no_weight_no_dice_and_no_mode(tiny, reviews, monkeypatch):
-    from sft_nb.training import choosing
     monkeypatch.setattr(choosing, "SMALL", 0.0)  # however small, it is tried
     run = Run(TextClassification(), str(tiny("bert")), AUTO, reviews).prepared()
     before, dice = flat(run.model).clone(), torch.get_rng_state().clone()
@@ -144,7 +143,6 @@ def test_a_trial_changes_no_weight_no_dice_and_no_mode(tiny, reviews, monkeypatc
 
 
 def test_two_rows_are_enough_for_a_trial(tiny, monkeypatch):
-    from sft_nb.training import choosing
     monkeypatch.setattr(choosing, "SMALL", 0.0)
     rows = pd.DataFrame({"text": ["a good film", "a bad film"], "label": ["a", "b"]})
     run = Run(TextClassification(), str(tiny("bert")), AUTO, rows).prepared()

@@ -6,13 +6,14 @@ a run try two ways for a second, and keep the answer.
 
 # %% auto #0
 __all__ = ['CLEARLY', 'SMALL', 'SOME', 'clock', 'seconds_of', 'fastest', 'try_precisions',
-           'choose_precision']
+           'choose_precision', 'settled']
 
 # %% ../../nbs/training/02b_choosing.ipynb #31288fe4
 import json, platform
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter, process_time
+from typing import Any
 
 import torch
 from torch import nn
@@ -202,3 +203,26 @@ def _keep(file, known):
             new.write_text(json.dumps(known, indent=1), encoding="utf-8")
     except OSError:
         return
+
+# %% ../../nbs/training/02b_choosing.ipynb #0bf43a94
+def settled(
+    asked: str,  # "auto", or what the recipe or a checkpoint says
+    *trial: Any,  # task, model and examples, for `choose_precision`
+) -> tuple[str, dict]:  # "fp32" or "bf16"; and what a history keeps of a trial
+    """What a run computes in.
+
+    Parameters
+    ----------
+    asked
+        "auto", or what the recipe or a checkpoint says
+    *trial
+        task, model and examples, for `choose_precision`
+
+    Returns
+    -------
+    tuple[str, dict]
+        "fp32" or "bf16"; and what a history keeps of a trial
+    """
+    if asked != "auto": return asked, {}
+    precision, shares = choose_precision(*trial)
+    return precision, {"precision": precision} | ({"time": shares} if shares else {})

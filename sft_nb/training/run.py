@@ -29,7 +29,7 @@ from ..batches.frozen import still_parts
 from sft_nb.training.gradient import (
     clip_gradient, effective_gradient, make_optimizer, mean_loss, task_objective,
     train_mode)
-from .choosing import choose_precision
+from .choosing import settled
 from .guards import (
     must_be_the_same, snapshot, stop_between_updates, surroundings, unsound,
     weights_of, what_is_left)
@@ -231,7 +231,8 @@ class Run:
         self.micro = plan.micro_batch_size or plan.batch_size
         if plan.packing: self.pack = packer(self.task, self.model, self.examples)
         if not plan.train_batchnorm: self.still = still_parts(self.model, self.examples)
-        chosen = self._choose()
+        asked = self.precision or plan.precision
+        self.precision, chosen = settled(asked, self.task, self.model, self.examples)
         self.quick = quicken(self.model, self.examples, self.shortcuts, self.autocast,
                              watched=bool(plan.methods or plan.packing or plan.train_batchnorm))
         self.history.shortcuts = self.quick.to_dict() | {"chosen": chosen}
@@ -241,14 +242,6 @@ class Run:
             self.objective = method.objective(self.objective, self.task)
         self.optimizer = make_optimizer(plan, self.model)
         self.quick.follow(self.optimizer)
-
-    def _choose(self):
-        "Settle the precision; gives what was chosen by a trial, and what the trial said."
-        if self.precision is not None: return {"precision": self.precision}  # as it was put away
-        self.precision = self.plan.precision
-        if self.precision != "auto": return {}
-        self.precision, shares = choose_precision(self.task, self.model, self.examples)
-        return {"precision": self.precision} | ({"time": shares} if shares else {})
 
     def autocast(self) -> AbstractContextManager:
         "The run's precision, for a forward pass."
