@@ -220,7 +220,8 @@ def test_a_screen_is_moved_with_the_keyboard(opened, lab, module, name):
     OUT.mkdir(exist_ok=True)
     for theme in ("Light", "Dark"):
         one.do("apputils:change-theme", theme=f"JupyterLab {theme}")
-        one.page.wait_for_selector(f"body[data-jp-theme-light={str(theme == 'Light').lower()}]")
+        light = f"body[data-jp-theme-light={str(theme == 'Light').lower()}]"
+        one.page.wait_for_selector(light, state="attached")
         assert one.page.locator("[role=alert]").last.evaluate(CONTRAST) >= 4.5
         one.page.screenshot(path=OUT / f"{module}-{theme.lower()}.png")
 
@@ -229,7 +230,7 @@ def test_a_screen_is_moved_with_the_keyboard(opened, lab, module, name):
 def test_html_and_script_in_data_are_shown_and_not_run(opened, lab):
     write(lab[1], "hostile.ipynb", HOSTILE_SCREEN)
     one = opened("hostile.ipynb")
-    one.page.evaluate("window.alert = () => { window.ran = true }")
+    one.page.evaluate("() => { window.alert = () => { window.ran = Error().stack } }")
     one.run()
     one.page.wait_for_selector(".widget-radio-box input", timeout=PATIENCE)
     one.page.locator(".widget-radio-box input").first.focus()
