@@ -2,9 +2,9 @@
 
 python tests/bench/widgets_freezing.py [--seeds 3] [--rows 40,120,360]
 
-MiniLM on film reviews: the head and 0, 1, 2, 4 or 6 blocks learn; beside it the same model without its
-pretrained weights, and words that are counted. Judged on 300 reviews of films that no training row
-is about. Seconds are the processor's. What is already in the file is skipped.
+MiniLM on film reviews: the head and 0, 1, 2, 4 or 6 blocks learn; beside it the same model without
+its pretrained weights, and words that are counted. Judged on 300 reviews of films that no training
+row is about. Seconds are the processor's. What is already in the file is skipped.
 """
 from itertools import product
 
@@ -33,7 +33,8 @@ def tuned(rows, seed, way):
     train, judged = reviews(rows, seed)
     free = {"fresh": True} if way == "scratch" else {"unfreeze_last": way}
     recipe = Recipe(
-        seed=seed, epochs=EPOCHS[rows], batch_size=16, learning_rate=1e-4 if way else 1e-3, **free)
+        seed=seed, epochs=EPOCHS[rows], batch_size=16, learning_rate=1e-4 if way else 1e-3,
+        **free)
     spent = Spent()
     tuner = FineTuner(TextClassification(), "minilm", recipe).fit(train)
     seconds = spent.processor_seconds
