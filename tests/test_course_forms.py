@@ -397,9 +397,9 @@ def test_questions_about_nothing_are_refused(tmp_path):
 
 def test_questions_of_a_lesson_without_exercises_stand_last():
     cells = questions.written(book(prose("# A"), code("1")), asked(), "questions/a.toml")["cells"]
-    assert [questions.is_ours(c) for c in cells] == [False, False, True]
+    assert [questions.is_ours(c) for c in cells] == [False, False, True, True]
     cells = questions.written(book(prose("# A"), prose("<!-- links -->")), asked(), "a")["cells"]
-    assert [questions.is_ours(c) for c in cells] == [False, True, False]
+    assert [questions.is_ours(c) for c in cells] == [False, True, True, False]
 
 
 @pytest.mark.parametrize("file", ASKED, ids=lambda p: p.relative_to(questions.FOLDER).as_posix())
