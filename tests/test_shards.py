@@ -17,7 +17,9 @@ from safetensors.torch import load_file
 from test_ranks import HERE, TORCHRUN, apart, launch
 
 from sft_nb.all import FineTuner
+from sft_nb.batches.shards import SHARDS
 from sft_nb.files import sha256
+from sft_nb.task import TrainingError
 from sft_nb.training.checkpoints import read_checkpoint
 from sft_nb.training.scaling import accelerate_config
 
@@ -171,17 +173,28 @@ def test_figures_are_those_of_one_process(said_alone, shared_by, tiny, tmp_path,
 
 # --- gradients ---
 
+OUTSIDE = [name for name in CASES if name.startswith("object detection")]
+ABLE = [name for name in CASES if name not in OUTSIDE]
+
+
+@pytest.mark.parametrize("name", OUTSIDE, ids=lambda name: name.replace(" ", "-"))
+def test_what_cannot_be_shared_is_refused(tiny, name):
+    _, model, _ = CASES[name].begin(tiny)
+    with pytest.raises(TrainingError, match="Train with a copy on every rank"):
+        SHARDS.place(model, torch.device("cpu"))
+
+
 @pytest.fixture(scope="module")
 def gradients(shared_by, tiny, tmp_path_factory):
     "Of all cases, by one process and by two that share the model, in one launch each."
     out = tmp_path_factory.mktemp("gradients")
-    folders = [f"{name}={CASES[name].folder(tiny)}" for name in CASES]
+    folders = [f"{name}={CASES[name].folder(tiny)}" for name in ABLE]
     launch(*TORCHRUN, 1, HERE / "rank_gradients.py", out / "1.safetensors", *folders)
     launch(*shared_by(2), HERE / "rank_gradients.py", out / "2.safetensors", *folders)
     return load_file(out / "1.safetensors"), load_file(out / "2.safetensors")
 
 
-@pytest.mark.parametrize("name", CASES, ids=lambda name: name.replace(" ", "-"))
+@pytest.mark.parametrize("name", ABLE, ids=lambda name: name.replace(" ", "-"))
 @pytest.mark.parametrize("share", ["5+3", "8+0"])
 def test_gradients_are_sums_over_shares(gradients, name, share):
     "Also when one rank has all the rows, and the other runs along with none of its own."
