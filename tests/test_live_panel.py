@@ -9,6 +9,7 @@ from tiny_models import SENTENCES
 
 from sft_nb.all import FineTuner, Recipe, TextClassification
 from sft_nb.task import TrainingError
+from sft_nb.training.guards import change_rate
 from sft_nb.training.watching import Listener
 from sft_nb.widgets.live_panel import NO_KERNEL, LivePanel
 
@@ -137,7 +138,7 @@ def test_a_changed_rate_is_used_and_stands_in_the_history(bert):
 def test_a_changed_rate_survives_a_restart(bert, tmp_path):
     class Changes(Listener):
         def step(self, run):
-            if run.position.step == 4: run.change_rate(.5)
+            if run.position.step == 4: change_rate(run, .5)
 
     whole = tuner_of(bert).fit(ROWS, listeners=[Changes()])
     cut = FineTuner(TextClassification(), bert, RECIPE, out=tmp_path)

@@ -7,7 +7,7 @@ before it has cost anything, and to put one back where it was.
 # %% auto #0
 __all__ = ['Run']
 
-# %% ../../nbs/training/05_run.ipynb #fbd48da5
+# %% ../../nbs/training/05_run.ipynb #8ffb817c
 import json, math, time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -31,7 +31,7 @@ from sft_nb.training.gradient import (
     train_mode)
 from .choosing import settled
 from .guards import (
-    must_be_the_same, snapshot, stop_between_updates, surroundings, unsound,
+    multiply_rates, must_be_the_same, snapshot, stop_between_updates, surroundings, unsound,
     weights_of, what_is_left)
 from ..mistakes import reason
 from ..models.layers import compute_twice, freeze, set_dropout
@@ -289,23 +289,6 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = group["top_lr"] * factor
 
-    def change_rate(
-        self,
-        factor: float,  # of every group's rate, from the next update on
-    ) -> None:
-        """Learn faster or slower from here on; the history notes it. Raises TrainingError.
-
-        Parameters
-        ----------
-        factor
-            of every group's rate, from the next update on
-        """
-        if not 0 < factor < math.inf:
-            raise TrainingError(f"factor={factor}: the rate is multiplied by a number above 0.")
-        for group in self.optimizer.param_groups:
-            group["top_lr"] *= factor
-        self.history.changes.append({"step": self.position.step, "factor": factor})
-
     def _gradient(self, pieces):
         key = (self.plan.seed, self.position.step)
         return effective_gradient(
@@ -557,10 +540,8 @@ class Run:
         for method, kept in zip(self.plan.methods, state["methods"], strict=True):
             method.load_state_dict(tree_like(kept, own))
         self.position = Position(**state["position"])
-        here = {"shortcuts": self.history.shortcuts}  # of this process
-        self.history = History(**json.loads(state["history"]) | here)
-        for group in self.optimizer.param_groups:
-            group["top_lr"] *= math.prod(change["factor"] for change in self.history.changes)
+        self.history = History(**json.loads(state["history"]) | {"shortcuts": self.history.shortcuts})
+        multiply_rates(self)
         self.micro = state["micro"]
 
     def _moments(self, kept, touched):

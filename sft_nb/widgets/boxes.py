@@ -37,9 +37,9 @@ def _measured(measure, boxes):
 # %% ../../nbs/widgets/11_boxes.ipynb #ff8fdaa7
 def data_box(
     left: int = 0,  # of the box, pixels
-    top: int = 0,
-    width: int = 30,
-    height: int = 30,
+    top: int = 0,  # pixels below the upper edge
+    width: int = 30,  # pixels
+    height: int = 30,  # pixels
 ) -> dict:  # box, iou, giou, pull (of each), path: both measures for every place of the left side
     """What IoU and GIoU say about one box, and which way they would move it.
 
@@ -47,6 +47,12 @@ def data_box(
     ----------
     left
         of the box, pixels
+    top
+        pixels below the upper edge
+    width
+        pixels
+    height
+        pixels
 
     Returns
     -------
@@ -83,9 +89,9 @@ def _picture_axes(ax, title):
 
 def plot_box(
     left: int = 0,  # of the box, pixels
-    top: int = 0,
-    width: int = 30,
-    height: int = 30,
+    top: int = 0,  # pixels below the upper edge
+    width: int = 30,  # pixels
+    height: int = 30,  # pixels
 ) -> Any:  # a matplotlib Figure
     """Left: the box and its pulls. Right: both measures on the way from left to right.
 
@@ -93,6 +99,12 @@ def plot_box(
     ----------
     left
         of the box, pixels
+    top
+        pixels below the upper edge
+    width
+        pixels
+    height
+        pixels
 
     Returns
     -------
@@ -120,9 +132,9 @@ def plot_box(
 
 def describe_box(
     left: int = 0,  # of the box, pixels
-    top: int = 0,
-    width: int = 30,
-    height: int = 30,
+    top: int = 0,  # pixels below the upper edge
+    width: int = 30,  # pixels
+    height: int = 30,  # pixels
 ) -> str:
     """The measures and their pulls in a sentence.
 
@@ -130,6 +142,12 @@ def describe_box(
     ----------
     left
         of the box, pixels
+    top
+        pixels below the upper edge
+    width
+        pixels
+    height
+        pixels
     """
     found = data_box(left, top, width, height)
     said = f"IoU is {found['iou']:.2f} and GIoU {found['giou']:.2f}."

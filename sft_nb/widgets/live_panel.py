@@ -16,6 +16,7 @@ import pandas as pd
 
 from ..mistakes import SFTError, checked, reason
 from ..task import TrainingError
+from ..training.guards import change_rate
 from ..training.tuner import FineTuner
 from ..training.watching import Lines
 from .screens import SHAPE, picture, spoken
@@ -171,7 +172,7 @@ class LivePanel(widgets.VBox):
         now = run.plan.learning_rate * math.prod(c["factor"] for c in run.history.changes)
         wanted, self.wanted = self.wanted, None
         if wanted is None or math.isclose(wanted, now): return
-        run.change_rate(wanted / now)
+        change_rate(run, wanted / now)
         self.say(f"From update {run.position.step + 1} on, the learning rate is {wanted:.2g}.")
 
     def pause(self) -> None:
@@ -205,9 +206,15 @@ class LivePanel(widgets.VBox):
 
     def say(
         self,
-        line: str,
+        line: str,  # the newest
     ) -> None:
-        "Show a line, the newest of all."
+        """Show a line, the newest of all.
+
+        Parameters
+        ----------
+        line
+            the newest
+        """
         self.lines.append(line)
         self.words.value = "".join(map(spoken, self.lines[-1:]))
 
