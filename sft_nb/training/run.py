@@ -540,7 +540,8 @@ class Run:
         for method, kept in zip(self.plan.methods, state["methods"], strict=True):
             method.load_state_dict(tree_like(kept, own))
         self.position = Position(**state["position"])
-        self.history = History(**json.loads(state["history"]) | {"shortcuts": self.history.shortcuts})
+        here = {"shortcuts": self.history.shortcuts}  # of this process
+        self.history = History(**json.loads(state["history"]) | here)
         multiply_rates(self)
         self.micro = state["micro"]
 
