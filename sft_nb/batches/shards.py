@@ -184,8 +184,16 @@ def all_of(
     """
     return x.full_tensor() if hasattr(x, "full_tensor") else x
 
-def is_shared(x: Any) -> bool:
-    "Is it a DTensor?"
+def is_shared(
+    x: Any,  # a tensor, or anything else
+) -> bool:
+    """Is it a DTensor?
+
+    Parameters
+    ----------
+    x
+        a tensor, or anything else
+    """
     return hasattr(x, "full_tensor")
 
 # %% ../../nbs/batches/05_shards.ipynb #aea06888
@@ -256,8 +264,21 @@ def with_parameters(
         memory[id(p)] = nn.Parameter(made(name, p), requires_grad=p.requires_grad)
     return copy.deepcopy(model, memory)
 
-def shell_of(model: nn.Module) -> nn.Module:
-    "A copy that has everything but the numbers."
+def shell_of(
+    model: nn.Module,  # stays as it is
+) -> nn.Module:  # on no device
+    """A copy that has everything but the numbers.
+
+    Parameters
+    ----------
+    model
+        stays as it is
+
+    Returns
+    -------
+    nn.Module
+        on no device
+    """
     return with_parameters(model, lambda _, p: p.detach().to("meta"))
 
 # %% ../../nbs/batches/05_shards.ipynb #dcf96f96

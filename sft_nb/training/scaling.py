@@ -408,7 +408,7 @@ def _write_first(fitting, folder, devices):
 def update_seconds(
     parameters: float,  # of the model
     tokens: float,  # in an update, of all ranks together
-    ranks: int = 1,
+    ranks: int = 1,  # that share the tokens
     operations: float = 1e14,  # a second that one device really computes
     traffic: float = 1e10,  # bytes a second that reach a rank
     sharded: bool = True,  # does every rank hold a share?
@@ -421,6 +421,8 @@ def update_seconds(
         of the model
     tokens
         in an update, of all ranks together
+    ranks
+        that share the tokens
     operations
         a second that one device really computes
     traffic
@@ -441,10 +443,10 @@ def run_bill(
     parameters: float,  # of the model
     rows: float,  # training rows
     length: float,  # tokens a row
-    epochs: int = 3,
+    epochs: int = 3,  # passes over the rows
     batch: int = 512,  # rows an update, of all ranks together
-    ranks: tuple = (1, 8, 64),
-    blocks: int = 24,
+    ranks: tuple = (1, 8, 64),  # a row of the bill for each
+    blocks: int = 24,  # of the model; each is sent for itself
     price: float = 3.0,  # of a device for an hour, in any currency
     **speed: Any,  # `operations`, `traffic`: see `update_seconds`
 ) -> pd.DataFrame:  # a row for each number of ranks
@@ -458,8 +460,14 @@ def run_bill(
         training rows
     length
         tokens a row
+    epochs
+        passes over the rows
     batch
         rows an update, of all ranks together
+    ranks
+        a row of the bill for each
+    blocks
+        of the model; each is sent for itself
     price
         of a device for an hour, in any currency
     **speed
