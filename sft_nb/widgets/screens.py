@@ -199,13 +199,15 @@ def stored(
 
 # %% ../../nbs/widgets/00_screens.ipynb #f106ff7e
 def png(
-    fig: Figure,
+    fig: Figure,  # any figure
     dpi: int = 100,  # dots per inch
 ) -> bytes:  # the file's content
     """A figure as a PNG.
 
     Parameters
     ----------
+    fig
+        any figure
     dpi
         dots per inch
 
@@ -219,9 +221,14 @@ def png(
     return file.getvalue()
 
 def picture(
-    fig: Figure,
+    fig: Figure,  # any figure
 ) -> str:  # an <img> with the picture inside it
     """A figure as HTML that needs no other file.
+
+    Parameters
+    ----------
+    fig
+        any figure
 
     Returns
     -------
@@ -267,9 +274,14 @@ class Guess(widgets.VBox):
         self.reply.value = spoken(f"{verdict} {self.replies[mine]}")
 
 def spoken(
-    sentence: str,
+    sentence: str,  # plain text; it is escaped
 ) -> str:  # HTML; a screen reader says it when it appears
     """A sentence that is read aloud when it changes.
+
+    Parameters
+    ----------
+    sentence
+        plain text; it is escaped
 
     Returns
     -------
