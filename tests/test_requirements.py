@@ -79,10 +79,9 @@ def test_a_portion_holds_nothing_of_the_heart():
 
 
 def test_nothing_is_required_that_nobody_imports():
-    "The widgets of the lessons need ipywidgets."
     used = {owner for name, _ in IMPORTED for owner in OWNERS[name]}
     every = {name for known in (HEART, *PORTION.values()) for name in known}
-    assert every - used == {"ipywidgets"}
+    assert every - used == set()
 
 
 def test_the_constraints_are_in_step():

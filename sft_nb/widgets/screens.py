@@ -199,7 +199,7 @@ def stored(
 
 # %% ../../nbs/widgets/00_screens.ipynb #f106ff7e
 def png(
-    fig: Figure,  # a matplotlib figure
+    fig: Figure,  # any figure
     dpi: int = 100,  # dots per inch
 ) -> bytes:  # the file's content
     """A figure as a PNG.
@@ -207,7 +207,7 @@ def png(
     Parameters
     ----------
     fig
-        a matplotlib figure
+        any figure
     dpi
         dots per inch
 
@@ -221,14 +221,14 @@ def png(
     return file.getvalue()
 
 def picture(
-    fig: Figure,  # a matplotlib figure
+    fig: Figure,  # any figure
 ) -> str:  # an <img> with the picture inside it
     """A figure as HTML that needs no other file.
 
     Parameters
     ----------
     fig
-        a matplotlib figure
+        any figure
 
     Returns
     -------
@@ -274,14 +274,14 @@ class Guess(widgets.VBox):
         self.reply.value = spoken(f"{verdict} {self.replies[mine]}")
 
 def spoken(
-    sentence: str,  # plain text: what would be HTML is escaped
+    sentence: str,  # plain text; it is escaped
 ) -> str:  # HTML; a screen reader says it when it appears
     """A sentence that is read aloud when it changes.
 
     Parameters
     ----------
     sentence
-        plain text: what would be HTML is escaped
+        plain text; it is escaped
 
     Returns
     -------
