@@ -7,7 +7,7 @@
 __all__ = ['parts_of', 'read_parts']
 
 # %% ../../nbs/data/01c_parts.ipynb #05b34471
-import re
+import os, re
 from pathlib import Path
 
 import pandas as pd
@@ -37,9 +37,9 @@ def parts_of(
     """
     path = expand_home(source)
     pattern = path.name if re.search(r"[*?\[]", path.name) else ""
-    if pattern and not path.exists():
+    if pattern and not os.path.exists(path):  # False for a name that is too long
         return sorted(p for p in path.parent.glob(pattern) if p.suffix.lower() == ".parquet")
-    return sorted(path.glob("*.parquet")) if path.is_dir() else []
+    return sorted(path.glob("*.parquet")) if os.path.isdir(path) else []
 
 # %% ../../nbs/data/01c_parts.ipynb #50b61ebe
 def _plain(kind):
