@@ -37,7 +37,7 @@ SHORT = Recipe(epochs=1, learning_rate=1e-3, batch_size=4, precision="fp32", kee
 # --- detection transformers, with our loss terms ---
 
 @pytest.mark.parametrize(
-    "name, epochs, rate", [("conditional-detr", 250, 2e-3), ("rt-detr", 300, 1e-3)]
+    "name, epochs, rate", [("conditional-detr", 400, 2e-3), ("rt-detr", 300, 1e-3)]
 )
 def test_four_pictures_by_heart_before_and_after_saving(tiny, tmp_path, name, epochs, rate):
     rows = boxed(4, seed=1, empty=0)
