@@ -62,7 +62,7 @@ def quiet_settings(folder):
     (place / "notification.jupyterlab-settings").write_text(json.dumps(wanted))
 
 
-def until_it_answers(address, process, seconds=120):
+def until_it_answers(address, process, seconds=400):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:

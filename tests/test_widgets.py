@@ -50,8 +50,9 @@ def screen(module, name): return part(module, "explore", name)()
 def started(module, name): return dict(screen(module, name).settings)
 
 
+@cache
 def opened(module, name):
-    "A fresh screen whose question is answered."
+    "A screen whose question is answered; whoever moves it puts it back."
     made = part(module, "explore", name)()
     if made.guess: made.guess.asked.value = made.guess.right
     return made
@@ -168,6 +169,7 @@ def test_moving_a_control_says_and_draws_something_else(module, name):
 @each
 def test_nothing_is_fetched(module, name):
     made = opened(module, name)
+    made.draw()
     for html in (made.words.value, made.picture.value):
         sources = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>]+)""", html)
         assert all(one.startswith("data:image/png;base64,") for one in sources)
@@ -178,6 +180,7 @@ def test_nothing_is_fetched(module, name):
 @each
 def test_a_sentence_is_spoken(module, name):
     made = opened(module, name)
+    made.draw()
     assert 'aria-live="polite"' in made.words.value
     assert made.picture.value.startswith("<img alt=")
 
@@ -199,20 +202,20 @@ def test_without_a_kernel_it_says_what_is_to_be_seen(module, name):
 
 
 @each
-def test_hostile_words_stay_words(module, name):
+def test_hostile_words_stay_words(module, name, monkeypatch):
     made = opened(module, name)
-    made.describe = lambda **_: HOSTILE
+    monkeypatch.setattr(made, "describe", lambda **_: HOSTILE)
     made.draw()
     assert "<img" not in made.words.value and "<script" not in made.words.value
     assert "&lt;script&gt;" in made.words.value
 
 
 @each
-def test_a_mistake_in_the_settings_is_told_in_the_place_of_the_sentence(module, name):
+def test_a_mistake_in_the_settings_is_told_in_the_place_of_the_sentence(module, name, monkeypatch):
     made = opened(module, name)
 
     def refuse(**_): raise SFTError(f"Not so: {HOSTILE}")
-    made.plot = refuse
+    monkeypatch.setattr(made, "plot", refuse)
     made.draw()
     assert made.picture.value == "" and "Not so: &lt;/p&gt;" in made.words.value
 

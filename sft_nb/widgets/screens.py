@@ -324,8 +324,7 @@ class Screen(widgets.VBox):
             control.observe(self.draw, names="value")
         self.body = widgets.VBox([*controls.values(), self.picture, self.words])
         super().__init__([guess, self.body] if guess else [self.body])
-        if guess: self._wait()
-        self.draw()
+        self._wait() if guess else self.draw()
 
     def _wait(self):
         "The body is hidden until there is a guess."

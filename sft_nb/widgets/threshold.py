@@ -151,7 +151,8 @@ def _risks(ax, found, answered):
     ax.axhline(CLAIM, color=COLORS["reference"], lw=.8)
     now = found["risk"][SHARES.index(answered)]
     ax.plot(answered, now, "o", color=COLORS["valid"])
-    ax.set(xlim=(0, 100), ylim=(0, .5), xlabel="% answered", ylabel="errors among them")
+    top = max(.5, *found["bound"])
+    ax.set(xlim=(0, 100), ylim=(0, top), xlabel="% answered", ylabel="errors among them")
 
 # %% ../../nbs/widgets/04_threshold.ipynb #100022ca
 def plot_threshold(

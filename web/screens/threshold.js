@@ -100,7 +100,9 @@ function matrix(paper, found) {
 function draw(paper, found, { answered }) {
   matrix(paper, found)
   const x = { name: "% answered", range: [0, 100], ticks: [0, 20, 40, 60, 80, 100] }
-  const y = { name: "errors among them", range: [0, .5], ticks: ["0.0", "0.1", "0.2", "0.3", "0.4"] }
+  const top = Math.max(.5, ...found.bound)
+  const ticks = top > .5 ? ["0.0", "0.2", "0.4", "0.6", "0.8"] : ["0.0", "0.1", "0.2", "0.3", "0.4"]
+  const y = { name: "errors among them", range: [0, top], ticks: ticks.filter(tick => tick < top) }
   const frame = [420, 34, 690, 230]
   const at = axes(paper, frame, x, y)
   if (found.certified) {
@@ -109,13 +111,13 @@ function draw(paper, found, { answered }) {
     put(paper, "text", { x: 426, y: 52, class: "fill certify" }, "certified")
   }
   put(paper, "path", { d: `M420 ${at.y(CLAIM)}H690`, class: "zero" })
-  const clipped = values => values.map((v, k) => [at.x(SHARES[k]), at.y(Math.min(v, .5))])
-  path(paper, clipped(found.risk), "certify")
-  path(paper, clipped(found.bound), "certify dashed")
-  const last = name => at.y(Math.min(found[name].at(-1), .5))
+  const points = values => values.map((v, k) => [at.x(SHARES[k]), at.y(v)])
+  path(paper, points(found.risk), "certify")
+  path(paper, points(found.bound), "certify dashed")
+  const last = name => at.y(found[name].at(-1))
   put(paper, "text", { x: 694, y: last("risk") + 12, class: "fill certify tick" }, "risk")
   put(paper, "text", { x: 694, y: last("bound"), class: "fill certify tick" }, "bound")
-  const now = Math.min(found.risk[SHARES.indexOf(answered)], .5)
+  const now = found.risk[SHARES.indexOf(answered)]
   put(paper, "circle", { cx: at.x(answered), cy: at.y(now), r: 6, class: "fill valid" })
 }
 
