@@ -6,7 +6,7 @@ a run try two ways for a second, and keep the answer.
 
 # %% auto #0
 __all__ = ['CLEARLY', 'SMALL', 'SOME', 'clock', 'seconds_of', 'fastest', 'try_precisions',
-           'choose_precision', 'settled']
+           'choose_precision', 'settled', 'go_on_in']
 
 # %% ../../nbs/training/02b_choosing.ipynb #31288fe4
 import json, platform
@@ -226,3 +226,22 @@ def settled(
     if asked != "auto": return asked, {}
     precision, shares = choose_precision(*trial)
     return precision, {"precision": precision} | ({"time": shares} if shares else {})
+
+# %% ../../nbs/training/02b_choosing.ipynb #8c6b1359
+def go_on_in(
+    run: Any,  # prepared, about to be put back where it was
+    precision: str,  # in which it was put away
+) -> None:
+    """Choose what the checkpoint's run had chosen.
+
+    Parameters
+    ----------
+    run
+        prepared, about to be put back where it was
+    precision
+        in which it was put away
+    """
+    if run.recipe.precision != "auto" or run.precision == precision: return
+    run.quick.undo()
+    run.precision = precision
+    run.make_plan()

@@ -10,7 +10,7 @@ __all__ = ['Run']
 # %% ../../nbs/training/05_run.ipynb #d80bc50e
 import json, math, time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -28,14 +28,14 @@ from ..batches.frozen import still_parts
 from sft_nb.training.gradient import (
     clip_gradient, effective_gradient, make_optimizer, mean_loss, task_objective,
     train_mode)
-from .choosing import settled
+from .choosing import go_on_in, settled
 from .guards import (
     must_be_the_same, snapshot, stop_between_updates, surroundings, unsound,
     weights_of, what_is_left)
 from ..mistakes import reason
 from ..models.layers import freeze, set_dropout
 from ..models.served import must_learn
-from ..models.tokenizers import check_unknown
+from ..models.tokenizers import unknown_in
 from ..batches.packing import packer
 from ..batches.ranks import add_up, on_any_rank, share
 from .recipe import Method, Recipe, rate_factor
@@ -202,17 +202,11 @@ class Run:
         self.model.to(self.device)
         self.examples = Examples(self.task, self.train, self.processor, seed=plan.seed)
         lengths = self.task.check_lengths(self.train, self.processor, self.examples.lengths)
-        report([*lengths, *self._unknown()])
+        report([*lengths, *unknown_in(self.train, self.task.inputs(), self.processor)])
         if self.valid is not None and self.task.free_text:
             self.task.encode_all(self.valid, self.processor)  # refuses what is too long
         tables = {"train": self.train, "valid": self.valid}
         self.seen = seen_by(self.task, tables, self.processor, self.past, self.examples.plain)
-
-    def _unknown(self):
-        "What the tokenizer makes of about 2,000 of the rows."
-        some = self.train.iloc[::max(1, len(self.train) // 2_000)]
-        columns = [c for c in self.task.inputs() if c in some]
-        return [f for c in columns for f in check_unknown(some[c].tolist(), self.processor)]
 
     def make_plan(self) -> None:
         "Updates, packing, shortcuts, objective and optimiser."
@@ -235,8 +229,7 @@ class Run:
 
     def autocast(self) -> AbstractContextManager:
         "The run's precision, for a forward pass."
-        if self.precision == "fp32": return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
+        return torch.autocast(self.device.type, torch.bfloat16, self.precision == "bf16")
 
     def update(
         self,
@@ -496,19 +489,12 @@ class Run:
             what `state_dict` gave
         """
         try:
-            self._go_on_as(state["surroundings"])
+            go_on_in(self, state["surroundings"]["precision"])
             must_be_the_same(state, self.identity())
             self._put_back(state)
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as e:
             raise CheckpointError(f"The checkpoint does not fit this model ({reason(e)}). "
                                   "Start again without resume.") from e
-
-    def _go_on_as(self, then):
-        "Choose what the run that was put away had chosen."
-        if self.recipe.precision != "auto" or then["precision"] == self.precision: return
-        self.quick.undo()
-        self.precision = then["precision"]
-        self.make_plan()
 
     def _put_back(self, state):
         self.model.load_state_dict(state["model"])
