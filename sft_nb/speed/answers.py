@@ -192,14 +192,22 @@ def answers_only(
     batch = batch.to(head.weight.device)
     if share: _must_be_sharable(model, batch)
     quick = Answers(share)
-    with evaluation_mode(model):
-        plain, fewer = model(**batch.inputs), quick.forward(model, batch)
+    plain, fewer = _both_ways(model, batch, quick)
     usual = at_answers(plain.logits, batch.targets["labels"])
     worst = (usual - fewer.logits).abs().max().item()
     if not worst <= 1e-4 * max(1, usual.abs().max().item()):  # a NaN is no agreement either
         raise LeftOut(f"the model's outputs differ by {worst:.0e}")
     _must_be_judged_alike(examples.task, batch, plain, fewer)
     return quick
+
+def _both_ways(model, batch, quick):
+    "All logits, and those that are asked for; a model that is built in another way costs no run."
+    try:
+        with evaluation_mode(model):
+            return model(**batch.inputs), quick.forward(model, batch)
+    except Exception as e:
+        first = next(iter(str(e).splitlines()), "")
+        raise LeftOut(f"the trial failed ({type(e).__name__}: {first})") from e
 
 def _must_be_judged_alike(task, batch, plain, fewer):
     "Raise LeftOut if the task's loss wants all logits, such as one that somebody else has written."

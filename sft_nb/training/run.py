@@ -216,7 +216,7 @@ class Run:
         if plan.packing: self.pack = packer(self.task, self.model, self.examples)
         if not plan.train_batchnorm: self.still = still_parts(self.model, self.examples)
         asked = self.precision or plan.precision
-        self.precision, chosen = settled(asked, self.task, self.model, self.examples)
+        self.precision, chosen = settled(asked, self.task, self.model, self.examples, self.micro)
         self.quick = quicken(self.model, self.examples, self.shortcuts, self.autocast,
                              watched=bool(plan.methods or plan.packing or plan.train_batchnorm))
         self.history.shortcuts = self.quick.to_dict() | {"chosen": chosen}
