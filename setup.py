@@ -1,8 +1,10 @@
 """Everything about the package is in settings.ini; this file only hands it to setuptools."""
+import shutil
 from configparser import ConfigParser
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 here = Path(__file__).parent
 config = ConfigParser(delimiters=["="])
@@ -10,16 +12,29 @@ config.read(here / "settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 
 PORTIONS = ("tagging", "detection", "writing", "lora", "certify", "export")  # of the package itself
-OTHERS = ("dev", "docs", "course")
+OTHERS = ("dev", "site", "course")
 
 
 def wanted(name):
     return cfg[f"{name}_requirements"].split()
 
 
+
+
+class WithResults(build_py):
+    "What screens replay stands in results/widgets; an installed package has copies of its own."
+    def run(self):
+        super().run()
+        if self.editable_mode: return
+        place = Path(self.build_lib) / "sft_nb" / "widgets" / "stored"
+        place.mkdir(parents=True, exist_ok=True)
+        for file in (here / "results" / "widgets").glob("*.json"):
+            shutil.copy(file, place)
+
+
 extras = {name: wanted(name) for name in (*PORTIONS, *OTHERS)}
 extras["all"] = [requirement for name in PORTIONS for requirement in wanted(name)]
-extras["dev"] += extras["all"]
+extras["dev"] += extras["all"] + extras["site"]
 
 setup(
     name=cfg["lib_name"], version=cfg["version"], description=cfg["description"],
@@ -35,6 +50,7 @@ setup(
         "Development Status :: 3 - Alpha", "Intended Audience :: Education",
         "Programming Language :: Python :: 3",
     ],
+    cmdclass={"build_py": WithResults},
     packages=find_packages(include=["sft_nb", "sft_nb.*"]),
     package_data={"sft_nb": ["*.toml", "py.typed"]},
     include_package_data=True,

@@ -79,7 +79,7 @@ class AssetInfo:
     name
         e.g. "minilm": also the name of its folder
     kind
-        "checkpoint" or "dataset"
+        "checkpoint", "dataset" or "graph"
     what
         one line
     license
@@ -100,7 +100,7 @@ class AssetInfo:
         module:function that makes transformers' folder of it; empty: it is one
     """
     name: str  # e.g. "minilm": also the name of its folder
-    kind: str  # "checkpoint" or "dataset"
+    kind: str  # "checkpoint", "dataset" or "graph"
     what: str  # one line
     license: str  # of the files themselves, as their authors state it
     rights: str  # what the licence leaves open
@@ -167,7 +167,7 @@ def registry(
 # %% ../nbs/08_register.ipynb #fb465028
 @checked
 def names(
-    kind: str | None = None,  # "checkpoint" or "dataset"; None: both
+    kind: str | None = None,  # "checkpoint", "dataset" or "graph"; None: all
     toml: str | Path | None = None,  # a registry of your own
 ) -> list[str]:
     """The names of the assets.
@@ -175,7 +175,7 @@ def names(
     Parameters
     ----------
     kind
-        "checkpoint" or "dataset"; None: both
+        "checkpoint", "dataset" or "graph"; None: all
     toml
         a registry of your own
     """
@@ -215,7 +215,7 @@ def _catalogue_row(asset):
 
 @checked
 def catalogue(
-    kind: str | None = None,  # "checkpoint" or "dataset"; None: both
+    kind: str | None = None,  # "checkpoint", "dataset" or "graph"; None: all
     toml: str | Path | None = None,  # a registry of your own
 ) -> pd.DataFrame:  # a row per asset: name, kind, megabytes, what, license, rights, package license
     """What can be fetched, with licences and rights.
@@ -223,7 +223,7 @@ def catalogue(
     Parameters
     ----------
     kind
-        "checkpoint" or "dataset"; None: both
+        "checkpoint", "dataset" or "graph"; None: all
     toml
         a registry of your own
 

@@ -2,6 +2,7 @@
 
 fine-tune, evaluate, keep the weights.
 """
+import itertools
 import json
 import os
 import signal
@@ -14,6 +15,8 @@ from safetensors.torch import save_file
 
 from sft_nb.all import FineTuner, Recipe
 from sft_nb.batches.ranks import one_voice, ranks
+from sft_nb.batches.shards import held
+from sft_nb.training import checkpoints
 from sft_nb.training.watching import Listener
 
 TASK, ROWS = CASES["text classification"].task, CASES["text classification"].rows
@@ -32,6 +35,17 @@ def rows():
     return table.assign(text=[f"{t} {i}" for i, t in enumerate(table.text)])
 
 
+def die_while_writing(rank, at):
+    "From now on this rank is killed when it has half written its tensors for the nth time."
+    usual, calls = checkpoints.save_file, itertools.count(1)
+    def half(tensors, path):
+        usual(tensors, path)
+        if (ranks().process_index, next(calls)) != (rank, at): return
+        os.truncate(path, os.path.getsize(path) // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+    checkpoints.save_file = half
+
+
 class Killer(Listener):
     "Kills one rank in the middle of an epoch, as the operating system does."
     rank, at = int(os.environ.get("KILL_RANK", -1)), int(os.environ.get("KILL_AT", -1))
@@ -48,15 +62,19 @@ def run(out, checkpoint):
 
 
 def weights(tuner):
-    return torch.cat([p.detach().flatten() for p in tuner.model.parameters()]).double()
+    "Of the whole model; all ranks ask, and of a shared model rank 0 is told."
+    whole = held(tuner.model).whole(tuner.model)
+    return whole and torch.cat([p.detach().flatten() for p in whole.parameters()]).double()
 
 
 if __name__ == "__main__":
     out, checkpoint = map(Path, sys.argv[1:])
+    if "KILL_WRITE" in os.environ: die_while_writing(Killer.rank, int(os.environ["KILL_WRITE"]))
     tuner = run(out, checkpoint)
     result = tuner.evaluate(ROWS)
     with one_voice():
         print("evaluated", json.dumps(result.to_dict()))
     folder = tuner.save(out / "saved")
     assert (folder / "sft_nb.json").is_file(), "every rank finds the saved run"
-    if ranks().is_main_process: save_file({"weights": weights(tuner)}, out / "final.safetensors")
+    final = weights(tuner)
+    if ranks().is_main_process: save_file({"weights": final}, out / "final.safetensors")

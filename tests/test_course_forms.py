@@ -17,6 +17,8 @@ import lessons
 import prose_numbers
 import questions
 
+from sft_nb.widgets.quizzes import NO_KERNEL
+
 LESSONS = {lessons.name(path): path for path in lessons.every()}
 ASKED = sorted(questions.FOLDER.rglob("*.toml"))
 
@@ -371,7 +373,10 @@ def test_questions_stand_before_the_exercises_and_do_not_multiply(tmp_path):
     questions.main([str(file)], folder)
     once = path.read_text()
     kinds = [lessons.source(c)[:14] for c in lessons.read(path)["cells"]]
-    assert kinds == ["# A", "1", "<!-- questions", "## Exercises\n\n"[:14]]
+    assert kinds == ["# A", "1", "<!-- questions", questions.QUIZ[:14], "## Exercises\n\n"[:14]]
+    quiz = lessons.read(path)["cells"][3]
+    assert lessons.source(quiz).endswith('quiz("a", above=True)')
+    assert quiz["outputs"][0]["data"]["text/plain"] == [NO_KERNEL]
     questions.main([], folder)
     questions.main(["--check"], folder)
     assert path.read_text() == once
@@ -392,9 +397,9 @@ def test_questions_about_nothing_are_refused(tmp_path):
 
 def test_questions_of_a_lesson_without_exercises_stand_last():
     cells = questions.written(book(prose("# A"), code("1")), asked(), "questions/a.toml")["cells"]
-    assert [questions.is_ours(c) for c in cells] == [False, False, True]
+    assert [questions.is_ours(c) for c in cells] == [False, False, True, True]
     cells = questions.written(book(prose("# A"), prose("<!-- links -->")), asked(), "a")["cells"]
-    assert [questions.is_ours(c) for c in cells] == [False, True, False]
+    assert [questions.is_ours(c) for c in cells] == [False, True, True, False]
 
 
 @pytest.mark.parametrize("file", ASKED, ids=lambda p: p.relative_to(questions.FOLDER).as_posix())

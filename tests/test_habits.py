@@ -151,4 +151,4 @@ def test_what_only_a_lesson_uses_stays_there(module):
 
 
 def test_a_lesson_without_exports_has_no_module():
-    assert not (ROOT / "sft_nb" / "training" / "scaling.py").exists()
+    assert not (ROOT / "sft_nb" / "training" / "drafts.py").exists()

@@ -14,7 +14,7 @@ LONGEST = 400  # lines of a module, docstrings not counted
 STATIONS = [  # folders of notebooks, in the order of the road; "" is what everybody uses
     "", "data", "models", "batches", "evaluation", "speed", "training", "certification", "methods",
     "tasks/text", "tasks/tagging", "tasks/images", "tasks/detection", "tasks/writing", "tasks",
-    "labs",
+    "labs", "widgets",
     "commands", "package",
 ]
 

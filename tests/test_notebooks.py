@@ -27,13 +27,17 @@ LIBRARIES = [
 ]
 
 
+WIDGET = "application/vnd.jupyter.widget-view+json"  # another address in every run
+
+
 # --- what a cell has said: {"printed": text, "shown": [text, …]} ---
 
 def said(outputs):
-    "The texts among a cell's outputs; pictures and widgets are left out."
+    "The texts among a cell's outputs; pictures and live views of widgets are left out."
     printed = ["".join(o["text"]) for o in outputs if o.get("name") == "stdout"]
     found = {"printed": "".join(printed), "shown": []}
     for data in (o["data"] for o in outputs if "data" in o):
+        data = {kind: text for kind, text in data.items() if kind != WIDGET}
         if set(data) <= {"text/plain", "text/markdown", "text/html"}:
             kinds = (kind for kind in ("text/plain", "text/markdown") if kind in data)
             found["shown"] += ["".join(data[kind]) for kind in kinds]

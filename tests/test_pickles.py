@@ -22,6 +22,7 @@ from sft_nb.all import FineTuner, Recipe, SFTError, TextClassification, read_tab
 from sft_nb.files import sha256
 from sft_nb.training.checkpoints import read_checkpoint
 from sft_nb.models.loading import load
+from sft_nb.widgets.page import network
 
 ROWS = pd.DataFrame({"text": SENTENCES, "label": ["good", "bad"] * 4})
 ONCE = Recipe(epochs=1, batch_size=4, precision="fp32")
@@ -266,6 +267,9 @@ def test_parquet_with_a_pickle_inside(tmp_path, marker):
     assert read_table(tmp_path/"cell.parquet")["text"].tolist() == [trap]
 
 
+READERS = {"dataset": asset_tables.load_data, "checkpoint": load, "graph": lambda _: network()}
+
+
 @pytest.mark.parametrize("parcel", ["pickle", "old pickle"])
 @pytest.mark.parametrize("name", register.names())
 def test_assets(name, parcel, tmp_path, marker, monkeypatch):
@@ -282,7 +286,7 @@ def test_assets(name, parcel, tmp_path, marker, monkeypatch):
     )
     assert assets.get(name) == folder and assets.verify(name).state[0].startswith("damaged: ")
     with pytest.raises(SFTError, match=f"{name}.* cannot be read"):
-        asset_tables.load_data(name) if asset.kind == "dataset" else load(name)
+        READERS[asset.kind](name)
 
 
 # --- the source ---

@@ -79,10 +79,9 @@ def test_a_portion_holds_nothing_of_the_heart():
 
 
 def test_nothing_is_required_that_nobody_imports():
-    "The widgets of the lessons need ipywidgets."
     used = {owner for name, _ in IMPORTED for owner in OWNERS[name]}
     every = {name for known in (HEART, *PORTION.values()) for name in known}
-    assert every - used == {"ipywidgets"}
+    assert every - used == set()
 
 
 def test_the_constraints_are_in_step():
@@ -91,7 +90,8 @@ def test_the_constraints_are_in_step():
     exact = {
         canonicalize_name(name): version for name, version in (line.split("==") for line in lines)
     }
-    for known in (HEART, *PORTION.values(), wanted("dev_requirements")):
+    needed = wanted("dev_requirements"), wanted("site_requirements")
+    for known in (HEART, *PORTION.values(), *needed):
         for name, requirement in known.items():
             assert requirement.specifier.contains(exact[name]), requirement
 
@@ -106,6 +106,7 @@ def test_all_is_the_sum_and_dev_holds_it():
     extras = json.loads(found.stdout)
     portions = {r for name in PORTIONS for r in extras[name]}
     assert set(extras["all"]) == portions and portions < set(extras["dev"])
+    assert extras["site"] and set(extras["site"]) < set(extras["dev"])
     assert {*PORTIONS, "all", "dev"} <= set(extras)
 
 

@@ -240,7 +240,7 @@ def test_killed_at_random_moments_until_it_ends(lives, whole):
 
 class Fake:
     "A run for a keeper: one tensor and a step."
-    def __init__(self): self.position, self.loaded = SimpleNamespace(step=0), None
+    def __init__(self): self.position, self.loaded, self.model = SimpleNamespace(step=0), None, None
     def state_dict(self):
         return {"w": torch.full((2,), float(self.position.step)), "step": self.position.step}
     def load_state_dict(self, state): self.loaded = state["step"]

@@ -157,8 +157,8 @@ OTHER = {
     "epochs": 7, "updates": 40, "learning_rate": 3e-4, "batch_size": 5, "micro_batch_size": 2,
     "warmup": 0.2, "schedule": "cosine", "weight_decay": 0.3, "max_grad_norm": 0.7,
     "depth_decay": 0.8, "unfreeze_last": 2, "fresh": True, "dropout": 0.25, "patience": 3,
-    "keep_best": False, "precision": "fp32", "length_window": 4, "packing": True,
-    "train_batchnorm": True, "seed": 9,
+    "keep_best": False, "precision": "fp32", "gradient_checkpointing": True, "length_window": 4,
+    "packing": True, "train_batchnorm": True, "seed": 9,
 }
 
 

@@ -3,7 +3,8 @@
 python tools/hide.py [NOTEBOOK …]    set `source_hidden` and `outputs_hidden` by rule
 python tools/hide.py --check         exits with 1 if that would change a notebook
 
-Jupyter's own marks for folded cells; a click opens them. Nothing is taken away.
+Jupyter's own marks for folded cells; a click opens them. Nothing is taken away but the live view of
+a widget, which has another address in every run; its words stay.
 
     source   a cell of imports with more than four lines; a cell with `#| hide`
     output   of a cell with `#| hide` or `#| hide_output`; of more than forty lines
@@ -17,6 +18,7 @@ IMPORTS = 4  # lines that may stand open
 OUTPUT = 40
 KEYS = "source_hidden", "outputs_hidden"
 TAGS = "hide-input", "hide-output"
+VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def parsed(cell):
@@ -71,6 +73,8 @@ def mark(cell):
     "Give a cell its marks; other things that Jupyter notes about it stay."
     if cell["cell_type"] != "code":
         return
+    for output in cell["outputs"]:
+        output.get("data", {}).pop(VIEW, None)
     noted = cell["metadata"].pop("jupyter", {})
     kept = {k: v for k, v in noted.items() if k not in KEYS} | wanted(cell)
     if kept:

@@ -1,6 +1,8 @@
 """Write each lesson's questions, nbs/questions/**.toml, into the lesson.
 
-python tools/questions.py [FILE …]    write `## What have you understood?`, choices, folded answers
+python tools/questions.py [FILE …]    write `## What have you understood?`, choices, folded answers,
+                                      and behind them the same as a quiz; all of them also
+                                      go into results/widgets/questions.json
 python tools/questions.py --check     exits with 1 if a lesson does not say what its file says
 
 A file holds 8 to 12 questions:
@@ -13,6 +15,7 @@ A file holds 8 to 12 questions:
     why = "…"       # every choice has its own explanation
 """
 import hashlib
+import json
 import re
 import sys
 import tomllib
@@ -109,8 +112,24 @@ def cell_text(data, file):
     return "\n\n".join([MARK.format(file), HEADING, "\n\n---\n\n".join(parts)])
 
 
+QUIZ = "from sft_nb.widgets.quizzes import quiz"  # the first line of the cell behind the questions
+NO_KERNEL = "With a running kernel, the questions above answer back here: run this cell."
+
+
+def quiz_cell(file):
+    "The same questions as a quiz, for whoever has a kernel."
+    name = Path(file).with_suffix("").as_posix()
+    said = {"data": {"text/plain": [NO_KERNEL]}, "execution_count": None, "metadata": {},
+            "output_type": "execute_result"}
+    cell = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [said],
+            "id": hashlib.sha256(f"quiz {file}".encode()).hexdigest()[:8], "source": []}
+    lessons.set_source(cell, f'{QUIZ}\nquiz("{name}", above=True)')
+    return cell
+
+
 def is_ours(cell):
-    return lessons.is_prose(cell) and lessons.source(cell).startswith("<!-- questions:")
+    source = lessons.source(cell)
+    return source.startswith(("<!-- questions:", QUIZ))
 
 
 def place(cells):
@@ -131,7 +150,7 @@ def written(book, data, file):
     cell = {"cell_type": "markdown", "id": name, "metadata": {}, "source": []}
     lessons.set_source(cell, cell_text(data, file))
     at = place(cells)
-    return book | {"cells": [*cells[:at], cell, *cells[at:]]}
+    return book | {"cells": [*cells[:at], cell, quiz_cell(file), *cells[at:]]}
 
 
 # --- all of them ---------------------------------------------------------------------------------
@@ -155,6 +174,25 @@ def checked(file):
     return data
 
 
+def all_questions(folder=FOLDER):
+    "What the package brings along: lesson -> questions, as one text."
+    names = [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.toml")]
+    found = {name: checked(folder / f"{name}.toml")["question"] for name in sorted(names)}
+    return json.dumps(found, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
+def bring_along(words, folder=FOLDER):
+    "Write that file, or say that it is not up to date."
+    file = folder.parents[1] / "results" / "widgets" / "questions.json"
+    text = all_questions(folder)
+    if file.exists() and file.read_text(encoding="utf-8") == text:
+        return
+    if "--check" in words:
+        raise SystemExit(f"{file.name} is not up to date. Run python tools/questions.py")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+
+
 def main(words, folder=FOLDER):
     named = [Path(word) for word in words if not word.startswith("--")]
     stale = []
@@ -169,6 +207,8 @@ def main(words, folder=FOLDER):
     if stale:
         raise SystemExit(f"Not what their files ask: {', '.join(stale)}. "
                          "Run python tools/questions.py")
+    if not named:
+        bring_along(words, folder)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ..batches.ranks import by_main, for_all
 from .claims import Found, examine
 from .comparison import scores_of, unknown_rungs
 from sft_nb.certification.evidence import (
@@ -95,6 +96,7 @@ class Certificate:
         return "\n".join(lines)
 
     @checked
+    @for_all
     def save(
         self,
         path: str | Path,  # NAME.json; the page is written beside it as NAME.html
@@ -502,7 +504,8 @@ def issue(
     if books.ledger.path.absolute() != books_path().absolute(): enter_look(tuner, judged.rows)
     seen = look_at_features(tuner, judged.rows, judged.group)
     columns = columns_of(tuner.task, judged.group, asked.claim)
-    body |= answers_of(judged, found, seen, columns, secrets.token_hex(16))
+    salt = by_main(lambda: secrets.token_hex(16))
+    body |= answers_of(judged, found, seen, columns, salt)
     body |= look_around(tuner, judged, train, seen, books.looks)
     with unlooked():  # baselines are no candidates
         against = compared_with(

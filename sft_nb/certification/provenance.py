@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 
 import sft_nb
+from ..batches.ranks import by_main, for_all
+from ..batches.shards import in_one_piece
 from ..data.hashes import row_hashes
 from ..files import sha256
 from ..mistakes import checked
@@ -79,6 +81,10 @@ def _hashes_in(folder):
     return {name: sha256(folder / name) for name in deciding(files) if name[0] != "."}
 
 def _hashes_in_memory(tuner):
+    with in_one_piece(tuner):
+        return by_main(lambda: _hashes_as_saved(tuner))
+
+def _hashes_as_saved(tuner):
     with TemporaryDirectory() as folder:
         with tuner.task.as_saved(tuner.model):
             save_weights(tuner.model, tuner.processor, folder)
@@ -228,6 +234,7 @@ class Ledger(Books):
     "Who has asked which rows what: the part of the ledger that costs."
 
     @checked
+    @for_all
     def spend(
         self,
         asked: Asked,  # the rows
@@ -263,6 +270,7 @@ class Ledger(Books):
         return Spent(entry["k"], price, _in_all(related), entry["kind"] != "once")
 
     @checked
+    @for_all
     def give_back(
         self,
         asked: Asked,  # the rows

@@ -54,17 +54,21 @@ class Setting:
 
     Parameters
     ----------
+    name
+        of the parameter or the field
     type
         its annotation
     default
         an expression; None: it has to be given
+    comment
+        what stands beside it, or above it
     named
         is it given by its name (an option), or by its place (an argument)?
     """
-    name: str
+    name: str  # of the parameter or the field
     type: str = "str"  # its annotation
     default: str | None = None  # an expression; None: it has to be given
-    comment: str = ""
+    comment: str = ""  # what stands beside it, or above it
     named: bool = True  # is it given by its name (an option), or by its place (an argument)?
 
 # %% ../../nbs/commands/00_declared.ipynb #dd241052

@@ -111,7 +111,7 @@ KEPT = ("train.csv", "valid.csv", "certify.csv", "history.svg", "report.html")  
 
 # %% ../../nbs/commands/05_fine_tuning.ipynb #7b7050dd
 def fine_tune(
-    data: str,  # table to learn from: CSV, TSV, JSONL or Parquet; or a folder of pictures
+    data: str,  # table to learn from: CSV, TSV, JSONL, Parquet; a folder of Parquet, or of pictures
     *,
     task: str,  # name of the task, or module:Class; with --help it shows the task's columns
     valid: str | None = None,  # table for choosing the epoch; else split off
@@ -140,7 +140,7 @@ def fine_tune(
     Parameters
     ----------
     data
-        table to learn from: CSV, TSV, JSONL or Parquet; or a folder of pictures
+        table to learn from: CSV, TSV, JSONL, Parquet; a folder of Parquet, or of pictures
     task
         name of the task, or module:Class; with --help it shows the task's columns
     valid

@@ -18,8 +18,9 @@ import pyarrow as pa
 from .columns import STEP, mapped
 from ..files import deeper_than
 from ..mistakes import DataError, checked
+from .parts import parts_of, read_parts
 from .table_facts import about, note, note_only, with_remark
-from .text_files import find_file, open_text, way_out
+from .text_files import expand_home, find_file, open_text, way_out
 from ..words import first_few, how_many, short
 
 # %% ../../nbs/data/02_table_reader.ipynb #00c63554
@@ -311,8 +312,18 @@ def _read_file(path, encoding, delimiter):
         raise DataError(f"{path}: {told}. Leave it out.")
     return read(path, encoding or "utf-8", _one_sign(delimiter or usual))
 
+def _parts(source, delimiter):
+    "The Parquet files of a folder that holds no other tables, or of a pattern."
+    parts = parts_of(source)
+    beside = expand_home(source).glob("*") if parts else ()
+    if any(p.suffix.lower() in TABLE_READERS.keys() - {".parquet"} for p in beside): return []
+    if parts and delimiter:
+        raise DataError(f"{source}: Parquet has no delimiter between its cells. Leave it out.")
+    return parts
+
 def _loaded(source, encoding, delimiter):  # the table as it is, and how messages about it begin
     if isinstance(source, (str, Path)):
+        if parts := _parts(source, delimiter): return read_parts(parts), f"{source}: "
         path = find_file(source, TABLE_READERS)
         return _read_file(path, encoding, delimiter), f"{path}: "
     if isinstance(source, pd.DataFrame): return source.copy(), ""
@@ -323,7 +334,7 @@ def _loaded(source, encoding, delimiter):  # the table as it is, and how message
 # %% ../../nbs/data/02_table_reader.ipynb #a3991308
 @checked
 def read_table(
-    source: Any,  # a path (.csv, .tsv, .jsonl, .json, .parquet), a DataFrame or a list of dicts
+    source: Any,  # a path (.csv, .tsv, .jsonl, .json, .parquet), a folder of .parquet, or rows
     encoding: str | None = None,  # of a text file; None: utf-8. A byte order mark is always allowed
     delimiter: str | None = None,  # between cells of a .csv or .tsv file; None: "," or tab
 ) -> pd.DataFrame:  # a copy with index 0 … n-1
@@ -335,7 +346,7 @@ def read_table(
     Parameters
     ----------
     source
-        a path (.csv, .tsv, .jsonl, .json, .parquet), a DataFrame or a list of dicts
+        a path (.csv, .tsv, .jsonl, .json, .parquet), a folder of .parquet, or rows
     encoding
         of a text file; None: utf-8. A byte order mark is always allowed
     delimiter

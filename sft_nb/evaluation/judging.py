@@ -20,6 +20,7 @@ import numpy as np, pandas as pd, torch
 
 from ..batches.batching import Examples
 from ..batches.ranks import gathered, over_ranks, share
+from ..batches.shards import held
 from ..data.checks import check_columns, report
 from ..data.columns import records
 from ..data.usable import must_have_rows, usable
@@ -74,10 +75,11 @@ def _run(task, model, processor, rows, batch_size, device, autocast, progress, j
     examples, found = Examples(task, rows, processor), []
     sums, weights = Counter(), Counter()
     with evaluation_mode(model):
-        for indices in share(examples.batches(batch_size)):
+        for indices, counts in held(model).in_step(share(examples.batches(batch_size))):
             batch, names = examples.batch(indices).to(device), rows.index[indices]
             with autocast() if autocast else nullcontext():
                 answers, losses = _answer(task, model, processor, batch, judge, names)
+            if not counts: continue  # it was for the other ranks
             found += zip(indices, answers, strict=True)
             terms = task.weigh(batch) if judge else {}
             for k, weight in terms.items():

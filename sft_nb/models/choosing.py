@@ -41,6 +41,8 @@ class Known:
         L
     width
         h
+    inner
+        f; 1.5 times their size for gated layers (ModernBERT): they keep three such vectors
     heads
         a
     reads
@@ -61,9 +63,8 @@ class Known:
     embeddings: float  # of these, rows of tables, which cost memory and hardly any time
     layers: int  # L
     width: int  # h
-    inner: (
-        int  # f; 1.5 times their size for gated layers (ModernBERT): they keep three such vectors
-    )
+    # f; 1.5 times their size for gated layers (ModernBERT): they keep three such vectors
+    inner: int
     heads: int  # a
     reads: int  # tokens, or pixels a side
     why: str  # when one would take it

@@ -8,10 +8,11 @@ as it was.
 # %% auto #0
 __all__ = ['SHORTCUTS', 'RaggedBlocks', 'Quick', 'quicken']
 
-# %% ../../nbs/speed/03_quicken.ipynb #26795206
+# %% ../../nbs/speed/03_quicken.ipynb #2ed63c4f
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,6 +22,7 @@ from .answers import answers_only
 from .dropout import FastDropout
 from ..evaluation.judging import tensors_in
 from ..batches.frozen import LeftOut, frozen_states, plain_forward
+from ..batches.shards import held
 from ..models.layers import blocks, evaluation_mode
 from .ragged import Ragged, fewer_pieces, first_attention, offer_ragged
 from ..task import CheckpointError
@@ -157,7 +159,7 @@ def _try(model, first_only, inputs):
     hooks.always = False
     return hooks
 
-# %% ../../nbs/speed/03_quicken.ipynb #69f06898
+# %% ../../nbs/speed/03_quicken.ipynb #fa495a73
 class Quick:
     """What was made quicker in a model, and the way back.
 
@@ -189,6 +191,42 @@ class Quick:
             made after `quicken`, from the model's parameters
         """
         if self.layer is not None: optimizer.register_step_post_hook(self.layer.decay)
+
+    @property
+    def touched(self) -> torch.Tensor | None:
+        "The rows of the table of words that are trained; None: all."
+        return None if self.layer is None else self.layer.touched
+
+    def rows_of(
+        self,
+        moment: Any,  # of a parameter, as an optimiser kept it
+        parameter: torch.Tensor,  # which one
+        touched: torch.Tensor | None,  # the rows of the table of words that were trained then
+    ) -> Any:
+        """Of the table of words: the rows that are trained now. Anything else stays as it is.
+
+        Parameters
+        ----------
+        moment
+            of a parameter, as an optimiser kept it
+        parameter
+            which one
+        touched
+            the rows of the table of words that were trained then
+        """
+        table = self._table()
+        ours = table is not None and parameter is table.weight
+        if not ours or moment.ndim != 2: return moment
+        if touched is not None:
+            whole = moment.new_zeros(table.num_embeddings, moment.shape[1])
+            moment = whole.index_copy_(0, touched.to(moment.device), moment)
+        return moment if self.layer is None else moment[self.touched.to(moment.device)]
+
+    def _table(self):
+        try:
+            return self.model.get_input_embeddings()
+        except (AttributeError, NotImplementedError):
+            return None
 
     def undo(self) -> None:
         "Give the model back as it was, with its new weights."
@@ -288,17 +326,19 @@ def _must_suit(model, inputs):
     if getattr(inputs.get("attention_mask"), "ndim", 0) != 2:
         raise LeftOut("the model gets no mask that says which cells are pads")
 
-# %% ../../nbs/speed/03_quicken.ipynb #099a794b
+# %% ../../nbs/speed/03_quicken.ipynb #1c21811e
 SHORTCUTS = ("states", "answers", "start", "dice", "rows", "tokens", "first")
 
 _UNASKED = "it was not asked for"
 _WATCHED = "something looks at all parameters or rows: a method, packing, or BatchNorm in training"
 _STORED = "what the frozen blocks say comes from the disk"
 _IN_BLOCKS = ("answers", "start", "tokens", "first")  # these change how the blocks are run
+_SHARED = "every rank holds a share of the parameters only"
 _CARD = "torch has kernels of its own on this kind of device"
 
-def _excluded(use, cpu, watched):
+def _excluded(use, cpu, watched, shared):
     "Shortcuts that need no trial, and why."
+    if shared: return {name: _SHARED for name in SHORTCUTS}
     unasked = {name: _UNASKED for name in SHORTCUTS if name not in use}
     seen = {name: _WATCHED for name in ("states", "rows") if watched}
     there = {name: _CARD for name in ("dice", "tokens", "first") if not cpu}
@@ -306,7 +346,7 @@ def _excluded(use, cpu, watched):
     head = {} if "answers" in use else {"start": "it needs answers alone"}
     return there | seen | pads | head | unasked
 
-# %% ../../nbs/speed/03_quicken.ipynb #30a1c8f1
+# %% ../../nbs/speed/03_quicken.ipynb #79f16556
 def quicken(
     model: nn.Module,  # on its device, before the optimiser is made; changed in place
     examples: Examples,  # the training rows
@@ -337,7 +377,7 @@ def quicken(
     """
     fewer_pieces()
     quick, cpu = Quick(model), next(model.parameters()).device.type == "cpu"
-    quick.skipped = _excluded(use, cpu, watched)
+    quick.skipped = _excluded(use, cpu, watched, held(model).in_lockstep)
     quick._apply("states", quick._states, examples, autocast)
     if "states" in quick.used:
         quick.skipped = dict.fromkeys(_IN_BLOCKS, _STORED) | quick.skipped

@@ -21,7 +21,8 @@ import torch
 from filelock import FileLock, Timeout
 
 from ..assets import own_folder
-from ..batches.ranks import ranks
+from ..batches.ranks import by_main, for_all
+from ..batches.shards import held
 from ..data.hashes import question_hashes, row_hashes
 from ..files import read_json, write_file
 from ..mistakes import checked, reason, shown, unfit
@@ -64,6 +65,10 @@ def weights_hash(
     model
         any model
     """
+    whole = held(model).whole(model)
+    return by_main(lambda: _hash_of(task, whole))
+
+def _hash_of(task, model):
     found = hashlib.sha256()
     with task.as_saved(model):
         for name, x in sorted(model.state_dict().items()):
@@ -234,6 +239,7 @@ class Books:
         sets = {data: questions for data, questions in book["sets"].items() if data in kept}
         write_file(self.path, json.dumps(book | {"sets": sets}, separators=(",", ":")))
 
+    @for_all
     def look(
         self,
         data: str,  # hash of the rows
@@ -309,7 +315,7 @@ def enter_look(
     rows
         with targets, on which it was judged
     """
-    if _UNLOOKED.get() or not ranks().is_main_process: return
+    if _UNLOOKED.get(): return
     known, task = _learned_from(tuner), tuner.task
     questions = [q for q in question_hashes(rows, task.inputs()) if q not in known]
     if not questions: return

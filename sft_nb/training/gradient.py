@@ -19,7 +19,8 @@ from ..batches.frozen import plain_forward
 from ..mistakes import reason
 from ..models.layers import parameter_groups
 from .recipe import Recipe
-from ..batches.ranks import add_up, over_ranks, ranks, sum_gradients
+from ..batches.ranks import add_up, over_ranks, ranks
+from ..batches.shards import all_of, held
 from ..chance import torch_seed
 from ..task import Batch, Task, TrainingError
 
@@ -90,7 +91,7 @@ def effective_gradient(
         except torch.OutOfMemoryError:
             if smaller is None: raise
         pieces = smaller(pieces)
-    sum_gradients(model.parameters())
+    held(model).add_gradients(model)
     return over_ranks(sums), weights
 
 # %% ../../nbs/training/02_gradient.ipynb #8a464efb
@@ -98,13 +99,13 @@ def _backward(model, pieces, weights, objective, autocast, key):
     "Add up the gradients of these pieces; gives their loss terms."
     model.zero_grad()
     sums = []
-    for i, piece in enumerate(pieces):
+    for i, (piece, counts) in enumerate(held(model).in_step(pieces)):
         with torch_seed("dropout", *key, i, ranks().process_index), autocast():
             terms, _ = objective(model, piece)
         _weighed(terms, weights)
         loss = sum(s.float() / (weights[name] or 1.0) for name, s in terms.items())
-        if loss.requires_grad: loss.backward()
-        sums.append({name: s.item() for name, s in terms.items()})
+        if loss.requires_grad: (loss if counts else 0 * loss).backward()
+        if counts: sums.append({name: s.item() for name, s in terms.items()})
     return add_up(sums)
 
 def _weighed(terms, weights):
@@ -222,7 +223,7 @@ def clip_gradient(
         its length before
     """
     params = [p for group in optimizer.param_groups for p in group["params"]]
-    return nn.utils.clip_grad_norm_(params, longest or math.inf).item()
+    return all_of(nn.utils.clip_grad_norm_(params, longest or math.inf)).item()
 
 # %% ../../nbs/training/02_gradient.ipynb #664fabb4
 def train_mode(

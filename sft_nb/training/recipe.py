@@ -100,6 +100,8 @@ class Recipe:
         than the last by more than chance
     precision
         "auto", "fp32" or "bf16"
+    gradient_checkpointing
+        keep only what enters a block, and compute it again on the way back: less memory, more time
     length_window
         batches that are sorted by length together; 1: no sorting
     packing
@@ -132,6 +134,8 @@ class Recipe:
     # the last by more than chance
     keep_best: bool | None = None
     precision: str = "auto"  # "auto", "fp32" or "bf16"
+    # keep only what enters a block, and compute it again on the way back: less memory, more time
+    gradient_checkpointing: bool = False
     length_window: int = 16  # batches that are sorted by length together; 1: no sorting
     packing: bool = False  # several examples share a row: for tasks with a target per token
     # let BatchNorm statistics move (then cutting a batch changes the gradient)

@@ -7,10 +7,11 @@ before it has cost anything, and to put one back where it was.
 # %% auto #0
 __all__ = ['Run']
 
-# %% ../../nbs/training/05_run.ipynb #d80bc50e
+# %% ../../nbs/training/05_run.ipynb #ac5a4774
 import json, math, time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -30,14 +31,15 @@ from sft_nb.training.gradient import (
     train_mode)
 from .choosing import go_on_in, settled
 from .guards import (
-    must_be_the_same, snapshot, stop_between_updates, surroundings, unsound,
+    multiply_rates, must_be_the_same, snapshot, stop_between_updates, surroundings, unsound,
     weights_of, what_is_left)
 from ..mistakes import reason
-from ..models.layers import freeze, set_dropout
+from ..models.layers import compute_twice, freeze, set_dropout
 from ..models.served import must_learn
 from ..models.tokenizers import unknown_in
 from ..batches.packing import packer
 from ..batches.ranks import add_up, on_any_rank, share
+from ..batches.shards import held, held_like, to_hold, tree_like
 from .recipe import Method, Recipe, rate_factor
 from .seen import Past, SeenRows, past_of, seen_by, warn_of_doubles
 from .selection import Position, only_answer, what_was_reached
@@ -78,6 +80,8 @@ class Run:
         role -> a number of all its rows
     model
         build, prepare
+    processor
+        what encodes rows for the model
     plan
         the recipe with what it left open filled in
     examples
@@ -96,8 +100,12 @@ class Run:
         the shortcuts that fit this model
     objective
         (model, batch) -> named sums, outputs
+    optimizer
+        changes the weights
     history
         train
+    position
+        how far it has come
     best_weights
         of the best epoch so far, on the CPU
     under_way
@@ -122,7 +130,7 @@ class Run:
     fingerprint: dict[str, int] = field(default_factory=dict)  # role -> a number of all its rows
     # build, prepare
     model: nn.Module | None = None
-    processor: Any = None
+    processor: Any = None  # what encodes rows for the model
     plan: Recipe = Recipe()  # the recipe with what it left open filled in
     examples: Examples | None = None  # the encoded training rows
     # plan
@@ -133,10 +141,10 @@ class Run:
     precision: str | None = None  # "fp32" or "bf16": the recipe's, or what is faster here
     quick: Quick | None = None  # the shortcuts that fit this model
     objective: Callable | None = None  # (model, batch) -> named sums, outputs
-    optimizer: torch.optim.Optimizer | None = None
+    optimizer: torch.optim.Optimizer | None = None  # changes the weights
     # train
     history: History = field(default_factory=History)
-    position: Position = field(default_factory=Position)
+    position: Position = field(default_factory=Position)  # how far it has come
     best_weights: dict | None = None  # of the best epoch so far, on the CPU
     under_way: bool = False  # has every listener let it start?
     interrupted: bool = False  # was it asked to stop?
@@ -197,9 +205,11 @@ class Run:
         plan = self.plan
         if plan.dropout is not None: set_dropout(self.model, plan.dropout)
         if plan.unfreeze_last is not None: freeze(self.model, plan.unfreeze_last)
+        to_hold().suit([type(method).__name__ for method in self._beginners()])
         for method in plan.methods:
             self.model = method.prepare(self.model)
-        self.model.to(self.device)
+        if plan.gradient_checkpointing: compute_twice(self.model)
+        self.model = to_hold().place(self.model, self.device)
         self.examples = Examples(self.task, self.train, self.processor, seed=plan.seed)
         lengths = self.task.check_lengths(self.train, self.processor, self.examples.lengths)
         report([*lengths, *unknown_in(self.train, self.task.inputs(), self.processor)])
@@ -292,6 +302,11 @@ class Run:
         "Finer micro-batches, from here to the end of the run."
         indices = torch.cat([p.index for p in pieces]).numpy()
         at, largest = self.position.step + 1, max(map(len, pieces))
+        if held(self.model).in_lockstep:
+            raise TrainingError(
+                f"Memory ran out at update {at}. Ranks that share a model run the same passes, and "
+                "none can repeat one alone: start with "
+                f"micro_batch_size={max(1, largest // 2)}, or gradient_checkpointing=True.")
         if largest == 1:
             rows = sorted(indices.tolist())[:8]
             raise TrainingError(
@@ -391,12 +406,16 @@ class Run:
         """
         if self.position.begun or self.position.step: return
         self.model.eval()
-        own = [m for m in self.plan.methods if type(m).begin is not Method.begin]
+        own = self._beginners()
         for method in own:
             method.begin(self.model, self.examples)
         self.position.begun = bool(own)
         if self.plan.epochs == 0: self._note_valid()
         if own: tell("begun")
+
+    def _beginners(self):
+        "The methods that do something before the first update."
+        return [m for m in self.plan.methods if type(m).begin is not Method.begin]
 
     def _note_valid(self):
         "The figures on valid of a run without epochs, as those of epoch 0."
@@ -446,8 +465,9 @@ class Run:
         p.kept = best or p.epoch
         p.best_scores, p.scores = [], []
         self.quick.undo()
-        for method in reversed(self.plan.methods):
-            self.model = method.finish(self.model)
+        last = [method.finish for method in reversed(self.plan.methods)]
+        if self.plan.gradient_checkpointing: last.insert(0, partial(compute_twice, on=False))
+        self.model = held(self.model).finish(self.model, last)
         self.model.eval()
 
     def identity(self) -> dict:  # plain data
@@ -475,7 +495,8 @@ class Run:
             "model": self.model.state_dict(), "best": self.best_weights,
             "optimizer": self.optimizer.state_dict()["state"],
             "methods": [method.state_dict() for method in self.plan.methods],
-            "position": asdict(self.position), "history": history, "micro": self.micro}
+            "position": asdict(self.position), "history": history, "micro": self.micro,
+            "touched": self.quick.touched}
 
     def load_state_dict(
         self,
@@ -497,13 +518,24 @@ class Run:
                                   "Start again without resume.") from e
 
     def _put_back(self, state):
-        self.model.load_state_dict(state["model"])
-        self.best_weights = state["best"]
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
+        own = self.model.state_dict()
+        self.model.load_state_dict(tree_like(state["model"], own))
+        best = tree_like(state["best"], own)
+        self.best_weights = best and {name: v.cpu() for name, v in best.items()}
+        self.optimizer.load_state_dict(self._moments(state["optimizer"], state.get("touched")))
         for method, kept in zip(self.plan.methods, state["methods"], strict=True):
-            method.load_state_dict(kept)
+            method.load_state_dict(tree_like(kept, own))
         self.position = Position(**state["position"])
         here = {"shortcuts": self.history.shortcuts}  # of this process
         self.history = History(**json.loads(state["history"]) | here)
+        multiply_rates(self)
         self.micro = state["micro"]
+
+    def _moments(self, kept, touched):
+        "What the optimiser keeps of every parameter, held as that parameter is."
+        groups = self.optimizer.state_dict()["param_groups"]
+        every = [p for group in self.optimizer.param_groups for p in group["params"]]
+        def fitting(v, p): return held_like(self.quick.rows_of(v, p, touched), p)
+        state = {i: {k: fitting(v, every[i]) for k, v in of_one.items()}
+                 for i, of_one in kept.items()}
+        return {"state": state, "param_groups": groups}

@@ -28,7 +28,8 @@ from ..models.served import ONNX, is_exported
 from ..models.loading import load_weights, not_finite, save_weights
 from ..finding import task_from_dict
 from ..task import CheckpointError, TrainingError
-from ..batches.ranks import ranks
+from ..batches.ranks import by_main, ranks
+from ..batches.shards import in_one_piece
 from .recipe import Recipe
 from ..telling import in_code, in_markdown, warn
 from .guards import versions
@@ -241,15 +242,18 @@ def save_run(
     Path
         the folder
     """
+    with in_one_piece(tuner):
+        by_main(lambda: _save_alone(tuner, folder, overwrite, beside, forget))
+    return folder
+
+def _save_alone(tuner, folder, overwrite, beside, forget):
+    "What one process does, for all ranks."
     if broken := not_finite(tuner.model):
         raise TrainingError(
             f"{len(broken):,} of the model's weights are not numbers, such as {broken[0]}: "
             "it is not saved. Train again with a smaller learning rate.")
-    if ranks().is_main_process:
-        with held(claim(folder)):
-            _save(tuner, folder, overwrite, beside, forget)
-    ranks().wait_for_everyone()
-    return folder
+    with held(claim(folder)):
+        _save(tuner, folder, overwrite, beside, forget)
 
 # %% ../../nbs/training/09_saving.ipynb #c25a10de
 def _save(tuner, folder, overwrite, beside, forget):

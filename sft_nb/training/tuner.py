@@ -24,6 +24,7 @@ from .books import enter_look
 from .gradient import pick_device
 from ..mistakes import checked, shown
 from ..batches.ranks import one_voice, ranks
+from ..batches.shards import to_hold
 from .recipe import Recipe
 from .run import Run
 from .seen import SeenRows
@@ -371,7 +372,7 @@ class FineTuner:
         folder = Path(folder).expanduser()
         task, model, processor, about, seen = read_run(folder)
         tuner = cls(task, about["checkpoint"], about["recipe"], device=device)
-        tuner.model = model.to(tuner.device).eval()
+        tuner.model = to_hold().place(model, tuner.device).eval()
         tuner.processor = processor
         tuner.history = about["history"]
         tuner.position = about["position"]

@@ -39,6 +39,8 @@ class History:
         at the end: metric, value, rows, without_learning, warning
     shortcuts
         used: list; skipped: name -> why (`sft_nb.speed.quicken`)
+    changes
+        what was changed while it ran: step, and the factor of the learning rate
     """
     epochs: list[dict] = field(default_factory=list)  # epoch, train_loss, valid_loss, metrics
     steps: list[dict] = field(default_factory=list)  # epoch, step, loss, learning_rate, grad_norm
@@ -47,6 +49,8 @@ class History:
     reached: dict = field(default_factory=dict)
     # used: list; skipped: name -> why (`sft_nb.speed.quicken`)
     shortcuts: dict = field(default_factory=dict)
+    # what was changed while it ran: step, and the factor of the learning rate
+    changes: list[dict] = field(default_factory=list)
 
     @property
     def table(self) -> pd.DataFrame:

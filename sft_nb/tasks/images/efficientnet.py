@@ -91,10 +91,31 @@ class EfficientNetLiteConfig(PreTrainedConfig):
 
 # %% ../../../nbs/tasks/images/05_efficientnet.ipynb #47df6626
 class ConvNorm(nn.Module):
-    "Convolution, BatchNorm, and ReLU6 unless it is the last of a block."
+    """Convolution, BatchNorm, and ReLU6 unless it is the last of a block.
+
+    Parameters
+    ----------
+    read
+        channels that come in
+    write
+        channels that go out
+    kernel
+        pixels a side
+    stride
+        pixels from one place to the next
+    groups
+        of channels that do not see each other
+    active
+        with ReLU6
+    """
     def __init__(
-        self, read: int, write: int, kernel: int = 1, stride: int = 1, groups: int = 1,
-        active: bool = True,
+        self,
+        read: int,  # channels that come in
+        write: int,  # channels that go out
+        kernel: int = 1,  # pixels a side
+        stride: int = 1,  # pixels from one place to the next
+        groups: int = 1,  # of channels that do not see each other
+        active: bool = True,  # with ReLU6
     ):
         super().__init__()
         self.conv = SameConv(read, write, kernel, stride, groups=groups, bias=False)
@@ -110,8 +131,28 @@ class Block(nn.Module):
     """Widen, filter each channel by itself, narrow.
 
     The result is added to what came in where the shapes allow it.
+
+    Parameters
+    ----------
+    read
+        channels that come in
+    write
+        channels that go out
+    kernel
+        pixels a side
+    stride
+        pixels from one place to the next
+    widening
+        how many times as many channels there are in between
     """
-    def __init__(self, read: int, write: int, kernel: int, stride: int, widening: int):
+    def __init__(
+        self,
+        read: int,  # channels that come in
+        write: int,  # channels that go out
+        kernel: int,  # pixels a side
+        stride: int,  # pixels from one place to the next
+        widening: int,  # how many times as many channels there are in between
+    ):
         super().__init__()
         wide = read * widening
         self.expand = ConvNorm(read, wide) if widening > 1 else nn.Identity()

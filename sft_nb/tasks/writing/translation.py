@@ -51,6 +51,8 @@ class Translation(Generating):
         column with the text to translate
     target_text
         column with its translation
+    prompt
+        what a language model is asked; the text is put for {}
     tokenize
         How BLEU cuts a target into words: "zh", or "13a" for languages with blanks.
     characters
@@ -62,9 +64,8 @@ class Translation(Generating):
     source: str = "source"  # column with the text to translate
     target_text: str = "target"  # column with its translation
     _: KW_ONLY
-    prompt: str = (
-        "Translate to Chinese: {}"  # what a language model is asked; the text is put for {}
-    )
+    # what a language model is asked; the text is put for {}
+    prompt: str = "Translate to Chinese: {}"
     # How BLEU cuts a target into words: "zh", or "13a" for languages with blanks.
     tokenize: str = "zh"
     characters: list = learned()  # of the training targets: what a new decoder can write

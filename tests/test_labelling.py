@@ -1,0 +1,151 @@
+"""Labelling: nothing is lost, nothing is run, and every key does one thing. Quizzes answer back.
+"""
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sft_nb import files
+from sft_nb.task import DataError
+from sft_nb.widgets import labelling
+from sft_nb.widgets.labelling import Labeller
+from sft_nb.widgets.quizzes import quiz, quizzes
+
+ROOT = Path(__file__).parents[1]
+HOSTILE = '<img src=x onerror="alert(1)"><script>alert(2)</script>'
+ROWS = pd.DataFrame({"text": ["one", HOSTILE, "three", "four"], "film": [1, 2, 3, 4]})
+PROBS = np.array([[.9, .1], [.5, .5], [.6, .4], [.99, .01]])
+NAMES = ["bad", "good"]
+
+
+def asked(labeller): return labeller.rows.text[labeller.order[labeller.at]]
+
+
+def test_the_most_doubtful_row_comes_first():
+    labeller, order = Labeller(ROWS, NAMES, probs=PROBS), []
+    for _ in range(4):
+        order.append(asked(labeller))
+        labeller.key.value = "1"
+    assert order == [HOSTILE, "three", "one", "four"]
+    assert "last row" in labeller.shown.value
+
+
+def test_keys_and_buttons_do_the_same():
+    by_key, by_button = Labeller(ROWS, NAMES), Labeller(ROWS, NAMES)
+    for key in ("2", "s", "b", "0", "1", "x", "2"):
+        by_key.key.value = key
+        assert by_key.key.value == ""
+    others = by_button.others
+    for button in (by_button.buttons["good"], others["s: skip"], others["b: back"],
+                   others["0: don't know"], *by_button.buttons.values()):
+        button.click()
+    assert by_key.table().equals(by_button.table())
+    assert by_key.table().label.tolist() == ["good", None, "bad", "good"]
+    assert by_key.table().how.tolist() == ["labelled", "don't know", "labelled", "labelled"]
+    assert by_key.table().film.tolist() == [1, 2, 3, 4]
+
+
+def test_a_text_is_shown_and_not_run():
+    labeller = Labeller(ROWS, NAMES, probs=PROBS)
+    assert "<script" not in labeller.shown.value and "<img" not in labeller.shown.value
+    assert "&lt;script&gt;alert(2)" in labeller.shown.value
+
+
+def test_every_answer_is_in_the_file_at_once(tmp_path):
+    file = tmp_path / "labels.json"
+    labeller = Labeller(ROWS, NAMES, file=file)
+    for n in range(1, 5):
+        labeller.answer("good")
+        assert len(json.loads(file.read_text(encoding="utf-8"))["answers"]) == n
+    assert [p.name for p in tmp_path.iterdir()] == ["labels.json"]
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    file = tmp_path / "labels.json"
+    labeller = Labeller(ROWS, NAMES, file=file)
+    labeller.answer("good")
+    before = file.read_bytes()
+
+    def full(path): raise OSError("No space left on device")
+    monkeypatch.setattr(files, "flush", full)
+    with pytest.raises(OSError):
+        labeller.answer("bad")
+    assert file.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_second_sitting_goes_on_and_a_changed_table_finds_its_answers(tmp_path):
+    file = tmp_path / "labels.json"
+    first = Labeller(ROWS, NAMES, file=file)
+    first.answer("good")
+    first.answer("bad")
+    assert asked(Labeller(ROWS, NAMES, file=file)) == "three"
+    turned = Labeller(ROWS[::-1], NAMES, file=file)
+    assert turned.table().set_index("text").label.to_dict() == {
+        "one": "good", HOSTILE: "bad", "three": None, "four": None}
+    assert turned.progress.value == 2
+
+
+def test_a_skipped_row_is_asked_again_in_the_next_sitting(tmp_path):
+    file = tmp_path / "labels.json"
+    first = Labeller(ROWS, NAMES, file=file)
+    first.skip()
+    first.unsure()
+    assert first.progress.value == 1
+    again = Labeller(ROWS, NAMES, file=file)
+    assert asked(again) == "one" and again.progress.value == 1
+
+
+def test_back_changes_an_answer(tmp_path):
+    file = tmp_path / "labels.json"
+    labeller = Labeller(ROWS, NAMES, file=file)
+    labeller.answer("good")
+    labeller.back()
+    assert "good" in labeller.words.value
+    labeller.answer("bad")
+    assert Labeller(ROWS, NAMES, file=file).table().label[0] == "bad"
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"answers": 1}', '{"answers": {"a": {"how": 1}}}'])
+def test_a_strange_file_is_refused_and_left_alone(tmp_path, content):
+    file = tmp_path / "labels.json"
+    file.write_text(content)
+    with pytest.raises(DataError):
+        Labeller(ROWS, NAMES, file=file)
+    assert file.read_text() == content
+
+
+@pytest.mark.parametrize("given", [
+    {"classes": ["a"]}, {"classes": ["a", "a"]}, {"classes": list("abcdefghij")}, {"text": "no"},
+    {"rows": ROWS[:0]}, {"probs": PROBS[:2]}, {"probs": PROBS * np.nan},
+    {"file": "/nowhere/at/all.json"},
+])
+def test_what_cannot_be_labelled_is_a_sentence(given):
+    with pytest.raises(DataError):
+        Labeller(**{"rows": ROWS, "classes": NAMES} | given)
+
+
+def test_without_a_kernel_it_says_how_far_it_is():
+    labeller = Labeller(ROWS, NAMES)
+    labeller.answer("good")
+    assert "1 of 4" in labeller._repr_mimebundle_()["text/plain"]
+    assert labelling.SKIPPED in labelling.HOW.values()
+
+
+# --- quizzes ------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("lesson", quizzes())
+def test_every_choice_of_every_quiz_answers_back(lesson):
+    shown = quiz(lesson)
+    for one in shown.asked:
+        for i, choice in enumerate(one.choices):
+            one.chosen.value = i
+            assert one.reply.value.startswith("<p role") and one.right is bool(choice.get("right"))
+    assert "<script" not in shown._repr_mimebundle_()["text/plain"]
+
+
+def test_all_lessons_with_questions_have_a_quiz():
+    folder = ROOT / "nbs" / "questions"
+    found = sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.toml"))
+    assert quizzes() == found

@@ -1,0 +1,63 @@
+"""Gradient checkpointing: a field of the recipe that changes memory, and no number."""
+import pytest
+import torch
+from cases import CASES
+from conftest import gradient_of
+
+from sft_nb.all import FineTuner, Recipe, TextClassification
+from sft_nb.models.layers import blocks, compute_twice, set_dropout
+from sft_nb.task import TrainingError
+from sft_nb.training.gradient import effective_gradient
+from sft_nb.training.watching import Listener
+
+RECIPE = Recipe(epochs=1, learning_rate=1e-3, batch_size=4, precision="fp32")
+ABLE = [name for name in CASES if CASES[name].checkpoint != "toy"]
+
+
+def bits(tuner): return torch.cat([p.detach().flatten() for p in tuner.model.parameters()])
+
+
+@pytest.mark.parametrize("name", ABLE, ids=lambda name: name.replace(" ", "-"))
+def test_the_gradient_is_the_same(tiny, name):
+    "With dropout, which draws the same numbers the second time."
+    task, model, processor = CASES[name].begin(tiny)
+    if not getattr(model, "supports_gradient_checkpointing", False):
+        with pytest.raises(TrainingError, match="cannot compute its blocks twice"):
+            compute_twice(model)
+        return
+    set_dropout(model, 0.1)
+    batch = task.collate(task.encode_all(CASES[name].rows.head(4), processor), processor)
+    effective_gradient(task, model, [batch], key=(1, 2))
+    one = gradient_of(model)
+    effective_gradient(task, compute_twice(model), [batch], key=(1, 2))
+    two = gradient_of(model)
+    assert one.norm() > 0 and (one - two).norm() <= 1e-6 * one.norm()
+
+
+def test_a_run_ends_with_the_same_weights(tiny, reviews):
+    "Of two plain runs, without shortcuts, one computes its blocks twice."
+    ends = []
+    for twice in (False, True):
+        tuner = FineTuner(TextClassification(), tiny("bert"),
+                          RECIPE.but(gradient_checkpointing=twice))
+        tuner.shortcuts = ()
+        tuner.fit(reviews)
+        assert not any(getattr(m, "gradient_checkpointing", False) for m in tuner.model.modules())
+        ends.append(bits(tuner))
+    assert (ends[0] - ends[1]).norm() <= 1e-6 * ends[0].norm()
+
+
+class Count(Listener):
+    "How often the first block computes while the model learns."
+    def start(self, run):
+        self.times = 0
+        blocks(run.model)[1][0].register_forward_hook(self.note)
+    def note(self, block, *_): self.times += block.training
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_blocks_are_computed_twice(tiny, reviews, twice):
+    count = Count()
+    tuner = FineTuner(TextClassification(), tiny("bert"), RECIPE.but(gradient_checkpointing=twice))
+    tuner.fit(reviews, listeners=[count])
+    assert count.times == (2 if twice else 1) * tuner.position.step
