@@ -123,7 +123,7 @@ LAST = {
     "before the new run is whole": lambda n: around(
         "sft_nb.training.saving._stage", after=nth(n, die)
     ),
-    "while it is moved": lambda n: around("sft_nb.training.checkpoints._move", after=nth(n, die)),
+    "while it is moved": lambda n: around("sft_nb.training.folders._move", after=nth(n, die)),
 }
 MISHAPS = {  # what it survives, with a sentence
     "the disk takes no large file": lambda n: around(

@@ -18,7 +18,7 @@ from .learning_report import report_page
 from ..data.splitting import Splits, split
 from ..methods.agreement import RDrop
 from ..tasks.text.classification import TextClassification, film_reviews
-from ..training import checkpoints, saving
+from ..training import folders, saving
 from ..training.baselines import Ladder, ladder
 from ..training.recipe import Recipe
 from ..training.seen import seen_rows
@@ -164,7 +164,7 @@ def demo(
         last line of output as JSON
     """
     start, out = time.perf_counter(), Path(out)
-    saving.may_replace(checkpoints.claim(out), KEPT, overwrite)
+    saving.may_replace(folders.claim(out), KEPT, overwrite)
     climb, parts = run_demo(seed, quick)
     result = climb.tuner.evaluate(parts.certify)
     def beside(folder):

@@ -29,7 +29,7 @@ from ..data.table_facts import note
 from ..data.table_writer import write_table
 from ..finding import task_class
 from ..task import DataError
-from ..training import checkpoints, saving
+from ..training import folders, saving
 from ..training.seen import read_seen, seen_rows
 from ..training.tuner import FineTuner
 
@@ -194,7 +194,7 @@ def fine_tune(
         asked = _asked(plan, recipe, wanted, methods)
         return _nothing_to_do(out, ended, job, parts, asked, json_)
     _check(job, parts)
-    alone = checkpoints.held(checkpoints.claim(out)) if ranks().is_main_process else nullcontext()
+    alone = folders.held(folders.claim(out)) if ranks().is_main_process else nullcontext()
     with alone:
         _announce(out, resume, _told(parts, data, valid, certify))
         tuner = FineTuner(job, model, plan, out=out, device=device)
@@ -232,7 +232,7 @@ def _ended(out, resume, overwrite):
     """
     if not out.expanduser().is_dir():
         return None
-    out = checkpoints.claim(out)  # finishes a save that was killed
+    out = folders.claim(out)  # finishes a save that was killed
     if resume and not _unfinished(out):
         return saving.finished(out)
     saving.may_replace(out, KEPT, overwrite)

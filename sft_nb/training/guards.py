@@ -6,11 +6,12 @@ moment, and to say whether two runs are the same.
 
 # %% auto #0
 __all__ = ['weights_of', 'snapshot', 'stop_between_updates', 'change_rate', 'multiply_rates',
-           'unsound', 'what_is_left', 'versions', 'surroundings', 'must_be_the_same']
+           'half', 'moments_like', 'unsound', 'what_is_left', 'versions', 'surroundings',
+           'must_be_the_same']
 
 # %% ../../nbs/training/04_guards.ipynb #ed6a3293
 import json, math, signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -22,7 +23,7 @@ from torch import nn
 import sft_nb
 from .gradient import pick_precision
 from ..batches.ranks import on_any_rank, ranks
-from ..batches.shards import own_part, to_hold
+from ..batches.shards import held, held_like, own_part, to_hold
 from ..task import TrainingError
 from ..telling import warn
 
@@ -128,6 +129,72 @@ def multiply_rates(
     if factor is None: factor = math.prod(change["factor"] for change in run.history.changes)
     for group in run.optimizer.param_groups:
         group["top_lr"] *= factor
+
+# %% ../../nbs/training/04_guards.ipynb #cff155d6
+def half(
+    largest: int,  # rows of the largest micro-batch
+    rows: list[int],  # of this update
+    at: str,  # which update
+    model: nn.Module,  # that is trained
+) -> int:  # rows of the next ones
+    """A finer micro-batch. Raises TrainingError if there is none, or no rank may take one alone.
+
+    Parameters
+    ----------
+    largest
+        rows of the largest micro-batch
+    rows
+        of this update
+    at
+        which update
+    model
+        that is trained
+
+    Returns
+    -------
+    int
+        rows of the next ones
+    """
+    if held(model).in_lockstep:
+        raise TrainingError(
+            f"Memory ran out at {at}. Ranks that share a model run the same passes, and none can "
+            f"repeat one alone: start with micro_batch_size={max(1, largest // 2)}, "
+            "or gradient_checkpointing=True.")
+    device = next(model.parameters()).device
+    if largest == 1:
+        raise TrainingError(f"The memory of {device} is not enough for one row of {at} "
+                            f"(rows {rows[:8]}). Take a smaller model, or shorter inputs.")
+    if device.type == "cuda": torch.cuda.empty_cache()
+    warn(f"Memory ran out at {at}: it is repeated with micro-batches of {largest // 2} "
+         "rows, and so are all that follow. The gradient is the same.")
+    return largest // 2
+
+# %% ../../nbs/training/04_guards.ipynb #3fde5e5c
+def moments_like(
+    optimizer: torch.optim.Optimizer,  # of the run that is put back
+    kept: dict,  # parameter's number -> what was kept of it
+    rows_of: Callable = lambda value, p: value,  # those that this run trains of a parameter
+) -> dict:  # for `load_state_dict`
+    """What an optimiser keeps of every parameter, held as that parameter is.
+
+    Parameters
+    ----------
+    optimizer
+        of the run that is put back
+    kept
+        parameter's number -> what was kept of it
+    rows_of
+        those that this run trains of a parameter
+
+    Returns
+    -------
+    dict
+        for `load_state_dict`
+    """
+    every = [p for group in optimizer.param_groups for p in group["params"]]
+    state = {i: {name: held_like(rows_of(value, every[i]), every[i]) for name, value in of.items()}
+             for i, of in kept.items()}
+    return {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
 
 # %% ../../nbs/training/04_guards.ipynb #a8f3ab11
 def unsound(

@@ -31,22 +31,21 @@ from sft_nb.training.gradient import (
     train_mode)
 from .choosing import go_on_in, settled
 from .guards import (
-    multiply_rates, must_be_the_same, snapshot, stop_between_updates, surroundings, unsound,
-    weights_of, what_is_left)
+    half, moments_like, multiply_rates, must_be_the_same, snapshot, stop_between_updates,
+    surroundings, unsound, weights_of, what_is_left)
 from ..mistakes import reason
 from ..models.layers import compute_twice, freeze, set_dropout
 from ..models.served import must_learn
 from ..models.tokenizers import unknown_in
 from ..batches.packing import packer
 from ..batches.ranks import add_up, on_any_rank, share
-from ..batches.shards import held, held_like, to_hold, tree_like
+from ..batches.shards import held, to_hold, tree_like
 from .recipe import Method, Recipe, rate_factor
 from .seen import Past, SeenRows, past_of, seen_by, warn_of_doubles
 from .selection import Position, only_answer, what_was_reached
 from ..speed.quicken import SHORTCUTS, Quick, quicken
 from ..chance import derive_seed
 from ..task import CheckpointError, Task, TrainingError
-from ..telling import warn
 from .watching import History, Listener
 
 # %% ../../nbs/training/05_run.ipynb #e67a6285
@@ -283,14 +282,13 @@ class Run:
             group["lr"] = group["top_lr"] * factor
 
     def _gradient(self, pieces):
-        key = (self.plan.seed, self.position.step)
-        return effective_gradient(
-            self.task, self.model, pieces, self.objective, self.autocast, key, self._smaller)
+        return effective_gradient(self.task, self.model, pieces, self.objective, self.autocast,
+                                  (self.plan.seed, self.position.step), self._smaller)
 
     def _step(self):
         "The method that has its own kind of update, or the plain one."
-        own = [m.step for m in self.plan.methods if type(m).step is not Method.step]
-        return own[0] if own else Method().step
+        own = (m.step for m in self.plan.methods if type(m).step is not Method.step)
+        return next(own, Method().step)
 
     def _pieces(self, indices):
         epoch = self.position.epoch
@@ -301,21 +299,8 @@ class Run:
     def _smaller(self, pieces):
         "Finer micro-batches, from here to the end of the run."
         indices = torch.cat([p.index for p in pieces]).numpy()
-        at, largest = self.position.step + 1, max(map(len, pieces))
-        if held(self.model).in_lockstep:
-            raise TrainingError(
-                f"Memory ran out at update {at}. Ranks that share a model run the same passes, and "
-                "none can repeat one alone: start with "
-                f"micro_batch_size={max(1, largest // 2)}, or gradient_checkpointing=True.")
-        if largest == 1:
-            rows = sorted(indices.tolist())[:8]
-            raise TrainingError(
-                f"The memory of {self.device} is not enough for one row of update {at} "
-                f"(rows {rows}). Take a smaller model, or shorter inputs.")
-        self.micro = largest // 2
-        if self.device.type == "cuda": torch.cuda.empty_cache()
-        warn(f"Memory ran out at update {at}: it is repeated with micro-batches of {self.micro} "
-             "rows, and so are all that follow. The gradient is the same.")
+        self.micro = half(max(map(len, pieces)), sorted(indices.tolist()),
+                          f"update {self.position.step + 1}", self.model)
         return self._pieces(indices)
 
     def _must_be_sound(self, numbers, indices, loss=0.0):
@@ -390,8 +375,7 @@ class Run:
         kept = [method.averaged(self.model) for method in self.plan.methods]
         return next((state for state in kept if state is not None), None)
 
-    def _best_epoch(self):
-        return self.position.choice(self.plan, broken=self.trouble is not None)
+    def _best_epoch(self): return self.position.choice(self.plan, broken=self.trouble is not None)
 
     def begin(
         self,
@@ -522,20 +506,12 @@ class Run:
         self.model.load_state_dict(tree_like(state["model"], own))
         best = tree_like(state["best"], own)
         self.best_weights = best and {name: v.cpu() for name, v in best.items()}
-        self.optimizer.load_state_dict(self._moments(state["optimizer"], state.get("touched")))
+        rows_of = partial(self.quick.rows_of, touched=state.get("touched"))
+        self.optimizer.load_state_dict(moments_like(self.optimizer, state["optimizer"], rows_of))
         for method, kept in zip(self.plan.methods, state["methods"], strict=True):
             method.load_state_dict(tree_like(kept, own))
         self.position = Position(**state["position"])
-        here = {"shortcuts": self.history.shortcuts}  # of this process
-        self.history = History(**json.loads(state["history"]) | here)
+        then = json.loads(state["history"])
+        self.history = History(**then | {"shortcuts": self.history.shortcuts})  # of this process
         multiply_rates(self)
         self.micro = state["micro"]
-
-    def _moments(self, kept, touched):
-        "What the optimiser keeps of every parameter, held as that parameter is."
-        groups = self.optimizer.state_dict()["param_groups"]
-        every = [p for group in self.optimizer.param_groups for p in group["params"]]
-        def fitting(v, p): return held_like(self.quick.rows_of(v, p, touched), p)
-        state = {i: {k: fitting(v, every[i]) for k, v in of_one.items()}
-                 for i, of_one in kept.items()}
-        return {"state": state, "param_groups": groups}

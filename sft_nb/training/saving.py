@@ -19,9 +19,8 @@ from safetensors import SafetensorError
 
 import sft_nb
 from .. import register
-from sft_nb.training.checkpoints import (
-    FORMAT, READY, claim, finish_save, held, inside, settle,
-)
+from .checkpoints import FORMAT
+from .folders import READY, claim, finish_save, held, inside, settle
 from ..files import flush, sha256, write_file
 from ..mistakes import reason
 from ..models.served import ONNX, is_exported
