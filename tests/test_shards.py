@@ -104,8 +104,8 @@ def test_the_saved_run_is_an_ordinary_folder(alone, together):
 
 def test_a_rank_that_dies_in_a_checkpoint_leaves_the_one_before(killed):
     assert [f.name for f in checkpoints(killed)] == ["step-00000008"]
-    half = killed / "checkpoints" / ".step-00000016.new"
-    assert half.is_dir() and not (half / "manifest.json").exists()
+    half = killed / "checkpoints" / ".step-00000016.new"  # the other rank may live to delete it
+    assert not (half / "manifest.json").exists()
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
@@ -138,7 +138,7 @@ def test_a_run_of_one_process_goes_on_with_shares(alone, shared_by, tiny, tmp_pa
 def test_a_lost_share_is_noticed(together, tmp_path, shared_by, tiny):
     "The one before is taken; to the bit, for as many ranks."
     out = tmp_path / "run"
-    shutil.copytree(together[0], out)
+    shutil.copytree(together[0] / "checkpoints", out / "checkpoints")
     (checkpoints(out)[-1] / "tensors-1.safetensors").write_bytes(b"half")
     launch(*shared_by(2), HERE / "rank_run.py", out, tiny("bert"))
     assert torch.equal(final(out), final(together[0]))

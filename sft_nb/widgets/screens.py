@@ -247,6 +247,8 @@ class Guess(widgets.VBox):
 
     Parameters
     ----------
+    question
+        what is asked
     choices
         each choice, and the reply to it
     right
@@ -254,7 +256,7 @@ class Guess(widgets.VBox):
     """
     def __init__(
         self,
-        question: str,
+        question: str,  # what is asked
         choices: dict[str, str],  # each choice, and the reply to it
         right: str,  # one of them
     ):
