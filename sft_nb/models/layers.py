@@ -6,7 +6,7 @@ much dropout, and put every switch back as we found it.
 
 # %% auto #0
 __all__ = ['blocks', 'depth_of', 'freeze', 'trainable_table', 'set_dropout', 'compute_twice',
-           'evaluation_mode', 'parameter_groups']
+           'is_computed_twice', 'evaluation_mode', 'parameter_groups']
 
 # %% ../../nbs/models/02_layers.ipynb #49bada88
 import re
@@ -193,7 +193,26 @@ def compute_twice(
     kind = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"
     switch = getattr(model, f"{kind}_checkpointing_{'enable' if on else 'disable'}")
     switch({"use_reentrant": False}) if on else switch()
+    _keep_cache(model, not on)
     return model
+
+def is_computed_twice(
+    model: nn.Module,  # any
+) -> bool:
+    """Does a part of it keep only what enters it?
+
+    Parameters
+    ----------
+    model
+        any
+    """
+    return any(getattr(part, "gradient_checkpointing", False) for part in model.modules())
+
+def _keep_cache(model, on):
+    "Keys and values are kept for writing; where blocks are computed twice, they cannot be."
+    if getattr(model.config, "use_cache", False) and not on:
+        model.config.use_cache, model.had_cache = False, True
+    elif on and getattr(model, "had_cache", False): model.config.use_cache = True
 
 # %% ../../nbs/models/02_layers.ipynb #971c2c3d
 @contextmanager

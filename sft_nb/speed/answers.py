@@ -19,7 +19,7 @@ from torch import nn
 from ..batches.batching import Examples
 from ..batches.losses import full_precision
 from ..batches.frozen import LeftOut
-from ..models.layers import evaluation_mode
+from ..models.layers import evaluation_mode, is_computed_twice
 from ..task import Batch, SFTError
 
 # %% ../../nbs/speed/02b_answers.ipynb #7c434af4
@@ -224,5 +224,7 @@ def _must_be_sharable(model, batch):
     rates += [v for k, v in vars(model.config).items() if "dropout" in k]
     if any(rate for rate in rates if isinstance(rate, float)):
         raise LeftOut("with dropout, rows that share a beginning would share its random numbers")
+    if is_computed_twice(model):
+        raise LeftOut("blocks are computed twice to save memory, and keep no keys and values")
     if not shared_start(batch):
         raise LeftOut("rows do not begin alike, or the model reads more than their tokens")

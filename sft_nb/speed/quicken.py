@@ -23,7 +23,7 @@ from .dropout import FastDropout
 from ..evaluation.judging import tensors_in
 from ..batches.frozen import LeftOut, frozen_states, plain_forward
 from ..batches.shards import held
-from ..models.layers import blocks, evaluation_mode
+from ..models.layers import blocks, evaluation_mode, is_computed_twice
 from .ragged import Ragged, fewer_pieces, first_attention, offer_ragged
 from ..task import CheckpointError
 from .untouched_rows import TouchedRows, rows_asked_for
@@ -318,7 +318,7 @@ def _must_suit(model, inputs):
         raise LeftOut(f"the model's attention is {attention!r}, and only 'sdpa' is replaced")
     if any("layerdrop" in k and v for k, v in vars(config).items()):
         raise LeftOut("the model leaves blocks out at random (layerdrop)")
-    if any(getattr(m, "gradient_checkpointing", False) for m in model.modules()):
+    if is_computed_twice(model):
         raise LeftOut("blocks are computed twice to save memory (gradient checkpointing)")
     others = sorted(inputs.keys() - RaggedBlocks.usual)
     if others:
