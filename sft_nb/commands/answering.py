@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from .. import telling
 from .inputs import may_write, outside_run, reader, say_json
-from .long_tables import KEEP_EVERY, answered
+from .long_tables import answered
 from ..data.table_writer import TABLE_WRITERS, write_csv, write_table
 from ..files import replacing
 from ..finding import task_class
@@ -120,7 +120,7 @@ def predict(
     draw: Path | None = None,  # folder for a PNG per row, of a task on pictures
     # rows after which answers for --out are kept on the disk, where the same command goes on
     # after a kill: fewer for a slow model; 0: nothing is kept
-    keep_every: int = KEEP_EVERY,
+    keep_every: int = 4096,
     task: str | None = None,  # module:Class, if the run's task is one of your own
     encoding: str | None = None,  # encoding of text files, such as gbk or cp1252; else UTF-8
     # what separates cells in a text table, such as ';' or tab; else comma, or tab in .tsv
