@@ -9,6 +9,7 @@ slower. The memory is what is measured, of the command in a process of its own; 
 the file is skipped, so that the series survives being cut off. "parts" is the command as it is,
 "at_once" answers all rows in one part.
 """
+import csv
 import os
 import resource
 import subprocess
@@ -84,9 +85,12 @@ def watched(command):
 
 def in_order(table, answers):
     "Does every question stand in its place, with an answer?"
-    with open(table, encoding="utf-8") as asked, open(answers, encoding="utf-8") as found:
-        pairs = zip(asked, found, strict=True)
-        return all(b.startswith(a.rstrip("\n")) and len(b) > len(a) for a, b in pairs)
+    with (
+        open(table, encoding="utf-8", newline="") as asked,
+        open(answers, encoding="utf-8", newline="") as found,
+    ):
+        pairs = zip(csv.reader(asked), csv.reader(found), strict=True)
+        return all(b[:2] == a and len(b) == 4 and all(b[2:]) for a, b in pairs)
 
 
 def measure(way, n, folder):
