@@ -4,10 +4,10 @@ Writes results/predict_stream.json, one finished measurement at a time.
 
 python tests/bench/predict_stream.py [--only parts,at_once] [--rows 200000,2000000]
 
-The model is a BERT of one layer with random weights: its answers mean nothing, and a real one is
-slower. The memory is what is measured, of the command in a process of its own; what is already in
-the file is skipped, so that the series survives being cut off. "parts" is the command as it is,
-"at_once" answers all rows in one part.
+The model is a BERT of one layer with random weights, and reads eight tokens of a text: its answers
+mean nothing, and a real one is slower. The memory is what is measured, of the command in a process
+of its own; what is already in the file is skipped, so that the series survives being cut off.
+"parts" is the command as it is, "at_once" answers all rows in one part.
 """
 import csv
 import os
@@ -38,7 +38,8 @@ def saved_run(folder):
         for part in make("bert", num_hidden_layers=1):
             part.save_pretrained(folder / "checkpoint")
     rows = pd.DataFrame({"text": SENTENCES, "label": ["good", "bad"] * 4})
-    tuner = FineTuner(TextClassification(), folder / "checkpoint", Recipe(epochs=1))
+    task = TextClassification(max_length=8)
+    tuner = FineTuner(task, folder / "checkpoint", Recipe(epochs=1))
     return tuner.fit(rows).save(folder / "run")
 
 
@@ -109,7 +110,8 @@ def main():
     parser.add_argument("--only", default="parts,at_once")
     parser.add_argument("--rows", default="200000,2000000")
     args = parser.parse_args()
-    file = stored(OUT, {"model": "a BERT of one layer, random weights", "runs": []})
+    model = "a BERT of one layer, random weights, eight tokens of a text"
+    file = stored(OUT, {"model": model, "runs": []})
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         saved_run(folder)
