@@ -11,13 +11,15 @@ import io
 import json
 import sys
 from functools import reduce
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 from .. import telling
 from .inputs import may_write, outside_run, reader, say_json
+from .long_tables import answered
 from ..data.table_writer import TABLE_WRITERS, write_csv, write_table
 from ..files import replacing
 from ..finding import task_class
@@ -42,7 +44,7 @@ _COLUMNS = {  # ending -> f(path): the columns of a file
     ".csv": lambda path: _cells(path, ","),
     ".tsv": lambda path: _cells(path, "\t"),
     ".jsonl": lambda path: _keys(json.loads(_first_line(path))),
-    ".parquet": lambda path: pd.read_parquet(path).columns,
+    ".parquet": lambda path: pq.read_schema(path).names,
     ".json": _listed_keys,
 }
 
@@ -116,6 +118,9 @@ def predict(
     out: Path | None = None,
     probs: bool = False,  # a column per class, with its probability
     draw: Path | None = None,  # folder for a PNG per row, of a task on pictures
+    # rows after which answers for --out are kept on the disk, where the same command goes on
+    # after a kill: fewer for a slow model; 0: nothing is kept
+    keep_every: int = 4096,
     task: str | None = None,  # module:Class, if the run's task is one of your own
     encoding: str | None = None,  # encoding of text files, such as gbk or cp1252; else UTF-8
     # what separates cells in a text table, such as ';' or tab; else comma, or tab in .tsv
@@ -141,6 +146,9 @@ def predict(
         a column per class, with its probability
     draw
         folder for a PNG per row, of a task on pictures
+    keep_every
+        rows after which answers for --out are kept on the disk, where the same command goes on
+        after a kill: fewer for a slow model; 0: nothing is kept
     task
         module:Class, if the run's task is one of your own
     encoding
@@ -159,13 +167,14 @@ def predict(
     tuner = FineTuner.load(run, device=device)
     writers = TABLE_WRITERS | tuner.task.file_writers()
     if out: _ending(out, writers)
-    asked = _asked(tuner.task, data, text, encoding, delimiter)
-    with redirect_stdout(sys.stderr):  # standard output is for the table alone
-        answers = tuner.predict(asked, probs=probs)
-    if draw: draw_answers(tuner.task, answers, draw)
-    if out is None:
-        return _show_table(answers)
-    _write_answers(answers, out, writers)
+    with ExitStack() as stack:
+        with redirect_stdout(sys.stderr):  # standard output is for the table alone
+            rows = _asked(tuner.task, data, text, encoding, delimiter)
+            found = answered(tuner, rows, out, probs, keep_every=keep_every)
+            answers = stack.enter_context(found)
+        if draw: draw_answers(tuner.task, answers, draw)
+        if out is None: _show_table(answers)
+        else: _write_answers(answers, out, writers)
 
 # %% ../../nbs/commands/06_answering.ipynb #a5c1d14c
 def _beside_pictures(draw, data):
@@ -177,14 +186,14 @@ def _beside_pictures(draw, data):
 def _asked(task, data, text, encoding=None, delimiter=None):
     "The table, the lines of standard input, the texts: in the order text, lines, table."
     table = reader(task, encoding, delimiter, labelled=False)
-    if data not in (None, "-") and not text:
-        return Path(data) if encoding is None and delimiter is None else table(data)
+    if data not in (None, "-") and not text: return table(data)
     lines = list(text or ()) + (_lines(encoding) if data == "-" else [])
     several = len(task.inputs()) > 1
     if not lines: raise DataError("Standard input was empty: there is nothing to predict.")
     cells = [tuple(line.split("\t")) for line in lines] if several else lines
     rows = task.as_rows(cells)
-    return rows if data in (None, "-") else pd.concat([rows, table(data)], ignore_index=True)
+    if data not in (None, "-"): rows = pd.concat([rows, table(data)], ignore_index=True)
+    return task.read(rows, labelled=False)
 
 # %% ../../nbs/commands/06_answering.ipynb #26513bd2
 _NO_TEXT = ("Standard input is not {}{}. Convert it first, for instance with iconv -t UTF-8, or "

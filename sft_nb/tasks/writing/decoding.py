@@ -132,7 +132,7 @@ class Generating(Task):
             try:
                 encoded.append(self.encode(row, processor))
             except DataError as e:
-                place = _place_in_file(self, rows, i) or f"Row {i} (counting from 0)"
+                place = _place_in_file(self, rows, i) or f"Row {rows.index[i]} (counting from 0)"
                 raise DataError(f"{place}: {e}") from None
         return encoded
 
