@@ -1,7 +1,8 @@
 """Screens in JupyterLab, in a real browser: reached by keyboard, spoken, in both themes.
 
-Two screens and the notebooks without a kernel in a normal run; all others with --slow. Pictures of
-what was seen are left in tests/out/.
+Two screens and the notebooks without a kernel in a normal run; with --slow all others, and the
+tools that are no screens: labelling, a quiz, the panel over a run. Pictures of what was seen are
+left in tests/out/.
 """
 import json
 import os
@@ -21,9 +22,10 @@ ROOT = Path(__file__).parents[1]
 OUT = ROOT / "tests" / "out"
 QUICK = ("logit_bench", "threshold")
 LESSON = "nbs/widgets/01_logit_bench.ipynb"
+WHOLE = {"width": 1100, "height": 1100}  # pixels: a screen with its question and its sentence
 PATIENCE = 240_000  # milliseconds: a kernel that starts on a busy machine
 SCREENS = [
-    pytest.param(*one, id=one[0], marks=[] if one[0] in QUICK else [pytest.mark.slow])
+    pytest.param(*one, id="-".join(one), marks=[] if one[0] in QUICK else [pytest.mark.slow])
     for one in found()
 ]
 HOSTILE_SCREEN = f"""
@@ -33,6 +35,25 @@ HOSTILE = {HOSTILE!r}
 def plot(x): return new_figure(2, 1)[0]
 def describe(x): return f"{{x}}: {{HOSTILE}}."
 Screen(plot, describe, {{"x": slider("x", 0, 9, 0)}}, guess=Guess(HOSTILE, {{"a": HOSTILE}}, "a"))
+"""
+LABELLER = f"""
+import pandas as pd
+from sft_nb.widgets.labelling import Labeller
+Labeller(pd.DataFrame({{"text": [{HOSTILE!r}, "A joy."]}}), ["rotten", "fresh"])
+"""
+QUIZ = """
+from sft_nb.widgets.quizzes import quiz
+quiz("batches/00_losses")
+"""
+PANEL = """
+import pandas as pd
+from sft_nb.all import FineTuner, Recipe, TextClassification
+from sft_nb.widgets.live_panel import LivePanel
+rows = pd.DataFrame({{"text": [f"good {{i}}" for i in range(8)] + [f"bad {{i}}" for i in range(8)],
+                     "label": ["good"] * 8 + ["bad"] * 8}})
+panel = LivePanel(FineTuner(TextClassification(), {model!r}, Recipe(epochs=2, batch_size=8)))
+panel.pause()
+panel.fit(rows)
 """
 
 
@@ -112,7 +133,7 @@ KNOWN = ("favicon", "Failed to load resource")  # of JupyterLab itself, about fi
 class Opened:
     "A notebook in JupyterLab, and what the browser complained of."
     def __init__(self, browser, lab, path):
-        self.page, self.faults = browser.new_page(), []
+        self.page, self.faults = browser.new_page(viewport=WHOLE), []
         self.page.set_default_timeout(PATIENCE)
         self.page.on("pageerror", lambda e: self.faults.append(str(e)))
         self.page.on("console", self._note)
@@ -136,6 +157,33 @@ class Opened:
         self.page.wait_for_function(
             "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel != null")
         self.do("notebook:run-all-cells")
+
+    def go_to(self, element):
+        "Run the notebook, wait for the element, and go there with Tab."
+        self.run()
+        found = self.page.locator(element).first
+        found.wait_for(timeout=PATIENCE)
+        self.do("notebook:enter-command-mode")
+        self.reach(found)
+        return found
+
+    def says(self, words):
+        "Wait until a sentence has these words."
+        self.page.wait_for_function(
+            "w => [...document.querySelectorAll('[role=alert]')].some("
+            "e => e.innerText.includes(w))", arg=words)
+
+    def pictures(self, name):
+        "A picture in each theme, in which the newest sentence can be read."
+        OUT.mkdir(exist_ok=True)
+        for theme in ("Light", "Dark"):
+            self.do("apputils:change-theme", theme=f"JupyterLab {theme}")
+            light = f"body[data-jp-theme-light={str(theme == 'Light').lower()}]"
+            self.page.wait_for_selector(light, state="attached")
+            self.page.wait_for_selector("#jupyterlab-splash", state="detached")
+            self.page.wait_for_function("[...document.images].every(one => one.complete)")
+            assert self.page.locator("[role=alert]").last.evaluate(CONTRAST) >= 4.5
+            self.page.screenshot(path=OUT / f"{name}-{theme.lower()}.png")
 
     def sentence(self):
         return self.page.locator("[role=alert]").last.inner_text()
@@ -206,8 +254,8 @@ CONTRAST = """e => {
 @pytest.mark.parametrize("module, name", SCREENS)
 def test_a_screen_is_moved_with_the_keyboard(opened, lab, module, name):
     code = f"from sft_nb.widgets.{module} import explore_{name}\nexplore_{name}()"
-    write(lab[1], f"{module}.ipynb", code)
-    one = opened(f"{module}.ipynb")
+    write(lab[1], f"{module}-{name}.ipynb", code)
+    one = opened(f"{module}-{name}.ipynb")
     one.run()
     one.page.wait_for_selector(".jupyter-widgets", timeout=PATIENCE)
     if one.page.locator(".widget-radio-box input").count():
@@ -217,13 +265,50 @@ def test_a_screen_is_moved_with_the_keyboard(opened, lab, module, name):
     for element in one.page.locator(CONTROLS).all():
         one.reach(element)
         one.change(KEYS[element.evaluate("e => e.tagName")])
-    OUT.mkdir(exist_ok=True)
-    for theme in ("Light", "Dark"):
-        one.do("apputils:change-theme", theme=f"JupyterLab {theme}")
-        light = f"body[data-jp-theme-light={str(theme == 'Light').lower()}]"
-        one.page.wait_for_selector(light, state="attached")
-        assert one.page.locator("[role=alert]").last.evaluate(CONTRAST) >= 4.5
-        one.page.screenshot(path=OUT / f"{module}-{theme.lower()}.png")
+    one.pictures(f"{module}-{name}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_rows_are_labelled_with_keys(opened, lab):
+    write(lab[1], "labelling.ipynb", LABELLER)
+    one = opened("labelling.ipynb")
+    one.go_to(".widget-text input")
+    assert one.page.locator("img[src='x']").count() == 0
+    one.page.keyboard.press("2")
+    one.says("1 of 2 done.")
+    one.page.keyboard.press("b")
+    one.says("Until now: fresh.")
+    one.pictures("labelling")
+    one.page.keyboard.press("1")
+    one.page.keyboard.press("0")
+    one.says("2 of 2 done.")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_quiz_answers_back(opened, lab):
+    write(lab[1], "quiz.ipynb", QUIZ)
+    one = opened("quiz.ipynb")
+    one.go_to(".widget-radio-box input")
+    one.page.keyboard.press("Space")
+    one.page.wait_for_selector("[role=alert]")
+    assert one.sentence().startswith(("Right. ", "Not this one. "))
+    assert "1 of " in one.page.locator(".jupyter-widgets p").last.inner_text()
+    one.pictures("quiz")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_run_goes_on_at_the_press_of_a_key(opened, lab, tiny):
+    write(lab[1], "panel.ipynb", PANEL.format(model=str(tiny("bert"))))
+    one = opened("panel.ipynb")
+    one.go_to("button:has-text('Go on')")
+    one.says("Paused after update 0.")
+    one.page.keyboard.press("Space")
+    one.says("Epoch 2")
+    one.page.wait_for_selector(".jupyter-widgets img")
+    one.pictures("live_panel")
 
 
 @pytest.mark.timeout(900)

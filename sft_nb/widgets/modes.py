@@ -107,8 +107,9 @@ def plot_modes(
            title=f"{mode} mode, dropout {dropout:g}")
     steps = range(1, repeats + 1)
     line.plot(steps, found["means"], ".", color=COLORS["baseline"])
-    line.plot(steps, found["remembered"], color=COLORS["valid"], lw=2)
-    line.set(xlabel="batch", ylabel="mean of unit 0", title="grey: of the batch, red: remembered")
+    line.plot(steps, found["remembered"], "o-", color=COLORS["valid"], ms=3, lw=2)
+    line.set(xlabel="batch", xlim=(0, repeats + 1), ylabel="mean of unit 0",
+             title="grey: of the batch, red: remembered")
     return fig
 
 def describe_modes(

@@ -96,10 +96,11 @@ def plot_overfitting(
     found = data_overfitting(rows, epochs, dropout, decay)
     fig, (ax, right) = new_figure(8, 3, 2)
     steps = np.arange(1, len(found["train"]) + 1)
+    higher = max(("train", "valid"), key=lambda role: found[role][-1])
     for role in ("train", "valid"):
         ax.plot(steps, found[role], "o-", color=COLORS[role])
-        ax.annotate(role, (steps[-1], found[role][-1]), color=COLORS[role], va="center",
-                    xytext=(8, 0), textcoords="offset points")
+        ax.annotate(role, (steps[-1], found[role][-1]), color=COLORS[role], xytext=(8, 0),
+                    textcoords="offset points", va="bottom" if role == higher else "top")
     best = found["best"]
     for panel in (ax, right):
         panel.axvline(best, color=COLORS["certify"], ls="--")

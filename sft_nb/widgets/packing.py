@@ -164,7 +164,7 @@ def describe_batches(
     found = data_batches(batch, steps, window, average)
     exact = found["difference"] < 1e-9
     same = "is that of the whole batch" if exact else f"is off by {found['difference']:.1%}"
-    way = f"sorted by length must_lie {_within(window)}" if window else "in random order"
+    way = f"sorted by length within {_within(window)}" if window else "in random order"
     return (
         f"Batches of {batch} in {how_many(steps, 'piece')}, {way}: "
         f"{found['pads']:.1%} of cells are pads. Averaged as {AVERAGES[average]}, "
@@ -180,7 +180,7 @@ def explore_batches() -> Screen:
     asked = "A mean of means. You sort the rows of each batch by length. What of the gradient?"
     controls = {
         "batch": choice("batch, rows", SIZES, 32), "steps": choice("pieces", STEPS, 4),
-        "window": choice("sorted must_lie", [(_within(k), k) for k in WINDOWS]),
+        "window": choice("sorted within", [(_within(k), k) for k in WINDOWS]),
         "average": choice("average", [(text, key) for key, text in AVERAGES.items()], "means")}
     return Screen(plot_batches, describe_batches, controls,
                   guess=Guess(asked, replies, "It goes further away"))

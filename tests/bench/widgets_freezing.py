@@ -1,10 +1,11 @@
 """How many blocks should learn? Writes results/widgets/freezing.json, a finished run at a time.
 
-python tests/bench/widgets_freezing.py [--seeds 3] [--rows 40,120,360]
+python tests/bench/widgets_freezing.py [--seeds 3] [--rows 32,128,512]
 
 MiniLM on film reviews: the head and 0, 1, 2, 4 or 6 blocks learn; beside it the same model without
 its pretrained weights, and words that are counted. Judged on 300 reviews of films that no training
-row is about. Seconds are the processor's. What is already in the file is skipped.
+row is about. Seconds are the processor's, with numbers of 32 bits; so the file holds runs of one
+kind of processor alone. What is already in it is skipped.
 """
 from itertools import product
 
@@ -16,9 +17,10 @@ from sft_nb.training.recipe import Recipe
 from sft_nb.training.tuner import FineTuner
 
 OUT = RESULTS / "widgets" / "freezing.json"
-EPOCHS = {40: 10, 120: 4, 360: 2}
+EPOCHS = {32: 10, 128: 5, 512: 2}
 BLOCKS = 0, 1, 2, 4, 6
 JUDGED = 300
+KIND = "device", "threads", "capability", "torch"
 
 
 def reviews(rows, seed):
@@ -33,7 +35,8 @@ def tuned(rows, seed, way):
     train, judged = reviews(rows, seed)
     free = {"fresh": True} if way == "scratch" else {"unfreeze_last": way}
     recipe = Recipe(
-        seed=seed, epochs=EPOCHS[rows], batch_size=16, learning_rate=1e-4 if way else 1e-3, **free)
+        seed=seed, epochs=EPOCHS[rows], batch_size=8, learning_rate=1e-4 if way else 1e-3,
+        precision="fp32", **free)
     spent = Spent()
     tuner = FineTuner(TextClassification(), "minilm", recipe).fit(train)
     seconds = spent.processor_seconds
@@ -55,6 +58,17 @@ def counted(rows, seed):
     return {"accuracy": figures["accuracy"], "seconds": spent.processor_seconds}
 
 
+def of_here(file):
+    "The file, if its runs are of this kind of machine."
+    here = machine()
+    other = [name for name in KIND if file["machine"][name] != here[name]]
+    if other:
+        raise SystemExit(
+            f"{OUT} holds runs of another machine ({', '.join(other)} differ): seconds of two "
+            "machines do not belong into one table. Move the file away to begin anew.")
+    return file
+
+
 def main():
     parser = command_line(__doc__)
     parser.add_argument("--seeds", type=int, default=3)
@@ -63,7 +77,8 @@ def main():
     ways = ["words", *BLOCKS, "scratch"]
     sizes = map(int, listed(args.rows))
     for seed, rows, way in product(range(args.seeds), sizes, ways):
-        file = stored(OUT, {"epochs": EPOCHS, "judged": JUDGED, "machine": machine(), "runs": []})
+        empty = {"epochs": EPOCHS, "judged": JUDGED, "precision": "fp32"}
+        file = of_here(stored(OUT, empty | {"machine": machine(), "runs": []}))
         if has(file["runs"], seed=seed, rows=rows, way=way): continue
         found = counted(rows, seed) if way == "words" else tuned(rows, seed, way)
         file["runs"].append({"seed": seed, "rows": rows, "way": way} | found)
