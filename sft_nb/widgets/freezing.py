@@ -14,9 +14,10 @@ from typing import Any
 
 from ..figures import COLORS, new_figure
 from .screens import Guess, Screen, choice, must_be_one, stored
+from ..words import how_many
 
 # %% ../../nbs/widgets/07_freezing.ipynb #faa6cef1
-BLOCKS, BUDGETS = [0, 1, 2, 4, 6], [40, 120, 360]
+BLOCKS, BUDGETS = [0, 1, 2, 4, 6], [32, 128, 512]
 
 def _of(way, rows):
     "The runs of one way with so many labels."
@@ -30,7 +31,7 @@ def _summary(way, rows):
 # %% ../../nbs/widgets/07_freezing.ipynb #4cfc2b76
 def data_freezing(
     blocks: int = 2,  # top blocks that learn beside the head
-    rows: int = 120,  # labels to learn from
+    rows: int = 128,  # labels to learn from
 ) -> dict:  # by number of blocks: accuracy, each, seconds; share that learns; words, scratch
     """What each number of blocks reaches and costs with so many labels.
 
@@ -62,16 +63,18 @@ def _draw_accuracy(ax, found, blocks):
         color = COLORS["train" if strong else "baseline"]
         ax.plot([i] * len(summary["each"]), summary["each"], "o", color=color, alpha=.5, ms=5)
         ax.plot([i - .25, i + .25], [summary["accuracy"]] * 2, color=color, lw=3)
-    for name, role in (("words", "certify"), ("scratch", "valid")):
+    beside = {"words": "certify", "scratch": "valid"}
+    higher = max(beside, key=lambda name: found[name]["accuracy"])
+    for name, role in beside.items():
         ax.axhline(found[name]["accuracy"], color=COLORS[role], lw=1, ls="--")
         ax.annotate(name, (len(BLOCKS) - .45, found[name]["accuracy"]), color=COLORS[role],
-                    va="bottom", fontsize=8)
+                    va="bottom" if name == higher else "top", fontsize=8)
     ax.set(xticks=range(len(BLOCKS)), xticklabels=BLOCKS, xlabel="blocks that learn",
-           ylabel="accuracy", ylim=(.45, .85), xlim=(-.5, len(BLOCKS) + .2))
+           ylabel="accuracy", ylim=(.4, .85), xlim=(-.5, len(BLOCKS) + .2))
 
 def plot_freezing(
     blocks: int = 2,  # top blocks that learn beside the head
-    rows: int = 120,  # labels to learn from
+    rows: int = 128,  # labels to learn from
 ) -> Any:  # a matplotlib Figure
     """Accuracy of every number of blocks, the training losses of one, and the seconds of all.
 
@@ -104,7 +107,7 @@ def plot_freezing(
 
 def describe_freezing(
     blocks: int = 2,  # top blocks that learn beside the head
-    rows: int = 120,  # labels to learn from
+    rows: int = 128,  # labels to learn from
 ) -> str:
     """Accuracy, its range over seeds, cost, and the two ways without pretraining.
 
@@ -119,9 +122,10 @@ def describe_freezing(
     here = found["by"][str(blocks)]
     low, high = min(here["each"]), max(here["each"])
     return (
-        f"With {rows} labels and {blocks} blocks ({found['share']:.0%} of the parameters) accuracy "
-        f"is {here['accuracy']:.2f}, from {low:.2f} to {high:.2f} over {len(here['each'])} seeds, "
-        f"in {here['seconds']:.0f} processor seconds. Counted words reach "
+        f"With {rows} labels and {how_many(blocks, 'block')} ({found['share']:.0%} of the "
+        f"parameters) accuracy is {here['accuracy']:.2f}, from {low:.2f} to {high:.2f} over "
+        f"{how_many(len(here['each']), 'seed')}, in {here['seconds']:.0f} processor seconds. "
+        f"Counted words reach "
         f"{found['words']['accuracy']:.2f}, the network from scratch "
         f"{found['scratch']['accuracy']:.2f}.")
 
@@ -129,11 +133,11 @@ def explore_freezing() -> Screen:
     "Blocks that learn, and labels to learn from."
     replies = {
         "Far below: by ten points and more": "With so few labels no way is far ahead of another.",
-        "Within what another seed changes": "Forty labels teach too little to tell them apart.",
+        "Within what another seed changes": "So few labels teach too little to tell them apart.",
         "Far above: it overfits less": "It cannot overfit much, but it cannot learn much either.",
     }
-    asked = "With 40 labels, where is the head alone, compared with all six blocks?"
+    asked = "With 32 labels, where is the head alone, compared with all six blocks?"
     controls = {"blocks": choice("blocks that learn", BLOCKS, 2),
-                "rows": choice("labels", BUDGETS, 120)}
+                "rows": choice("labels", BUDGETS, 128)}
     right = "Within what another seed changes"
     return Screen(plot_freezing, describe_freezing, controls, guess=Guess(asked, replies, right))
