@@ -176,6 +176,8 @@ class Opened:
     def pictures(self, name):
         "A picture in each theme, in which the newest sentence can be read."
         OUT.mkdir(exist_ok=True)
+        self.page.wait_for_function(  # what was moved last is drawn
+            "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status == 'idle'")
         for theme in ("Light", "Dark"):
             self.do("apputils:change-theme", theme=f"JupyterLab {theme}")
             light = f"body[data-jp-theme-light={str(theme == 'Light').lower()}]"
