@@ -176,8 +176,6 @@ class Opened:
     def pictures(self, name):
         "A picture in each theme, in which the newest sentence can be read."
         OUT.mkdir(exist_ok=True)
-        self.page.wait_for_function(  # what was moved last is drawn
-            "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status == 'idle'")
         for theme in ("Light", "Dark"):
             self.do("apputils:change-theme", theme=f"JupyterLab {theme}")
             light = f"body[data-jp-theme-light={str(theme == 'Light').lower()}]"
@@ -267,6 +265,8 @@ def test_a_screen_is_moved_with_the_keyboard(opened, lab, module, name):
     for element in one.page.locator(CONTROLS).all():
         one.reach(element)
         one.change(KEYS[element.evaluate("e => e.tagName")])
+    one.page.wait_for_function(  # what was moved last is drawn
+        "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status == 'idle'")
     one.pictures(f"{module}-{name}")
 
 
