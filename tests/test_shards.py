@@ -108,7 +108,7 @@ def test_a_rank_that_dies_in_a_checkpoint_leaves_the_one_before(killed):
     assert not (half / "manifest.json").exists()
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("ranks", [1, 2, pytest.param(4, marks=pytest.mark.slow)])
 def test_the_run_goes_on_with_any_number_of_ranks(
     alone, together, killed, shared_by, tiny, tmp_path, ranks
 ):
@@ -125,6 +125,7 @@ def test_the_run_goes_on_with_any_number_of_ranks(
     if ranks == 2: assert torch.equal(found, final(together[0]))
 
 
+@pytest.mark.slow
 def test_a_run_of_one_process_goes_on_with_shares(alone, shared_by, tiny, tmp_path):
     "And a checkpoint that nobody has shared is shared now."
     out = tmp_path / "run"
