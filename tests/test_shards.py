@@ -214,6 +214,7 @@ def ways(shared_by, tiny, tmp_path_factory):
     return by_way(tiny("bert"))[0], load_file(out / "ways.safetensors"), refused
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WAYS, ids=lambda name: name.replace(" ", "-"))
 def test_ways_of_training_end_where_one_process_ends(ways, name):
     "Or are refused: what computes with whole weights before the first update."
