@@ -35,13 +35,16 @@ def rows():
     return table.assign(text=[f"{t} {i}" for i, t in enumerate(table.text)])
 
 
-def die_while_writing(rank, at):
-    "From now on this rank is killed when it has half written its tensors for the nth time."
+def die_while_writing(rank, at, note):
+    """From now on this rank is killed when it has half written its tensors for the nth time.
+
+    The note says in which folder that was."""
     usual, calls = checkpoints.save_file, itertools.count(1)
     def half(tensors, path):
         usual(tensors, path)
         if (ranks().process_index, next(calls)) != (rank, at): return
         os.truncate(path, os.path.getsize(path) // 2)
+        note.write_text(f"{Path(path).parent.name}/{Path(path).name}")
         os.kill(os.getpid(), signal.SIGKILL)
     checkpoints.save_file = half
 
@@ -69,7 +72,8 @@ def weights(tuner):
 
 if __name__ == "__main__":
     out, checkpoint = map(Path, sys.argv[1:])
-    if "KILL_WRITE" in os.environ: die_while_writing(Killer.rank, int(os.environ["KILL_WRITE"]))
+    if "KILL_WRITE" in os.environ:
+        die_while_writing(Killer.rank, int(os.environ["KILL_WRITE"]), out.with_suffix(".died"))
     tuner = run(out, checkpoint)
     result = tuner.evaluate(ROWS)
     with one_voice():

@@ -24,7 +24,7 @@ ACCELERATE = [
 def launch(*arguments, expect=0, **environment):
     "Standard output of a launched command."
     done = subprocess.run(
-        [sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=900,
+        [sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=540,
         env=os.environ | environment,
     )
     assert (done.returncode == 0) == (expect == 0), done.stderr[-3000:]

@@ -104,6 +104,7 @@ def test_the_saved_run_is_an_ordinary_folder(alone, together):
 
 def test_a_rank_that_dies_in_a_checkpoint_leaves_the_one_before(killed):
     assert [f.name for f in checkpoints(killed)] == ["step-00000008"]
+    assert killed.with_suffix(".died").read_text() == ".step-00000016.new/tensors-1.safetensors"
     half = killed / "checkpoints" / ".step-00000016.new"  # the other rank may live to delete it
     assert not (half / "manifest.json").exists()
 
