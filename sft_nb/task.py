@@ -150,6 +150,7 @@ class Task:
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
+        if cls.name and "name" not in vars(cls): cls.name = cls.__name__
         if cls.name: Task.registry[cls.name] = cls
 
     def __new__(cls, *args, **kwargs):

@@ -13,7 +13,7 @@ from toy_detection import ToyDetection, scenes
 import sft_nb.commands.cli
 from conftest import gradient_of
 from sft_nb.commands.cli import main
-from sft_nb.finding import task_from_dict
+from sft_nb.finding import task_class, task_from_dict
 from sft_nb.data.splitting import split
 from sft_nb.task import SFTError, Task
 from sft_nb.training.recipe import Method, Recipe
@@ -230,3 +230,16 @@ def test_a_saved_run_never_imports_code(tuner, monkeypatch):
     monkeypatch.delitem(Task.registry, "toy-detection")
     with pytest.raises(SFTError, match="import toy_detection first"):
         task_from_dict(saved)
+
+
+def test_a_changed_copy_of_a_task_does_not_take_its_place():
+    class Louder(ToyDetection):
+        def metrics(self, predictions, targets): return super().metrics(predictions, targets)
+
+    class Twice(Louder): pass
+
+    for kind in (Louder, Twice):
+        assert task_class(ToyDetection.name) is ToyDetection
+        assert task_class(kind.__name__) is kind and kind().to_dict()["name"] == kind.__name__
+        assert type(task_from_dict(kind().to_dict())) is kind
+    for left in (Louder, Twice): Task.registry.pop(left.name)
