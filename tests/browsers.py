@@ -25,7 +25,7 @@ ADVICE = "No Chromium here. Type: apt-get install chromium (or name one in SFT_N
 def find_browser():
     "The path of a Chromium, or None."
     if named := os.environ.get("SFT_NB_CHROMIUM"):
-        return shutil.which(named)
+        return shutil.which(named) or pytest.fail(f"SFT_NB_CHROMIUM names no program: {named}")
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 

@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 
 from sft_nb import files
+from sft_nb.mistakes import SFTError
 from sft_nb.task import DataError
-from sft_nb.widgets import labelling
+from sft_nb.widgets import quizzes as quizzing
 from sft_nb.widgets.labelling import Labeller
-from sft_nb.widgets.quizzes import quiz, quizzes
+from sft_nb.widgets.quizzes import Quiz, quiz, quizzes
+from sft_nb.widgets.screens import spoken
 
 ROOT = Path(__file__).parents[1]
 HOSTILE = '<img src=x onerror="alert(1)"><script>alert(2)</script>'
@@ -119,7 +121,10 @@ def test_a_strange_file_is_refused_and_left_alone(tmp_path, content):
 @pytest.mark.parametrize("given", [
     {"classes": ["a"]}, {"classes": ["a", "a"]}, {"classes": list("abcdefghij")}, {"text": "no"},
     {"rows": ROWS[:0]}, {"probs": PROBS[:2]}, {"probs": PROBS * np.nan},
-    {"file": "/nowhere/at/all.json"},
+    {"file": "/nowhere/at/all.json"}, {"classes": None}, {"classes": "ab"},
+    {"classes": ["a", None]}, {"classes": ["a", " "]}, {"probs": np.ones([4, 3]) / 3},
+    {"probs": -PROBS}, {"rows": ROWS.assign(text=[None, *ROWS.text[1:]])},
+    {"rows": ROWS.assign(label="good")}, {"rows": ROWS.assign(how=1)},
 ])
 def test_what_cannot_be_labelled_is_a_sentence(given):
     with pytest.raises(DataError):
@@ -130,7 +135,6 @@ def test_without_a_kernel_it_says_how_far_it_is():
     labeller = Labeller(ROWS, NAMES)
     labeller.answer("good")
     assert "1 of 4" in labeller._repr_mimebundle_()["text/plain"]
-    assert labelling.SKIPPED in labelling.HOW.values()
 
 
 # --- quizzes ------------------------------------------------------------------------------------
@@ -141,11 +145,57 @@ def test_every_choice_of_every_quiz_answers_back(lesson):
     for one in shown.asked:
         for i, choice in enumerate(one.choices):
             one.chosen.value = i
-            assert one.reply.value.startswith("<p role") and one.right is bool(choice.get("right"))
-    assert "<script" not in shown._repr_mimebundle_()["text/plain"]
+            verdict = "Right." if choice.get("right") else "Not this one."
+            assert one.reply.value == spoken(f"{verdict} {quizzing._plain(choice['why'])}")
+
+
+CHOICES = [{"text": "a", "why": "so", "right": True}, {"text": "b", "why": "not so"}]
+
+
+@pytest.mark.parametrize("questions", [
+    None, "batches/00_losses", [], [None], [{}], [{"ask": "?"}], [{"ask": 3, "choice": CHOICES}],
+    [{"ask": "?", "choice": CHOICES[:1]}], [{"ask": "?", "choice": CHOICES * 3}],
+    [{"ask": "?", "choice": CHOICES[1:] * 2}], [{"ask": "?", "choice": CHOICES[:1] * 2}],
+    [{"ask": "?", "choice": [CHOICES[0], {"text": "b"}]}],
+])
+def test_what_is_no_quiz_is_a_sentence(questions):
+    with pytest.raises(SFTError, match="(?i)question"):
+        Quiz(questions)
+
+
+def test_a_quiz_of_ones_own():
+    mine = Quiz([{"ask": "?", "choice": CHOICES}])
+    mine.asked[0].chosen.value = 0
+    assert mine.asked[0].right and "1 right, 1 of 1" in mine.standing.value
 
 
 def test_all_lessons_with_questions_have_a_quiz():
     folder = ROOT / "nbs" / "questions"
     found = sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.toml"))
     assert quizzes() == found
+
+
+def test_who_goes_back_and_on_loses_no_answer(tmp_path):
+    labeller = Labeller(ROWS, NAMES, file=tmp_path / "labels.json")
+    labeller.answer("good")
+    labeller.back()
+    labeller.skip()
+    assert labeller.table()["label"][0] == "good" and labeller.at == 1
+
+
+def test_two_sittings_on_one_file_keep_what_the_other_wrote(tmp_path):
+    one, two = (Labeller(ROWS, NAMES, file=tmp_path / "labels.json") for _ in range(2))
+    one.answer("good")
+    two.skip()
+    two.answer("bad")
+    again = Labeller(ROWS, NAMES, file=tmp_path / "labels.json")
+    assert again.table()["label"].tolist()[:2] == ["good", "bad"] and again.at == 2
+
+
+@pytest.mark.parametrize("answer", [{"how": "labelled"}, {"how": "labelled", "label": ["good"]},
+                                    {"how": "labelled", "label": 3}])
+def test_an_answer_that_is_none_is_no_file_of_labels(tmp_path, answer):
+    file = tmp_path / "labels.json"
+    file.write_text(json.dumps({"answers": {"1": answer}}))
+    with pytest.raises(DataError):
+        Labeller(ROWS, NAMES, file=file)

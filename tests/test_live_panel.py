@@ -1,5 +1,4 @@
 """The panel over a run in a thread: pause, go on, stop, another rate, and what goes wrong."""
-import threading
 import time
 
 import pandas as pd
@@ -203,4 +202,10 @@ def test_the_curve_is_drawn_and_words_are_there_without_a_kernel(bert):
     panel = ended(LivePanel(tuner_of(bert)).fit(ROWS))
     assert "data:image/png" in panel.picture.value
     assert panel._repr_mimebundle_()["text/plain"] == NO_KERNEL
-    assert threading.active_count() < 20
+    assert not panel.thread.is_alive()
+
+
+@pytest.mark.parametrize("rate", [0, -1, 11, None, "1", True, float("nan")])
+def test_no_rate(bert, rate):
+    with pytest.raises(TrainingError, match="a learning rate is above 0"):
+        LivePanel(tuner_of(bert)).learn_at(rate)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..chance import rng_for
 from ..figures import COLORS, new_figure
-from .screens import Guess, Screen, choice, must_be_one, must_lie, slider
+from .screens import Guess, Screen, choice, must_be_one, must_count, slider
 
 # %% ../../nbs/widgets/13_adapter_rank.ipynb #3b7bd793
 SIZE = 24
@@ -79,8 +79,8 @@ def data_adapter(
     dict
         shares and singular values, the product now and after a step, the output's change
     """
-    must_lie("rank", rank, 1, SIZE)
-    must_lie("alpha", alpha, 1, 64)
+    must_count("rank", rank, 1, SIZE)
+    must_count("alpha", alpha, 1, 64)
     must_be_one("start", start, list(STARTS))
     weights, wanted, reads = _matrices()
     A, B, frozen = _start(rank, alpha, start)

@@ -16,7 +16,7 @@ import torch
 
 from ..figures import COLORS, new_figure
 from ..tasks.detection.boxes import box_patches, giou, iou, nms
-from .screens import Guess, Screen, must_lie, slider
+from .screens import Guess, Screen, must_count, must_lie, slider
 from ..words import how_many
 
 # %% ../../nbs/widgets/11_boxes.ipynb #eba58e14
@@ -59,10 +59,10 @@ def data_box(
     dict
         box, iou, giou, pull (of each), path: both measures for every place of the left side
     """
-    must_lie("left", left, 0, 120)
-    must_lie("top", top, 0, 80)
-    must_lie("width", width, 10, 80)
-    must_lie("height", height, 10, 80)
+    must_count("left", left, 0, 120)
+    must_count("top", top, 0, 80)
+    must_count("width", width, 10, 80)
+    must_count("height", height, 10, 80)
     box = [left, top, left + width, top + height]
     places = list(range(0, 121, 2))
     moved = [[x, top, x + width, top + height] for x in places]

@@ -12,7 +12,7 @@ import math
 from typing import Any
 
 from ..figures import COLORS, new_figure
-from .screens import Guess, Screen, choice, must_be_one, must_lie, stored
+from .screens import Guess, Screen, choice, must_be_one, must_count, stored
 
 # %% ../../nbs/widgets/14_decoder.ipynb #c81bcca9
 WAYS = {
@@ -38,9 +38,9 @@ def data_decoder(
         source, target, text, steps (token, p, likely), logprob, loss, figures
     """
     found = stored("translation")
-    must_lie("string", string, 0, len(found["strings"]) - 1)
+    must_count("string", string, 0, len(found["strings"]) - 1)
     must_be_one("way", way, list(WAYS))
-    one = found["strings"][int(string)]
+    one = found["strings"][string]
     steps = one["right"] if way == "right" else one["paths"][way]
     logprob = sum(math.log(max(step["p"], 1e-4)) for step in steps)
     return {

@@ -97,7 +97,7 @@ def plot_freezing(
     for losses in found["losses"]:
         curve.plot(range(1, len(losses) + 1), losses, color=COLORS["train"], alpha=.6, lw=1)
     curve.set(xlabel="update", ylabel="training loss", ylim=(0, 1))
-    curve.set_title(f"{blocks} blocks: {found['share']:.0%} learns", fontsize=10)
+    curve.set_title(f"{how_many(blocks, 'block')}: {found['share']:.0%} learns", fontsize=10)
     seconds = [found["by"][str(k)]["seconds"] for k in BLOCKS]
     colors = [COLORS["train" if k == blocks else "baseline"] for k in BLOCKS]
     cost.bar(range(len(BLOCKS)), seconds, color=colors)

@@ -23,6 +23,7 @@ from ..methods.choosing_rows import doubt
 from ..mistakes import checked, shown
 from ..task import DataError
 from .screens import spoken
+from ..words import how_many
 
 # %% ../../nbs/widgets/15_labelling.ipynb #dede111d
 def asking_order(
@@ -45,8 +46,9 @@ def asking_order(
     """
     if probs is None: return list(range(n))
     probs = np.asarray(probs, dtype=float)
-    if probs.ndim != 2 or len(probs) != n or not np.isfinite(probs).all():
-        raise DataError(f"probs: a line of finite numbers for each of {n} rows is needed, "
+    finite = np.isfinite(probs).all() and (probs >= 0).all()
+    if probs.ndim != 2 or len(probs) != n or not finite:
+        raise DataError(f"probs: a line of probabilities for each of {n} rows is needed, "
                         f"not an array of shape {probs.shape}.")
     return np.argsort(-doubt(probs), kind="stable").tolist()
 
@@ -60,7 +62,8 @@ def _stored(file, known):
     found = read_json(file, what="file of labels")
     answers = found.get("answers")
     good = isinstance(answers, dict) and all(
-        isinstance(a, dict) and a.get("how") in HOW.values() for a in answers.values())
+        isinstance(a, dict) and a.get("how") in HOW.values()
+        and isinstance(a.get("label", 0), (str, type(None))) for a in answers.values())
     if not good: raise DataError(f"{file} is no file of labels: it has no answers.")
     strange = {a["label"] for a in answers.values()} - {*known, None}
     if strange:
@@ -101,6 +104,8 @@ class Labeller(widgets.VBox):
         self.hashes = [str(h) for h in question_hashes(self.rows, [text])]
         self.answers = _stored(self.file, self.classes)
         self.order = asking_order(len(rows), probs)
+        if probs is not None and np.shape(probs)[1] != len(self.classes):
+            raise DataError(f"probs: {np.shape(probs)[1]} columns for {len(self.classes)} classes.")
         self.at = next((i for i in range(len(rows)) if not self._settled(i)), len(rows))
         self._build()
         self.show()
@@ -146,7 +151,9 @@ class Labeller(widgets.VBox):
     def _put(self, label, how):
         "Note an answer, write everything down, and go on."
         if self.at >= len(self.order): return
-        self.answers[self.hashes[self.order[self.at]]] = {"label": label, "how": how}
+        self.answers |= _stored(self.file, self.classes)  # of another sitting on the same file
+        if how != SKIPPED or not self._settled(self.at):
+            self.answers[self.hashes[self.order[self.at]]] = {"label": label, "how": how}
         if self.file is not None:
             kept = {"classes": self.classes, "column": self.column, "answers": self.answers}
             write_file(self.file, json.dumps(kept, ensure_ascii=False, indent=1) + "\n")
@@ -173,7 +180,7 @@ class Labeller(widgets.VBox):
         self._put(None, HOW["unsure"])
 
     def skip(self) -> None:
-        "Not now."
+        "Not now. An answer that is there already stays."
         self._put(None, HOW["skip"])
 
     def back(self) -> None:
@@ -213,8 +220,15 @@ def _can_be(rows, classes, text, file):
     if text not in rows:
         raise DataError(f"There is no column {text!r}: {', '.join(map(str, rows.columns))}.")
     if not len(rows): raise DataError("There is no row to label.")
-    names = list(classes)
-    if not 2 <= len(set(names)) == len(names) <= 9:
-        raise DataError(f"classes={shown(names)}: two to nine different names are needed.")
+    if missing := int(rows[text].isna().sum()):
+        raise DataError(f"{how_many(missing, 'row')} of {len(rows)} without {text!r}: there is "
+                        f"nothing to be shown. Leave them out: rows.dropna(subset=[{text!r}]).")
+    if taken := [name for name in ("label", "how") if name in rows]:
+        raise DataError(f"The table has a column {taken[0]!r} already, and answers would take its "
+                        "place: rename it.")
+    names = [] if isinstance(classes, str) or classes is None else list(classes)
+    fit = all(isinstance(name, str) and name.strip() for name in names)
+    if not fit or not 2 <= len(set(names)) == len(names) <= 9:
+        raise DataError(f"classes={shown(classes)}: two to nine different names are needed.")
     if file is not None and not Path(file).expanduser().resolve().parent.is_dir():
         raise DataError(f"{file}: its folder is not there.")

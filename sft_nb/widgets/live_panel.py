@@ -200,7 +200,8 @@ class LivePanel(widgets.VBox):
         rate
             at the top of the schedule
         """
-        if not 0 < rate < 10:
+        number = isinstance(rate, (int, float)) and not isinstance(rate, bool)
+        if not number or not 0 < rate < 10:
             raise TrainingError(f"rate={rate}: a learning rate is above 0, usually 1e-5 to 1e-3.")
         self.wanted = rate
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from ..chance import rng_for, torch_seed
 from ..figures import COLORS, new_figure
-from .screens import Guess, Screen, choice, must_be_one, must_lie, slider
+from .screens import Guess, Screen, choice, must_be_one, must_count, must_lie, slider
 
 # %% ../../nbs/widgets/10_modes.ipynb #d7b80a97
 MODES = ["training", "evaluation"]
@@ -72,8 +72,8 @@ def data_modes(
     """
     must_be_one("mode", mode, MODES)
     must_lie("dropout", dropout, 0., .9)
-    must_lie("repeats", repeats, 1, 200)
-    answers, remembered, means = _asked(mode, float(dropout), int(repeats))
+    must_count("repeats", repeats, 1, 200)
+    answers, remembered, means = _asked(mode, float(dropout), repeats)
     return {
         "answers": list(answers), "remembered": list(remembered), "means": list(means),
         "spread": float(np.ptp(answers)), "different": len({round(a, 6) for a in answers})}
@@ -109,7 +109,7 @@ def plot_modes(
     line.plot(steps, found["means"], ".", color=COLORS["baseline"])
     line.plot(steps, found["remembered"], "o-", color=COLORS["valid"], ms=3, lw=2)
     line.set(xlabel="batch", xlim=(0, repeats + 1), ylabel="mean of unit 0",
-             title="grey: of the batch, red: remembered")
+             title="grey: of the batch, orange: remembered")
     return fig
 
 def describe_modes(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..figures import COLORS, new_figure
-from .screens import Guess, Screen, choice, must_be_one, must_lie, slider, stored
+from .screens import Guess, Screen, choice, must_be_one, must_count, slider, stored
 
 # %% ../../nbs/widgets/09_overfitting.ipynb #59514693
 SIZES, DROPOUTS, DECAYS, EPOCHS = [60, 240, 960, 3840], [0., .3, .6], [0., .1, 1.], 30
@@ -58,14 +58,14 @@ def data_overfitting(
         train, valid, accuracy: one each per epoch; best and stop (epochs), gap (at the end)
     """
     must_be_one("rows", rows, SIZES)
-    must_lie("epochs", epochs, 1, EPOCHS)
+    must_count("epochs", epochs, 1, EPOCHS)
     must_be_one("dropout", dropout, DROPOUTS)
     must_be_one("decay", decay, DECAYS)
     run = _run(rows, dropout, decay)
-    train, valid = run["train_loss"][:int(epochs)], run["valid_loss"][:int(epochs)]
+    train, valid = run["train_loss"][:epochs], run["valid_loss"][:epochs]
     best, stop = _stopping(valid, 2)
     return {
-        "train": train, "valid": valid, "accuracy": run["accuracy"][:int(epochs)], "best": best,
+        "train": train, "valid": valid, "accuracy": run["accuracy"][:epochs], "best": best,
         "stop": stop, "gap": valid[-1] - train[-1]}
 
 # %% ../../nbs/widgets/09_overfitting.ipynb #9ebabd47

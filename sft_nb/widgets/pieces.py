@@ -13,7 +13,7 @@ from typing import Any
 from ..figures import COLORS, new_figure
 from ..tasks.tagging.entity_figures import entity_f1
 from ..tasks.tagging.schemes import tag_parts
-from .screens import Guess, Screen, choice, must_be_one, must_lie, slider, stored
+from .screens import Guess, Screen, choice, must_be_one, must_count, slider, stored
 
 # %% ../../nbs/widgets/06_pieces.ipynb #4f4016c0
 WAYS = {"first": "the first piece", "all": "all pieces", "none": "only words of one piece"}
@@ -59,7 +59,7 @@ def data_pieces(
         laid, words, tags, said; right and f1 here, figures (of all), learned (f1 by way)
     """
     runs = stored("pieces")
-    must_lie("tweet", tweet, 0, len(runs["tweets"]) - 1)
+    must_count("tweet", tweet, 0, len(runs["tweets"]) - 1)
     must_be_one("way", way, list(WAYS))
     must_be_one("who", who, list(WHO))
     chosen = runs["tweets"][tweet]

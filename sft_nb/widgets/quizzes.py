@@ -64,6 +64,24 @@ def _marked(text):
 
 def _plain(text): return _turned(text, r"\1", r"\1", r"\1")
 
+def _can_be(questions):
+    "Raise SFTError for what is no list of questions."
+    if isinstance(questions, str) or not isinstance(questions, Sequence) or not questions:
+        raise SFTError(f"{shown(questions)} is no list of questions. "
+                       "For those of a lesson: quiz(lesson).")
+    for i, question in enumerate(questions, 1):
+        if not isinstance(question, dict): question = {}
+        choices = question.get("choice")
+        if not _are_choices(choices) or not isinstance(question.get("ask"), str):
+            raise SFTError(f"Question {i} needs `ask`, a text, and `choice`, a list of two to four "
+                           "choices: each with `text` and `why`, and one of them with `right`.")
+
+def _are_choices(x):
+    if not isinstance(x, list) or not 2 <= len(x) <= 4: return False
+    whole = all(isinstance(c, dict) and isinstance(c.get("text"), str)
+                and isinstance(c.get("why"), str) for c in x)
+    return whole and sum(bool(c.get("right")) for c in x) == 1
+
 class Asked(widgets.VBox):
     """One question, its choices, and the explanation of what was chosen.
 
@@ -119,6 +137,7 @@ class Quiz(widgets.VBox):
         questions: Sequence[dict],  # see `questions_of`
         above: bool = False,  # are they written above it, so that nothing need be repeated?
     ):
+        _can_be(questions)
         self.above = above
         self.asked = [Asked(question, i) for i, question in enumerate(questions, 1)]
         self.standing = widgets.HTML()

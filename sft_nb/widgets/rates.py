@@ -16,7 +16,7 @@ import numpy as np
 from ..figures import COLORS, new_figure
 from ..methods.rate_finder import RULES
 from .screens import (
-    Guess, Screen, choice, must_be_one, must_lie, slider, steps, stored)
+    Guess, Screen, choice, must_be_one, must_count, slider, steps, stored)
 
 # %% ../../nbs/widgets/08_rates.ipynb #b72d1f9b
 RATES = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1]
@@ -60,11 +60,11 @@ def data_rates(
     dict
         curve (rate, loss, smoothed), suggested (of all rules), reached (accuracy by rate)
     """
-    must_lie("seed", seed, 0, 4)
+    must_count("seed", seed, 0, 4)
     must_be_one("until", until, RATES)
     must_be_one("rule", rule, [*RULES, "lowest"])
-    curve = _curve(int(seed))
-    told = _suggested(int(seed))
+    curve = _curve(seed)
+    told = _suggested(seed)
     near = min(_reached(), key=lambda rate: abs(np.log(rate / told[rule])))
     return {
         "curve": curve[curve[:, 0] <= until * 1.001].tolist(), "suggested": told,
@@ -136,7 +136,7 @@ def describe_rates(
 def explore_rates() -> Screen:
     "A finder's curve as it grows, and how it is read."
     replies = {
-        "At the lowest point": "It stands at the edge: at the next fixed rate nothing is learned.",
+        "At the lowest point": "It stands near the edge: two seeds of five lose a run there.",
         "Below it, above a tenth of it": "On the steep part, and far enough from the edge.",
         "Far below a tenth of it": "Nothing breaks there, and too little is learned.",
     }

@@ -121,6 +121,7 @@ def describe_threshold(
     found = data_threshold(threshold, prevalence, answered)
     share, precision = found["certified"], found["precision"]
     certified = f"while no more than {share} % are answered" if share else "for no share of them"
+    if share == 100: certified = "for all of them"
     fresh = f"Of the rows called fresh, {precision or 0:.1%} are."
     if precision is None: fresh = "No row is called fresh."
     kept = {"answered": ROWS * answered // 100, "certified": certified, "fresh": fresh}

@@ -70,15 +70,18 @@ function data({ threshold, prevalence, answered }, base) {
   }
 }
 
+function span(certified) {
+  if (certified === 100) return "for all of them"
+  return certified ? `while no more than ${certified} % are answered` : "for no share of them"
+}
+
 function describe(found, { answered }) {
-  const certified = found.certified
-    ? `while no more than ${found.certified} % are answered` : "for no share of them"
   const fresh = found.precision === null ? "No row is called fresh."
     : `Of the rows called fresh, ${percent(found.precision, 1)} are.`
   return `${Math.floor(ROWS * answered / 100)} of 600 rows get an answer, ` +
     `${percent(found.accuracy, 1)} of them a right one; always saying the more frequent class is ` +
     `right in ${percent(found.frequent, 1)}. ${fresh} At most one error in ten is certified ` +
-    `${certified}.`
+    `${span(found.certified)}.`
 }
 
 function matrix(paper, found) {
