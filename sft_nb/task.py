@@ -712,8 +712,7 @@ class Task:
         dict
             JSON-ready
         """
-        kind = type(self)
-        place = {"module": kind.__module__, "class": kind.__name__}
+        place = {"module": type(self).__module__, "class": type(self).__name__}
         return {"name": self.name, **place, "fields": asdict(self)}
 
     @contextmanager

@@ -13,6 +13,8 @@ import pytest
 from rank_run import ROWS, RECIPE, rows, run, weights
 from safetensors.torch import load_file
 
+from sft_nb.data.table_reader import read_table
+
 HERE = Path(__file__).parent
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 ACCELERATE = [
@@ -21,10 +23,10 @@ ACCELERATE = [
 ]
 
 
-def launch(*arguments, expect=0, **environment):
+def launch(*arguments, expect=0, seconds=240, **environment):
     "Standard output of a launched command."
     done = subprocess.run(
-        [sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=540,
+        [sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=seconds,
         env=os.environ | environment,
     )
     assert (done.returncode == 0) == (expect == 0), done.stderr[-3000:]
@@ -109,3 +111,14 @@ def test_command_line_under_accelerate(tiny, reviews, tmp_path):
     assert (out / "sft_nb.json").is_file()
     judged = launch(*TORCHRUN, 2, "-m", "sft_nb", "evaluate", out, table, "--json").splitlines()
     assert sum(line.startswith("{") for line in judged) == 1 and json.loads(judged[-1])["n"] == 8
+
+
+@pytest.mark.slow
+def test_ranks_answer_a_long_table_together(run, reviews, tmp_path):
+    "Nothing is put away, and no rank finds the folder in the hands of another one."
+    table, out = tmp_path / "reviews.csv", tmp_path / "answers.csv"
+    reviews.to_csv(table, index=False)
+    launch(*ACCELERATE, 2, "-m", "sft_nb", "predict", run, table, "--out", out,
+           "--keep-every", 3)
+    assert len(read_table(out)) == 8
+    assert not [f.name for f in tmp_path.rglob(".*")]

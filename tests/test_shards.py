@@ -5,6 +5,7 @@ can go on from.
 """
 import json
 import shutil
+from functools import partial
 
 import pytest
 import torch
@@ -14,7 +15,8 @@ from rank_figures import figures
 from rank_methods import WAYS, by_way
 from safetensors import safe_open
 from safetensors.torch import load_file
-from test_ranks import HERE, TORCHRUN, apart, launch
+from test_ranks import HERE, TORCHRUN, apart
+from test_ranks import launch as launch_in
 
 from sft_nb.all import FineTuner
 from sft_nb.batches.shards import SHARDS
@@ -23,6 +25,7 @@ from sft_nb.task import TrainingError
 from sft_nb.training.checkpoints import read_checkpoint
 from sft_nb.training.scaling import accelerate_config
 
+launch = partial(launch_in, seconds=540)
 WITHIN = 5e-6  # of the norm of all weights, after 24 updates
 
 

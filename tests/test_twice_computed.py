@@ -3,7 +3,7 @@ import pytest
 import torch
 from cases import CASES
 from conftest import gradient_of
-from transformers import AutoConfig
+from transformers.utils import logging
 
 from sft_nb.all import FineTuner, Recipe, TextClassification
 from sft_nb.models.layers import blocks, compute_twice, is_computed_twice, set_dropout
@@ -83,12 +83,35 @@ def test_blocks_are_computed_twice(tiny, reviews, twice):
     assert count.times == (2 if twice else 1) * tuner.position.step
 
 
-@pytest.mark.parametrize("name", ["bert", "llama-chat"])
+def caches(model):
+    "What each part's configuration says about keys and values."
+    configs = [m.config for m in model.modules() if hasattr(m, "config")]
+    return [getattr(config, "use_cache", None) for config in configs]
+
+
+WRITERS = ["translation, a new decoder", "translation, marian", "translation, t5",
+           "translation, language model", "instruction tuning"]
+
+
+@pytest.mark.parametrize("name", ["text classification", *WRITERS],
+                         ids=lambda name: name.replace(" ", "-"))
 def test_nobody_is_warned_of_a_cache(tiny, name, capfd):
-    "The saved configuration is as it was."
-    case = next(c for c in CASES.values() if c.checkpoint == name)
-    tuner = FineTuner(case.task, tiny(name), RECIPE.but(gradient_checkpointing=True))
-    before = AutoConfig.from_pretrained(tiny(name))
+    "Every part's configuration is afterwards as it was."
+    case = CASES[name]
+    logging.warning_once.cache_clear()  # transformers warns once in a process
+    tuner = FineTuner(case.task, case.folder(tiny), RECIPE.but(gradient_checkpointing=True))
     tuner.fit(case.rows)
     assert "use_cache" not in "".join(capfd.readouterr())
-    assert tuner.model.config.use_cache == before.use_cache
+    assert caches(tuner.model) == caches(case.begin(tiny)[1])
+    if name in WRITERS: assert True in caches(tuner.model)
+
+
+def test_switched_off_twice_and_on_again(tiny):
+    "What had no cache before has none afterwards."
+    _, model, _ = CASES["translation, t5"].begin(tiny)
+    model.encoder.config.use_cache = False
+    before = caches(model)
+    for on in (True, True, False, False):
+        compute_twice(model, on)
+        assert (True in caches(model)) is not on
+    assert caches(model) == before

@@ -6,55 +6,23 @@
 __all__ = ['evaluate', 'predict', 'draw_answers', 'chat']
 
 # %% ../../nbs/commands/06_answering.ipynb #976dc764
-import csv
 import io
-import json
 import sys
 from functools import reduce
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from .. import telling
 from .inputs import may_write, outside_run, reader, say_json
-from .long_tables import answered
+from .long_tables import answered, is_answers
 from ..data.table_writer import TABLE_WRITERS, write_csv, write_table
 from ..files import replacing
 from ..finding import task_class
 from ..task import DataError, Prediction, Task
 from ..training.seen import SeenRows, lasting, seen_rows
 from ..training.tuner import FineTuner
-
-# %% ../../nbs/commands/06_answering.ipynb #4ebb30fc
-def _keys(record): return set(record) if isinstance(record, dict) else set()
-
-def _first_line(path):
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return file.readline(1_000_000)
-
-def _cells(path, delimiter): return next(csv.reader([_first_line(path)], delimiter=delimiter), ())
-
-def _listed_keys(path):  # a list of objects, such as COCO's answers; an empty one says nothing
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return set.intersection(*map(_keys, found)) if found else {"score"}
-
-_COLUMNS = {  # ending -> f(path): the columns of a file
-    ".csv": lambda path: _cells(path, ","),
-    ".tsv": lambda path: _cells(path, "\t"),
-    ".jsonl": lambda path: _keys(json.loads(_first_line(path))),
-    ".parquet": lambda path: pq.read_schema(path).names,
-    ".json": _listed_keys,
-}
-
-def _answers(path):
-    "Is this file a table of answers, as `predict` writes it?"
-    try:
-        columns = set(_COLUMNS[path.suffix.lower()](path))
-    except Exception:
-        return False  # whatever it is, we did not write it
-    return bool(columns & {"prediction", "score"})
 
 # %% ../../nbs/commands/06_answering.ipynb #6728e466
 def evaluate(
@@ -162,7 +130,7 @@ def predict(
         raise DataError("Nothing to predict: give a table, - for lines from standard input, "
                         "or --text.")
     if task: task_class(task)
-    if out: may_write("--out", out, _answers, "table of answers", DATA=data)
+    if out: may_write("--out", out, is_answers, "table of answers", DATA=data)
     if draw: _beside_pictures(draw, data)
     tuner = FineTuner.load(run, device=device)
     writers = TABLE_WRITERS | tuner.task.file_writers()

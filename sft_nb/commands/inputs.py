@@ -8,10 +8,12 @@ __all__ = ['reader', 'say_json', 'outside_run', 'may_write']
 # %% ../../nbs/commands/02_inputs.ipynb #f76849b1
 import functools
 import json
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..data.text_files import expand_home, file_mode
 from ..task import DataError, Task
 
 # %% ../../nbs/commands/02_inputs.ipynb #99eefc32
@@ -107,8 +109,9 @@ def may_write(
     for name, path in inputs.items():
         if path is not None and _same_file(out, path):
             raise DataError(f"{option} {out} is {name}, which is read. Give another name.")
-    out = out.expanduser()
-    if out.is_dir():
+    out = expand_home(out)
+    mode = file_mode(out)
+    if mode is not None and stat.S_ISDIR(mode):
         raise DataError(f"{option} {out} is a folder. Give the name of a file.")
     if out.exists() and not ours(out):
         raise DataError(f"{option} {out}: there is a file of this name, and it is not a {what} "

@@ -8,6 +8,8 @@ __all__ = ['parts_of', 'read_parts']
 
 # %% ../../nbs/data/01c_parts.ipynb #05b34471
 import os, re
+from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -36,36 +38,69 @@ def parts_of(
         in the order of their names; empty: it names no parts
     """
     path = expand_home(source)
-    pattern = path.name if re.search(r"[*?\[]", path.name) else ""
-    if pattern and not os.path.exists(path):  # False for a name that is too long
-        return sorted(p for p in path.parent.glob(pattern) if p.suffix.lower() == ".parquet")
-    return sorted(path.glob("*.parquet")) if os.path.isdir(path) else []
+    if os.path.isdir(path): return sorted(filter(_is_part, path.iterdir()))
+    if os.path.exists(path) or not re.search(r"[*?\[]", path.name): return []
+    return sorted(filter(_is_part, path.parent.glob(path.name)))
+
+def _is_part(path):
+    "Files that begin with a dot or an underscore are notes of a system or of a program."
+    if path.suffix.lower() != ".parquet" or path.name.startswith((".", "_")): return False
+    if path.is_file(): return True
+    raise DataError(f"{path} is a folder among the parts of a table. Give this folder, or move it.")
 
 # %% ../../nbs/data/01c_parts.ipynb #50b61ebe
 def _plain(kind):
     "Arrow's type without the trick of numbered values, which every file numbers in its own way."
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
+@contextmanager
+def _named_if_broken(path):
+    try:
+        yield
+    except (pa.ArrowException, OSError) as e:
+        reason, *_ = [*str(e).splitlines(), type(e).__name__]
+        raise DataError(f"{path} cannot be read ({reason[:200]}). Was it copied whole?") from e
+
 def _schema(path):
     "Names and kinds of the columns; a stored index is none."
-    fields = [f for f in pq.read_schema(path) if not re.fullmatch(r"__index_level_\d+__", f.name)]
+    with _named_if_broken(path):
+        fields = pq.read_schema(path)
+    fields = [f for f in fields if not re.fullmatch(r"__index_level_\d+__", f.name)]
+    twice = [name for name, n in Counter(f.name for f in fields).items() if n > 1]
+    if twice:
+        raise DataError(f"{path}: several columns are called {first_few(twice)}. "
+                        "Rename all but one.")
     return pa.schema([pa.field(f.name, _plain(f.type)) for f in fields])
 
-def _must_fit(path, schema, first, wanted):
-    if schema.names != wanted.names:
-        apart = sorted(set(schema.names) ^ set(wanted.names)) or schema.names
+def _same_columns(kinds):
+    "The names that all parts have; kinds: path -> schema."
+    first, *others = kinds
+    wanted = kinds[first].names
+    for path in others:
+        names = kinds[path].names
+        if names == wanted: continue
+        apart = sorted(set(names) ^ set(wanted)) or names
         raise DataError(f"{path.name} and {first.name} do not have the same columns in the same "
                         f"order ({first_few(apart)}). Parts of one table must be alike.")
-    for field in schema:
-        other = wanted.field(field.name).type
-        if field.type != other and pa.null() not in (field.type, other):
-            raise DataError(f"{path.name}: the column {field.name!r} is {field.type}, and {other} "
-                            f"in {first.name}. Write it in the same way in all parts.")
+    return wanted
+
+def _kind_of(name, kinds):
+    "The kind of a column in all parts: a part in which it is empty has no say."
+    seen = {path: schema.field(name).type for path, schema in kinds.items()}
+    seen = {path: kind for path, kind in seen.items() if kind != pa.null()}
+    if not seen: return pa.null()
+    first, kind = next(iter(seen.items()))
+    for path, other in seen.items():
+        if other == kind: continue
+        raise DataError(f"{path.name}: the column {name!r} is {other}, and {kind} "
+                        f"in {first.name}. Write it in the same way in all parts.")
+    return kind
 
 def _slices(paths, schema):
     for path in paths:
-        for batch in pq.ParquetFile(path).iter_batches(STEP, columns=schema.names):
-            yield batch.cast(schema)
+        with _named_if_broken(path):
+            for batch in pq.ParquetFile(path).iter_batches(STEP, columns=schema.names):
+                yield batch.cast(schema)
 
 # %% ../../nbs/data/01c_parts.ipynb #55549c55
 def read_parts(
@@ -83,13 +118,6 @@ def read_parts(
     pd.DataFrame
         their rows, one below the other; texts stay on the disk
     """
-    try:
-        kinds = {path: _schema(path) for path in paths}
-        full = next((s for s in kinds.values() if pa.null() not in s.types), kinds[paths[0]])
-        for path, schema in kinds.items():
-            _must_fit(path, schema, paths[0], full)
-        return mapped(_slices(paths, full)).to_pandas()
-    except (pa.ArrowException, OSError) as e:
-        reason, *_ = [*str(e).splitlines(), type(e).__name__]
-        raise DataError(f"{paths[0].parent}: its Parquet files cannot be read ({reason[:200]}). "
-                        "Were they copied whole?") from e
+    kinds = {path: _schema(path) for path in paths}
+    columns = [pa.field(name, _kind_of(name, kinds)) for name in _same_columns(kinds)]
+    return mapped(_slices(paths, pa.schema(columns))).to_pandas()

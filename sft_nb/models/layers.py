@@ -136,6 +136,10 @@ def trainable_table(
 # %% ../../nbs/models/02_layers.ipynb #b3cdc7bd
 _DROPOUT = re.compile(r"(dropout|pdrop|dropout_prob)$")
 
+def _configs(model):
+    "Every configuration that a part of the model looks at, once."
+    return list({id(m.config): m.config for m in model.modules() if hasattr(m, "config")}.values())
+
 @checked
 def set_dropout(
     model: nn.Module,  # changed in place
@@ -155,9 +159,7 @@ def set_dropout(
     nn.Module
         the same model
     """
-    modules = list(model.modules())
-    configs = {id(m.config): m.config for m in modules if hasattr(m, "config")}
-    for holder in [*modules, *configs.values()]:
+    for holder in [*model.modules(), *_configs(model)]:
         if isinstance(holder, nn.Dropout): holder.p = p
         rates = [name for name, value in vars(holder).items()
                  if _DROPOUT.search(name) and isinstance(value, (int, float))]
@@ -210,9 +212,12 @@ def is_computed_twice(
 
 def _keep_cache(model, on):
     "Keys and values are kept for writing; where blocks are computed twice, they cannot be."
-    if getattr(model.config, "use_cache", False) and not on:
-        model.config.use_cache, model.had_cache = False, True
-    elif on and getattr(model, "had_cache", False): model.config.use_cache = True
+    without = vars(model).pop("without_cache", [])
+    if not on: model.without_cache = without = without or _with_cache(model)
+    for config in without:
+        config.use_cache = on
+
+def _with_cache(model): return [c for c in _configs(model) if getattr(c, "use_cache", False)]
 
 # %% ../../nbs/models/02_layers.ipynb #971c2c3d
 @contextmanager

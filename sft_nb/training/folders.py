@@ -9,15 +9,17 @@ __all__ = ['READY', 'OURS', 'disk_says', 'cannot_write', 'let_go', 'held', 'is_h
            'inside', 'finish_save', 'claim', 'forget']
 
 # %% ../../nbs/training/07b_folders.ipynb #49f368e3
-import json, os, shutil, threading
+import os, shutil, threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from filelock import FileLock, Timeout
 
-from ..files import flush
-from ..task import CheckpointError
+from ..data.text_files import expand_home
+from ..files import flush, read_json
+from ..mistakes import CheckpointError
 
 # %% ../../nbs/training/07b_folders.ipynb #58636ae4
 def disk_says(
@@ -148,7 +150,7 @@ def settle(
     """
     staged = folder / ".saving"
     if not (staged / READY).is_file(): return
-    plan = json.loads((staged / READY).read_text(encoding="utf-8"))
+    plan = _plan(staged / READY)
     if (staged / "sft_nb.json").exists(): (folder / "sft_nb.json").unlink(missing_ok=True)
     for name in plan["old"]:
         _remove(folder, name)
@@ -158,6 +160,20 @@ def settle(
     if plan["forget"]: _sweep(folder)
     (staged / READY).unlink()
     shutil.rmtree(staged)
+
+def _plan(path):
+    "What is to be moved, and what has to go; every name is looked at before anything happens."
+    plan = read_json(path, dict, "list of a save", CheckpointError)
+    names = [plan.get("old"), plan.get("new")]
+    if not all(map(_are_names, names)) or not isinstance(plan.get("forget"), bool):
+        raise CheckpointError(f"{path} does not say what is to be moved: somebody has changed it. "
+                              "Give another folder.")
+    for name in chain(*names):
+        inside(name)
+    return plan
+
+def _are_names(found):
+    return isinstance(found, list) and all(isinstance(name, str) for name in found)
 
 # %% ../../nbs/training/07b_folders.ipynb #9d7b656d
 def inside(
@@ -229,12 +245,12 @@ def claim(
     Path
         the same; it exists now
     """
-    folder = Path(folder).expanduser()
+    folder = expand_home(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         finish_save(folder)
         names = {f.name for f in folder.iterdir()}
-    except OSError as e:
+    except (OSError, ValueError) as e:
         raise CheckpointError(
             f"{folder} cannot be made a folder: {disk_says(e)}. Give another one.") from e
     others = sorted(names - OURS)

@@ -24,6 +24,7 @@ import sft_nb
 from .gradient import pick_precision
 from ..batches.ranks import on_any_rank, ranks
 from ..batches.shards import held, held_like, own_part, to_hold
+from ..models.layers import is_computed_twice
 from ..task import TrainingError
 from ..telling import warn
 
@@ -155,19 +156,22 @@ def half(
     int
         rows of the next ones
     """
+    device = next(model.parameters()).device
+    leaner = "gradient_checkpointing=True, " if _can_be_leaner(model) else ""
+    if largest == 1:
+        raise TrainingError(f"The memory of {device} is not enough for one row of {at} "
+                            f"(rows {rows[:8]}). Take {leaner}a smaller model, or shorter inputs.")
     if held(model).in_lockstep:
         raise TrainingError(
             f"Memory ran out at {at}. Ranks that share a model run the same passes, and none can "
-            f"repeat one alone: start with micro_batch_size={max(1, largest // 2)}, "
-            "or gradient_checkpointing=True.")
-    device = next(model.parameters()).device
-    if largest == 1:
-        raise TrainingError(f"The memory of {device} is not enough for one row of {at} "
-                            f"(rows {rows[:8]}). Take a smaller model, or shorter inputs.")
+            f"repeat one alone. Take {leaner}or start with micro_batch_size={largest // 2}.")
     if device.type == "cuda": torch.cuda.empty_cache()
     warn(f"Memory ran out at {at}: it is repeated with micro-batches of {largest // 2} "
          "rows, and so are all that follow. The gradient is the same.")
     return largest // 2
+
+def _can_be_leaner(model):
+    return getattr(model, "supports_gradient_checkpointing", False) and not is_computed_twice(model)
 
 # %% ../../nbs/training/04_guards.ipynb #3fde5e5c
 def moments_like(

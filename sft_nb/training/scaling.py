@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from ..figures import COLORS, new_figure
-from ..task import SFTError
+from ..mistakes import SFTError, TrainingError, checked
 
 # %% ../../nbs/training/07_scaling.ipynb #6d9e4e37
 def power_law(
@@ -92,9 +92,15 @@ def plot_growth(
     return fig
 
 # %% ../../nbs/training/07_scaling.ipynb #a3bfa747
+def _above_zero(**sizes):
+    "Raise TrainingError that names what is not above 0."
+    wrong = [f"{name}={value}" for name, value in sizes.items() if value <= 0]
+    if wrong: raise TrainingError(f"{', '.join(wrong)}: give a number above 0.")
+
 # bytes for each parameter of a block: the weights of two, a gradient, and what they travel in
 ON_THE_WAY = 16
 
+@checked
 def rank_bytes(
     parameters: float,  # of the whole model
     trainable: float | None = None,  # of these, how many are trained; None: all
@@ -119,7 +125,11 @@ def rank_bytes(
     blocks
         layers, of which one at a time is put together
     """
+    _above_zero(parameters=parameters, ranks=ranks, blocks=blocks)
     learns = parameters if trainable is None else trainable
+    if not 0 <= learns <= parameters:
+        told = f"trainable={learns:,} of {parameters:,} parameters"
+        raise TrainingError(f"{told}: give a number from none to all of them.")
     held = float(4 * parameters + 12 * learns)
     if not sharded or ranks == 1: return held
     return held / ranks + ON_THE_WAY * parameters / blocks
@@ -141,6 +151,7 @@ def _kind_of_training(processes, sharded, cpu):
 # %% ../../nbs/training/07_scaling.ipynb #6abdd864
 PORT = 29500  # where the first machine waits for the others
 
+@checked
 def accelerate_config(
     devices: int = 1,  # on each machine
     machines: int = 1,  # how many
@@ -171,6 +182,7 @@ def accelerate_config(
     dict
         to be written as YAML or JSON: a file for `accelerate launch --config_file`
     """
+    _above_zero(devices=devices, machines=machines)
     processes = devices * machines
     config = {"compute_environment": "LOCAL_MACHINE",
               "distributed_type": _kind_of_training(processes, sharded, cpu),
@@ -183,6 +195,7 @@ def accelerate_config(
     return config
 
 # %% ../../nbs/training/07_scaling.ipynb #8a97dffa
+@checked
 def ways_to_train(
     parameters: float,  # of the model
     trainable: float | None,  # how many parameters are trained; None: all
@@ -210,6 +223,7 @@ def ways_to_train(
     Iterator[tuple]
         way, devices that share, bytes on each, what to write
     """
+    _above_zero(parameters=parameters, devices=devices, machines=machines, blocks=blocks)
     n = devices * machines
     few = .005 * parameters if trainable is None else trainable
     alone = rank_bytes(parameters, trainable)
@@ -230,10 +244,11 @@ def ways_to_train(
 COMMAND = ("fine-tune", "/data/train.parquet", "--task", "text-classification", "--out",
            "/data/run", "--resume", "auto")  # an example
 
+@checked
 def slurm_script(
     devices: int = 1,  # on each machine
     machines: int = 1,  # how many
-    command: tuple = COMMAND,  # what stands behind `python -m sft_nb`
+    command: tuple[str, ...] = COMMAND,  # what stands behind `python -m sft_nb`
     config: str = "accelerate.yaml",  # accelerate's file, beside the script
 ) -> str:  # for sbatch
     """A script for Slurm: one task a machine, which starts a process for each device.
@@ -254,6 +269,10 @@ def slurm_script(
     str
         for sbatch
     """
+    _above_zero(devices=devices, machines=machines)
+    each = f"""accelerate launch --config_file {shlex.quote(config)} \\
+    --machine_rank "$SLURM_PROCID" --main_process_ip "$first" --main_process_port {PORT} \\
+    -m sft_nb {shlex.join(command)}"""
     return f"""#!/bin/bash
 #SBATCH --job-name=sft-nb
 #SBATCH --nodes={machines}
@@ -265,16 +284,15 @@ set -euo pipefail
 
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 export first
-srun bash -c 'accelerate launch --config_file {config} \\
-    --machine_rank "$SLURM_PROCID" --main_process_ip "$first" --main_process_port {PORT} \\
-    -m sft_nb {shlex.join(command)}'
+srun bash -c {shlex.quote(each)}
 """
 
+@checked
 def train_job(
     devices: int = 1,  # on each machine
     machines: int = 1,  # how many
     sharded: bool = False,  # FSDP; else a copy on every device
-    command: tuple = COMMAND,  # what stands behind `python -m sft_nb`
+    command: tuple[str, ...] = COMMAND,  # what stands behind `python -m sft_nb`
     image: str = "REGISTRY/IMAGE:VERSION",  # a container with the package in it
 ) -> dict:  # to be written as YAML: a file for `kubectl create -f`
     """A TrainJob; the volume /data comes from the cluster's runtime.
@@ -297,6 +315,7 @@ def train_job(
     dict
         to be written as YAML: a file for `kubectl create -f`
     """
+    _above_zero(devices=devices, machines=machines)
     fsdp = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"} if sharded else {}
     trainer = {"image": image, "numNodes": machines, "numProcPerNode": devices,
                "command": ["torchrun", "-m", "sft_nb", *command],
@@ -307,12 +326,13 @@ def train_job(
             "spec": {"runtimeRef": {"name": "torch-distributed"}, "trainer": trainer}}
 
 # %% ../../nbs/training/07_scaling.ipynb #dd701cb0
+@checked
 def write_setup(
     folder: str | Path,  # made if needed; files of these names are replaced
     devices: int = 1,  # on each machine
     machines: int = 1,  # how many
     sharded: bool = False,  # FSDP; else a copy on every device
-    command: tuple = COMMAND,  # what stands behind `python -m sft_nb`
+    command: tuple[str, ...] = COMMAND,  # what stands behind `python -m sft_nb`
 ) -> list[Path]:  # accelerate.yaml, job.slurm, trainjob.yaml
     """Write accelerate's file, and an example for Slurm and one for Kubernetes.
 
@@ -335,18 +355,23 @@ def write_setup(
         accelerate.yaml, job.slurm, trainjob.yaml
     """
     folder = Path(folder).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
     def as_yaml(content): return yaml.safe_dump(content, sort_keys=False)
     texts = {
         "accelerate.yaml": as_yaml(accelerate_config(devices, machines, sharded)),
         "job.slurm": slurm_script(devices, machines, command),
         "trainjob.yaml": as_yaml(train_job(devices, machines, sharded, command)),
     }
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as e:
+        raise TrainingError(f"Nothing can be written in {folder}: {e.strerror or e}. "
+                            "Give another folder.") from e
     return [folder / name for name in texts]
 
 # %% ../../nbs/training/07_scaling.ipynb #126a7232
+@checked
 def suggest_setup(
     parameters: float,  # of the model
     memory_gb: float,  # of one device, in GB
@@ -383,8 +408,7 @@ def suggest_setup(
     pd.DataFrame
         a row per way, the simplest first: GB on each, does it fit, how
     """
-    if min(parameters, memory_gb, devices, machines, blocks) <= 0:
-        raise SFTError("Parameters, memory, devices, machines and blocks must be above 0.")
+    _above_zero(memory_gb=memory_gb)
     if activations_gb < 0: raise SFTError("Activations take 0 GB or more.")
     out = []
     for way, n, held, how in ways_to_train(parameters, trainable, devices, machines, blocks):
@@ -405,6 +429,7 @@ def _write_first(fitting, folder, devices):
     write_setup(folder, min(n, devices), math.ceil(n / devices), way.startswith("sharded"))
 
 # %% ../../nbs/training/07_scaling.ipynb #49199e68
+@checked
 def update_seconds(
     parameters: float,  # of the model
     tokens: float,  # in an update, of all ranks together
@@ -435,17 +460,20 @@ def update_seconds(
     tuple[float, float]
         seconds to compute, seconds on the way
     """
+    _above_zero(parameters=parameters, tokens=tokens, ranks=ranks, operations=operations,
+                traffic=traffic)
     computes = 6 * parameters * tokens / ranks / operations
     moved = (12 if sharded else 8) * parameters * (ranks - 1) / ranks
     return computes, moved / traffic
 
+@checked
 def run_bill(
     parameters: float,  # of the model
     rows: float,  # training rows
     length: float,  # tokens a row
     epochs: int = 3,  # passes over the rows
     batch: int = 512,  # rows an update, of all ranks together
-    ranks: tuple = (1, 8, 64),  # a row of the bill for each
+    ranks: tuple[int, ...] = (1, 8, 64),  # a row of the bill for each
     blocks: int = 24,  # of the model; each is sent for itself
     price: float = 3.0,  # of a device for an hour, in any currency
     **speed: Any,  # `operations`, `traffic`: see `update_seconds`
@@ -478,6 +506,8 @@ def run_bill(
     pd.DataFrame
         a row for each number of ranks
     """
+    _above_zero(rows=rows, length=length, epochs=epochs, batch=batch)
+    if not ranks: raise TrainingError("ranks is empty: give one number or several.")
     out = []
     for n in ranks:
         computes, moves = update_seconds(parameters, batch * length, n, **speed)
