@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import nbformat
 import pytest
@@ -127,7 +128,8 @@ def browser():
 
 # --- a notebook on a page ------------------------------------------------------------------------
 
-KNOWN = ("favicon", "Failed to load resource")  # of JupyterLab itself, about files it can miss
+KNOWN = "Failed to load resource"  # by JupyterLab itself, of what it can miss:
+MISSED = ("/favicon.ico", "/lab/api/", "/api/", "/lab/extensions/")
 
 
 class Opened:
@@ -142,8 +144,10 @@ class Opened:
         self.page.wait_for_selector(".jp-Notebook .jp-Cell")
 
     def _note(self, message):
-        if message.type == "error" and not any(k in message.text for k in KNOWN):
-            self.faults.append(message.text)
+        if message.type != "error": return
+        asked = urlsplit(message.location.get("url", "")).path
+        if not (message.text.startswith(KNOWN) and asked.startswith(MISSED)):
+            self.faults.append(f"{message.text} {asked}")
 
     def _inside(self, url, address):
         if not url.startswith((address, "data:", "blob:", "ws://127.0.0.1")):

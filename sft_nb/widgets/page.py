@@ -118,7 +118,8 @@ def fit_head(
     classes: np.ndarray,  # b, from 0
     strength: float = STRENGTH,  # λ, above 0
 ) -> np.ndarray:  # … k d+1: the weights of each class, its bias last
-    """The head with the least loss, from 0 on. Raises DataError for a class without an example.
+    """The head with the least loss, from 0 on. Raises DataError for a class without an example, and
+    for a strength that is not above 0.
 
     Parameters
     ----------
@@ -134,6 +135,7 @@ def fit_head(
     np.ndarray
         … k d+1: the weights of each class, its bias last
     """
+    if strength <= 0: raise DataError(f"strength={strength}: give a number above 0.")
     rows, wanted = _one(x), np.eye(max(classes) + 1)[classes]
     if (wanted.sum(0) == 0).any(): raise DataError("A class has no example: give it one.")
     return _pulls(rows @ rows.mT, wanted, strength).mT @ rows
@@ -245,4 +247,5 @@ def proven_share(
     float
         in [0, 1]
     """
+    if not 0 <= right <= n: raise DataError(f"{right} of {n} decisions cannot be right.")
     return 1 - exact_bound(n - right, n, delta)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
+from traitlets import TraitError
 from IPython.display import Image
 from matplotlib.figure import Figure
 from PIL import Image as Pixels
@@ -26,6 +27,13 @@ from ..mistakes import SFTError
 
 # %% ../../nbs/widgets/00_screens.ipynb #3d356fe4
 SHAPE = {"style": {"description_width": "160px"}, "layout": widgets.Layout(width="420px")}
+
+def _made(kind, label, **settings):
+    "A control; what it cannot be is a sentence."
+    try:
+        return kind(description=label, **settings)
+    except (TraitError, TypeError, ValueError) as e:
+        raise SFTError(f"No control {label!r} can be made of these values: {e}") from None
 
 def slider(
     label: str,  # what it moves, in words
@@ -56,9 +64,8 @@ def slider(
     """
     whole = all(isinstance(x, int) for x in (low, high, start, step))
     kind = widgets.IntSlider if whole else widgets.FloatSlider
-    return kind(
-        value=start, min=low, max=high, step=step, description=label, continuous_update=False,
-        **SHAPE)
+    return _made(kind, label, value=start, min=low, max=high, step=step,
+                 continuous_update=False, **SHAPE)
 
 def choice(
     label: str,  # what is chosen, in words
@@ -81,9 +88,10 @@ def choice(
     widgets.Widget
         a list that opens
     """
+    if not len(options): raise SFTError(f"The control {label!r} has no options: give one or more.")
     first = options[0][1] if isinstance(options[0], tuple) else options[0]
     start = first if start is None else start
-    return widgets.Dropdown(options=options, value=start, description=label, **SHAPE)
+    return _made(widgets.Dropdown, label, options=options, value=start, **SHAPE)
 
 def steps(
     label: str,  # what it moves, in words
@@ -106,8 +114,8 @@ def steps(
     widgets.Widget
         redraws when it is let go
     """
-    return widgets.SelectionSlider(
-        options=values, value=start, description=label, continuous_update=False, **SHAPE)
+    return _made(widgets.SelectionSlider, label, options=values, value=start,
+                 continuous_update=False, **SHAPE)
 
 def switch(
     label: str,  # what is on or off, in words
@@ -127,7 +135,7 @@ def switch(
     widgets.Widget
         a box to tick
     """
-    return widgets.Checkbox(value=start, description=label, indent=False, layout=SHAPE["layout"])
+    return _made(widgets.Checkbox, label, value=start, indent=False, layout=SHAPE["layout"])
 
 # %% ../../nbs/widgets/00_screens.ipynb #e4eb822a
 def must_lie(
@@ -195,7 +203,6 @@ def must_be_one(
         raise SFTError(f"{name}={value!r}: give one of {', '.join(map(repr, options))}.")
 
 # %% ../../nbs/widgets/00_screens.ipynb #7ca0ce4e
-@cache
 def stored(
     name: str,  # of the file, without its ending
 ) -> Any:  # what the bench wrote
@@ -211,13 +218,16 @@ def stored(
     Any
         what the bench wrote
     """
-    package = Path(sft_nb.__file__).parent
-    places = package.parent / "results" / "widgets", package / "widgets" / "stored"
-    for place in places:
-        if (place / f"{name}.json").is_file():
-            return json.loads((place / f"{name}.json").read_text(encoding="utf-8"))
+    if text := _stored_texts().get(name): return json.loads(text)
     raise SFTError(f"No stored results are called {name!r}. "
                    f"Run python tests/bench/widgets_{name}.py in a copy of the repository.")
+
+@cache
+def _stored_texts():
+    package = Path(sft_nb.__file__).parent
+    places = package / "widgets" / "stored", package.parent / "results" / "widgets"
+    return {file.stem: file.read_text(encoding="utf-8")
+            for place in places for file in sorted(place.glob("*.json"))}
 
 # %% ../../nbs/widgets/00_screens.ipynb #f106ff7e
 def png(
@@ -294,6 +304,9 @@ class Guess(widgets.VBox):
 
     def _answered(self, change):
         mine = change["new"]
+        if mine is None:
+            self.reply.value = ""
+            return
         verdict = "Right." if mine == self.right else f"Not quite; it is: {self.right}."
         self.reply.value = spoken(f"{verdict} {self.replies[mine]}")
 
