@@ -374,6 +374,20 @@ def opened(browser, address, page, size=DESK, scheme="light"):
     return tab
 
 
+LAPTOP = {"width": 1366, "height": 768}
+CUT = """() => [...document.querySelectorAll(".cell_input pre")]
+    .filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText.slice(0, 80))"""
+
+
+@pytest.mark.parametrize("page", ["speed/04_measuring.html", "batches/00_losses.html",
+                                  "commands/05b_long_tables.html"])
+def test_lines_of_code_fit_the_page(browser, address, page):
+    "Up to a hundred columns, beside both side bars."
+    tab = opened(browser, address, page, LAPTOP)
+    assert tab.locator(".cell_input pre").count() > 5 and tab.evaluate(CUT) == []
+    tab.context.close()
+
+
 def test_a_reader_goes_from_lesson_to_lesson(browser, address):
     tab, faults = opened(browser, address, "index.html"), []
     tab.on("pageerror", lambda e: faults.append(str(e)))

@@ -58,7 +58,9 @@ def lab(python, home):
     "The address of a JupyterLab over a folder with one notebook."
     notebooks = home / "notebooks"
     notebooks.mkdir()
-    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nb = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(CELL)], metadata={"kernelspec": kernel})
     nbformat.write(nb, notebooks / "first.ipynb")
     quiet_settings(home)
     owned = {f"JUPYTER_{name}": str(home / name) for name in ("CONFIG_DIR", "RUNTIME_DIR")}
