@@ -8,7 +8,7 @@ the one in a saved run.
 __all__ = ['task_names', 'task_class', 'task_from_dict']
 
 # %% ../nbs/06_finding.ipynb #f0942855
-import importlib
+import importlib, sys
 
 from .entry_points import TASKS, declared, whose
 from .mistakes import SFTError, checked, reason, shown
@@ -81,6 +81,16 @@ def _imported(name):
     return found
 
 # %% ../nbs/06_finding.ipynb #b70ca48a
+def _imported_already(module, cls):
+    "The very class that was saved, if its module has been imported; nothing is imported for it."
+    found = getattr(sys.modules.get(str(module)), str(cls), None)
+    return found if _is_task(found) else None
+
+def _is_another(kind, module, cls):
+    "Is it a class of another name in another package? Within a package, a class may move."
+    if cls is None or kind.__name__ == cls: return False
+    return str(module).partition(".")[0] != kind.__module__.partition(".")[0]
+
 @checked
 def task_from_dict(
     saved: dict,  # what `Task.to_dict` returned
@@ -99,8 +109,8 @@ def task_from_dict(
     if not isinstance(name, str) or not isinstance(fields, dict):
         raise SFTError(f"This is no saved task: {shown(saved)}. "
                        "It has a name and fields, as `to_dict` writes them.")
-    kind = _find(name)
-    if kind is None:
+    kind = _imported_already(module, cls) or _find(name)
+    if kind is None or _is_another(kind, module, cls):
         raise SFTError(f"The task {name!r} is defined outside sft_nb: import {module} first, "
                        f"or give --task {module}:{cls} on the command line.")
     try:

@@ -72,7 +72,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 
     def full(path): raise OSError("No space left on device")
     monkeypatch.setattr(files, "flush", full)
-    with pytest.raises(OSError):
+    with pytest.raises(DataError, match="No space left"):
         labeller.answer("bad")
     assert file.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
@@ -181,6 +181,44 @@ def test_who_goes_back_and_on_loses_no_answer(tmp_path):
     labeller.back()
     labeller.skip()
     assert labeller.table()["label"][0] == "good" and labeller.at == 1
+
+
+STRANGE = {"how": "labelled", "label": "x"}
+
+
+def test_who_comes_second_to_a_row_sees_the_first_answer(tmp_path):
+    one, two = (Labeller(ROWS, NAMES, file=tmp_path / "labels.json") for _ in range(2))
+    one.answer("good")
+    two.answer("bad")
+    assert two.at == 0 and "Until now: good" in two.words.value
+    two.answer("bad")
+    again = Labeller(ROWS, NAMES, file=tmp_path / "labels.json")
+    assert again.table()["label"].tolist()[0] == "bad" and again.at == two.at == 1
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("press", [
+    lambda one: one.buttons["good"].click(), lambda one: setattr(one.key, "value", "1"),
+    lambda one: one.others["0: don't know"].click(), lambda one: one.others["s: skip"].click()])
+@pytest.mark.parametrize("spoil", [
+    lambda file: file.write_text("half of"), lambda file: file.mkdir(),
+    lambda file: file.write_text(json.dumps({"answers": {"1": STRANGE}}))])
+def test_an_answer_that_cannot_be_kept_is_said(tmp_path, press, spoil):
+    one = Labeller(ROWS, NAMES, file=tmp_path / "labels.json")
+    spoil(tmp_path / "labels.json")
+    press(one)
+    assert "This answer was not kept" in one.words.value and one.at == 0 and not one.answers
+
+
+@pytest.mark.parametrize("wrong, said", [
+    ({"probs": -np.ones((len(ROWS), 2))}, "no probability"),
+    ({"probs": np.full((len(ROWS), 2), 50)}, "from 0 to 1"),
+    ({"probs": np.ones((len(ROWS), 1))}, "1 column for 2"),
+    ({"rows": pd.concat([ROWS, ROWS], axis=1)}, "Several"),
+])
+def test_what_cannot_be_asked_is_named(wrong, said):
+    with pytest.raises(DataError, match=said):
+        Labeller(**{"rows": ROWS, "classes": NAMES} | wrong)
 
 
 def test_two_sittings_on_one_file_keep_what_the_other_wrote(tmp_path):

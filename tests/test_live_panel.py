@@ -207,5 +207,5 @@ def test_the_curve_is_drawn_and_words_are_there_without_a_kernel(bert):
 
 @pytest.mark.parametrize("rate", [0, -1, 11, None, "1", True, float("nan")])
 def test_no_rate(bert, rate):
-    with pytest.raises(TrainingError, match="a learning rate is above 0"):
+    with pytest.raises(TrainingError, match="a learning rate is a number between 0 and 10"):
         LivePanel(tuner_of(bert)).learn_at(rate)

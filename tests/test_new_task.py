@@ -3,6 +3,7 @@
 this keeps the contract honest.
 """
 import json
+import sys
 from dataclasses import dataclass
 
 import pandas as pd
@@ -16,6 +17,7 @@ from sft_nb.commands.cli import main
 from sft_nb.finding import task_class, task_from_dict
 from sft_nb.data.splitting import split
 from sft_nb.task import SFTError, Task
+from sft_nb.tasks.text.classification import TextClassification
 from sft_nb.training.recipe import Method, Recipe
 from sft_nb.training.gradient import effective_gradient
 from sft_nb.training.tuner import FineTuner
@@ -228,8 +230,34 @@ def test_command_line(table, tmp_path, capsys, monkeypatch):
 def test_a_saved_run_never_imports_code(tuner, monkeypatch):
     saved = tuner.task.to_dict()
     monkeypatch.delitem(Task.registry, "toy-detection")
+    monkeypatch.delitem(sys.modules, "toy_detection")
     with pytest.raises(SFTError, match="import toy_detection first"):
         task_from_dict(saved)
+    assert "toy_detection" not in sys.modules
+
+
+MINE = """
+from sft_nb.all import TextClassification
+class Mine(TextClassification): pass
+"""
+
+
+def test_a_run_is_of_the_class_that_it_was_trained_with(tmp_path, monkeypatch):
+    "Of two modules with a class of the same name; and where it went by its parent's name."
+    for name in ("mine_one", "mine_two"):
+        (tmp_path / f"{name}.py").write_text(MINE)
+    monkeypatch.syspath_prepend(tmp_path)
+    kinds = [task_class(f"{name}:Mine") for name in ("mine_one", "mine_two")]
+    for kind in kinds:
+        saved = kind().to_dict()
+        assert type(task_from_dict(saved)) is kind
+        assert type(task_from_dict(saved | {"name": "text-classification"})) is kind
+    old = kinds[0]().to_dict() | {"name": "text-classification", "module": "not_imported"}
+    with pytest.raises(SFTError, match="import not_imported first"):
+        task_from_dict(old)
+    moved = TextClassification().to_dict() | {"module": "sft_nb.elsewhere", "class": "Older"}
+    assert type(task_from_dict(moved)) is TextClassification
+    Task.registry.pop("Mine")
 
 
 def test_a_changed_copy_of_a_task_does_not_take_its_place():

@@ -463,10 +463,10 @@ def grave(tab):
     ]
 
 
-def axe_on(browser, address, pages):
+def axe_on(browser, address, pages, schemes=("light", "dark")):
     "What axe finds on pages, in the light and in the dark."
     found = {}
-    for scheme in ("light", "dark"):
+    for scheme in schemes:
         tab = opened(browser, address, pages[0], scheme=scheme)
         for page in pages:
             tab.goto(f"{address}/{page}")
@@ -488,6 +488,8 @@ def test_typical_pages_without_barriers(browser, address, page):
 
 
 @pytest.mark.slow
-def test_all_pages_without_barriers(browser, address, site):
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_pages_without_barriers(browser, address, site, scheme):
     pages = [path.relative_to(site).as_posix() for path in every(site)]
-    assert not axe_on(browser, address, pages)
+    assert not axe_on(browser, address, pages, [scheme])

@@ -1,6 +1,7 @@
 """Answers for long tables, from file to file: in parts, in order, the same bytes after a kill.
 """
 import csv
+import importlib
 import inspect
 import json
 import os
@@ -20,7 +21,7 @@ import sft_nb.commands.long_tables
 from sft_nb.commands.answering import predict
 from sft_nb.commands.cli import main
 from sft_nb.all import FineTuner, Recipe, TextClassification, read_table
-from sft_nb.commands.long_tables import KEEP_EVERY, answered, predict_file
+from sft_nb.commands.long_tables import KEEP_EVERY, _source, answered, predict_file
 from sft_nb.finding import task_class
 from sft_nb.mistakes import CheckpointError, DataError, TrainingError
 from sft_nb.task import Task
@@ -209,16 +210,28 @@ def test_a_name_that_leads_to_itself_is_said_before_the_work(run, sft, place, wo
     ("folder.csv", "is a folder"),
     ("new.csv", "which is read"),
     ("notes.csv", "not a table of answers of ours"),
+    ("essays.csv", "not a table of answers of ours"),
+    ("folder/more.parquet", "among the parts"),
 ])
 def test_what_must_not_be_written_is_said_before_the_table_is_read(
     tuner, place, monkeypatch, out, said
 ):
     Path("folder.csv").mkdir()
     Path("notes.csv").write_text("who,what\n")
+    Path("essays.csv").write_text("text,score\nA day,0.5\n")
+    Path("folder").mkdir()
+    read_table("new.csv").to_parquet("folder/one.parquet")
     monkeypatch.setattr(TextClassification, "read", None)
-    with pytest.raises(DataError, match=said):
-        predict_file(tuner, "new.csv", out, keep_every=7)
+    data = ["folder", "folder/*.parquet"] if out.startswith("folder/") else ["new.csv"]
+    for one in data:
+        with pytest.raises(DataError, match=said):
+            predict_file(tuner, one, out, keep_every=7)
     assert hidden() == []
+
+
+def test_a_folder_of_nobody_is_a_sentence(run, sft, place):
+    _, err = sft("predict", run, "new.csv", "--out", "~nobody_of_this_name/a.csv", code=2)
+    assert err.startswith("error: ")
 
 
 def test_a_tuner_without_a_model_is_told_so(place):
@@ -427,6 +440,28 @@ class Own(TextClassification):
 
     def decode(self, outputs, batch): return super().decode(outputs, batch)
 """
+
+
+@pytest.mark.parametrize("typed", [False, True])
+def test_the_code_of_a_task_is_in_the_note(typed, place, monkeypatch):
+    "In a file, with what it is made from; or typed into a notebook."
+    base = "from sft_nb.all import TextClassification\nclass Base(TextClassification):\n"
+    def source(does): return base + f"    def decode(self, outputs, batch): return {does}\n"
+    leaf = "class Leaf(Base): pass\n"
+    found = []
+    for i, does in enumerate(["outputs", "batch", "outputs"]):
+        place_of = {"__name__": f"made_{i}"}
+        if typed: exec(source(does) + leaf, place_of)
+        else:
+            Path(f"made_{i}.py").write_text(source(does))
+            Path(f"leaf_{i}.py").write_text(f"from made_{i} import Base\n{leaf}")
+            monkeypatch.syspath_prepend(place)
+            place_of = vars(importlib.import_module(f"leaf_{i}"))
+        found.append(_source(place_of["Leaf"]).replace(f"made_{i}", ""))
+    assert found[0] != found[1]
+    if typed: assert found[0] == found[2]
+    Task.registry.pop("Base")
+    Task.registry.pop("Leaf")
 
 
 def test_a_task_that_reads_answers_otherwise_is_another_hand(

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..data.parts import parts_of
 from ..data.text_files import expand_home, file_mode
 from ..task import DataError, Task
 
@@ -69,10 +70,10 @@ def outside_run(
     **inputs
         option -> what is read, or None
     """
-    home = out.expanduser().resolve()
+    home = expand_home(out).resolve()
     if not home.is_dir(): return
     for option, path in inputs.items():
-        place = None if path is None else Path(path).expanduser()
+        place = None if path is None else expand_home(path)
         if place and place.exists() and place.resolve().is_relative_to(home):
             raise DataError(f"{path} ({option}) lies in the folder of the run, {out}, "
                             "whose files are replaced. Give another --out, or move it.")
@@ -80,9 +81,14 @@ def outside_run(
 # %% ../../nbs/commands/02_inputs.ipynb #f09ae98c
 def _same_file(a, b):
     try:
-        return Path(a).expanduser().samefile(Path(b).expanduser())
-    except OSError:
+        return expand_home(a).samefile(expand_home(b))
+    except (OSError, ValueError):
         return False
+
+def _among(out, path):
+    "Would it be read as one more part of this table?"
+    if out.suffix.lower() != ".parquet" or not isinstance(path, (str, Path)): return False
+    return any(_same_file(part.parent, expand_home(out).parent) for part in parts_of(path)[:1])
 
 def may_write(
     option: str,  # as it is called in the message
@@ -109,6 +115,9 @@ def may_write(
     for name, path in inputs.items():
         if path is not None and _same_file(out, path):
             raise DataError(f"{option} {out} is {name}, which is read. Give another name.")
+        if path is not None and _among(out, path):
+            raise DataError(f"{option} {out} lies among the parts of {name}, which are read: the "
+                            "next time it would be one of them. Give another folder.")
     out = expand_home(out)
     mode = file_mode(out)
     if mode is not None and stat.S_ISDIR(mode):

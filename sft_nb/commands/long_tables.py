@@ -12,6 +12,7 @@ import csv, hashlib, inspect, json, os, sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import pandas as pd
@@ -130,11 +131,25 @@ def _made_by(tuner, probs, batch_size, keep_every):
             "version of the libraries": versions()}
 
 def _source(kind):
-    "The hash of the file in which a class is written; None for one that was typed in."
+    "The hash of what a task's own classes say, and those that they are made from."
+    own = (k for k in kind.__mro__ if not k.__module__.startswith(("sft_nb.", "builtins")))
+    return _hash("\n".join(map(_written, own)))
+
+def _written(kind):
+    "The file of a class; of one that was typed in, what its functions do."
     try:
-        return _hash(Path(inspect.getfile(kind)).read_text(encoding="utf-8"))
+        return Path(inspect.getfile(kind)).read_text(encoding="utf-8")
     except (OSError, TypeError, UnicodeDecodeError):
-        return None
+        return repr([(name, _does(value)) for name, value in vars(kind).items()])
+
+def _does(value):
+    "A function as what it computes; a plain value as itself; anything else as its kind."
+    value = getattr(value, "__func__", getattr(value, "fget", value))
+    code = getattr(value, "__code__", value)
+    if isinstance(code, CodeType):
+        return code.co_code, code.co_names, [_does(const) for const in code.co_consts]
+    plain = isinstance(code, (str, int, float, bytes, tuple, type(None)))
+    return code if plain else type(code).__name__
 
 # %% ../../nbs/commands/05b_long_tables.ipynb #78d414bf
 def _put(kept, number, rows_hash, columns):
@@ -258,7 +273,10 @@ def _cells(path, delimiter): return next(csv.reader([_first_line(path)], delimit
 
 def _listed_keys(path):  # a list of objects, such as COCO's answers; an empty one says nothing
     found = json.loads(path.read_text(encoding="utf-8"))
-    return set.intersection(*map(_keys, found)) if found else {"score"}
+    return set.intersection(*map(_keys, found)) if found else _OURS[-1]
+
+# what tables of answers have in common; lines of boxes; COCO's results
+_OURS = {"prediction", "score"}, {"row", "label", "score"}, {"image_id", "category_id", "score"}
 
 _COLUMNS = {  # ending -> f(path): the columns of a file
     ".csv": lambda path: _cells(path, ","),
@@ -282,7 +300,7 @@ def is_answers(
         columns = set(_COLUMNS[path.suffix.lower()](path))
     except Exception:
         return False  # whatever it is, we did not write it
-    return bool(columns & {"prediction", "score"})
+    return any(ours <= columns for ours in _OURS)
 
 # %% ../../nbs/commands/05b_long_tables.ipynb #2f7ca1a2
 @checked

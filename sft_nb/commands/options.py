@@ -144,6 +144,10 @@ def attempt(
         return failed(str(e), options)
     except BrokenPipeError:
         raise  # the reader of a pipe went away; typer ends quietly
+    except RuntimeError as e:
+        if "home directory" not in str(e): raise
+        return failed("A path begins with ~ and a name, and there is no user of that name: write "
+                      "the folder in full.", options)
     except OSError as e:
         return failed(f"{e.filename or 'A file'}: {e.strerror or e}.", options)
     except KeyboardInterrupt:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from .columns import STEP, mapped
 from .text_files import expand_home
+from ..files import regular
 from ..mistakes import DataError
 from ..words import first_few
 
@@ -38,14 +39,21 @@ def parts_of(
         in the order of their names; empty: it names no parts
     """
     path = expand_home(source)
-    if os.path.isdir(path): return sorted(filter(_is_part, path.iterdir()))
-    if os.path.exists(path) or not re.search(r"[*?\[]", path.name): return []
-    return sorted(filter(_is_part, path.parent.glob(path.name)))
+    try:
+        return sorted(filter(_is_part, _named_by(path)))
+    except (OSError, ValueError) as e:
+        raise DataError(f"{source} cannot be looked into: {getattr(e, 'strerror', None) or e}. "
+                        "Give a folder, or a pattern with * or ? in its last name.") from e
+
+def _named_by(path):
+    if os.path.isdir(path): return path.iterdir()
+    if os.path.exists(path) or not re.search(r"[*?\[]", path.name): return ()
+    return path.parent.glob(path.name)
 
 def _is_part(path):
     "Files that begin with a dot or an underscore are notes of a system or of a program."
     if path.suffix.lower() != ".parquet" or path.name.startswith((".", "_")): return False
-    if path.is_file(): return True
+    if not path.is_dir(): return True
     raise DataError(f"{path} is a folder among the parts of a table. Give this folder, or move it.")
 
 # %% ../../nbs/data/01c_parts.ipynb #50b61ebe
@@ -64,7 +72,7 @@ def _named_if_broken(path):
 def _schema(path):
     "Names and kinds of the columns; a stored index is none."
     with _named_if_broken(path):
-        fields = pq.read_schema(path)
+        fields = pq.read_schema(regular(path, "part of a table"))
     fields = [f for f in fields if not re.fullmatch(r"__index_level_\d+__", f.name)]
     twice = [name for name, n in Counter(f.name for f in fields).items() if n > 1]
     if twice:

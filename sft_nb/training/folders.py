@@ -169,8 +169,15 @@ def _plan(path):
         raise CheckpointError(f"{path} does not say what is to be moved: somebody has changed it. "
                               "Give another folder.")
     for name in chain(*names):
-        inside(name)
+        _must_be_ours(path.parent.parent, inside(name))
     return plan
+
+def _must_be_ours(folder, name):
+    "A file of this folder, and no other folder behind a link."
+    path = folder / name
+    if path.is_dir() or not path.parent.resolve().is_relative_to(folder.resolve()):
+        raise CheckpointError(f"{path} is no file of this run: somebody has changed the list of "
+                              "its save. Give another folder.")
 
 def _are_names(found):
     return isinstance(found, list) and all(isinstance(name, str) for name in found)
@@ -192,7 +199,8 @@ def inside(
         the same
     """
     path = PurePosixPath(name)
-    if not path.is_absolute() and ".." not in path.parts and "\\" not in name: return name
+    outside = path.is_absolute() or ".." in path.parts or not path.parts
+    if not outside and not set("\\:\0") & set(name): return name
     raise CheckpointError(f"{name!r} is not the name of a file in a run's folder: "
                           "somebody has changed the list. Give another folder.")
 
@@ -222,7 +230,10 @@ def finish_save(
     """
     if not (folder / ".saving" / READY).is_file(): return
     with held(folder, wait=60):
-        settle(folder)
+        try:
+            settle(folder)
+        except OSError as e:
+            raise cannot_write(folder, e) from e
 
 # %% ../../nbs/training/07b_folders.ipynb #aca2ce39
 # what an unfinished run leaves in its folder
@@ -272,7 +283,7 @@ def forget(
     out
         folder of a run
     """
-    out = Path(out).expanduser()
+    out = expand_home(out)
     if not (out / "checkpoints").is_dir(): return
     with held(out):
         _sweep(out)

@@ -157,14 +157,14 @@ def half(
         rows of the next ones
     """
     device = next(model.parameters()).device
-    leaner = "gradient_checkpointing=True, " if _can_be_leaner(model) else ""
+    leaner = ", or take gradient_checkpointing=True" if _can_be_leaner(model) else ""
     if largest == 1:
-        raise TrainingError(f"The memory of {device} is not enough for one row of {at} "
-                            f"(rows {rows[:8]}). Take {leaner}a smaller model, or shorter inputs.")
+        raise TrainingError(f"The memory of {device} is not enough for one row of {at} (rows "
+                            f"{rows[:8]}). Take a smaller model, or shorter inputs{leaner}.")
     if held(model).in_lockstep:
         raise TrainingError(
             f"Memory ran out at {at}. Ranks that share a model run the same passes, and none can "
-            f"repeat one alone. Take {leaner}or start with micro_batch_size={largest // 2}.")
+            f"repeat one alone. Start with micro_batch_size={largest // 2}{leaner}.")
     if device.type == "cuda": torch.cuda.empty_cache()
     warn(f"Memory ran out at {at}: it is repeated with micro-batches of {largest // 2} "
          "rows, and so are all that follow. The gradient is the same.")

@@ -20,6 +20,7 @@ import yaml
 import numpy as np
 import pandas as pd
 
+from ..data.text_files import expand_home
 from ..figures import COLORS, new_figure
 from ..mistakes import SFTError, TrainingError, checked
 
@@ -354,7 +355,7 @@ def write_setup(
     list[Path]
         accelerate.yaml, job.slurm, trainjob.yaml
     """
-    folder = Path(folder).expanduser()
+    folder = expand_home(folder)
     def as_yaml(content): return yaml.safe_dump(content, sort_keys=False)
     texts = {
         "accelerate.yaml": as_yaml(accelerate_config(devices, machines, sharded)),
@@ -365,9 +366,10 @@ def write_setup(
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
-    except OSError as e:
-        raise TrainingError(f"Nothing can be written in {folder}: {e.strerror or e}. "
-                            "Give another folder.") from e
+    except (OSError, ValueError) as e:
+        why = getattr(e, "strerror", None) or e
+        told = f"Nothing can be written in {folder}: {why}. Give another folder."
+        raise TrainingError(told) from e
     return [folder / name for name in texts]
 
 # %% ../../nbs/training/07_scaling.ipynb #126a7232
@@ -507,7 +509,7 @@ def run_bill(
         a row for each number of ranks
     """
     _above_zero(rows=rows, length=length, epochs=epochs, batch=batch)
-    if not ranks: raise TrainingError("ranks is empty: give one number or several.")
+    if not len(ranks): raise TrainingError("ranks is empty: give one number or several.")
     out = []
     for n in ranks:
         computes, moves = update_seconds(parameters, batch * length, n, **speed)

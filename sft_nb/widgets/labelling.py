@@ -10,18 +10,22 @@ __all__ = ['SKIPPED', 'HOW', 'asking_order', 'Labeller']
 # %% ../../nbs/widgets/15_labelling.ipynb #dc8721b6
 import json
 from collections.abc import Sequence
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 
 import ipywidgets as widgets
 import numpy as np
 import pandas as pd
+from filelock import FileLock, Timeout
 
 from ..data.hashes import question_hashes
+from ..data.text_files import expand_home
 from ..files import read_json, write_file
 from ..methods.choosing_rows import doubt
 from ..mistakes import checked, shown
 from ..task import DataError
+from ..training.folders import disk_says, let_go
 from .screens import spoken
 from ..words import how_many
 
@@ -46,10 +50,11 @@ def asking_order(
     """
     if probs is None: return list(range(n))
     probs = np.asarray(probs, dtype=float)
-    finite = np.isfinite(probs).all() and (probs >= 0).all()
-    if probs.ndim != 2 or len(probs) != n or not finite:
+    if probs.ndim != 2 or len(probs) != n:
         raise DataError(f"probs: a line of probabilities for each of {n} rows is needed, "
                         f"not an array of shape {probs.shape}.")
+    if not ((probs >= 0) & (probs < 1 + 1e-6)).all():
+        raise DataError("probs holds a value that is no probability: give numbers from 0 to 1.")
     return np.argsort(-doubt(probs), kind="stable").tolist()
 
 # %% ../../nbs/widgets/15_labelling.ipynb #43282e9a
@@ -100,12 +105,13 @@ class Labeller(widgets.VBox):
         super().__init__()
         _can_be(rows, classes, text, file)
         self.rows, self.classes, self.column = rows.reset_index(drop=True), list(classes), text
-        self.file = None if file is None else Path(file).expanduser()
+        self.file = None if file is None else expand_home(file)
         self.hashes = [str(h) for h in question_hashes(self.rows, [text])]
         self.answers = _stored(self.file, self.classes)
         self.order = asking_order(len(rows), probs)
         if probs is not None and np.shape(probs)[1] != len(self.classes):
-            raise DataError(f"probs: {np.shape(probs)[1]} columns for {len(self.classes)} classes.")
+            columns = how_many(np.shape(probs)[1], "column")
+            raise DataError(f"probs: {columns} for {len(self.classes)} classes.")
         self.at = next((i for i in range(len(rows)) if not self._settled(i)), len(rows))
         self._build()
         self.show()
@@ -123,11 +129,11 @@ class Labeller(widgets.VBox):
         self.buttons = {name: widgets.Button(description=f"{i}: {name}")
                         for i, name in enumerate(self.classes, 1)}
         for name, button in self.buttons.items():
-            button.on_click(lambda _, name=name: self.answer(name))
+            button.on_click(lambda _, name=name: self._try(self.answer, name))
         others = {"0: don't know": self.unsure, "s: skip": self.skip, "b: back": self.back}
         self.others = {label: widgets.Button(description=label) for label in others}
         for label, press in others.items():
-            self.others[label].on_click(lambda _, press=press: press())
+            self.others[label].on_click(lambda _, press=press: self._try(press))
         self.key = widgets.Text(description="key", continuous_update=True,
                                 layout=widgets.Layout(width="160px"))
         self.key.observe(self._typed, names="value")
@@ -151,14 +157,33 @@ class Labeller(widgets.VBox):
     def _put(self, label, how):
         "Note an answer, write everything down, and go on."
         if self.at >= len(self.order): return
-        self.answers |= _stored(self.file, self.classes)  # of another sitting on the same file
-        if how != SKIPPED or not self._settled(self.at):
-            self.answers[self.hashes[self.order[self.at]]] = {"label": label, "how": how}
-        if self.file is not None:
-            kept = {"classes": self.classes, "column": self.column, "answers": self.answers}
-            write_file(self.file, json.dumps(kept, ensure_ascii=False, indent=1) + "\n")
+        shown_until_now = self._answer(self.at)
+        with _alone(self.file):
+            self.answers |= _stored(self.file, self.classes)  # of another sitting on the same file
+            if how != SKIPPED and self._answer(self.at) != shown_until_now:
+                self.show()
+                return
+            noted = {self.hashes[self.order[self.at]]: {"label": label, "how": how}}
+            if how != SKIPPED or not self._settled(self.at): self._keep(noted)
         self.at += 1
         self.show()
+
+    def _keep(self, noted):
+        answers = self.answers | noted
+        kept = {"classes": self.classes, "column": self.column, "answers": answers}
+        if self.file is not None:
+            try:
+                write_file(self.file, json.dumps(kept, ensure_ascii=False, indent=1) + "\n")
+            except OSError as e:
+                raise DataError(f"{self.file} cannot be written: {disk_says(e)}.") from e
+        self.answers = answers
+
+    def _try(self, press, *what):
+        "What a button or a key does; what goes wrong is said where the reader looks."
+        try:
+            press(*what)
+        except DataError as e:
+            self.words.value = spoken(f"This answer was not kept. {e}")
 
     def answer(
         self,
@@ -194,8 +219,8 @@ class Labeller(widgets.VBox):
         self.key.value = ""
         doing = {"0": self.unsure, "s": self.skip, "b": self.back}
         names = {str(i): name for i, name in enumerate(self.classes, 1)}
-        if key in names: self.answer(names[key])
-        elif key in doing: doing[key]()
+        if key in names: self._try(self.answer, names[key])
+        elif key in doing: self._try(doing[key])
 
     def table(self) -> pd.DataFrame:  # the rows, in their order, with `label` and `how`
         """What has been labelled so far; None where there is no label.
@@ -219,6 +244,8 @@ class Labeller(widgets.VBox):
 def _can_be(rows, classes, text, file):
     if text not in rows:
         raise DataError(f"There is no column {text!r}: {', '.join(map(str, rows.columns))}.")
+    if list(rows.columns).count(text) > 1:
+        raise DataError(f"Several columns are called {text!r}: rename all but one.")
     if not len(rows): raise DataError("There is no row to label.")
     if missing := int(rows[text].isna().sum()):
         raise DataError(f"{how_many(missing, 'row')} of {len(rows)} without {text!r}: there is "
@@ -230,5 +257,23 @@ def _can_be(rows, classes, text, file):
     fit = all(isinstance(name, str) and name.strip() for name in names)
     if not fit or not 2 <= len(set(names)) == len(names) <= 9:
         raise DataError(f"classes={shown(classes)}: two to nine different names are needed.")
-    if file is not None and not Path(file).expanduser().resolve().parent.is_dir():
+    if file is not None and not expand_home(file).resolve().parent.is_dir():
         raise DataError(f"{file}: its folder is not there.")
+
+# %% ../../nbs/widgets/15_labelling.ipynb #669ac207
+@contextmanager
+def _alone(file):
+    "Nobody else reads and writes the answers meanwhile."
+    if file is None:
+        yield
+        return
+    lock = FileLock(file.with_name(f".{file.name}.lock"), timeout=10)
+    try:
+        lock.acquire()
+    except (Timeout, OSError) as e:
+        raise DataError(f"{file} cannot be written now: another sitting is at it, or the folder "
+                        "may not be written. Answer again.") from e
+    try:
+        yield
+    finally:
+        let_go(lock)

@@ -9,6 +9,7 @@ __all__ = ['NO_KERNEL', 'LivePanel']
 
 # %% ../../nbs/widgets/16_live_panel.ipynb #fe92b4fb
 import math, threading, time
+from numbers import Real
 from typing import Any
 
 import ipywidgets as widgets
@@ -200,10 +201,10 @@ class LivePanel(widgets.VBox):
         rate
             at the top of the schedule
         """
-        number = isinstance(rate, (int, float)) and not isinstance(rate, bool)
-        if not number or not 0 < rate < 10:
-            raise TrainingError(f"rate={rate}: a learning rate is above 0, usually 1e-5 to 1e-3.")
-        self.wanted = rate
+        if not isinstance(rate, Real) or isinstance(rate, bool) or not 0 < rate < 10:
+            raise TrainingError(f"rate={rate}: a learning rate is a number between 0 and 10, "
+                                "usually 1e-5 to 1e-3.")
+        self.wanted = float(rate)
 
     def say(
         self,

@@ -13,6 +13,7 @@ import base64, io, json
 from collections.abc import Callable
 from functools import cache
 from html import escape
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +158,7 @@ def must_lie(
     high
         the greatest
     """
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not low <= value <= high:
+    if not isinstance(value, Real) or isinstance(value, bool) or not low <= value <= high:
         raise SFTError(f"{name}={value!r}: give a number from {low:g} to {high:g}.")
 
 def must_count(
@@ -180,7 +180,7 @@ def must_count(
     high
         the greatest
     """
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+    if not isinstance(value, Integral) or isinstance(value, bool) or not low <= value <= high:
         raise SFTError(f"{name}={value!r}: give a whole number from {low} to {high}.")
 
 def must_be_one(
@@ -218,16 +218,15 @@ def stored(
     Any
         what the bench wrote
     """
-    if text := _stored_texts().get(name): return json.loads(text)
+    package = Path(sft_nb.__file__).parent
+    places = package.parent / "results" / "widgets", package / "widgets" / "stored"
+    for file in (place / f"{name}.json" for place in places if Path(name).name == name):
+        if file.is_file(): return json.loads(_text(file, file.stat().st_mtime_ns))
     raise SFTError(f"No stored results are called {name!r}. "
                    f"Run python tests/bench/widgets_{name}.py in a copy of the repository.")
 
 @cache
-def _stored_texts():
-    package = Path(sft_nb.__file__).parent
-    places = package / "widgets" / "stored", package.parent / "results" / "widgets"
-    return {file.stem: file.read_text(encoding="utf-8")
-            for place in places for file in sorted(place.glob("*.json"))}
+def _text(file, changed): return file.read_text(encoding="utf-8")
 
 # %% ../../nbs/widgets/00_screens.ipynb #f106ff7e
 def png(
