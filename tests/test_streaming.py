@@ -442,6 +442,26 @@ class Own(TextClassification):
 """
 
 
+@pytest.mark.parametrize("one, other", [
+    ("return x in {'a', 'b'}", "return x in {'a', 'c'}"), ("return x", "return [x]"),
+    ("return [y for y in x]", "return [y + 1 for y in x]")])
+def test_what_a_typed_function_does_is_told_apart(one, other):
+    def told(body, default="1", words="['a']"):
+        made = {"__name__": "typed"}
+        exec(f"class Own:\n words = {words}\n def f(self, x={default}): {body}", made)
+        return _source(made["Own"])
+
+    assert told(one) == told(one) != told(other)
+    assert told(one) != told(one, default="2") and told(one) != told(one, words="['b']")
+
+
+def test_a_place_beside_a_pattern_is_free(tuner, place):
+    Path("folder").mkdir()
+    read_table("new.csv").to_parquet("folder/part-0.parquet")
+    predict_file(tuner, "folder/part-*.parquet", "folder/answers.parquet", keep_every=7)
+    assert len(read_table("folder/answers.parquet")) == N
+
+
 @pytest.mark.parametrize("typed", [False, True])
 def test_the_code_of_a_task_is_in_the_note(typed, place, monkeypatch):
     "In a file, with what it is made from; or typed into a notebook."
@@ -450,14 +470,14 @@ def test_the_code_of_a_task_is_in_the_note(typed, place, monkeypatch):
     leaf = "class Leaf(Base): pass\n"
     found = []
     for i, does in enumerate(["outputs", "batch", "outputs"]):
-        place_of = {"__name__": f"made_{i}"}
+        place_of = {"__name__": "typed_in"}
         if typed: exec(source(does) + leaf, place_of)
         else:
             Path(f"made_{i}.py").write_text(source(does))
             Path(f"leaf_{i}.py").write_text(f"from made_{i} import Base\n{leaf}")
             monkeypatch.syspath_prepend(place)
             place_of = vars(importlib.import_module(f"leaf_{i}"))
-        found.append(_source(place_of["Leaf"]).replace(f"made_{i}", ""))
+        found.append(_source(place_of["Leaf"]))
     assert found[0] != found[1]
     if typed: assert found[0] == found[2]
     Task.registry.pop("Base")

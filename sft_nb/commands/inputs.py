@@ -10,6 +10,7 @@ import functools
 import json
 import stat
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,9 @@ def _same_file(a, b):
 def _among(out, path):
     "Would it be read as one more part of this table?"
     if out.suffix.lower() != ".parquet" or not isinstance(path, (str, Path)): return False
-    return any(_same_file(part.parent, expand_home(out).parent) for part in parts_of(path)[:1])
+    path, parts = expand_home(path), parts_of(path)
+    fits = path.is_dir() or fnmatch(out.name, path.name)
+    return fits and any(_same_file(one.parent, expand_home(out).parent) for one in parts[:1])
 
 def may_write(
     option: str,  # as it is called in the message

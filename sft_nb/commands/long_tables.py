@@ -147,8 +147,12 @@ def _does(value):
     value = getattr(value, "__func__", getattr(value, "fget", value))
     code = getattr(value, "__code__", value)
     if isinstance(code, CodeType):
-        return code.co_code, code.co_names, [_does(const) for const in code.co_consts]
-    plain = isinstance(code, (str, int, float, bytes, tuple, type(None)))
+        defaults = getattr(value, "__defaults__", None), getattr(value, "__kwdefaults__", None)
+        return code.co_code, code.co_names, [*map(_does, code.co_consts)], _does(defaults)
+    if isinstance(code, (set, frozenset)): return sorted(repr(_does(one)) for one in code)
+    if isinstance(code, (list, tuple)): return [_does(one) for one in code]
+    if isinstance(code, dict): return [_does(pair) for pair in code.items()]
+    plain = isinstance(code, (str, int, float, bytes, type(None)))
     return code if plain else type(code).__name__
 
 # %% ../../nbs/commands/05b_long_tables.ipynb #78d414bf
