@@ -16,7 +16,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_dir
 
-from .files import flush, sha256
+from .files import expand_home, flush, sha256
 from .mistakes import AssetError, checked
 from .register import info, registry, size_in_words
 
@@ -32,7 +32,7 @@ def home() -> Path:  # SFT_NB_HOME, or `sft_nb` in your cache folder; it need no
         SFT_NB_HOME, or `sft_nb` in your cache folder; it need not exist yet
     """
     chosen = os.environ.get("SFT_NB_HOME")
-    return Path(chosen or _cache()).expanduser()
+    return expand_home(chosen or _cache())
 
 # %% ../nbs/09_assets.ipynb #f0840619
 @checked

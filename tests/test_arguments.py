@@ -1,4 +1,4 @@
-"""Every argument of every public name gets eighteen wrong values, one at a time.
+"""Every argument of every public name gets nineteen wrong values, one at a time.
 
 What is raised is an SFTError, and nothing hangs.
 """
@@ -33,6 +33,7 @@ WRONG = {
     "half a character": lambda: "\ud800", "bytes": lambda: b"x", "empty list": lambda: [],
     "a list of nothing": lambda: [None], "empty dictionary": lambda: {}, "an object": object,
     "a function": lambda: lambda *a, **k: None, "empty table": pd.DataFrame,
+    "nobody's home": lambda: "~nobody-of-this-name/x",
 }
 SECONDS = 20  # for one call
 

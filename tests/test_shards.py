@@ -19,9 +19,7 @@ from test_ranks import HERE, TORCHRUN, apart
 from test_ranks import launch as launch_in
 
 from sft_nb.all import FineTuner
-from sft_nb.batches.shards import SHARDS
 from sft_nb.files import sha256
-from sft_nb.task import TrainingError
 from sft_nb.training.checkpoints import read_checkpoint
 from sft_nb.training.scaling import accelerate_config
 
@@ -176,30 +174,35 @@ def test_figures_are_those_of_one_process(said_alone, shared_by, tiny, tmp_path,
     assert [e["times"] for e in book["asked"]] == [1], "a question is entered once"
 
 
+# --- a detector ---
+
+@pytest.mark.slow
+def test_a_detector_ends_where_one_process_ends(shared_by, tiny, tmp_path):
+    "It is put together as a whole; its figures, and the folder that it leaves, are those of one."
+    case, one, two = CASES["object detection"], tmp_path / "one", tmp_path / "two"
+    where = HERE / "rank_run.py"
+    for words, out in ([*TORCHRUN, 1], one), (shared_by(2), two):
+        said = launch(*words, where, out, tiny(case.checkpoint), CASE="object detection")
+        assert "evaluated " in said
+    assert 0 < apart(final(two), final(one)) <= WITHIN
+    saved = [FineTuner.load(out / "saved").evaluate(case.rows).to_dict() for out in (one, two)]
+    assert saved[0]["metrics"] == pytest.approx(saved[1]["metrics"], abs=1e-4)
+    assert len(list(checkpoints(two)[-1].glob("*.safetensors"))) == 2
+
+
 # --- gradients ---
-
-OUTSIDE = [name for name in CASES if name.startswith("object detection")]
-ABLE = [name for name in CASES if name not in OUTSIDE]
-
-
-@pytest.mark.parametrize("name", OUTSIDE, ids=lambda name: name.replace(" ", "-"))
-def test_what_cannot_be_shared_is_refused(tiny, name):
-    _, model, _ = CASES[name].begin(tiny)
-    with pytest.raises(TrainingError, match="Train with a copy on every rank"):
-        SHARDS.place(model, torch.device("cpu"))
-
 
 @pytest.fixture(scope="module")
 def gradients(shared_by, tiny, tmp_path_factory):
     "Of all cases, by one process and by two that share the model, in one launch each."
     out = tmp_path_factory.mktemp("gradients")
-    folders = [f"{name}={CASES[name].folder(tiny)}" for name in ABLE]
+    folders = [f"{name}={CASES[name].folder(tiny)}" for name in CASES]
     launch(*TORCHRUN, 1, HERE / "rank_gradients.py", out / "1.safetensors", *folders)
     launch(*shared_by(2), HERE / "rank_gradients.py", out / "2.safetensors", *folders)
     return load_file(out / "1.safetensors"), load_file(out / "2.safetensors")
 
 
-@pytest.mark.parametrize("name", ABLE, ids=lambda name: name.replace(" ", "-"))
+@pytest.mark.parametrize("name", CASES, ids=lambda name: name.replace(" ", "-"))
 @pytest.mark.parametrize("share", ["5+3", "8+0"])
 def test_gradients_are_sums_over_shares(gradients, name, share):
     "Also when one rank has all the rows, and the other runs along with none of its own."

@@ -312,6 +312,7 @@ def units(
     list[nn.Module]
         the model itself is the last one
     """
+    if type(model).__name__.endswith("ForObjectDetection"): return [model]
     parts = [*_table_in(model), *(block for blocks in _lists_in(model) for block in blocks)]
     body = getattr(model, "base_model", model)  # some ask it alone
     if body is not model: parts.append(body)
@@ -412,9 +413,6 @@ def _must_be_ours(model):
     for flag, (name, why) in _NOT_OURS.items():
         if parse_flag_from_env(flag):
             raise TrainingError(f"The file for accelerate asks for {name}: {why}. Set it to false.")
-    if type(model).__name__.endswith("ForObjectDetection"):
-        raise TrainingError(f"{type(model).__name__} uses weights of its layers from outside of "
-                            "them, so they cannot be shared. Train with a copy on every rank.")
     single = [name for name, p in model.named_parameters() if p.ndim == 0]
     if single:
         raise TrainingError(f"The parameter {single[0]} is a single number, which has no rows to "

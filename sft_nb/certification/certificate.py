@@ -41,7 +41,7 @@ from .roles import Certify, Refused, base_history, group_of, judge
 from .schema import FORMAT, canonical, misfits, unshowable
 from .units import risk_bound
 from ..data.hashes import row_hashes
-from ..files import read_json, regular, write_file
+from ..files import expand_home, read_json, regular, write_file
 from ..mistakes import checked, reason
 from ..task import DataError, SFTError
 from sft_nb.training.books import (
@@ -115,7 +115,7 @@ class Certificate:
         Path
             of the JSON
         """
-        path = Path(path).expanduser()
+        path = expand_home(path)
         if path.suffix != ".json": raise DataError(f"{path}: a certificate is saved as NAME.json.")
         if wrong := misfits(self.body) or unshowable(self.body):
             raise DataError(f"This is not a certificate of format {FORMAT}: {wrong[0]}.")
@@ -215,7 +215,7 @@ class Certificate:
         """
         text = card_section(self.body)
         if folder is None: return text
-        path = Path(folder).expanduser() / "README.md"
+        path = expand_home(folder) / "README.md"
         try:
             old = regular(path, "card").read_text(encoding="utf-8")
         except (OSError, ValueError) as e:

@@ -19,7 +19,7 @@ from .promise import promise_fits, read_promise, terms_of
 from .report import LIMITS, heading, is_certificate
 from .schema import canonical
 from .revocation import list_beside, why_revoked
-from ..files import regular, sha256, write_file
+from ..files import expand_home, regular, sha256, write_file
 from ..mistakes import checked, needed, reason
 from ..task import CheckpointError, DataError, SFTError
 from ..training.books import digest, settings_hash, weights_hash
@@ -139,7 +139,7 @@ def pack(
     promise
         what was said before, see `certification/14_promise`
     """
-    path, run = Path(certificate).expanduser(), Path(run).expanduser()
+    path, run = expand_home(certificate), expand_home(run)
     body = Certificate.load(path).body
     files = files_now(run)
     if over := _over(path, body): raise DataError(f"{path} {over}: it is not handed on.")
@@ -294,7 +294,7 @@ def sign(
     with needed("certify", "Signing a model"):
         import OpenSSL  # noqa: F401  (model_signing imports it, and does not require it)
         from model_signing import hashing, signing
-    run, key = Path(run).expanduser(), regular(key, "private key")
+    run, key = expand_home(run), regular(key, "private key")
     pack(_put_inside(certificate, run), run)
     try:
         how = signing.Config().use_elliptic_key_signer(private_key=key)

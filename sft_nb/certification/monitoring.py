@@ -21,7 +21,7 @@ from .claims import is_mean, parse_claim
 from .evidence import salted
 from .roles import Judged, linked_rows
 from ..figures import COLORS, new_figure
-from ..files import read_json, write_file
+from ..files import expand_home, read_json, write_file
 from ..mistakes import checked, unfit
 from ..task import DataError
 from ..words import how_many
@@ -156,7 +156,7 @@ class Monitor:
         path
             NAME.json
         """
-        path = Path(path).expanduser()
+        path = expand_home(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             return write_file(path, json.dumps({"monitor": 1} | vars(self), allow_nan=False) + "\n")

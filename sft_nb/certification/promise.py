@@ -29,7 +29,7 @@ from .provenance import data_hash
 from .roles import group_of
 from .schema import misfits
 from ..data.table_facts import about
-from ..files import regular, write_file
+from ..files import expand_home, regular, write_file
 from ..mistakes import checked, reason, shown
 from ..task import DataError, Task
 from ..training.books import settings_hash, weights_hash
@@ -205,7 +205,7 @@ class Promise:
         Path
             of the manifest
         """
-        path = Path(path).expanduser()
+        path = expand_home(path)
         if path.suffix != ".yaml": raise DataError(f"{path}: a promise is saved as NAME.yaml.")
         for place in (path, _seal_of(path)):
             if place.exists():

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .certificate import Certificate
 from .schema import canonical, misfits
-from ..files import read_json, write_file
+from ..files import expand_home, read_json, write_file
 from ..mistakes import checked
 from ..task import DataError
 from ..training.books import digest
@@ -52,7 +52,7 @@ def list_beside(
     Path
         NAME.revoked.json
     """
-    return Path(certificate).expanduser().with_suffix(".revoked.json")
+    return expand_home(certificate).with_suffix(".revoked.json")
 
 # %% ../../nbs/certification/08a_revocation.ipynb #b173f382
 def read_revocations(

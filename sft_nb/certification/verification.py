@@ -31,6 +31,7 @@ from .revocation import list_beside, why_revoked
 from .roles import Refused, is_training_table
 from .schema import canonical, misfits, unshowable
 from ..data.hashes import question_hashes
+from ..files import expand_home
 from ..mistakes import checked, reason
 from ..task import DataError, SFTError
 from ..telling import harmless
@@ -439,9 +440,9 @@ def verify(
         the promise that the certificate names
     """
     pages = [] if report is None else [report]
-    book = None if revoked is None else Path(revoked).expanduser()
+    book = None if revoked is None else expand_home(revoked)
     if not isinstance(certificate, Certificate):
-        path = Path(certificate).expanduser()
+        path = expand_home(certificate)
         certificate = Certificate.load(path)
         pages = pages or [_text_of(page) for page in _pages(path)]
         book = book or list_beside(path)

@@ -20,7 +20,7 @@ from ..certification.revocation import read_revocations
 from ..certification.revocation import revoke as revoke_certificate
 from ..certification.verification import verify as verify_certificate
 from .inputs import may_write, reader, say_json
-from ..files import regular, write_file
+from ..files import expand_home, regular, write_file
 from ..finding import task_class
 from ..task import DataError
 from ..training import saving
@@ -131,7 +131,7 @@ def certify(
         expires=expires, grows=grows, promise=promise, baselines=others)
     saved = found.save(out)  # before anything is printed: the question is in the ledger
     met = _is_met(found, require)
-    if junit: write_file(junit.expanduser(), junit_report(found.body, require))
+    if junit: write_file(expand_home(junit), junit_report(found.body, require))
     print(found)
     print(f"Saved to {saved}, with a page beside it.")
     if require: print(f"--require {require}: {'met' if met else 'not met'}.")
@@ -238,7 +238,7 @@ def _room_for_certificate(out, data, train, valid, ledger, promise):
     page = out.with_suffix(".html")
     may_write("--out, whose page is", page, is_page, "certificate's page", **inputs, **books)
     if ledger is None: return
-    same = ledger.expanduser().absolute() == out.expanduser().absolute()
+    same = expand_home(ledger).absolute() == expand_home(out).absolute()
     if same:
         raise DataError(f"--ledger and --out are both {out}. "
                         "Give the ledger a file of its own.")
@@ -249,7 +249,7 @@ def _room_for_report(junit, *read):
     if junit is None: return
     names = ("--out", "DATA", "--train", "--valid", "--ledger", "--promise")
     may_write("--junit", junit, _is_report, "test report", **dict(zip(names, read, strict=True)))
-    if not junit.expanduser().parent.is_dir():
+    if not expand_home(junit).parent.is_dir():
         raise DataError(f"--junit {junit}: there is no folder {junit.parent}.")
 
 def _is_report(path):
@@ -275,7 +275,7 @@ def _training_rows(task, run, train, encoding=None, delimiter=None):
 def _rows_of(task, run, name, given, encoding=None, delimiter=None):
     "What an option names; else the table of this name that is kept in the run."
     if given: return reader(task, encoding, delimiter)(given)
-    kept = run.expanduser() / name
+    kept = expand_home(run) / name
     ours = name in saving.files_of(run) and kept.is_file()
     return task.read(str(kept)) if ours else None
 
@@ -346,7 +346,7 @@ def verify(
     Certificate.load(certificate)  # a file of another kind is a mistake: said before any loading
     others = _runs_named(baseline)
     text = None if page is None else _page_text(page)
-    if revoked is not None: read_revocations(revoked.expanduser())
+    if revoked is not None: read_revocations(expand_home(revoked))
     tuner = FineTuner.load(model, device=device)
     rows = reader(tuner.task, encoding, delimiter)(data)
     before = _training_rows(tuner.task, model, train, encoding, delimiter)

@@ -27,6 +27,7 @@ from ..data.leaks import check_splits
 from ..data.splitting import Splits, split
 from ..data.table_facts import note
 from ..data.table_writer import write_table
+from ..files import expand_home
 from ..finding import task_class
 from ..task import DataError
 from ..training import folders, saving
@@ -223,14 +224,14 @@ def _stopped(out, overwrite):
     return 130
 
 # %% ../../nbs/commands/05_fine_tuning.ipynb #54d73d95
-def _unfinished(out): return any((out.expanduser() / "checkpoints").glob("step-*"))
+def _unfinished(out): return any((expand_home(out) / "checkpoints").glob("step-*"))
 
 def _ended(out, resume, overwrite):
     """The finished run in `out` that --resume found.
 
     Raises CheckpointError for one that may not be replaced.
     """
-    if not out.expanduser().is_dir():
+    if not expand_home(out).is_dir():
         return None
     out = folders.claim(out)  # finishes a save that was killed
     if resume and not _unfinished(out):
@@ -259,7 +260,7 @@ def _changed(about, seen, job, parts, asked):
 
 def _nothing_to_do(out, about, job, parts, asked, json_):
     "A finished run that is asked to continue: say so, or say that it is another run."
-    seen = read_seen(out.expanduser())
+    seen = read_seen(expand_home(out))
     changed = "; ".join(_changed(about, seen, job, parts, asked))
     if changed:
         raise DataError(f"{out} holds a finished run, and not this one: {changed}. "

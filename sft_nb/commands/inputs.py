@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ..data.parts import parts_of
-from ..data.text_files import expand_home, file_mode
+from ..data.text_files import file_mode
+from ..files import expand_home
 from ..task import DataError, Task
 
 # %% ../../nbs/commands/02_inputs.ipynb #99eefc32

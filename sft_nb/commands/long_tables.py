@@ -24,9 +24,8 @@ from ..certification.provenance import code_hash, files_hash
 from .inputs import may_write
 from ..data.hashes import each_hash
 from ..data.table_writer import table_writer, write_table
-from ..data.text_files import expand_home
 from ..evaluation import judging
-from ..files import write_file
+from ..files import expand_home, write_file
 from ..mistakes import DataError, checked
 from ..training.folders import disk_says, held
 from ..training.guards import versions

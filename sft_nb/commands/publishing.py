@@ -21,7 +21,7 @@ from ..certification.interchange import sign as sign_run
 from ..certification.materials import bill_of_materials, look_at_bill
 from ..certification.promise import make_promise, terms_of_rows
 from .inputs import reader, say_json
-from ..files import sha256, write_file
+from ..files import expand_home, sha256, write_file
 from ..finding import task_class
 from ..task import DataError
 from ..training.tuner import FineTuner
@@ -85,7 +85,7 @@ def promise(
     job = task_class(task)(**columns) if tuner is None else tuner.task
     rows = reader(job, encoding, delimiter)(data)
     terms = terms_of_rows(job, rows, claim, confidence, group, tuner, seed)
-    place = Path(data).expanduser()
+    place = expand_home(data)
     file = sha256(place) if place.is_file() else None
     made = make_promise(terms, place.name, author, file)
     saved = made.save(out)
@@ -159,7 +159,7 @@ def export_certificate(
         last line of output as JSON
     """
     parcel = pack(certificate, model, promise)
-    files, out = _envelopes(parcel, dataset), out.expanduser()
+    files, out = _envelopes(parcel, dataset), expand_home(out)
     _room_for(out, files)
     for name, content in files.items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)

@@ -24,9 +24,9 @@ import pandas as pd
 from .cell_values import NUMERAL, cell_text, column_numbers
 from .columns import STEP, cells
 from ..figures import COLORS, new_figure
+from ..files import expand_home
 from ..mistakes import DataError, checked
 from .table_facts import about, note_only
-from .text_files import expand_home
 from ..task import Finding, Task
 from ..telling import warn
 from ..words import how_many, is_empty, name_rows, nearest_name, rows_where, short

@@ -17,8 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .columns import STEP, mapped
-from .text_files import expand_home
-from ..files import regular
+from ..files import expand_home, regular
 from ..mistakes import DataError
 from ..words import first_few
 

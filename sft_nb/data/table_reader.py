@@ -16,11 +16,11 @@ import pandas as pd
 import pyarrow as pa
 
 from .columns import STEP, mapped
-from ..files import deeper_than
+from ..files import deeper_than, expand_home
 from ..mistakes import DataError, checked
 from .parts import parts_of, read_parts
 from .table_facts import about, note, note_only, with_remark
-from .text_files import expand_home, find_file, open_text, way_out
+from .text_files import find_file, open_text, way_out
 from ..words import first_few, how_many, short
 
 # %% ../../nbs/data/02_table_reader.ipynb #00c63554

@@ -19,10 +19,10 @@ import pyarrow as pa
 
 from .cell_values import cell_text, json_text, maybe_picture, picture_pixels
 from .columns import cells, records
-from ..files import replacing
+from ..files import expand_home, replacing
 from ..mistakes import DataError, checked
 from .table_reader import DELIMITERS
-from .text_files import expand_home, file_mode
+from .text_files import file_mode
 from ..words import first_few, is_empty
 
 # %% ../../nbs/data/06_table_writer.ipynb #a9e14bd3

@@ -24,7 +24,7 @@ from ..batches.shards import held
 from ..data.checks import check_columns, report
 from ..data.columns import records
 from ..data.usable import must_have_rows, usable
-from ..files import replacing
+from ..files import expand_home, replacing
 from ..mistakes import checked
 from ..models.layers import evaluation_mode
 from ..task import DataError, Prediction, SFTError, Task, TrainingError
@@ -296,7 +296,7 @@ class Evaluation:
         Path
             the folder
         """
-        folder = Path(folder).expanduser()
+        folder = expand_home(folder)
         folder.mkdir(parents=True, exist_ok=True)
         writers = self._writers()
         there = sorted(name for name in writers if (folder / name).exists())

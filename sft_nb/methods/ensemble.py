@@ -24,7 +24,7 @@ from torch.nn.functional import logsigmoid
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from ..data.usable import usable
-from ..files import read_json, write_file
+from ..files import expand_home, read_json, write_file
 from ..mistakes import checked, shown
 from ..task import CheckpointError, DataError, Prediction, Task, TrainingError
 from ..training.seen import SeenRows
@@ -206,7 +206,7 @@ class Ensemble(FineTuner):
         Path
             the folder
         """
-        folder = Path(folder).expanduser()
+        folder = expand_home(folder)
         there = folder.is_dir() and any(folder.iterdir())
         if folder.is_file() or there and not (overwrite and (folder / MEMBERS).is_file()):
             raise CheckpointError(f"{folder} is not an empty folder. Give another one, or "
@@ -235,7 +235,7 @@ class Ensemble(FineTuner):
         device
             None: the best there is
         """
-        path = Path(folder).expanduser() / MEMBERS
+        path = expand_home(folder) / MEMBERS
         about = read_json(path, what="list of an ensemble's members", error=CheckpointError)
         names = about.get("members")
         listed = names if isinstance(names, list) else [None]

@@ -32,6 +32,7 @@ from transformers.utils import logging as hf_logging
 from huggingface_hub.utils import logging as hub_logging
 
 from .. import assets, register
+from ..files import expand_home
 from ..mistakes import MissingError, checked, needed, reason, shown
 from .served import Served, is_exported, served
 from .static import offer_static
@@ -166,7 +167,7 @@ def resolve(
     name = str(checkpoint)
     bundled = register.names("checkpoint")
     if name in bundled: return str(converted(name)), "asset"
-    folder = Path(name).expanduser()
+    folder = expand_home(name)
     if folder.is_dir(): return str(folder), "folder"
     is_id = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) and not name.startswith(".")
     if is_id: return name, "hub"

@@ -26,6 +26,8 @@ from transformers import (
 from transformers.modeling_outputs import (
     BaseModelOutputWithPooling, SequenceClassifierOutput, TokenClassifierOutput)
 
+from ..files import expand_home
+
 # %% ../../nbs/models/00_static.ipynb #c910dacb
 def mean_of_tokens(
     vectors: torch.Tensor,  # b t d
@@ -176,7 +178,7 @@ def save_static(
     Path
         the folder
     """
-    folder = Path(folder).expanduser()
+    folder = expand_home(folder)
     folder.mkdir(parents=True, exist_ok=True)
     words = {"words.weight": table.float().contiguous()}
     save_file(words, folder / "model.safetensors", metadata={"format": "pt"})

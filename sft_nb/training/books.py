@@ -24,7 +24,7 @@ from ..assets import own_folder
 from ..batches.ranks import by_main, for_all
 from ..batches.shards import held
 from ..data.hashes import question_hashes, row_hashes
-from ..files import read_json, write_file
+from ..files import expand_home, read_json, write_file
 from ..mistakes import checked, reason, shown, unfit
 from ..task import DataError, Task
 from ..telling import warn
@@ -147,7 +147,7 @@ def books_path() -> Path:  # SFT_NB_BOOKS, or ledger.json in a folder of your ow
         SFT_NB_BOOKS, or ledger.json in a folder of your own
     """
     chosen = os.environ.get("SFT_NB_BOOKS")
-    return Path(chosen).expanduser() if chosen else own_folder("certificates") / "ledger.json"
+    return expand_home(chosen) if chosen else own_folder("certificates") / "ledger.json"
 
 # %% ../../nbs/training/05b_books.ipynb #7daf188e
 _ASKED = {"data": str, "model": str, "claim": str, "kind": str,
@@ -189,7 +189,7 @@ class Books:
         self,
         path: str | Path | None = None,  # the file; None: `books_path()`
     ):
-        self.path = books_path() if path is None else Path(path).expanduser()
+        self.path = books_path() if path is None else expand_home(path)
 
     def read(self) -> dict:  # sets, asked, looks
         """Everything in it. Raises DataError if the file is damaged, or of an earlier version.

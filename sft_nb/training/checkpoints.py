@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ..files import flush, sha256
+from ..files import expand_home, flush, sha256
 from ..mistakes import shown, unfit
 from ..task import CheckpointError
 from ..batches.ranks import by_main, on_all, ranks
@@ -296,8 +296,8 @@ class Checkpointer(Listener):
     ):
         _must_be_keepable(out, resume, keep_last, every)
         source = out if resume in (None, "auto") else resume
-        self.folder = Path(out or resume).expanduser() / "checkpoints"
-        self.source = Path(source).expanduser() / "checkpoints"
+        self.folder = expand_home(out or resume) / "checkpoints"
+        self.source = expand_home(source) / "checkpoints"
         self.resume = resume
         self.keep_last = keep_last
         self.every = every

@@ -17,8 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from filelock import FileLock, Timeout
 
-from ..data.text_files import expand_home
-from ..files import flush, read_json
+from ..files import expand_home, flush, read_json
 from ..mistakes import CheckpointError
 
 # %% ../../nbs/training/07b_folders.ipynb #58636ae4

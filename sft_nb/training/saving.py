@@ -21,7 +21,7 @@ import sft_nb
 from .. import register
 from .checkpoints import FORMAT
 from .folders import READY, claim, finish_save, held, inside, settle
-from ..files import flush, sha256, write_file
+from ..files import expand_home, flush, sha256, write_file
 from ..mistakes import reason
 from ..models.served import ONNX, is_exported
 from ..models.loading import load_weights, not_finite, save_weights
@@ -140,7 +140,7 @@ def files_of(
     dict[str, str]
         name -> SHA-256; empty where there is no list
     """
-    path = Path(folder).expanduser() / "sft_nb.json"
+    path = expand_home(folder) / "sft_nb.json"
     try:
         files = json.loads(path.read_text(encoding="utf-8"))["files"]
     except (ValueError, KeyError, TypeError, OSError, RecursionError):
@@ -164,7 +164,7 @@ def finished(
     dict | None
         what `sft_nb.json` says; None: there is no finished run
     """
-    path = Path(folder).expanduser() / "sft_nb.json"
+    path = expand_home(folder) / "sft_nb.json"
     if not os.path.lexists(path): return None
     if files_of(folder): return json.loads(path.read_text(encoding="utf-8"))
     raise CheckpointError(f"{path} does not say which files belong to the run, so none can be "
@@ -333,7 +333,7 @@ def rewrite(
     text
         its new content
     """
-    folder = Path(folder).expanduser()
+    folder = expand_home(folder)
     write_file(folder / name, text)
     if name not in files_of(folder): return
     about = finished(folder)

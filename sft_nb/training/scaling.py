@@ -20,8 +20,8 @@ import yaml
 import numpy as np
 import pandas as pd
 
-from ..data.text_files import expand_home
 from ..figures import COLORS, new_figure
+from ..files import expand_home
 from ..mistakes import SFTError, TrainingError, checked
 
 # %% ../../nbs/training/07_scaling.ipynb #6d9e4e37

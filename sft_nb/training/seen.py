@@ -23,6 +23,7 @@ import torch
 from ..chance import derive_seed
 from ..data.hashes import question_hashes
 from ..data.table_facts import about
+from ..files import expand_home
 from ..mistakes import checked, reason, unfit
 from .. import register
 from ..task import CheckpointError, Task
@@ -365,7 +366,7 @@ def past_of(
     return replace(past, seen=earlier(past.seen, known or {}))
 
 def _told_by(checkpoint):
-    folder, bundled = Path(checkpoint).expanduser(), register.names("checkpoint")
+    folder, bundled = expand_home(checkpoint), register.names("checkpoint")
     about = folder / "sft_nb.json"
     local = checkpoint not in bundled and folder.is_dir()
     if local and not about.is_file(): return Past(f"the folder {folder.resolve().name}", {})

@@ -20,6 +20,7 @@ from torch import nn
 
 from ..evaluation import judging
 from ..evaluation.judging import Evaluation
+from ..files import expand_home
 from .books import enter_look
 from .gradient import pick_device
 from ..mistakes import checked, shown
@@ -318,7 +319,7 @@ class FineTuner:
         """
         from sft_nb.training.saving import save_run
         self._ready()
-        return save_run(self, Path(folder).expanduser(), overwrite, beside, forget)
+        return save_run(self, expand_home(folder), overwrite, beside, forget)
 
     @checked
     def export(
@@ -349,7 +350,7 @@ class FineTuner:
         """
         from sft_nb.methods.export import export_run
         self._ready()
-        return export_run(self, Path(folder).expanduser(), form, int8, overwrite)
+        return export_run(self, expand_home(folder), form, int8, overwrite)
 
     @classmethod
     @checked
@@ -368,7 +369,7 @@ class FineTuner:
             None: the best there is
         """
         from sft_nb.training.saving import read_run
-        folder = Path(folder).expanduser()
+        folder = expand_home(folder)
         task, model, processor, about, seen = read_run(folder)
         tuner = cls(task, about["checkpoint"], about["recipe"], device=device)
         tuner.model = to_hold().place(model, tuner.device).eval()

@@ -20,8 +20,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from ..data.hashes import question_hashes
-from ..data.text_files import expand_home
-from ..files import read_json, write_file
+from ..files import expand_home, read_json, write_file
 from ..methods.choosing_rows import doubt
 from ..mistakes import checked, shown
 from ..task import DataError

@@ -16,6 +16,7 @@ import pandas as pd
 
 from ...data.cell_values import cell_text
 from ...data.table_facts import note
+from ...files import expand_home
 from ...task import DataError
 from .box_files import Collected, box_table, checked_box, first_numbers
 from .box_files import given_part, measured
@@ -216,14 +217,14 @@ def read_coco(
     pd.DataFrame
         image (path), boxes ({"label", "xyxy" in pixels}), size (width, height)
     """
-    path = Path(path).expanduser().absolute()
+    path = expand_home(path).absolute()
     if path.is_dir() and (parts := coco_files(path)): path = given_part(path, parts, part)
     content, found = _three_lists(path), Collected()
     images = _entries_by_id(path, content, "images", ["file_name"])
     names = _categories(path, content)
     if not images: raise DataError(f"{path}: `images` is empty.")
     inside = {i: str(image["file_name"]).replace("\\", "/") for i, image in images.items()}
-    folder = Path(pictures).expanduser().absolute() if pictures else None
+    folder = expand_home(pictures).absolute() if pictures else None
     if folder is None: folder = _picture_folder(path, list(inside.values()))
     files = {i: folder / name for i, name in inside.items()}
     sizes = _coco_sizes(path, images, files, found)

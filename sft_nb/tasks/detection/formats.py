@@ -12,6 +12,7 @@ __all__ = ['detection_layout', 'refuse_other_json', 'only_pictures']
 from collections.abc import Callable
 from pathlib import Path
 
+from ...files import expand_home
 from ...task import DataError
 from .coco import coco_files, is_coco, read_coco
 from ..images.folders import pictures_below
@@ -35,7 +36,7 @@ def detection_layout(
     Callable | None
         `read_coco`, `read_voc` or `read_yolo`; None: it is none of them
     """
-    path = Path(path).expanduser().absolute()
+    path = expand_home(path).absolute()
     if path.suffix.lower() == ".json" and path.exists() and (reason := no_file(path)):
         raise DataError(f"{path} cannot be read: {reason}.")
     if path.is_file() and path.suffix.lower() in (".yaml", ".yml"): return read_yolo
@@ -72,5 +73,5 @@ def only_pictures(
     path
         a file or a folder
     """
-    path = path.expanduser()
+    path = expand_home(path)
     return path.is_dir() and bool(pictures_below(path, deep=False)[0])

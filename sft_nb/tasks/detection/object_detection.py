@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ...files import expand_home
 from ...models import loading
 from ...data.cell_values import cell_text
 from ...data.checks import check_look_alikes, check_missing
@@ -133,7 +134,7 @@ class ObjectDetection(Images):
         reader = detection_layout(source) if layout else None
         if reader is not None:
             return self._in_our_columns(reader(source, part=self.part, pictures=self.pictures))
-        if is_path: refuse_other_json(Path(source).expanduser())
+        if is_path: refuse_other_json(expand_home(source))
         return self._with_classes(Images.read_source(self, source, labelled, encoding, delimiter))
 
     def _in_our_columns(self, found):  # the table of a reader

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ...data.table_facts import note
+from ...files import expand_home
 from ...mistakes import needed
 from ...task import DataError
 from .box_files import Collected, box_table, checked_box, folder_called
@@ -218,11 +219,11 @@ def read_voc(
     pd.DataFrame
         as `read_coco` gives it; `classes`: all labels of the XML files
     """
-    folder, found = Path(folder).expanduser().absolute(), Collected()
+    folder, found = expand_home(folder).absolute(), Collected()
     names = _listed_names(folder, part, found)
     places = voc_places(folder) or {"": (folder, folder)}
     notes, place = given_part(folder, places, "" if names is not None else part)
-    if pictures: place = Path(pictures).expanduser().absolute()
+    if pictures: place = expand_home(pictures).absolute()
     files = pictures_below(place, deep=False)[0] if place.is_dir() else []
     by_stem = _files_by_stem(files)
     paths = [p for p in sorted(notes.glob("*.xml")) if names is None or p.stem in names]

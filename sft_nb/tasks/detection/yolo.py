@@ -16,6 +16,7 @@ import pandas as pd
 import yaml
 
 from ...data.table_facts import note
+from ...files import expand_home
 from ...task import DataError
 from .box_files import Collected, box_table, checked_box, first_numbers
 from .box_files import folder_called, given_part
@@ -279,7 +280,7 @@ def _image_folder(folder, part, pictures):
     places = _yolo_places(folder) if folder.exists() else {}
     images = folder / "images"
     if pictures:
-        images = Path(pictures).expanduser().absolute()
+        images = expand_home(pictures).absolute()
     elif places:
         images = given_part(folder, places, part)
     if images.is_dir(): return images
@@ -311,7 +312,7 @@ def read_yolo(
     pd.DataFrame
         as `read_coco`, without ids
     """
-    folder, found = Path(folder).expanduser().absolute(), Collected()
+    folder, found = expand_home(folder).absolute(), Collected()
     images = _image_folder(folder, part, pictures)
     names = yaml_names(folder) if folder.is_file() else _class_names(folder)
     labels, files = _labels_of(images), pictures_below(images, deep=False)[0]

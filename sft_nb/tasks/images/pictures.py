@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ...data.cell_values import pixel_hash
+from ...files import expand_home
 from ...task import DataError
 
 # %% ../../../nbs/tasks/images/00_pictures.ipynb #fe8d2e93
@@ -248,7 +249,7 @@ def absolute_path(
         ~ is the home folder
     """
     try:
-        path = Path(path).expanduser()
+        path = expand_home(path)
     except RuntimeError:
         path = Path(path)  # ~somebody, who has no home here
     return path.absolute()

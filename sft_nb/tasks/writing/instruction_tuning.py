@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 
 from ...batches import losses
+from ...files import expand_home
 from ...models import loading
 from ...data.asset_tables import load_data
 from ...batches.batching import cut, pad
@@ -179,7 +180,7 @@ class InstructionTuning(Generating):
         "The text of the template, so that the run can be loaded without its file."
         sacrebleu()  # if it is missing, say so before the training, not after
         if self.template is None: return self
-        return replace(self, template_text=_template(Path(self.template).expanduser()))
+        return replace(self, template_text=_template(expand_home(self.template)))
 
     def build(
         self,
