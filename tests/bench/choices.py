@@ -2,12 +2,12 @@
 
 Writes results/choices.json.
 
-python tests/bench/choices.py [--repeats 3] [--batches 2]
+python tests/bench/choices.py [--repeats 3]
 
 The usual way: batches of similar lengths, padded, each computed as a whole, attention "sdpa". Every
 other way computes the gradient of the very same rows, to rounding (without dropout), but for
-`packed, any order`, whose batches are other rows, as many. A figure is processor seconds on one
-thread as a share of the usual way's, taken in turn.
+`packed, any order`, which cuts the same rows into other batches. A figure is processor seconds of
+one epoch on one thread as a share of the usual way's, the ways taking turns at every batch.
 """
 from functools import partial
 from statistics import mean, stdev
@@ -17,7 +17,7 @@ from all_tasks import BATCH, WORK
 from series import RESULTS, command_line, machine, save
 
 OUT = RESULTS / "choices.json"
-ROWS = {"sentences": 400, "entities": 400, "pictures": 200, "instructions": 32}
+ROWS = {"sentences": 128, "entities": 128, "pictures": 128, "instructions": 16}
 USUAL, WINDOW = "as a whole", 16
 
 
@@ -34,9 +34,8 @@ class Bench:
         self.batch_size = BATCH[name]
 
     def batches(self, window):
-        "Of the first epoch, the whole ones."
-        found = self.examples.batches(self.batch_size, epoch=0, window=window)
-        return [rows for rows in found if len(rows) == self.batch_size]
+        "Of the first epoch; all of them are whole."
+        return self.examples.batches(self.batch_size, epoch=0, window=window)
 
     def packer(self):
         "Puts several examples into a row; None where the task cannot."
@@ -77,34 +76,33 @@ class Bench:
         return found
 
 
-def shares(bench, batches):
-    "Every way's seconds over a few batches, as a share of the usual one's."
+def shares(bench):
+    "Every way's seconds over an epoch, as a share of the usual one's."
     from sft_nb.training.choosing import seconds_of
     total = {}
-    for k in range(batches):
+    for k in range(len(bench.batches(WINDOW))):
         for name, work in bench.ways(k).items():
             total[name] = total.get(name, 0.0) + seconds_of(work)
     return {name: seconds / total[USUAL] for name, seconds in total.items()}
 
 
-def main(repeats, batches):
+def main(repeats):
     torch.set_num_threads(1)
     table = {}
     for name in ROWS:
         bench = Bench(name)
-        shares(bench, 1)  # the first call pays for what is set up once
-        runs = [shares(bench, batches) for _ in range(repeats)]
+        shares(bench)  # the first call pays for what is set up once
+        runs = [shares(bench) for _ in range(repeats)]
         table[name] = {
             way: {"mean": round(mean(r[way] for r in runs), 3),
                   "sd": round(stdev(r[way] for r in runs), 3)}
             for way in runs[0] if way != USUAL
         }
         print(name, table[name], flush=True)
-    save({"machine": machine(), "repeats": repeats, "batches": batches, "shares": table}, OUT)
+    save({"machine": machine(), "repeats": repeats, "shares": table}, OUT)
 
 
 if __name__ == "__main__":
     parser = command_line(__doc__)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--batches", type=int, default=2)
     main(**vars(parser.parse_args()))
