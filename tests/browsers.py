@@ -63,9 +63,9 @@ class Silent(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def served(folder):
+def served(folder, handler=Silent):
     "The address of a folder, served on this machine alone: http://127.0.0.1:PORT"
-    handler = partial(Silent, directory=str(folder))
+    handler = partial(handler, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
