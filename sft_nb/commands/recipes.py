@@ -207,7 +207,7 @@ def _read_toml(path):
     from sft_nb.files import regular
     from sft_nb.task import DataError
     try:
-        return tomllib.loads(regular(expand_home(path)).read_text(encoding="utf-8-sig"))
+        return tomllib.loads(regular(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError as e:
         raise DataError(f"There is no file {path}. `sft-nb recipe show` prints one.") from e
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as e:
