@@ -16,6 +16,7 @@ import pytest
 from browsers import open_browser, served
 from filelock import FileLock
 from lxml import html
+from PIL import Image
 from test_docments import overrides
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -25,6 +26,7 @@ from tools.site.pages import Course
 pytestmark = pytest.mark.timeout(1800)  # the first test waits for the build
 KNOWN = Course(ROOT / "nbs")
 LESSONS = [lesson.path for lesson in KNOWN.lessons]
+OUT = ROOT / "tests" / "out"
 BUDGET = 1_500_000  # bytes of a page without its pictures
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 TYPICAL = (
@@ -445,11 +447,20 @@ LIGHT = """() => {
 }"""
 
 
+@pytest.mark.parametrize("page", [TYPICAL[0], TYPICAL[2], TYPICAL[6]])  # front, lesson, reference
+@pytest.mark.parametrize(("where", "size"), [("desk", DESK), ("phone", PHONE)])
 @pytest.mark.parametrize(("scheme", "low", "high"), [("light", 200, 255), ("dark", 0, 60)])
-def test_light_and_dark(browser, address, scheme, low, high):
-    tab = opened(browser, address, "index.html", scheme=scheme)
+def test_light_and_dark(browser, address, page, where, size, scheme, low, high):
+    "And a picture of each, for people to look at."
+    tab = opened(browser, address, page, size, scheme)
     assert tab.evaluate("document.documentElement.dataset.theme") == scheme
     assert low <= tab.evaluate(LIGHT) <= high
+    OUT.mkdir(exist_ok=True)
+    name = page.removesuffix(".html").replace("/", "-")
+    picture = OUT / f"site-{name}-{where}-{scheme}.png"
+    tab.screenshot(path=picture)
+    shades = Image.open(picture).convert("L").getextrema()
+    assert shades[0] < 100 and shades[1] > 150, "letters stand out from the page"
     tab.context.close()
 
 

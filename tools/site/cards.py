@@ -60,6 +60,7 @@ def front(path, means):
     settings = {"svg.fonttype": "none", "svg.hashsalt": "sft_nb", "font.family": "sans-serif"}
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=(7.2, 2.7), facecolor=PAPER, layout="constrained")
+        figure.get_layout_engine().set(w_pad=.15, h_pad=.1)  # a reader's letters may be wider
         axes = figure.add_subplot(facecolor=PAPER)
         best = max(means, key=means.get)
         for k, (name, mean) in enumerate(means.items()):
