@@ -117,7 +117,7 @@ def lab(tmp_path_factory):
             yield f"http://127.0.0.1:{port}", folder
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(300)
 
 
 @pytest.fixture(scope="module")

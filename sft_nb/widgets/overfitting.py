@@ -136,9 +136,10 @@ def describe_overfitting(
     found = data_overfitting(rows, epochs, dropout, decay)
     n, best = len(found["train"]), found["best"]
     return (
-        f"{rows} rows, epoch {n}: training loss {found['train'][-1]:.2f}, valid loss "
-        f"{found['valid'][-1]:.2f}, accuracy {found['accuracy'][-1]:.2f}. Valid loss was lowest "
-        f"at epoch {best}, with {found['valid'][best - 1]:.2f}.")
+        f"{rows} rows, dropout {dropout:g}, weight decay {decay:g}, epoch {n}: "
+        f"training loss {found['train'][-1]:.2f}, valid loss {found['valid'][-1]:.2f}, "
+        f"accuracy {found['accuracy'][-1]:.2f}. Valid loss was lowest at epoch {best}, "
+        f"with {found['valid'][best - 1]:.2f}.")
 
 def explore_overfitting() -> Screen:
     "Rows, epochs, dropout and decay."
