@@ -107,7 +107,7 @@ def rank_bytes(
     trainable: float | None = None,  # of these, how many are trained; None: all
     ranks: int = 1,  # how many share the model, if it is sharded
     sharded: bool = False,  # does each rank hold its share only?
-    blocks: int = 12,  # layers, of which one at a time is put together
+    blocks: int = 12,  # layers, of which one at a time is put together; 1: a detector
 ) -> float:
     """What one rank holds beside activations, in 32 bits.
 
@@ -124,7 +124,7 @@ def rank_bytes(
     sharded
         does each rank hold its share only?
     blocks
-        layers, of which one at a time is put together
+        layers, of which one at a time is put together; 1: a detector
     """
     _above_zero(parameters=parameters, ranks=ranks, blocks=blocks)
     learns = parameters if trainable is None else trainable
