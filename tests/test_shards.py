@@ -180,11 +180,13 @@ def test_figures_are_those_of_one_process(said_alone, shared_by, tiny, tmp_path,
 def test_a_detector_ends_where_one_process_ends(shared_by, tiny, tmp_path):
     "It is put together as a whole; its figures, and the folder that it leaves, are those of one."
     case, one, two = CASES["object detection"], tmp_path / "one", tmp_path / "two"
-    where = HERE / "rank_run.py"
+    where, found = HERE / "rank_run.py", []
     for words, out in ([*TORCHRUN, 1], one), (shared_by(2), two):
         said = launch(*words, where, out, tiny(case.checkpoint), CASE="object detection")
-        assert "evaluated " in said
+        found.append(json.loads(said.split("evaluated ")[1].splitlines()[0]))
     assert 0 < apart(final(two), final(one)) <= WITHIN
+    assert found[0]["loss"] == pytest.approx(found[1]["loss"], rel=1e-4)
+    assert found[0]["metrics"] == pytest.approx(found[1]["metrics"], abs=1e-4)
     saved = [FineTuner.load(out / "saved").evaluate(case.rows).to_dict() for out in (one, two)]
     assert saved[0]["metrics"] == pytest.approx(saved[1]["metrics"], abs=1e-4)
     assert len(list(checkpoints(two)[-1].glob("*.safetensors"))) == 2

@@ -312,7 +312,8 @@ def units(
     list[nn.Module]
         the model itself is the last one
     """
-    if type(model).__name__.endswith("ForObjectDetection"): return [model]
+    reached_into = type(model).__name__.endswith("ForObjectDetection")  # layers, from outside
+    if reached_into: return [model]
     parts = [*_table_in(model), *(block for blocks in _lists_in(model) for block in blocks)]
     body = getattr(model, "base_model", model)  # some ask it alone
     if body is not model: parts.append(body)

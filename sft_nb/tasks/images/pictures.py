@@ -248,10 +248,7 @@ def absolute_path(
     path
         ~ is the home folder
     """
-    try:
-        path = expand_home(path)
-    except RuntimeError:
-        path = Path(path)  # ~somebody, who has no home here
+    path = expand_home(path)
     return path.absolute()
 
 def shown_path(
