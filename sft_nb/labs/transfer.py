@@ -30,7 +30,7 @@ PLAN = Recipe(keep_best=False)
 def wanted(
     runs: list,  # finished ones
 ) -> list[dict]:  # settings
-    """Start by start, since each source is trained once for all draws.
+    """Draw by draw: wherever one stops, the draws that are there are whole.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def wanted(
         settings
     """
     return [dict(start=start, labels=n, draw=draw)
-            for start, n, draw in product(STARTS, LABELS, DRAWS)]
+            for draw, n, start in product(DRAWS, LABELS, STARTS)]
 
 @cache
 def _source(start):
