@@ -167,7 +167,7 @@ def run(name, skip, limit, compared=True):
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_notebook(name):
-    run(name, "notest slow gpu", 300)
+    run(name, "notest slow gpu", 570)
 
 
 @pytest.mark.slow
@@ -190,9 +190,9 @@ def test_a_lesson_through_nbconvert_is_silent(tmp_path):
     import nbformat
     from nbconvert.preprocessors import ExecutePreprocessor
 
-    nb = nbformat.read(ROOT / "nbs" / "tasks/text/02_classification.ipynb", 4)
+    nb = nbformat.read(ROOT / "nbs" / "training/06_tuner.ipynb", 4)
     ExecutePreprocessor(timeout=300, kernel_name="python3").preprocess(
-        nb, {"metadata": {"path": str(ROOT / "nbs" / "tasks/text")}}
+        nb, {"metadata": {"path": str(ROOT / "nbs" / "training")}}
     )
     assert loud(nb) == []
 

@@ -10,7 +10,7 @@ import argparse
 from importlib import import_module
 from pathlib import Path
 
-from .running import Lab, finished, missing, repeat
+from .running import Lab, finished, missing, origins, repeat
 from ..mistakes import SFTError
 
 # %% ../../nbs/labs/99___main__.ipynb #5d09fba5
@@ -55,6 +55,7 @@ def _say(lab, runs):
     print(lab)
     left = missing(lab, runs)
     print(f"{len(runs)} runs are stored, {len(left)} are missing.")
+    if runs: print(f"The processors they were made on: {origins(runs)}.")
     if left: return
     print("\n".join(lab.sentences(runs)))
     for v in lab.verdicts(runs):
