@@ -226,7 +226,7 @@ def sentences(
         finished ones
     """
     found = bills(runs)
-    out = [f"By {bill}, the frontier is: {', '.join(frontier(found, bill))}."
+    out = [f"By {bill}, the frontier is: {'; '.join(frontier(found, bill))}."
            for bill in ("train", "answer", "megabytes")]
     others = [form for form in FORMS if form != "full"]
     each = accuracies(runs)

@@ -14,7 +14,8 @@ updates, tokens, decayed parameters and dropout must be the same, or the bench s
     loop      the loop of a tutorial, in float32
     ours      FineTuner with the default recipe, this number of epochs and rows a batch
 
-TRL is no requirement of this package: pip install trl, or its two ways are left out.
+Repeats are compared one by one, since the speed of a shared machine changes within minutes. TRL is
+no requirement of this package: pip install trl, or its two ways are left out.
 """
 import json
 import subprocess
@@ -22,6 +23,7 @@ import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import mean
 
 from series import RESULTS, command_line, listed, machine, save, stored
 from training_speed import Clock, decayed_names, meaning, timed_by
@@ -36,7 +38,7 @@ TASKS = {
     "predictions": ("ours", "pipeline"),
 }
 ROWS = {
-    "sentences": 1000, "entities": 1000, "pictures": 200, "instructions": 64, "predictions": 1000,
+    "sentences": 1000, "entities": 1000, "pictures": 200, "instructions": 64, "predictions": 2000,
 }
 BATCH = {"sentences": 32, "entities": 32, "pictures": 32, "instructions": 8}
 BARS = {  # (of, to): how many times as fast
@@ -278,16 +280,22 @@ def must_mean_the_same(runs):
 
 
 def summary(runs):
-    "For every task: seconds of each way (the best of its repeats), and how many times as fast."
+    "For every task: mean seconds of each way, and how many times as fast we are, with its range."
     table = {}
     for name, (other, bar) in BARS.items():
-        mine = [r for r in runs if r["task"] == name]
-        if not mine: continue
-        ways = dict.fromkeys(r["way"] for r in mine)
-        best = {w: min(r["seconds"] for r in mine if r["way"] == w) for w in ways}
-        times = {w: round(s / best["ours"], 2) for w, s in best.items() if w != "ours"}
-        table[name] = {"seconds": best, "times as fast": times, "bar": [other, bar]}
+        ways = {}
+        for r in (r for r in runs if r["task"] == name):
+            ways.setdefault(r["way"], {})[r["repeat"]] = r["seconds"]
+        if not ways: continue
+        mine, seconds = ways["ours"], {w: round(mean(s.values()), 1) for w, s in ways.items()}
+        times = {w: spread([s[k] / mine[k] for k in s]) for w, s in ways.items() if w != "ours"}
+        table[name] = {"seconds": seconds, "times as fast": times, "bar": [other, bar]}
     return table
+
+
+def spread(ratios):
+    "Of repeats, each taken in turn: the mean, the lowest and the highest."
+    return [round(v, 2) for v in (mean(ratios), min(ratios), max(ratios))]
 
 
 def main():
@@ -309,10 +317,10 @@ def main():
 
 
 def series(file, args, name, repeat):
-    "All ways of a task once, in turn; what is stored is skipped."
-    n = int(ROWS[name] * args.scale)
+    "All ways of a task once, in turn, there and back; what is stored is skipped."
+    n, order = int(ROWS[name] * args.scale), -1 if repeat % 2 else 1
     known = [r for r in file["runs"] if r["task"] == name and r["repeat"] == repeat]
-    for way in TASKS[name]:
+    for way in TASKS[name][::order]:
         if name == "instructions" and way in ("tuned", "default") and not find_spec("trl"): continue
         if any(r["way"] == way for r in known): continue
         run = in_a_process(name, way, n) | {"repeat": repeat, "n": n, "machine": machine()}
