@@ -90,11 +90,16 @@ def machine() -> dict:  # plain data
         "date": datetime.date.today().isoformat(), "commit": commit}
 
 # %% ../../nbs/labs/00a_running.ipynb #39e2d4f5
+def _number(settings):
+    "The same for the same settings, everywhere."
+    text = json.dumps(settings, sort_keys=True).encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big")
+
 @checked
 def finished(
     file: str | Path,  # lines of runs; need not be there yet
 ) -> list[dict]:  # a run each: settings, found, processor_seconds, machine
-    """The runs that have come to their end. A line that was cut off is no run.
+    """The runs that have come to their end, each once. A line that was cut off is no run.
 
     Parameters
     ----------
@@ -106,14 +111,15 @@ def finished(
     list[dict]
         a run each: settings, found, processor_seconds, machine
     """
-    file, runs = Path(file), []
-    if not file.exists(): return runs
+    file, runs = Path(file), {}
+    if not file.exists(): return []
     for line in file.read_text(encoding="utf-8").splitlines():
         try:
-            runs.append(json.loads(line))
+            run = json.loads(line)
         except ValueError:  # the process was stopped while it wrote
             continue
-    return runs
+        runs.setdefault(_number(run["settings"]), run)  # two processes may have done the same run
+    return list(runs.values())
 
 def _append(file, run):
     "One more line, in one piece, after whatever another process or an accident has left."
@@ -166,11 +172,6 @@ def origins(
     return ", ".join(f"{name}: {n}" for name, n in found.most_common())
 
 # %% ../../nbs/labs/00a_running.ipynb #84143256
-def _number(settings):
-    "The same for the same settings, everywhere."
-    text = json.dumps(settings, sort_keys=True).encode()
-    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big")
-
 @checked
 def missing(
     lab: Lab,  # the experiment
