@@ -113,11 +113,14 @@ def finished(
     """
     file, runs = Path(file), {}
     if not file.exists(): return []
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
         try:
             run = json.loads(line)
         except ValueError:  # the process was stopped while it wrote
             continue
+        if not isinstance(run, dict) or "settings" not in run:
+            raise DataError(f"{file}, line {number}: this is no run of a lab, which has settings. "
+                            "Take the line out, or give another file.")
         runs.setdefault(_number(run["settings"]), run)  # two processes may have done the same run
     return list(runs.values())
 
