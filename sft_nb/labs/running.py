@@ -113,7 +113,12 @@ def finished(
     """
     file, runs = Path(file), {}
     if not file.exists(): return []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as e:
+        raise DataError(
+            f"The runs in {file} cannot be read ({reason(e)}). Give another file.") from e
+    for number, line in enumerate(lines, 1):
         try:
             run = json.loads(line)
         except ValueError:  # the process was stopped while it wrote
