@@ -14,9 +14,12 @@ import pytest
 from scipy import stats
 
 from sft_nb.labs import __main__ as command
+from sft_nb.data.columns import records
 from sft_nb.labs import comparing
+from sft_nb.labs.judging import judged
+from sft_nb.labs.rows import rows_of
 from sft_nb.labs.running import Lab, finished, missing, repeat, table
-from sft_nb.task import DataError
+from sft_nb.task import DataError, Prediction
 
 ROOT = Path(__file__).parents[1]
 STORED = ROOT / "results" / "labs"
@@ -82,6 +85,19 @@ def test_stored_runs_are_those_that_the_lab_asks_for(name):
     assert not strange
     settings = [json.dumps(run["settings"], sort_keys=True) for run in runs]
     assert len(settings) == len(set(settings))
+
+
+@pytest.mark.parametrize("name", ["reviews", "tweets", "digits", "opinions"])
+def test_every_right_answer_of_every_set_is_stored_as_a_character(name):
+    rows = rows_of(name)
+    task = rows.task.learn(rows.pool)
+    right = [Prediction(task.target(row)) for row in records(task.read(rows.judged))]
+    found = judged(rows, task, right)
+    assert found[task.metric[0]] == 1
+    cells = rows.judged[task.targets()[0]]
+    many = sum(len(cell) if isinstance(cell, list) else 1 for cell in cells)
+    assert len(found["answers"]) == many and "?" not in found["answers"]
+    assert len(set(found["answers"])) > 1
 
 
 # --- running -------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ __all__ = ['as_text', 'judged', 'fitted', 'answered', 'plain_figure']
 
 # %% ../../nbs/labs/00d_judging.ipynb #53ab14b4
 from collections.abc import Sequence
-from itertools import chain
 from string import ascii_lowercase, ascii_uppercase, digits
 
 import pandas as pd
@@ -26,19 +25,22 @@ from ..training.tuner import FineTuner
 # %% ../../nbs/labs/00d_judging.ipynb #5fdc3c19
 _CHARACTERS = digits + ascii_lowercase + ascii_uppercase
 
-def _each(value): return value if isinstance(value, (list, tuple)) else [value]
+def _labels(values):
+    "The labels of answers, one after another: a sentence has one per word."
+    for value in values:
+        yield from value["tags"] if isinstance(value, dict) else [value]
 
 @checked
 def as_text(
-    values: list,  # answers of rows: a label each, or a list of tags each
+    values: list,  # answers of rows: a label each, or {"tags": a tag per word}
     names: list,  # all labels, in an order that stays
 ) -> str:  # a character per label or tag
-    """Answers, a character each. What is not among the names is a question mark.
+    """Answers, a character each.
 
     Parameters
     ----------
     values
-        answers of rows: a label each, or a list of tags each
+        answers of rows: a label each, or {"tags": a tag per word}
     names
         all labels, in an order that stays
 
@@ -50,12 +52,16 @@ def as_text(
     if len(names) > len(_CHARACTERS):
         raise DataError(f"{len(names)} labels: there are {len(_CHARACTERS)} characters for them.")
     of = dict(zip(names, _CHARACTERS, strict=False))
-    return "".join(of.get(v, "?") for v in chain.from_iterable(map(_each, values)))
+    labels = list(_labels(values))
+    if strange := set(labels) - set(of):
+        raise DataError(f"{min(map(repr, strange))} is an answer, but none of the labels: {names}.")
+    return "".join(map(of.get, labels))
 
 def _names(rows):
-    "Every label that the set has, sorted."
-    cells = rows.pool[rows.task.targets()[0]]
-    return sorted(set(chain.from_iterable(map(_each, cells))))
+    "Every label of the set as the task writes it, sorted."
+    task = rows.task.learn(rows.pool)
+    targets = map(task.target, records(task.read(rows.pool)))
+    return sorted(set(_labels(targets)))
 
 # %% ../../nbs/labs/00d_judging.ipynb #3852bc78
 @checked
