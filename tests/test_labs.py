@@ -17,9 +17,10 @@ from sft_nb.labs import __main__ as command
 from sft_nb.data.columns import records
 from sft_nb.labs import comparing
 from sft_nb.labs.judging import judged
-from sft_nb.labs.rows import rows_of
+from sft_nb.labs.rows import SETS, rows_of
 from sft_nb.labs.running import Lab, finished, missing, repeat, table
 from sft_nb.task import DataError, Prediction
+from sft_nb.training.tuner import FineTuner
 
 ROOT = Path(__file__).parents[1]
 STORED = ROOT / "results" / "labs"
@@ -87,7 +88,7 @@ def test_stored_runs_are_those_that_the_lab_asks_for(name):
     assert len(settings) == len(set(settings))
 
 
-@pytest.mark.parametrize("name", ["reviews", "tweets", "digits", "opinions"])
+@pytest.mark.parametrize("name", SETS)
 def test_every_right_answer_of_every_set_is_stored_as_a_character(name):
     rows = rows_of(name)
     task = rows.task.learn(rows.pool)
@@ -95,9 +96,46 @@ def test_every_right_answer_of_every_set_is_stored_as_a_character(name):
     found = judged(rows, task, right)
     assert found[task.metric[0]] == 1
     cells = rows.judged[task.targets()[0]]
+    assert len(right) == len(cells)
     many = sum(len(cell) if isinstance(cell, list) else 1 for cell in cells)
     assert len(found["answers"]) == many and "?" not in found["answers"]
     assert len(set(found["answers"])) > 1
+
+
+SIZES = {"seed", "draw", "rate", "labels", "budget", "part", "epochs"}  # how much, how often
+
+
+def kinds(lab):
+    "One setting of every kind that a lab asks for: its sets and arms, not its seeds and budgets."
+    found = {}
+    for run in carried_out(lab):
+        settings = run["settings"]
+        kind = tuple((key, value) for key, value in settings.items() if key not in SIZES)
+        found.setdefault((lab.name, *kind), settings)
+    return found
+
+
+KINDS = {kind: settings for lab in LABS.values() for kind, settings in kinds(lab).items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kind", KINDS, ids=lambda kind: "-".join([kind[0], *(str(v) for _, v in kind[1:])]))
+def test_a_run_of_every_kind_ends_in_a_line(kind, monkeypatch):
+    "With few rows and one epoch: a mistake in a way is met here, not in the tenth hour."
+    fit = FineTuner.fit
+
+    def briefly(self, train, valid=None, **more):
+        if self.recipe.epochs != 0: self.recipe = self.recipe.but(epochs=1)
+        return fit(self, train.sample(min(24, len(train)), random_state=0), valid, **more)
+
+    monkeypatch.setattr(FineTuner, "fit", briefly)
+    settings = KINDS[kind]
+    found = LABS[kind[0]].run(**settings)
+    assert json.loads(json.dumps(found)) == found
+    assert "broke" not in found
+    for name, value in found.items():
+        if name.startswith("answers"): assert value
 
 
 # --- running -------------------------------------------------------------------------------------

@@ -108,11 +108,12 @@ def opinions() -> pd.DataFrame:  # text, label ("bad" or "good"), document
 
 def _measured(name):
     "A set that others have measured, by its own test part; the first 64 tokens of a text."
-    parts = measured(name)
-    mixed = parts.train.sample(frac=1, random_state=0).reset_index(drop=True)
+    task, parts = TextClassification(max_length=64), measured(name)
+    train, test = task.read(parts.train), task.read(parts.test)
+    mixed = train.sample(frac=1, random_state=0).reset_index(drop=True)
     valid, pool = mixed.head(500), mixed.iloc[500:].reset_index(drop=True)
-    judged = parts.test.sample(min(1000, len(parts.test)), random_state=0)
-    return Rows(TextClassification(max_length=64), pool, valid, judged.reset_index(drop=True))
+    judged = test.sample(min(1000, len(test)), random_state=0).reset_index(drop=True)
+    return Rows(task, pool, valid, judged)
 
 SETS: dict[str, Callable] = {
     "reviews": lambda: _parts(TextClassification(), film_reviews(), 500, 1000, "movie"),
