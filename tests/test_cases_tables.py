@@ -743,3 +743,38 @@ def test_a_set_has_one_fingerprint_in_every_process():
         for s in "12"
     }
     assert len(said) == 1
+
+
+# --- tables as pandas and Excel write them --------------------------------------------------------
+
+KEPT = pd.DataFrame({"text": ["fine", "dull"], "label": ["good", "bad"]}, index=[3, 8])
+
+
+@pytest.mark.parametrize("settings", [
+    {}, {"indent": 1}, {"orient": "index"}, {"orient": "records"}])
+def test_what_pandas_writes_as_json_is_a_table(settings, tmp_path):
+    KEPT.to_json(path := tmp_path / "a.json", **settings)
+    assert ONE.read(path).to_dict("records") == KEPT.to_dict("records")
+
+
+def test_one_object_is_still_one_row(tmp_path):
+    path = write(tmp_path / "a.json", '{"text": "fine", "label": "good"}')
+    assert len(read_table(path)) == 1
+    messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]
+    path = write(tmp_path / "b.json", json.dumps({"messages": messages}))
+    assert len(InstructionTuning().read(path)) == 1
+
+
+def test_columns_of_unequal_rows_are_no_table(tmp_path):
+    path = write(tmp_path / "a.json", '{"text": {"0": "fine"}, "label": {"1": "good"}}')
+    assert "label" in refusal(ONE, path)
+
+
+@pytest.mark.parametrize("sign", [";", "\t"])
+def test_the_line_of_excel_that_names_the_delimiter(sign, tmp_path):
+    rows = f"text{sign}label\nfine, really{sign}good\ndull{sign}bad\n"
+    path = write(tmp_path / "a.csv", f"sep={sign}\n{rows}")
+    assert "first line" in refusal(ONE, path)
+    assert "first line" in refusal(ONE, path, delimiter=sign)
+    path = write(path, rows)
+    assert len(ONE.read(path, delimiter=sign)) == 2

@@ -154,6 +154,15 @@ def test_plain_tags_stay_as_they_are(name, said):
     assert "no B- and I-" not in told or not any(t.startswith("B-") for t in tags)
 
 
+@pytest.mark.parametrize("column", ["entities", "label", "annotations"])
+def test_marked_spans_in_another_column_are_told(column):
+    row = {"text": "EU rejects Peter", column: [[0, 2, "ORG"], [11, 16, "PER"]]}
+    with pytest.raises(DataError, match=f"spans='{column}'"):
+        SequenceLabelling().read([row])
+    tags = SequenceLabelling(spans=column).read([row]).tags[0]
+    assert tags == ["B-ORG", "O", "B-PER"]
+
+
 def test_letters_without_an_o_are_entities_where_the_user_says_so(said):
     task = SequenceLabelling(scheme="BMES")
     rows = task.read([{"words": list("wxyz"), "tags": "B M E S".split()}])

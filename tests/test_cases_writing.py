@@ -325,6 +325,35 @@ def test_instructions_that_are_no_text_are_refused():
             InstructionTuning().read([row | {"output": "x"}])
 
 
+LANGUAGES = [{"id": "1", "translation": {"en": "Hi", "de": "Hallo"}},
+             {"id": "2", "translation": {"en": "Bye", "de": "Ade"}}]
+
+
+@pytest.mark.parametrize("how", ["list", "jsonl", "parquet"])
+def test_translations_in_an_object_have_a_column_per_language(how, tmp_path):
+    "As the best-known public sets of translations have it."
+    source = LANGUAGES
+    if how != "list":
+        source, rows = tmp_path / f"a.{how}", pd.DataFrame(LANGUAGES)
+        rows.to_parquet(source) if how == "parquet" else rows.to_json(
+            source, orient="records", lines=True)
+    rows = Translation(source="en", target_text="de").read(source)
+    assert rows.en.tolist() == ["Hi", "Bye"] and rows.de.tolist() == ["Hallo", "Ade"]
+    with pytest.raises(DataError, match="(?s)no column 'source'.*'en', 'de'"):
+        Translation().read(source)
+
+
+def test_a_language_that_is_missing_in_a_row_is_an_empty_cell():
+    holes = [{"translation": {"de": "Moin"}}, {"translation": None}]
+    rows = [*LANGUAGES, *holes]
+    assert len(Translation(source="en", target_text="de").read(rows)) == 2
+
+
+def test_a_column_of_the_language_is_never_replaced():
+    rows = [{"en": "mine", "translation": {"en": "theirs", "de": "x"}}]
+    assert Translation(source="en", target_text="de").read(rows).en.tolist() == ["mine"]
+
+
 @pytest.mark.parametrize("kind", FORMS)
 def test_another_form_is_told_which_there_are(kind):
     rows, says = FORMS[kind]

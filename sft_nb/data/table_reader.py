@@ -6,7 +6,7 @@
 __all__ = ['DELIMITERS', 'DEEPEST', 'TABLE_READERS', 'read_table']
 
 # %% ../../nbs/data/02_table_reader.ipynb #12ad1ef4
-import csv, json
+import csv, json, re
 from collections import Counter
 from itertools import count, islice
 from pathlib import Path
@@ -78,11 +78,16 @@ def _count_cells(line, delimiter):  # 0: the line cannot be cut like this
     except csv.Error:
         return 0
 
+_FOR_EXCEL = re.compile(r"sep=.")
+
 def _must_cut(path, file, delimiter):
     "Raise if another delimiter cuts the first line, and this one does not."
     start = file.tell()
     first = next(line for line in iter(file.readline, "") if line.strip())
     file.seek(start)
+    if _FOR_EXCEL.fullmatch(first.rstrip("\r\n")):
+        raise DataError(f"{path}: the first line, {short(first)}, is meant for Excel alone. "
+                        "Delete it: a table begins with the names of its columns.")
     if _count_cells(first, delimiter) > 1: return
     other = max(DELIMITERS, key=lambda d: _count_cells(first, d))
     if _count_cells(first, other) < 2: return
@@ -254,8 +259,25 @@ def _read_json(path, encoding, delimiter):
         text = file.read().strip()
     first, _, rest = text.partition("\n")
     an_object_a_line = first.rstrip()[-1:] == "}" and rest.lstrip()[:1] in ("{", "")
-    if an_object_a_line: return _read_jsonl(path, encoding, delimiter)
-    return _table(_objects(path, _from_json(text, path, _ARRAY)))
+    if an_object_a_line and rest: return _read_jsonl(path, encoding, delimiter)
+    found = _from_json(text, path, _ARRAY)
+    if isinstance(found, dict): found = _as_pandas_writes(found) or found
+    if isinstance(found, dict) and an_object_a_line: found = [found]
+    return _table(_objects(path, found))
+
+def _are_numbers(keys): return all(key.isdecimal() for key in keys)
+
+def _as_pandas_writes(found):
+    """The rows of `to_json`: cells by column and row number, or by row number and column.
+
+    None: it is something else.
+    """
+    inner = list(found.values())
+    alike = all(isinstance(entry, dict) and entry.keys() == inner[0].keys() for entry in inner)
+    if not inner or not alike or not inner[0]: return None
+    if _are_numbers(found): return inner
+    if not _are_numbers(inner[0]): return None
+    return [{column: cells[number] for column, cells in found.items()} for number in inner[0]]
 
 def _objects(path, found):
     "The entries of a JSON array."

@@ -7,7 +7,7 @@ about its decisions.
 
 # %% auto #0
 __all__ = ['sentences_of_rows', 'has_a_word_per_row', 'joined_rows', 'about_lonely', 'words_of',
-           'tags_of', 'is_number', 'each_row', 'strange_tag', 'about_reading']
+           'tags_of', 'is_number', 'marked_columns', 'each_row', 'strange_tag', 'about_reading']
 
 # %% ../../../nbs/tasks/tagging/03_tables.ipynb #cdc52fe6
 import json
@@ -302,6 +302,42 @@ def _spans_cell(value):
     if not isinstance(value, (list, tuple, np.ndarray)):
         raise DataError(f"{short(value)} is no list of spans")
     return list(value)
+
+# %% ../../../nbs/tasks/tagging/03_tables.ipynb #a1a70903
+def marked_columns(
+    rows: pd.DataFrame,  # a sentence each
+    words: str,  # its column of words
+    text: str,  # its column of whole texts, if there is one
+) -> list[str]:  # their names
+    """Columns whose cells can be read as marked spans of the sentences.
+
+    Parameters
+    ----------
+    rows
+        a sentence each
+    words
+        its column of words
+    text
+        its column of whole texts, if there is one
+
+    Returns
+    -------
+    list[str]
+        their names
+    """
+    texts = list(cells(rows[text])) if text in rows else [None] * len(rows)
+    sentences = list(zip(cells(rows[words]), texts, strict=True))
+    return [name for name in rows if name not in (words, text)
+            and _are_spans(sentences, cells(rows[name]))]
+
+def _are_spans(sentences, found):
+    "Can they be read as spans, and is one marked at least?"
+    try:
+        pairs = zip(sentences, found, strict=True)
+        tags = [tags_of(words, text, None, spans) for (words, text), spans in pairs]
+    except DataError:
+        return False
+    return any(tag != "O" for row in tags if row for tag in row)
 
 # %% ../../../nbs/tasks/tagging/03_tables.ipynb #4687b028
 def each_row(

@@ -12,6 +12,7 @@ __all__ = ['Translation', 'character_tokenizer', 'digits_apart', 'Pair', 'kind_o
 # %% ../../../nbs/tasks/writing/03_translation.ipynb #ff0bd895
 import re
 from dataclasses import KW_ONLY, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -222,7 +223,7 @@ class Translation(Generating):
         elif isinstance(source, (str, Path)) and Path(source).suffix.lower() == ".po":
             found = read_po(Path(source), encoding)
         else:
-            return read_table(source, encoding or "utf-8", delimiter)
+            return _with_languages(read_table(source, encoding or "utf-8", delimiter))
         if not found: raise DataError(f"{source}: there are no translations in it.")
         return pd.DataFrame(found, columns=[self.source, self.target_text])
 
@@ -567,6 +568,16 @@ def read_po(
     return [(e.source, e.target) for e in entries if not e.fuzzy]
 
 # %% ../../../nbs/tasks/writing/03_translation.ipynb #9f8064ad
+def _with_languages(rows):
+    "Objects in a column `translation`, with a text per language: a column for each."
+    if "translation" not in rows or not rows.columns.is_unique: return rows
+    given = [cell if isinstance(cell, dict) else {} for cell in cells(rows["translation"])]
+    for language in dict.fromkeys(chain.from_iterable(given)):
+        if language in rows: continue
+        texts = [found.get(language) for found in given]
+        rows[language] = pd.Series(texts, index=rows.index, dtype=object)
+    return rows
+
 def _two_files(source):  # their paths; None: the source is something else
     if isinstance(source, str) and "," in source and not Path(source).exists():
         source = source.split(",")
