@@ -454,8 +454,8 @@ def test_the_three_layouts_say_the_same(coco, voc, yolo, tmp_path):
     same(read_coco(coco[0]), tmp_path / "val2017")
     same(read_voc(voc), voc / "JPEGImages")
     same(read_yolo(yolo), yolo / "images")
-    assert "1 crowds (iscrowd) left out." in about(read_coco(coco[0])).remarks
-    assert "1 difficult objects left out." in about(read_voc(voc)).remarks
+    assert "left out: crowds (iscrowd), 1." in about(read_coco(coco[0])).remarks
+    assert "left out: difficult objects, 1." in about(read_voc(voc)).remarks
     assert "1 picture without a label file" in about(read_yolo(yolo)).remarks[-1]
     assert read_voc(voc, difficult=True).boxes[1] == [
         {"label": "seven", "xyxy": [0.0, 0.0, 64.0, 48.0]}
@@ -465,7 +465,7 @@ def test_the_three_layouts_say_the_same(coco, voc, yolo, tmp_path):
 def test_what_a_reader_left_out_is_told_with_its_table_too(coco, said):
     task = ObjectDetection()
     whole, table = task.read(coco[0]), task.read(read_coco(coco[0]))
-    assert said().count("1 crowds (iscrowd) left out.") == 2
+    assert said().count("left out: crowds (iscrowd), 1.") == 2
     assert about(table).classes == about(whole).classes
     assert about(table).numbers == about(whole).numbers
     assert not (about(table).remarks or about(table).ids or about(whole).ids)
@@ -577,7 +577,7 @@ def test_coco_leaves_out_what_has_no_area_and_names_other_paths(coco, tmp_path):
     path, content = coco
     content["annotations"][0]["bbox"][2] = 0
     path.write_text(json.dumps(content))
-    told = ["1 crowds (iscrowd) left out.", "1 boxes without area left out."]
+    told = ["left out: crowds (iscrowd), 1.", "left out: boxes without area, 1."]
     assert sorted(about(read_coco(path)).remarks) == sorted(told)
     refused(read_coco, tmp_path / "none.json", words=["no file", "none.json"])
     (tmp_path / "empty").mkdir()

@@ -2,6 +2,7 @@
 
 read as they were meant, or named in a sentence. Nothing is silently another class.
 """
+import dataclasses
 import datetime
 import json
 import os
@@ -25,10 +26,14 @@ from sft_nb.data.table_facts import about
 from sft_nb.data.table_writer import write_table
 from sft_nb.data.table_reader import read_table
 from sft_nb.task import DataError
+from sft_nb.tasks.detection.object_detection import ObjectDetection
 from sft_nb.tasks.images.classification import ImageClassification
+from sft_nb.tasks.tagging.sequence_labelling import SequenceLabelling
 from sft_nb.tasks.writing.instruction_tuning import InstructionTuning
+from sft_nb.tasks.writing.translation import Translation
 from sft_nb.tasks.text.classification import TextClassification
 from sft_nb.tasks.text.regression import TextRegression
+from sft_nb.training.tuner import FineTuner
 
 INPUTS = Path(__file__).parent / "inputs"
 
@@ -778,3 +783,42 @@ def test_the_line_of_excel_that_names_the_delimiter(sign, tmp_path):
     assert "first line" in refusal(ONE, path, delimiter=sign)
     path = write(path, rows)
     assert len(ONE.read(path, delimiter=sign)) == 2
+
+
+# --- columns that are called otherwise ------------------------------------------------------------
+
+TASKS = {  # task, settings that it advises for a table without its columns
+    "text": (ONE, ["text", "label"]),
+    "several texts": (TextClassification(text_pair="other"), ["text", "text_pair", "label"]),
+    "numbers": (TextRegression(number=["mood", "taste"]), ["text", "number"]),
+    "pictures": (ImageClassification(), ["image", "label"]),
+    "boxes": (ObjectDetection(), ["image", "boxes"]),
+    "tags": (SequenceLabelling(), ["words", "tags"]),
+    "questions": (InstructionTuning(), ["prompt", "completion"]),
+    "translations": (Translation(), ["source", "target_text"]),
+}
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_who_has_other_names_is_told_how_to_say_so(kind):
+    task, settings = TASKS[kind]
+    told = refusal(task, [{"review": "fine", "sentiment": "good"}])
+    flags = ", ".join("--" + name.replace("_", "-") for name in settings)
+    assert f"{', '.join(f'{name}=…' for name in settings)} (fine-tune: {flags})" in told
+    assert set(settings) <= {field.name for field in dataclasses.fields(task)}
+
+
+def test_only_what_is_missing_is_asked_for():
+    told = refusal(ONE, [{"text": "fine", "sentiment": "good"}])
+    assert "label=…" in told and "text=…" not in told
+
+
+def test_a_task_that_has_learned_cannot_be_given_other_names():
+    task = ONE.learn(ONE.read([{"text": "fine", "label": "a"}, {"text": "dull", "label": "b"}]))
+    assert "=…" not in refusal(task, [{"review": "fine", "label": "a"}])
+    assert "=…" not in refusal(task, [{"review": "fine"}], labelled=False)
+
+
+def test_rows_for_training_are_told_the_same(tiny):
+    with pytest.raises(DataError, match="text=…, label=…"):
+        FineTuner(ONE, tiny("bert")).fit(pd.DataFrame({"review": ["a", "b"], "stars": ["1", "2"]}))

@@ -297,7 +297,7 @@ def test_cells_that_are_no_text_are_refused_in_training_too(cell, column, tiny):
 FORMS = {
     "question and answer": (
         [{"question": "Hi", "answer": "Ho"}],
-        "There is no column 'prompt'.*There is no column 'completion'.*which you can name: "
+        "There is no column 'prompt'.*There is no column 'completion'.*"
         "prompt=…, completion=…",
     ),
     "preferences": (

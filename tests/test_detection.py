@@ -445,7 +445,7 @@ def test_crowds_are_counted_when_they_are_read(tmp_path, said):
     content["annotations"][0]["iscrowd"] = 1
     data.write_text(json.dumps(content))
     ObjectDetection().read(data)
-    assert "1 crowds (iscrowd) left out" in said()
+    assert "left out: crowds (iscrowd), 1" in said()
 
 
 def test_a_class_that_nobody_learned(tiny):

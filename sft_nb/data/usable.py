@@ -10,6 +10,7 @@ __all__ = ['GUESSED', 'must_have_rows', 'refuse_guessed', 'usable']
 # %% ../../nbs/data/04b_usable.ipynb #5983121d
 import pandas as pd
 
+from .checks import other_names
 from ..task import DataError, Task
 
 # %% ../../nbs/data/04b_usable.ipynb #075ae9ae
@@ -84,6 +85,7 @@ def usable(
     refuse_guessed(rows, role)
     bad = _blocking(task, rows)
     if not bad: return
+    if role == "train": bad += other_names(task, rows)
     said = [f"{f.message.rstrip('.')}." for f in bad]
     if any(f.level == "skip" for f in bad):
         said.append("`task.read` leaves unusable rows out and names them.")

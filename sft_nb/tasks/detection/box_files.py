@@ -153,7 +153,7 @@ def box_table(
     rows.sort(key=lambda row: row[0])
     columns = zip(("image", "boxes", "size"), zip(*rows, strict=True), strict=True)
     table = pd.DataFrame({name: pd.Series(list(column), dtype=object) for name, column in columns})
-    notes = [f"{n} {reason} left out" for reason, n in found.left_out.items() if n]
+    notes = [f"left out: {reason}, {n}" for reason, n in found.left_out.items() if n]
     if found.sizeless:
         which = how_many(found.sizeless, "picture")
         notes.append(f"The annotations give 0 × 0 as the size of {which}: "

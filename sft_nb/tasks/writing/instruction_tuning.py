@@ -289,8 +289,7 @@ def _halves_of_talk(column, row, labelled):  # the same, of a conversation in on
 
 # %% ../../../nbs/tasks/writing/05_instruction_tuning.ipynb #3eb6f496
 FORMS = ("Conversations are in a column 'messages' or 'conversations'; questions and answers in "
-         "two columns, which you can name: prompt=…, completion=…; "
-         "or in 'instruction', 'input' and 'output'.")
+         "two columns, or in 'instruction', 'input' and 'output'.")
 # Columns of other formats that belong to the question.
 UNUSED = ("system", "system_prompt", "history", "tools", "functions", "documents")
 
