@@ -326,7 +326,8 @@ def test_figures_at_the_edges():
     found = coco_figures([[box | {"score": .5}]], [[box]], ["a", "b"])
     assert found["ap"] == found["ap_medium"] == pytest.approx(1) and np.isnan(found["ap_small"])
     refused(
-        coco_figures, [[]], [[], []], ["a"], words=["1 lists of predictions", "2 lists of targets"]
+        coco_figures, [[]], [[], []], ["a"],
+        words=["Predictions for 1 picture", "targets for 2 pictures"]
     )
     refused(coco_figures, [[box]], [[box]], ["a"], words=["prediction 0 of picture 0", "'score'"])
     refused(coco_figures, [[]], [[]], ["b", "b"], words=["twice"])

@@ -822,3 +822,23 @@ def test_a_task_that_has_learned_cannot_be_given_other_names():
 def test_rows_for_training_are_told_the_same(tiny):
     with pytest.raises(DataError, match="text=…, label=…"):
         FineTuner(ONE, tiny("bert")).fit(pd.DataFrame({"review": ["a", "b"], "stars": ["1", "2"]}))
+
+
+# --- a text where a table belongs -----------------------------------------------------------------
+
+SAID = ["what a joy", "It was ok. Really good.", "fine " * 200, "it's a joy, a warm one"]
+
+
+@pytest.mark.parametrize("text", SAID)
+def test_a_text_in_place_of_a_table_is_told_the_option(text, run, sft):
+    _, err = sft("predict", run, text, code=2)
+    assert "--text" in err and err.count("\n") == 1 and len(err) < 400
+
+
+NAMES = ["reviws.csv", "my reviews.csv", "reviews", "no/such folder/a.csv"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_that_is_not_there_is_no_text(name, run, sft):
+    _, err = sft("predict", run, name, code=2)
+    assert "There is no file" in err and "--text" not in err

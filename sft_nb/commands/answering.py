@@ -7,6 +7,8 @@ __all__ = ['evaluate', 'predict', 'draw_answers', 'chat']
 
 # %% ../../nbs/commands/06_answering.ipynb #976dc764
 import io
+import os
+import re
 import sys
 from functools import reduce
 from contextlib import ExitStack, redirect_stdout
@@ -23,6 +25,7 @@ from ..finding import task_class
 from ..task import DataError, Prediction, Task
 from ..training.seen import SeenRows, lasting, seen_rows
 from ..training.tuner import FineTuner
+from ..words import short
 
 # %% ../../nbs/commands/06_answering.ipynb #6728e466
 def evaluate(
@@ -129,6 +132,7 @@ def predict(
     if not (data or text):
         raise DataError("Nothing to predict: give a table, - for lines from standard input, "
                         "or --text.")
+    _must_be_no_text(data)
     if task: task_class(task)
     if out: may_write("--out", out, is_answers, "table of answers", DATA=data)
     if draw: _beside_pictures(draw, data)
@@ -145,6 +149,14 @@ def predict(
         else: _write_answers(answers, out, writers)
 
 # %% ../../nbs/commands/06_answering.ipynb #a5c1d14c
+_ENDING = re.compile(r"\.\w{1,8}")
+
+def _must_be_no_text(data):
+    "Who writes a text where a table belongs is told the option for texts."
+    words = (data or "").split()
+    if len(words) < 2 or _ENDING.fullmatch(Path(words[-1]).suffix) or os.path.exists(data): return
+    raise DataError(f"There is no file {short(data)}. A text is given with --text {short(data)}.")
+
 def _beside_pictures(draw, data):
     "Drawings in the folder that is read would be taken for its pictures next time."
     if data in (None, "-") or not Path(data).is_dir(): return

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from ..figures import COLORS, new_figure
 from ..telling import is_quiet, warn
+from ..words import how_many
 
 # %% ../../nbs/training/01_watching.ipynb #287054e4
 _NAMES = {"train_loss": "Training Loss", "valid_loss": "Validation Loss"}  # in the article
@@ -160,7 +161,8 @@ def _chosen(run):
     plan = run.plan
     if plan.epochs == 0: return "No epochs: what the methods do before the first update is all"
     each = math.ceil(run.updates / plan.epochs)
-    return (f"{plan.epochs} epochs of {each} updates, {plan.batch_size} rows each, "
+    passes, updates = how_many(plan.epochs, "epoch"), how_many(each, "update")
+    return (f"{passes} of {updates}, {how_many(plan.batch_size, 'row')} each, "
             f"learning rate {plan.learning_rate:g}")
 
 def _stopped(run):
@@ -174,7 +176,7 @@ def _stopped(run):
     if at.epoch < run.plan.epochs and patience and at.stale >= patience:
         metric = run.task.metric[0]
         return (f"Stopped after epoch {at.epoch}: "
-                f"{metric} has not improved for {at.stale} epochs.")
+                f"{metric} has not improved for {how_many(at.stale, 'epoch')}.")
     return None
 
 # %% ../../nbs/training/01_watching.ipynb #d485773e

@@ -17,7 +17,7 @@ import pandas as pd
 
 from ...mistakes import needed
 from ...task import DataError
-from ...words import short
+from ...words import how_many, short
 
 # %% ../../../nbs/tasks/detection/00b_average_precision.ipynb #f7c9223c
 def coco_tools() -> tuple:  # COCO, which holds boxes, and COCOeval, which judges them
@@ -38,7 +38,7 @@ def _misfit(box, labels, scored):  # what a box lacks or has amiss, in words; ""
     missing = [key for key in keys if box.get(key) is None]
     if missing: return f"no {missing[0]!r}: {short(box)}"
     if box["label"] not in labels:
-        return (f"the label {box['label']!r}, which is none of the {len(labels)} labels: "
+        return (f"the label {box['label']!r}, which is none of the labels: "
                 f"{short(list(labels))}")
     if scored and not np.isfinite(box["score"]):
         return f"the score {box['score']}, which is not a finite number"
@@ -80,8 +80,9 @@ def _precisions(predictions, targets, labels):
     # -1: no object
     _, COCOeval = coco_tools()
     if len(predictions) != len(targets):
-        raise DataError(f"{len(predictions)} lists of predictions, but {len(targets)} lists of "
-                        "targets: one for each picture is needed.")
+        said, true = (how_many(len(found), "picture") for found in (predictions, targets))
+        raise DataError(f"Predictions for {said}, and targets for {true}: every picture needs "
+                        "one of each.")
     if len(set(labels)) != len(labels):
         raise DataError(f"A label occurs twice among the labels: {short(list(labels))}.")
     with redirect_stdout(io.StringIO()):

@@ -22,7 +22,7 @@ from .box_files import Collected, box_table, checked_box, first_numbers
 from .box_files import given_part, measured
 from ..images.folders import folders_in
 from ..images.pictures import no_file
-from ...words import short
+from ...words import how_many, short
 
 # %% ../../../nbs/tasks/detection/07_coco.ipynb #6c9b79c1
 def _check_keys(thing, keys, where):  # raise unless it is a dict with these keys
@@ -256,8 +256,9 @@ def write_coco_results(
         of the JSON to write
     """
     if len(predictions) != len(ids):
-        raise DataError(f"{len(predictions)} lists of predictions, but {len(ids)} ids: "
-                        "one for each picture is needed.")
+        said = how_many(len(predictions), "picture")
+        raise DataError(f"Predictions for {said}, and {how_many(len(ids), 'id')}: every picture "
+                        "needs one of each.")
     numbers = labels
     if not isinstance(labels, dict): numbers = {label: k for k, label in enumerate(labels, 1)}
     results = []
@@ -270,7 +271,7 @@ def _result(box, numbers, image):
     label = box["label"]
     if label not in numbers:
         raise DataError(f"A prediction for picture {image} has the label {label!r}, which is "
-                        f"not among the {len(numbers)} labels.")
+                        "not among the labels.")
     left, top, right, bottom = map(float, box["xyxy"])
     four = [left, top, right - left, bottom - top]
     return {"category_id": numbers[label], "bbox": four, "score": float(box["score"])}
