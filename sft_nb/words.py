@@ -35,7 +35,8 @@ def short(
     str
         as Python writes it, with "…" where it was cut
     """
-    shown = repr(value)
+    plain = isinstance(value, (np.number, np.bool_, np.str_))  # 3, not np.int64(3)
+    shown = repr(value.item() if plain else value)
     return shown if len(shown) <= most else shown[:most - 1] + "…"
 
 def first_few(

@@ -34,6 +34,7 @@ from sft_nb.tasks.writing.translation import Translation
 from sft_nb.tasks.text.classification import TextClassification
 from sft_nb.tasks.text.regression import TextRegression
 from sft_nb.training.tuner import FineTuner
+from sft_nb.words import short
 
 INPUTS = Path(__file__).parent / "inputs"
 
@@ -842,3 +843,18 @@ NAMES = ["reviws.csv", "my reviews.csv", "reviews", "no/such folder/a.csv"]
 def test_a_file_that_is_not_there_is_no_text(name, run, sft):
     _, err = sft("predict", run, name, code=2)
     assert "There is no file" in err and "--text" not in err
+
+
+# --- values in messages ---------------------------------------------------------------------------
+
+@pytest.mark.parametrize("value,told", [
+    (np.int64(3), "3"), (np.float64(.5), "0.5"), (np.bool_(True), "True"), (np.str_("a"), "'a'"),
+    (3, "3"), ("a" * 99, "'" + "a" * 58 + "…"), (None, "None")])
+def test_a_value_is_shown_as_a_person_writes_it(value, told):
+    assert short(value) == told
+
+
+def test_parts_of_a_split_are_named(tiny):
+    parts = split(labelled(["a", "b"] * 8), valid_size=.25, certify_size=.25, seed=0)
+    with pytest.raises(DataError, match=r"not Splits.*data\.train"):
+        FineTuner(ONE, tiny("bert")).fit(parts)

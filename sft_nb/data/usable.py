@@ -79,8 +79,9 @@ def usable(
         what may be done with rows that lack nothing but what is right
     """
     if not isinstance(rows, pd.DataFrame):
-        raise DataError(f"The {role} rows should be a table, not {type(rows).__name__}: "
-                        "read them with task.read(…).")
+        raise DataError(f"The {role} rows should be a table, not {type(rows).__name__}: give what "
+                        "task.read(…) returns, or a part of what split(…) does, such as "
+                        "data.train.")
     must_have_rows(rows, role)
     refuse_guessed(rows, role)
     bad = _blocking(task, rows)

@@ -35,6 +35,7 @@ from ..data.table_reader import TABLE_READERS
 from ..telling import warn
 from ..task import DataError, Prediction, Task, TrainingError
 from .watching import History, Lines, Listener, watcher
+from ..words import how_many
 
 if TYPE_CHECKING:
     from sft_nb.certification.certificate import Certificate
@@ -132,7 +133,7 @@ class FineTuner:
         self.home: tuple[str, dict] | None = None  # where it was saved last, its weights' hashes
 
     def __repr__(self):
-        state = f"{self.position.epoch} epochs" if self.model else "not trained yet"
+        state = how_many(self.position.epoch, "epoch") if self.model else "not trained yet"
         return f"FineTuner({self.task.name}, {self.checkpoint!r}: {state})"
 
     def fit(
