@@ -745,7 +745,7 @@ def test_results_are_read_by_pycocotools(coco, tmp_path):
     assert judge.stats[0] == pytest.approx(1)
     refused(
         write_coco_results, answers, [285], labels, tmp_path / "r.json",
-        words=["2 lists", "1 ids"],
+        words=["2 pictures", "1 id"],
     )
     refused(
         write_coco_results, answers, [285, 139], ["three"], tmp_path / "r.json",

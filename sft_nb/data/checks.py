@@ -7,14 +7,13 @@ wrong.
 # %% auto #0
 __all__ = ['blank_cells', 'check_columns', 'check_missing', 'check_rows', 'is_torn', 'rows_hold',
            'check_text', 'check_numbers', 'check_names', 'check_labels', 'alike_key', 'told_apart',
-           'check_look_alikes', 'check_lengths', 'report', 'other_names', 'read_rows',
-           'class_counts', 'plot_rows']
+           'check_look_alikes', 'check_lengths', 'report', 'read_rows', 'class_counts', 'plot_rows']
 
 # %% ../../nbs/data/04_checks.ipynb #2d068d7a
 import inspect, re, unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from .columns import STEP, cells
 from ..figures import COLORS, new_figure
 from ..files import expand_home
 from ..mistakes import DataError, checked
-from .table_facts import about, note_only
+from .table_facts import about, note_only, other_names
 from ..task import Finding, Task
 from ..telling import warn
 from ..words import how_many, is_empty, name_rows, nearest_name, rows_where, short
@@ -516,41 +515,6 @@ def _begin(source):
     if str(source).startswith("~"): source = type(source)(expand_home(source))
     return source, f"{source}: "
 
-def _names(value):
-    "The names of columns that a setting holds."
-    return [value] if isinstance(value, str) else value if isinstance(value, (list, tuple)) else []
-
-def other_names(
-    task: Task,  # whose columns are missed
-    rows: pd.DataFrame,  # the table
-) -> list[Finding]:  # one error, if columns are missing and the task has not learned yet
-    """With which settings to name the columns that are called otherwise.
-
-    Parameters
-    ----------
-    task
-        whose columns are missed
-    rows
-        the table
-
-    Returns
-    -------
-    list[Finding]
-        one error, if columns are missing and the task has not learned yet
-    """
-    gone = {c for c in (*task.inputs(), *task.targets()) if c not in rows}
-    settings = {f.name: _names(getattr(task, f.name)) for f in fields(task)}
-    named = [name for name, columns in settings.items() if gone & {*columns}]
-    if _has_learned(task) or not named: return []
-    said = ", ".join(f"{name}=…" for name in named)
-    flags = ", ".join("--" + name.replace("_", "-") for name in named)
-    told = f"If yours are called otherwise, say so: {said} (fine-tune: {flags})."
-    return [Finding("error", told)]
-
-def _has_learned(task):
-    parts = [f for f in fields(task) if f.metadata.get("learned")]
-    return any(getattr(task, f.name) is not f.default for f in parts)
-
 def _as_error(finding):
     "A row without a question may be left out before training, but not before predicting."
     advice = "Every row gets a prediction: fill it in, or take it out first."
@@ -591,8 +555,7 @@ def read_rows(
     source, where = _begin(source)
     rows = task.read_source(source, labelled, **_how(task, encoding=encoding, delimiter=delimiter))
     findings = [Finding("warning", remark) for remark in about(rows).remarks]
-    findings += task.check(rows, labelled)
-    if labelled: findings += other_names(task, rows)
+    findings += [*task.check(rows, labelled), *other_names(task, rows, labelled)]
     if not labelled: findings = [_as_error(f) if f.level == "skip" else f for f in findings]
     report([f for f in findings if f.level != "skip"], where)
     rows, left_out = _leave_out(rows, findings)

@@ -6,7 +6,7 @@
 __all__ = ['DELIMITERS', 'DEEPEST', 'TABLE_READERS', 'read_table']
 
 # %% ../../nbs/data/02_table_reader.ipynb #12ad1ef4
-import csv, json, re
+import csv, json
 from collections import Counter
 from itertools import count, islice
 from pathlib import Path
@@ -78,16 +78,13 @@ def _count_cells(line, delimiter):  # 0: the line cannot be cut like this
     except csv.Error:
         return 0
 
-_FOR_EXCEL = re.compile(r"sep=.")
-
 def _must_cut(path, file, delimiter):
     "Raise if another delimiter cuts the first line, and this one does not."
     start = file.tell()
     first = next(line for line in iter(file.readline, "") if line.strip())
     file.seek(start)
-    if _FOR_EXCEL.fullmatch(first.rstrip("\r\n")):
-        raise DataError(f"{path}: the first line, {short(first)}, is meant for Excel alone. "
-                        "Delete it: a table begins with the names of its columns.")
+    if first.rstrip("\r\n")[:-1] == "sep=":
+        raise DataError(f"{path}: the first line, {short(first)}, is for Excel alone. Delete it.")
     if _count_cells(first, delimiter) > 1: return
     other = max(DELIMITERS, key=lambda d: _count_cells(first, d))
     if _count_cells(first, other) < 2: return

@@ -10,7 +10,7 @@ __all__ = ['GUESSED', 'must_have_rows', 'refuse_guessed', 'usable']
 # %% ../../nbs/data/04b_usable.ipynb #5983121d
 import pandas as pd
 
-from .checks import other_names
+from .table_facts import other_names
 from ..task import DataError, Task
 
 # %% ../../nbs/data/04b_usable.ipynb #075ae9ae

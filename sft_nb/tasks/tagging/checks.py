@@ -20,7 +20,7 @@ from ...data.checks import check_columns
 from ...data.columns import cells
 from ...task import Finding
 from .schemes import SCHEMES, guess_scheme, tag_parts, wrong_tag
-from .tables import is_number
+from .tables import is_number, marked_columns
 from ...words import rows_where, how_many, is_empty, name_rows, short
 
 # %% ../../../nbs/tasks/tagging/04_checks.ipynb #efff546b
@@ -59,10 +59,17 @@ def _check_lists(rows, column):  # is there a list of words in every row?
     return found
 
 # %% ../../../nbs/tasks/tagging/04_checks.ipynb #71fa57bf
+def _marked_elsewhere(rows, words, text):
+    "The first column that holds marked spans, called otherwise."
+    told = "Column {0} holds marked spans of the text. Read them: spans={0} (--spans {1})"
+    return [Finding("error", told.format(short(name), name))
+            for name in marked_columns(rows, words, text)[:1]]
+
 def check_tagged(
     rows: pd.DataFrame,  # a sentence each
     words: str,  # its column of words
     tags: str | None,  # its column of tags; None: rows to predict
+    text: str = "text",  # its column of whole texts, if there is one
 ) -> tuple[list[Finding], dict[int, list[str]]]:  # and, if there is no error: row -> its tags
     """Columns, missing cells, lists of words, as many tags as words.
 
@@ -74,6 +81,8 @@ def check_tagged(
         its column of words
     tags
         its column of tags; None: rows to predict
+    text
+        its column of whole texts, if there is one
 
     Returns
     -------
@@ -82,6 +91,7 @@ def check_tagged(
     """
     columns = [words, *([tags] if tags else [])]
     found = check_columns(rows, columns) or [f for c in columns for f in _check_lists(rows, c)]
+    if tags and tags not in rows and words in rows: found += _marked_elsewhere(rows, words, text)
     if not tags or any(f.level == "error" for f in found): return found, {}
     lost = {i for f in found for i in f.rows}
     pairs = enumerate(zip(cells(rows[words]), cells(rows[tags]), strict=True))

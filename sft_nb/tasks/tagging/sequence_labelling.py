@@ -41,8 +41,6 @@ from .checks import check_tagged
 from .baselines import most_frequent_tag, tag_dictionary, tuned_classifier
 from .baselines import word_features
 from .reading import check_settings, names_of_tags, tagged_rows
-from .tables import marked_columns
-from ...words import short
 from ...models.tokenizers import read_length
 from ..text.base import ByColumns, named_outputs, not_learned
 from .word_pieces import about_windows, answers_of_words, in_windows
@@ -201,18 +199,10 @@ class SequenceLabelling(ByColumns):
         """Columns, missing cells, lists of words and tags that fit, tags that may follow each
         other, tags that training has not met.
         """
-        found, tags = check_tagged(rows, self.words, self.tags if labelled else None)
-        found += self._marked_elsewhere(rows) if labelled else []
+        found, tags = check_tagged(rows, self.words, self.tags if labelled else None, self.text)
         if not labelled or any(f.level == "error" for f in found): return found
         if self.labels: return found + check_known(tags, self.labels, self.tags)
         return found + check_scheme(tags, self.scheme)
-
-    def _marked_elsewhere(self, rows):
-        "Without tags: the first column that holds marked spans under another name."
-        if self.tags in rows or self.words not in rows: return []
-        told = "Column {0} holds marked spans of the text. Read them: spans={0} (--spans {1})"
-        return [Finding("error", told.format(short(name), name))
-                for name in marked_columns(rows, self.words, self.text)[:1]]
 
     def learn(self, rows: pd.DataFrame) -> "SequenceLabelling":
         """The tags of the training rows, and those that are declared (which are remembered).
