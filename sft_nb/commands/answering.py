@@ -155,7 +155,7 @@ def _must_be_no_text(data):
     "Who writes a text where a table belongs is told the option for texts."
     words = (data or "").split()
     if len(words) < 2 or _ENDING.fullmatch(Path(words[-1]).suffix) or os.path.exists(data): return
-    raise DataError(f"There is no file {short(data)}. A text is given with --text {short(data)}.")
+    raise DataError(f"There is no file {short(data)}. If it is a text: --text {short(data)}.")
 
 def _beside_pictures(draw, data):
     "Drawings in the folder that is read would be taken for its pictures next time."

@@ -35,7 +35,7 @@ def as_text(
     values: list,  # answers of rows: a label each, or {"tags": a tag per word}
     names: list,  # all labels, in an order that stays
 ) -> str:  # a character per label or tag
-    """Answers, a character each.
+    """Answers, a character each. Raises DataError for an answer that is none of the names.
 
     Parameters
     ----------
