@@ -23,13 +23,21 @@ def wanted(name):
 
 class WithResults(build_py):
     "What screens replay stands in results/widgets; an installed package has copies of its own."
+    def copies(self):
+        "File -> its copy."
+        place = Path(self.build_lib) / "sft_nb" / "widgets" / "stored"
+        files = () if self.editable_mode else (here / "results" / "widgets").glob("*.json")
+        return {file: place / file.name for file in files}
+
     def run(self):
         super().run()
-        if self.editable_mode: return
-        place = Path(self.build_lib) / "sft_nb" / "widgets" / "stored"
-        place.mkdir(parents=True, exist_ok=True)
-        for file in (here / "results" / "widgets").glob("*.json"):
-            shutil.copy(file, place)
+        for file, copy in self.copies().items():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, copy)
+
+    def get_outputs(self, include_bytecode=True):
+        "What an uninstallation takes away: a folder left behind would hide the next installation."
+        return [*super().get_outputs(include_bytecode), *map(str, self.copies().values())]
 
 
 extras = {name: wanted(name) for name in (*PORTIONS, *OTHERS)}
